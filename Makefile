@@ -1,0 +1,60 @@
+# Everything from a fresh clone, with Python 3.11 or newer and make: the virtual environment .venv is set up on demand,
+# and again only when pyproject.toml has changed.
+
+PYTHON ?= python3
+# Data set and further arguments of `make train`.
+DATASET ?= digits
+TRAIN_ARGS ?=
+# Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'".
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DELETE_ON_ERROR:
+.PHONY: help train test lint format clean
+
+help:
+	@echo "make train   train a network (DATASET=$(DATASET), TRAIN_ARGS=...)"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    check style, format and types"
+	@echo "make format  rewrite the sources in the checked format"
+	@echo "make clean   remove the virtual environment, caches and build products"
+
+train: $(VENV)/.stamp-run
+	$(BIN)/deepnet train $(DATASET) $(TRAIN_ARGS)
+
+test: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-venv:
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	         "name another one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: $(PYTHON) lacks the venv module (on Debian and Ubuntu it is in the package python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.stamp-run: pyproject.toml | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[data,plots]'
+	@touch $@
+
+# The development environment contains the one for training.
+$(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.stamp-run $@

@@ -1,0 +1,134 @@
+"""Relaxed belief propagation: cavity means on every edge, full variances [DL App. A.3].
+
+A cavity mean depends on the messages of its own edge in all earlier iterations of the batch. Keeping them would take
+(outputs × inputs × samples) numbers; instead the layer's full quantities of each iteration are kept, and the
+messages of a block of edges are replayed from the first iteration on. At the first one cavity and full means coincide:
+BP is BPI there, and with one iteration a batch it costs the same.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from deepnet.closures.bpi import BPInspired
+from deepnet.blocks import blocks
+
+if TYPE_CHECKING:
+    from deepnet.kernels.plain import PlainKernels
+    from deepnet.state import Array, Layer, Message
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Full quantities of one past iteration: its messages, and what turns them into the next cavity means.
+
+    Attributes:
+        above: message about the outputs.
+        omega: mean of the pre-activations.
+        V: their variance.
+        H: field of the weights after the iteration.
+        G: their precision; None for ±1 weights.
+        to_inputs: message about the inputs.
+        below_omega: pre-activations of the layer below in the *next* iteration.
+        below_V: their variance.
+    """
+
+    above: "Message"
+    omega: "Array"
+    V: "Array"
+    H: "Array"
+    G: "Array | None"
+    to_inputs: "Message | None"
+    below_omega: "Array | None"
+    below_V: "Array | None"
+
+
+@dataclass
+class History:
+    """All past iterations of a batch.
+
+    Attributes:
+        mean: m of the first iteration.
+        x_mean: x̂ of the first iteration.
+        above: message about the outputs in the latest iteration.
+        iterations: oldest first.
+    """
+
+    mean: "Array"
+    x_mean: "Array"
+    above: "Message"
+    iterations: list[Iteration]
+
+    def complete(self, layer: "Layer") -> None:
+        """Record the latest iteration; called at the next one, while the layer still holds its omega and V."""
+        below = layer.below
+        self.iterations.append(
+            Iteration(
+                above=self.above,
+                omega=layer.omega,
+                V=layer.V,
+                H=layer.H.copy(),
+                G=None if layer.G is None else layer.G.copy(),
+                to_inputs=layer.to_inputs,
+                below_omega=None if below is None else below.omega,
+                below_V=None if below is None else below.V,
+            )
+        )
+
+    def cavity_means(self, layer: "Layer", rows: slice, kernels: "PlainKernels") -> "tuple[Array, Array]":
+        """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
+        m: Array = self.mean[rows, :, None]
+        x: Array = self.x_mean[None]
+        for past in self.iterations:
+            g, _ = kernels.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
+            m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, kernels)
+        return m, x
+
+
+def _next_mean(layer: "Layer", past: Iteration, rows: slice, m: "Array", own: "Array") -> "Array":
+    """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped."""
+    G = 0.0 if past.G is None else past.G[rows, :, None]
+    new, _ = layer.plan.prior.moments(H=past.H[rows, :, None] - layer.beta * own, G=G)
+    m = layer.damping * m + (1.0 - layer.damping) * new
+    return m if layer.plan.mask is None else m * layer.plan.mask[rows, :, None]
+
+
+def _next_input(layer: "Layer", past: Iteration, x: "Array", own: "Array", kernels: "PlainKernels") -> "Array":
+    """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay as they are."""
+    if past.to_inputs is None:
+        return x
+    assert past.to_inputs.B is not None and past.below_omega is not None and past.below_V is not None
+    units = past.to_inputs.B.shape[0]
+    cavity = replace(past.to_inputs, B=past.to_inputs.B - own[:, :units])
+    new, _ = kernels.moments(cavity, past.below_omega, past.below_V)
+    return np.concatenate([new, np.ones_like(own[:, units:])], axis=1)
+
+
+class BeliefPropagation(BPInspired):
+    """omega = Σ m_{→n} x̂_{→k}, B = Σ m_{→n} g_{→i}, H = Σ x̂_{→k} g_{→i}, with g_{→i} at omega - m_{→n} x̂_{→k}."""
+
+    name = "bp"
+
+    def omega(self, layer: "Layer", kernels: "PlainKernels") -> "Array":
+        """[DL eq. 65], the sum over all inputs."""
+        if layer.memory is None:
+            return super().omega(layer, kernels)
+        history = cast(History, layer.memory)
+        history.complete(layer)
+        omega = np.empty_like(layer.omega)
+        for rows in blocks(layer.plan.outputs, layer.x_mean.size):
+            m, x = history.cavity_means(layer, rows, kernels)
+            omega[rows] = (m * x).sum(axis=1)
+        return omega
+
+    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+        """[DL eqs. 66, 69, 71]."""
+        if layer.memory is not None:
+            history = cast(History, layer.memory)
+            B = kernels.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, kernels))
+            history.above = above
+            return B
+        if not last:
+            layer.memory = History(layer.mean.copy(), layer.x_mean, above, [])
+        return super().send(layer, above, kernels, last=last)

@@ -1,0 +1,19 @@
+"""BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
+
+from typing import TYPE_CHECKING
+
+from deepnet.closures.mean_field import MeanField
+
+if TYPE_CHECKING:
+    from deepnet.kernels.plain import PlainKernels
+    from deepnet.state import Array, Message, Layer
+
+
+class BPInspired(MeanField):
+    """m and x̂ are full, g is taken at omega - m x̂ on every edge: omega = Σ m x̂, B = Σ m g_{→i}, H = Σ x̂ g_{→i}."""
+
+    name = "bpi"
+
+    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+        """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
+        return kernels.edge_messages(layer, above)

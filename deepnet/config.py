@@ -1,0 +1,136 @@
+"""All settings of a training run: what decides its result, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from deepnet.closures import CLOSURES
+from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer
+from deepnet.schedule import Schedule
+
+Setting = Schedule | float | str
+
+#: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
+Settings = Setting | Sequence[Setting] | None
+
+#: ρ of the hidden layers, ρ of the last one, α, β of the hidden layers, β of the last one.
+PRESETS: dict[str, tuple[Setting, Setting, Setting, Setting, Setting]] = {
+    "default": (1.0, 0.9, 0.95, "8:1:0.7", 1.0),
+    "paper": (1.0001, 0.9, 0.8, 1.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run; checked on construction and completed to one value per layer.
+
+    Attributes:
+        hidden: number of units of each hidden layer.
+        closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer.
+        weights: "binary" or "continuous", for all layers or one per layer.
+        activation: "sign" or "relu", for all hidden layers or one per hidden layer.
+        bias: give every unit the weight of a constant unit.
+        density: fraction of the weights kept, for all layers or one per layer.
+        epochs: passes over the training set.
+        batch_size: samples in a mini-batch.
+        preset: "default" or "paper" ([DL App. B.3]): where rho, damping and beta come from if they are not given.
+        rho: ρ, weight of the previous posterior as the next prior.
+        damping: α in [0, 1), m ← αm + (1 - α)m_new.
+        beta: likelihood weight β > 0 of the hidden and output layers.
+        tau: inner iterations a batch.
+        reinforcement: r >= 0, weight of the previous inner iteration's field.
+        eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights).
+        seed: of everything random.
+        dtype: "float32" or "float64".
+
+    Raises:
+        ValueError: naming the setting, what it must be and what it was.
+    """
+
+    hidden: tuple[int, ...] = (501, 501)
+    closure: str | tuple[str, ...] = "mf"
+    weights: str | tuple[str, ...] = "binary"
+    activation: str | tuple[str, ...] = "sign"
+    bias: bool = False
+    density: float | tuple[float, ...] = 1.0
+    epochs: int = 100
+    batch_size: int = 128
+    preset: str = "default"
+    rho: Settings = None
+    damping: Settings = None
+    beta: Settings = None
+    tau: int = 1
+    reinforcement: float = 0.0
+    eps_init: float = 1.0
+    seed: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "closure", "weights", "activation", "density"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        for width in self.hidden:
+            _require("hidden", isinstance(width, int | np.integer) and width >= 1, "integers >= 1", self.hidden)
+        for name in ("epochs", "batch_size", "tau"):
+            value = getattr(self, name)
+            least = 0 if name == "epochs" else 1
+            _require(name, isinstance(value, int | np.integer) and value >= least, f"an integer >= {least}", value)
+        _require("seed", isinstance(self.seed, int | np.integer) and self.seed >= 0, "an integer >= 0", self.seed)
+        _require("eps_init", np.isfinite(self.eps_init) and self.eps_init > 0, "a finite number > 0", self.eps_init)
+        finite = np.isfinite(self.reinforcement) and self.reinforcement >= 0
+        _require("reinforcement", finite, "a finite number >= 0", self.reinforcement)
+        choice("dtype", self.dtype, {"float32": 1, "float64": 1})
+        for name, options in (("closure", CLOSURES), ("weights", WEIGHTS)):
+            for value in per_layer(name, getattr(self, name), self.layers):
+                choice(name, value, options)
+        for value in per_layer("activation", self.activation, self.layers - 1):
+            choice("activation", value, ACTIVATIONS)
+        for value in per_layer("density", self.density, self.layers):
+            _require("density", 0 < value <= 1, "in (0, 1]", value)
+        self._complete_schedules()
+
+    def _complete_schedules(self) -> None:
+        choice("preset", self.preset, PRESETS)
+        rho, rho_last, damping, beta, beta_last = PRESETS[self.preset]
+        before = self.layers - 1
+        presets = {"rho": (rho,) * before + (rho_last,), "damping": damping, "beta": (beta,) * before + (beta_last,)}
+        for name, preset in presets.items():
+            given = getattr(self, name)
+            values = per_layer(name, preset if given is None else given, self.layers)
+            object.__setattr__(self, name, tuple(Schedule.of(name, value) for value in values))
+        for name, least, below in (("rho", 0.0, np.inf), ("damping", 0.0, 1.0), ("beta", 0.0, np.inf)):
+            for schedule in getattr(self, name):
+                inside = least <= schedule.smallest and schedule.largest < below
+                _require(name, inside, f"in [{least:g}, {below:g})", str(schedule))
+
+    @property
+    def layers(self) -> int:
+        """Number of weight layers."""
+        return len(self.hidden) + 1
+
+    def schedules(self, name: str) -> tuple[Schedule, ...]:
+        """One schedule per layer of "rho", "damping" or "beta"."""
+        return getattr(self, name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and strings, from which ``from_json`` makes the same settings."""
+        values = asdict(self)
+        for name in ("rho", "damping", "beta"):
+            values[name] = [str(schedule) for schedule in self.schedules(name)]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Config":
+        """Settings as written by ``to_json``; raises ``ValueError`` for unknown names."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"settings must be among {sorted(f.name for f in fields(cls))}, got {sorted(unknown)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _require(name: str, condition: bool, need: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"`{name}` must be {need}, got {value!r}")

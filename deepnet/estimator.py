@@ -1,0 +1,305 @@
+"""Message passing as a scikit-learn classifier."""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deepnet.config import Config, Settings
+from deepnet.predict import error_percent, predict_pointwise, predict_proba
+from deepnet.state import Array, Layer
+from deepnet.train import Network, init, status, train, train_epoch
+
+#: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
+_STRUCTURE = ("hidden", "closure", "weights", "activation", "bias", "density", "eps_init")
+_SETTINGS = (*_STRUCTURE, "epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
+_PREDICTIONS = ("bayes", "pointwise")
+_LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32
+_REPORTED = 1000  # samples on which the training error of a progress line is measured
+
+_validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types
+
+
+class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
+    """A multi-layer perceptron with binary or continuous weights, trained by message passing [DL].
+
+    Training computes a distribution over the weights: the posterior after one mini-batch is the prior of the next. Two
+    classes give one ±1 output, more classes one output each, of which the largest wins. Predictions average over the
+    weights ("bayes") or take the most probable ones ("pointwise").
+
+    Inputs are shifted and scaled by one mean and one deviation over all features, as in [DL], which suits pixels and
+    the like. Put a ``StandardScaler`` in front where the features have different units.
+
+    Args:
+        hidden: number of units of each hidden layer; an integer stands for one layer.
+        closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer. "bp" and "bpi" for all layers mean "mf" in
+            the last one if there are more than two classes.
+        weights: "binary" or "continuous", for all layers or one per layer.
+        activation: "sign" or "relu", for all hidden layers or one per hidden layer.
+        bias: give every unit the weight of a constant unit; without it, a sign network computes odd functions only.
+        density: fraction of the weights kept, for all layers or one per layer.
+        epochs: passes over the data in ``fit``.
+        batch_size: samples in a mini-batch.
+        preset: "default" or "paper": where rho, damping and beta come from if they are None.
+        rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
+        damping: α in [0, 1), likewise.
+        beta: likelihood weight β > 0, likewise.
+        tau: inner iterations a batch.
+        reinforcement: r >= 0, weight of the previous inner iteration's field.
+        eps_init: size of the random initial fields.
+        random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
+        standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
+        prediction: what ``predict`` and ``score`` use, "bayes" or "pointwise".
+        verbose: print a line after every epoch.
+
+    Attributes:
+        classes_: the labels (classes,), sorted.
+        n_features_in_: number of features.
+        feature_names_in_: their names, if ``X`` was a data frame with names.
+        mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
+        network_: the trained ``deepnet.train.Network``.
+        n_iter_: epochs done.
+    """
+
+    def __init__(
+        self,
+        hidden: int | Sequence[int] = (101,),
+        *,
+        closure: str | Sequence[str] = "mf",
+        weights: str | Sequence[str] = "binary",
+        activation: str | Sequence[str] = "sign",
+        bias: bool = True,
+        density: float | Sequence[float] = 1.0,
+        epochs: int = 30,
+        batch_size: int = 32,
+        preset: str = "default",
+        rho: Settings = None,
+        damping: Settings = None,
+        beta: Settings = None,
+        tau: int = 1,
+        reinforcement: float = 0.0,
+        eps_init: float = 1.0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
+        standardize: bool = True,
+        prediction: str = "bayes",
+        verbose: bool | int = False,
+    ) -> None:
+        self.hidden = hidden
+        self.closure = closure
+        self.weights = weights
+        self.activation = activation
+        self.bias = bias
+        self.density = density
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.preset = preset
+        self.rho = rho
+        self.damping = damping
+        self.beta = beta
+        self.tau = tau
+        self.reinforcement = reinforcement
+        self.eps_init = eps_init
+        self.random_state = random_state
+        self.standardize = standardize
+        self.prediction = prediction
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train a new network for ``epochs`` epochs; whatever was fitted before is forgotten.
+
+        Args:
+            X: inputs (samples, features).
+            y: labels (samples,) of any type that can be sorted; at least two different ones.
+
+        Raises:
+            ValueError: a setting or the data are not as described.
+            DivergenceError: training left the range of numbers; the message says what to change.
+        """
+        config = self._config(_seed(self.random_state))
+        vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
+        X, y = _validate(self, X, y, dtype=np.float64)
+        network = self._start(config, X, y, classes=y)
+        x, numbers = self._samples(X, y)
+        history = []
+        for epoch in train(network, x, _targets(network, numbers)):
+            if self.verbose:
+                history.append(epoch | {"train_error": self._report(network, x, numbers)})
+        if self.verbose:
+            print(status(history, len(self.classes_)))
+        return self._keep(network)
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+        """Learn online: one pass over the given data, with what was learned before as the prior.
+
+        The first call fixes the labels, and mean and deviation of the inputs (so let it have more than a few samples);
+        after ``fit``, those of ``fit`` stay. Schedules of rho, damping and beta count every call as an epoch.
+
+        Args:
+            X: inputs (samples, features).
+            y: labels (samples,), some or all of ``classes``.
+            classes: all labels that will ever occur; needed in the first call only.
+
+        Raises:
+            ValueError: as by ``fit``; also for labels not in ``classes``, other ``classes`` than those of the first
+                call, and a changed setting that a network in training cannot take up.
+            DivergenceError: as by ``fit``; the network is of no use then.
+        """
+        network: Network | None = getattr(self, "network_", None)
+        config = self._config(_seed(self.random_state) if network is None else network.config.seed)
+        if network is None and classes is None:
+            raise ValueError("`classes` must be given in the first call of partial_fit, got None")
+        if network:
+            self._check_same(network.config, config, classes)
+        X, y = _validate(self, X, y, dtype=np.float64, reset=network is None)
+        network = network or self._start(config, X, y, classes=classes)
+        x, numbers = self._samples(X, y)
+        network.config = config
+        train_epoch(network, x, _targets(network, numbers))
+        if self.verbose:
+            self._report(network, x, numbers)
+        return self._keep(network)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The most probable label of every sample, according to ``prediction``.
+
+        Args:
+            X: inputs (samples, features).
+
+        Returns:
+            Labels (samples,); with "bayes", those of the largest ``predict_proba``.
+
+        Raises:
+            ValueError: nothing was fitted yet, or ``X`` or ``prediction`` is not as described.
+        """
+        check_is_fitted(self, "network_")
+        self._check_prediction()
+        return self.classes_[_predict(self.network_, self._new_inputs(X), self.prediction)]
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Probabilities of the labels: the output's marginal, with the weights averaged over their posterior.
+
+        Args:
+            X: inputs (samples, features).
+
+        Returns:
+            (samples, classes), in the order of ``classes_``; the same for both kinds of ``prediction``.
+
+        Raises:
+            ValueError: nothing was fitted yet, or ``X`` is not as described.
+        """
+        return _probabilities(self.network_, self._new_inputs(X))
+
+    def _config(self, seed: int) -> Config:
+        self._check_prediction()
+        values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
+        if isinstance(self.hidden, Integral):
+            values["hidden"] = (self.hidden,)
+        values = {name: tuple(v) if isinstance(v, list | np.ndarray) else v for name, v in values.items()}
+        return Config(**values, seed=seed)
+
+    def _check_prediction(self) -> None:
+        if self.prediction not in _PREDICTIONS:
+            raise ValueError(f"`prediction` must be one of {list(_PREDICTIONS)}, got {self.prediction!r}")
+
+    def _start(self, config: Config, X: Array, y: Array, *, classes: ArrayLike | None) -> Network:
+        """A new network, after the labels and the moments of the inputs have been learned."""
+        check_classification_targets(y)
+        self.classes_ = np.unique(np.asarray(classes))
+        if len(self.classes_) < 2:
+            raise ValueError(f"there must be at least 2 classes, got 1 class: {self.classes_.tolist()}")
+        self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
+        return init(config, X.shape[1], len(self.classes_))
+
+    def _report(self, network: Network, x: Array, numbers: Array) -> float:
+        """Print and return the error in percent on about ``_REPORTED`` of the samples."""
+        some = slice(None, None, -(-len(x) // _REPORTED))
+        error = error_percent(_predict(network, x[some].astype(np.float64), self.prediction), numbers[some])
+        print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
+        return error
+
+    def _keep(self, network: Network) -> Self:
+        self.network_, self.n_iter_ = network, network.epoch
+        return self
+
+    def _check_same(self, old: Config, new: Config, classes: ArrayLike | None) -> None:
+        for name in _STRUCTURE:
+            before, now = getattr(old, name), getattr(new, name)
+            if now != before:
+                raise ValueError(f"`{name}` must stay {before!r} until fit starts a new network, got {now!r}")
+        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"`classes` must be those of the first call, {self.classes_.tolist()}, got {classes!r}")
+
+    def _new_inputs(self, X: ArrayLike) -> Array:
+        check_is_fitted(self, "network_")
+        return self._inputs(_validate(self, X, dtype=np.float64, reset=False))
+
+    def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
+        """Inputs and class numbers 0, 1, ... to learn from."""
+        known = np.isin(y, self.classes_)
+        if not known.all():
+            raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
+        return self._inputs(X).astype(np.float32), np.searchsorted(self.classes_, y)
+
+    def _inputs(self, X: Array) -> Array:
+        """Inputs on the scale of the network."""
+        with np.errstate(over="ignore"):
+            x = (X - self.mean_) / self.scale_
+        if not np.abs(x).max() <= _LARGEST_INPUT:
+            need = f"at most {_LARGEST_INPUT:g} after subtracting {self.mean_:g} and dividing by {self.scale_:g}"
+            raise ValueError(f"`X` must be {need}, got values up to {np.abs(X).max():g}")
+        return x
+
+
+def _seed(random_state: Any) -> int:
+    """The seed of a run; an integer is its own."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    generator = check_random_state(random_state)  # which also checks integers
+    return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
+
+
+def _moments(X: Array) -> tuple[float, float]:
+    """Mean and standard deviation of all entries; 1 for a deviation of zero, which rounding would hide."""
+    if X.min() == X.max():
+        return float(X.flat[0]), 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(X.mean(dtype=np.float64)), float(X.std(dtype=np.float64))
+    if not np.isfinite(deviation):
+        raise ValueError(f"`X` must have a finite variance, got values up to {np.abs(X).max():g}")
+    return mean, deviation or 1.0
+
+
+def _in_double(layers: Sequence[Layer]) -> list[Layer]:
+    """Float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the network."""
+    copies: list[Layer] = []
+    for layer in layers:
+        arrays = {name: getattr(layer, name).astype(np.float64) for name in ("H", "mean", "variance")}
+        copies.append(Layer(layer.plan, **arrays, G=layer.G, below=copies[-1] if copies else None))
+    return copies
+
+
+def _targets(network: Network, numbers: Array) -> Array:
+    """Class numbers to labels of the network: ±1 for two classes."""
+    return numbers if network.layers[-1].plan.outputs > 1 else 2.0 * numbers - 1.0
+
+
+def _probabilities(network: Network, x: Array) -> Array:
+    """(samples, classes), from inputs as the network takes them."""
+    p = predict_proba(_in_double(network.layers), x, network.kernels)
+    if p.shape[1] == 1:
+        return np.concatenate([1.0 - p, p], axis=1)
+    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
+
+
+def _predict(network: Network, x: Array, prediction: str) -> Array:
+    """Class numbers (samples,)."""
+    if prediction == "bayes":
+        return _probabilities(network, x).argmax(axis=1)
+    labels = predict_pointwise(_in_double(network.layers), x)
+    return labels if labels.ndim == 1 else (labels[:, 0] > 0).astype(np.intp)

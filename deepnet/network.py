@@ -1,0 +1,108 @@
+"""Multi-layer perceptrons as models."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from factorgraph.channels import Argmax, Channel, ReLU, Sign
+from factorgraph.factors import Bilinear
+from factorgraph.model import Model, Variable
+from factorgraph.priors import Binary, Gaussian, Prior
+
+T = TypeVar("T")
+
+#: Base measure of each kind of weight; the trained fields are natural parameters on top of it.
+WEIGHTS: dict[str, Prior] = {"binary": Binary(), "continuous": Gaussian(precision=0.0)}
+ACTIVATIONS: dict[str, Channel] = {"sign": Sign(), "relu": ReLU()}
+OUTPUTS: dict[str, Channel | Argmax] = {"sign": Sign(), "argmax": Argmax()}
+
+
+def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
+    """One value for all layers, or one each.
+
+    Raises:
+        ValueError: if a sequence has a length other than 1 or ``layers``.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (value,) * layers  # pyright: ignore[reportReturnType]
+    if len(value) == 1:
+        return tuple(value) * layers
+    if len(value) != layers:
+        raise ValueError(f"`{name}` must be one value or {layers} values (one per layer), got {len(value)}: {value}")
+    return tuple(value)
+
+
+def choice(name: str, value: str, options: dict[str, T]) -> T:
+    """Look ``value`` up; raise a ``ValueError`` that lists the options."""
+    if value not in options:
+        raise ValueError(f"`{name}` must be one of {sorted(options)}, got {value!r}")
+    return options[value]
+
+
+def perceptron(
+    widths: Sequence[int],
+    *,
+    weights: str | Sequence[str] = "binary",
+    activation: str | Sequence[str] = "sign",
+    output: str = "sign",
+    bias: bool = False,
+    density: float | Sequence[float] = 1.0,
+    rng: np.random.Generator | int | None = None,
+) -> Model:
+    """A multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL eq. 18].
+
+    Args:
+        widths: number of inputs, of units in each hidden layer, and of outputs.
+        weights: "binary" (±1) or "continuous" (Gaussian), for all layers or one per layer.
+        activation: "sign" or "relu", for all hidden layers or one per hidden layer. The sum into a unit is divided by
+            √inputs unless the unit is a sign unit, which does not feel the scale.
+        output: "sign" for labels ±1 (one per output) or "argmax" for one label in 0..outputs-1 per sample.
+        bias: give every unit the weight of a constant unit.
+        density: fraction of the weights kept, chosen at random and fixed; for all layers or one per layer.
+        rng: generator or seed of the random masks; needed where density < 1.
+
+    Raises:
+        ValueError: for anything that is not a network, naming the argument.
+    """
+    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+        raise ValueError(f"`widths` must be at least two integers >= 1, got {list(widths)}")
+    if output == "argmax" and widths[-1] < 2:
+        raise ValueError(f"`widths` must end with at least 2 outputs for output 'argmax', got {list(widths)}")
+    layers = len(widths) - 1
+    priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
+    hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
+    channels: list[Channel | Argmax] = [*hidden, choice("output", output, OUTPUTS)]
+    densities = per_layer("density", density, layers)
+    plates: dict[str, int | None] = {f"units{i}": int(width) for i, width in enumerate(widths)} | {"samples": None}
+    variables = [Variable("x0", ("units0", "samples"), observed=True)]
+    factors = []
+    generator = np.random.default_rng(rng)
+    for i in range(layers):
+        last = i == layers - 1
+        name = "y" if last else f"x{i + 1}"
+        out = ("samples",) if isinstance(channels[i], Argmax) else (f"units{i + 1}", "samples")
+        variables.append(Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), priors[i]))
+        if bias:
+            variables.append(Variable(f"b{i}", (f"units{i + 1}",), priors[i]))
+        variables.append(Variable(name, out, observed=last))
+        scale_free = isinstance(channels[i], Sign | Argmax)
+        factors.append(
+            Bilinear(
+                output=name,
+                weights=f"W{i}",
+                inputs=f"x{i}",
+                channel=channels[i],
+                bias=f"b{i}" if bias else None,
+                scale=1.0 if scale_free else (widths[i] + bias) ** -0.5,
+                mask=random_mask(widths[i + 1], widths[i], densities[i], generator),
+            )
+        )
+    return Model.of(plates, variables, factors)
+
+
+def random_mask(outputs: int, inputs: int, density: float, rng: np.random.Generator) -> np.ndarray | None:
+    """A random boolean mask (outputs, inputs), True with probability ``density``; None if nothing is masked."""
+    if not 0 < density <= 1:
+        raise ValueError(f"`density` must be in (0, 1], got {density}")
+    return None if density == 1 else rng.random((outputs, inputs)) < density

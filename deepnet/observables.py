@@ -1,0 +1,23 @@
+"""What to watch in a network while it learns [DL App. B.8]."""
+
+import numpy as np
+
+from deepnet.state import Layer
+
+
+def polarization(layer: Layer) -> float:
+    """⟨q0⟩ = mean over the edges of m²: 1 once every ±1 weight is certain."""
+    edges = layer.mean.size if layer.plan.mask is None else np.count_nonzero(layer.plan.mask)
+    return float(layer.mean_squared.sum(dtype=np.float64)) / edges
+
+
+def overlap(layer: Layer) -> float:
+    """⟨q_ab⟩ = mean over pairs of units a < b of (1/inputs) Σ_i m_ai m_bi; 0 for a layer of one unit.
+
+    Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs.
+    """
+    units, inputs = layer.mean.shape
+    if units == 1:
+        return 0.0
+    total = np.square(layer.mean.sum(axis=0, dtype=np.float64)).sum() - layer.mean_squared.sum(dtype=np.float64)
+    return float(total) / (units * (units - 1) * inputs)

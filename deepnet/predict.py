@@ -1,0 +1,84 @@
+"""Predictions: pointwise with the most probable weights, Bayesian with the output marginals of one forward pass."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.special import ndtr
+
+from deepnet.kernels import PlainKernels
+from deepnet.state import Array, Layer
+from deepnet.sweep import output_moments, with_constant_unit
+from factorgraph.channels import Argmax
+
+#: Samples in one forward pass: enough for full-speed products, small enough to stay in cache.
+CHUNK = 1024
+
+
+def most_probable_weights(layer: Layer) -> Array:
+    """sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
+    if not layer.plan.spin_weights:
+        return layer.mean
+    weights = np.where(layer.mean >= 0, layer.mean.dtype.type(1), layer.mean.dtype.type(-1))
+    return weights if layer.plan.mask is None else weights * layer.plan.mask
+
+
+def predict_pointwise(layers: Sequence[Layer], x: Array) -> Array:
+    """Labels by the network with its most probable weights.
+
+    Args:
+        layers: a trained network.
+        x: inputs (samples, features).
+
+    Returns:
+        Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
+    """
+    weights = [most_probable_weights(layer) for layer in layers]
+    labels = []
+    for chunk in _chunks(x):
+        units = chunk
+        for layer, W in zip(layers, weights, strict=True):
+            z = W @ with_constant_unit(layer.plan, units, 1)
+            z *= layer.plan.scale
+            units = layer.plan.channel(z)
+        labels.append(units.T)
+    return np.concatenate(labels)
+
+
+def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
+    """Output marginals with the weights averaged over their posterior [DL §4.4].
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        kernels: who computes the elementwise parts.
+
+    Returns:
+        (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
+    """
+    output, probabilities = layers[-1].plan, []
+    for chunk in _chunks(x):
+        omega, V = output_moments(layers, chunk, kernels)
+        if isinstance(output.channel, Argmax):
+            probabilities.append(output.channel.probabilities(omega=omega, V=V).T)
+        else:
+            probabilities.append(ndtr(omega / np.sqrt(V)).T)
+    return np.concatenate(probabilities)
+
+
+def predict_bayes(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
+    """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
+    probabilities = predict_proba(layers, x, kernels)
+    if isinstance(layers[-1].plan.channel, Argmax):
+        return probabilities.argmax(axis=1)
+    return np.where(probabilities >= 0.5, 1.0, -1.0)
+
+
+def error_percent(predicted: Array, y: Array) -> float:
+    """Share of wrong labels, in percent."""
+    return 100.0 * float(np.mean(predicted.reshape(y.shape) != y))
+
+
+def _chunks(x: Array) -> Iterator[Array]:
+    """Contiguous (features, samples) pieces of ``x``."""
+    for start in range(0, len(x), CHUNK):
+        yield np.ascontiguousarray(x[start : start + CHUNK].T)

@@ -1,0 +1,95 @@
+"""The arrays of one dense layer.
+
+Weight arrays are (outputs, inputs), arrays of units (units, samples). ``x`` are the inputs of the layer, ``z`` its
+pre-activations, in units where the scale of the layer is 1: z = Σ_i W_ki x_in.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from deepnet.lower import LayerPlan
+from factorgraph.channels import Argmax, Channel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is known from above about the outputs of a layer: natural parameters (B, A), or the observed values.
+
+    Attributes:
+        channel: activation of the outputs.
+        scale: the channel sees scale · z.
+        B: first natural parameter, (outputs, samples); zeros at the start of a batch.
+        A: second natural parameter; None where the outputs are ±1.
+        y: observed outputs, (outputs, samples) or, for an argmax, (samples); None for a hidden layer.
+        rng: for the sampled form of an argmax output.
+    """
+
+    channel: Channel | Argmax
+    scale: float
+    B: Array | None = None
+    A: Array | None = None
+    y: Array | None = None
+    rng: np.random.Generator | None = None
+
+    def rows(self, rows: slice) -> "Message":
+        """The same for some of the outputs, with an axis for the inputs in the middle: (rows, 1, samples)."""
+
+        def pick(values: Array | None) -> Array | None:
+            return None if values is None else values[rows, None, :]
+
+        return replace(self, B=pick(self.B), A=pick(self.A), y=pick(self.y))
+
+
+@dataclass
+class Layer:
+    """One layer: the state of its weights, kept from batch to batch, and the messages of the current batch.
+
+    Attributes:
+        plan: what the layer is.
+        H: field, first natural parameter of the weights' posterior (the next prior).
+        G: precision, the second one; None for ±1 weights.
+        mean: m, damped.
+        variance: σ; 1 - m² for ±1 weights.
+        mean_squared: m².
+        below: the layer that computes the inputs; None for the first.
+        beta: likelihood weight of the current batch: the messages to the weights count β times.
+        damping: α of the means, m ← αm + (1 - α) m_new.
+        x_mean: x̂ of the inputs, (inputs, samples).
+        x_variance: Δ of the inputs; None for data.
+        omega: mean of the pre-activations, (outputs, samples).
+        V: their variance.
+        g: ∂_omega phi.
+        gamma: Γ = -∂²_omega phi.
+        to_inputs: message about the inputs; None for data.
+        H_in: message to the weights.
+        G_in: its second natural parameter; None for ±1 weights.
+        memory: what the closure keeps of the earlier iterations of the batch; None at the first one.
+    """
+
+    plan: LayerPlan
+    H: Array
+    G: Array | None
+    mean: Array
+    variance: Array
+    below: "Layer | None" = None
+    mean_squared: Array = field(init=False)
+    beta: float = field(init=False, default=1.0)
+    damping: float = field(init=False, default=0.0)
+    x_mean: Array = field(init=False)
+    x_variance: Array | None = field(init=False, default=None)
+    omega: Array = field(init=False)
+    V: Array = field(init=False)
+    g: Array = field(init=False)
+    gamma: Array = field(init=False)
+    to_inputs: Message | None = field(init=False, default=None)
+    H_in: Array = field(init=False)
+    G_in: Array | None = field(init=False, default=None)
+    memory: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.mean_squared = np.square(self.mean)
+        self.H_in = np.zeros_like(self.H)

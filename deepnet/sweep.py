@@ -1,0 +1,159 @@
+"""One mini-batch: forward and backward sweeps over the layers, then the posterior becomes the next prior [DL Alg. 1]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepnet.closures.common import input_precision, preactivation_variance, weight_precision
+from deepnet.kernels import PlainKernels
+from deepnet.lower import LayerPlan
+from deepnet.state import Array, Layer, Message
+
+
+@dataclass(frozen=True)
+class Update:
+    """How the messages of a batch change the weights of one layer: H ← βH_in + r H + ρ H_prev, m ← αm + (1-α)m_new.
+
+    Attributes:
+        rho: ρ, weight of the previous posterior as the next prior; near 1.
+        damping: α in [0, 1).
+        beta: likelihood weight β > 0; 1 is [DL].
+        reinforcement: r >= 0, weight of the previous inner iteration's field.
+    """
+
+    rho: float = 1.0
+    damping: float = 0.0
+    beta: float = 1.0
+    reinforcement: float = 0.0
+
+
+def initial_layers(
+    plans: Sequence[LayerPlan], *, eps_init: float, rng: np.random.Generator, dtype: np.dtype | type = np.float32
+) -> list[Layer]:
+    """Layers with random initial fields, which break the permutation symmetry of the hidden units.
+
+    ±1 weights start with H ~ eps_init N(0, 1) [DL App. B.1]; continuous ones with means and deviations of size
+    eps_init/√inputs, so that pre-activations start with the size of eps_init whatever the width.
+    """
+    layers: list[Layer] = []
+    for plan in plans:
+        noise = rng.standard_normal((plan.outputs, plan.inputs))
+        if plan.spin_weights:
+            H, G = eps_init * noise, None
+        else:
+            deviation = eps_init * plan.inputs**-0.5
+            H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
+        mean, variance = plan.prior.moments(H=H, G=0.0 if G is None else G)
+        if plan.mask is not None:
+            mean, variance = mean * plan.mask, variance * plan.mask
+        below = layers[-1] if layers else None
+        layers.append(
+            Layer(
+                plan=plan,
+                H=H.astype(dtype),
+                G=None if G is None else G.astype(dtype),
+                mean=mean.astype(dtype),
+                variance=variance.astype(dtype),
+                below=below,
+            )
+        )
+    return layers
+
+
+def train_batch(
+    layers: Sequence[Layer],
+    x: Array,
+    y: Array,
+    updates: Sequence[Update],
+    *,
+    kernels: PlainKernels,
+    tau: int = 1,
+    rng: np.random.Generator | None = None,
+) -> None:
+    """Run ``tau`` inner iterations on one mini-batch and update the weights of ``layers`` in place.
+
+    Args:
+        layers: from the data to the output.
+        x: inputs (features, samples), without constant units.
+        y: labels: (outputs, samples) of ±1, or (samples) of class numbers for an argmax output.
+        updates: one per layer.
+        kernels: who computes the elementwise parts.
+        tau: number of inner iterations.
+        rng: for the sampled form of an argmax output.
+    """
+    bases = [(layer.H, layer.G) if tau == 1 else (layer.H.copy(), _copied(layer.G)) for layer in layers]
+    for layer, update in zip(layers, updates, strict=True):
+        layer.beta, layer.damping = update.beta, update.damping
+    _start_batch(layers, x)
+    for iteration in range(tau):
+        forward(layers, kernels)
+        backward(layers, y, kernels, last=iteration == tau - 1, rng=rng)
+        for layer, update, (base_H, base_G) in zip(layers, updates, bases, strict=True):
+            reinforcement = update.reinforcement if iteration else 0.0
+            kernels.update_weights(layer, base_H, base_G, rho=update.rho, reinforcement=reinforcement)
+
+
+def forward(layers: Sequence[Layer], kernels: PlainKernels) -> None:
+    """Moments of the units, then mean and variance of the pre-activations, from the data up."""
+    for layer in layers:
+        if layer.below is not None:
+            assert layer.to_inputs is not None
+            mean, variance = kernels.moments(layer.to_inputs, layer.below.omega, layer.below.V)
+            layer.x_mean = with_constant_unit(layer.plan, mean, 1)
+            layer.x_variance = with_constant_unit(layer.plan, variance, 0)
+        layer.omega = layer.plan.closure.omega(layer, kernels)
+        layer.V = preactivation_variance(layer)
+
+
+def backward(
+    layers: Sequence[Layer], y: Array, kernels: PlainKernels, *, last: bool, rng: np.random.Generator | None
+) -> None:
+    """g and Γ of every layer and the messages made of them, from the labels down."""
+    output = layers[-1].plan
+    above = Message(output.channel, output.scale, y=y, rng=rng)
+    for layer in reversed(layers):
+        layer.g, layer.gamma = kernels.derivatives(above, layer.omega, layer.V)
+        B = layer.plan.closure.send(layer, above, kernels, last=last)
+        layer.G_in = weight_precision(layer)
+        if layer.to_inputs is not None:
+            assert B is not None
+            A = input_precision(layer)
+            units = layer.plan.inputs - layer.plan.bias
+            channel, scale = layer.to_inputs.channel, layer.to_inputs.scale
+            above = layer.to_inputs = Message(channel, scale, B=B[:units], A=None if A is None else A[:units])
+
+
+def output_moments(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> tuple[Array, Array]:
+    """Mean and variance of the outputs' pre-activations for new inputs (features, samples): one forward pass.
+
+    Returns:
+        omega and V times scale and scale², as the output channel sees them, each (outputs, samples).
+    """
+    _start_batch(layers, x)
+    forward(layers, kernels)
+    scale = layers[-1].plan.scale
+    return scale * layers[-1].omega, scale * scale * layers[-1].V
+
+
+def _start_batch(layers: Sequence[Layer], x: Array) -> None:
+    """Data into the first layer; no message about the inputs of the others, no earlier iteration."""
+    for layer in layers:
+        layer.memory = None
+        if layer.below is None:
+            layer.x_mean = with_constant_unit(layer.plan, x, 1)
+        else:
+            plan = layer.below.plan
+            B = np.zeros((plan.outputs, x.shape[1]), layer.H.dtype)
+            layer.to_inputs = Message(plan.channel, plan.scale, B=B)
+
+
+def with_constant_unit(plan: LayerPlan, values: Array, constant: float) -> Array:
+    """Inputs (units, samples) of a layer with the value of the constant unit below them, if it has a bias."""
+    if not plan.bias:
+        return values
+    return np.concatenate([values, np.full((1, values.shape[1]), constant, values.dtype)])
+
+
+def _copied(values: Array | None) -> Array | None:
+    return None if values is None else values.copy()

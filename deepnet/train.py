@@ -1,0 +1,220 @@
+"""Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from deepnet.config import Config
+from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.lower import lower
+from deepnet.network import perceptron
+from deepnet.observables import overlap, polarization
+from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.state import Array, Layer
+from deepnet.sweep import Update, initial_layers, train_batch
+
+#: Fields beyond this have no digits left for the message of a batch: the run has diverged.
+LARGEST_FIELD = 1e12
+
+#: Numbers that start independent random streams from one seed.
+_INITIAL, _EPOCHS, _EVALUATION = 0, 1, 2
+
+
+class DivergenceError(ArithmeticError):
+    """Training left the range of numbers; the message names layer, quantity and remedy."""
+
+
+@dataclass
+class Network:
+    """A network in training.
+
+    Attributes:
+        config: its settings.
+        layers: from the data to the output.
+        kernels: who computes the elementwise parts of its sweeps.
+        epoch: completed epochs.
+    """
+
+    config: Config
+    layers: list[Layer]
+    kernels: PlainKernels
+    epoch: int = 0
+
+    def arrays(self) -> dict[str, Array]:
+        """The state of the weights, by name: all that training carries from one epoch to the next."""
+        state: dict[str, Array] = {}
+        for layer in self.layers:
+            state[f"{layer.plan.name}.H"] = layer.H
+            state[f"{layer.plan.name}.mean"] = layer.mean
+            state[f"{layer.plan.name}.variance"] = layer.variance
+            if layer.G is not None:
+                state[f"{layer.plan.name}.G"] = layer.G
+        return state
+
+    def restore(self, arrays: dict[str, Array], epoch: int) -> None:
+        """Take up a state given by ``arrays``; raises ``ValueError`` if names, shapes or types differ."""
+        for name, target in self.arrays().items():
+            if name not in arrays:
+                raise ValueError(f"the saved network must have the array {name!r}, got {sorted(arrays)}")
+            saved = arrays[name]
+            if saved.shape != target.shape or saved.dtype != target.dtype:
+                raise ValueError(
+                    f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
+                )
+            target[...] = saved
+        for layer in self.layers:
+            np.square(layer.mean, out=layer.mean_squared)
+        self.epoch = epoch
+
+
+def init(config: Config, features: int, classes: int) -> Network:
+    """A network with random initial fields.
+
+    Args:
+        config: settings.
+        features: number of inputs.
+        classes: number of classes; 2 gives one ±1 output, more an argmax output.
+    """
+    multiclass = classes > 2
+    model = perceptron(
+        [features, *config.hidden, classes if multiclass else 1],
+        weights=config.weights,
+        activation=config.activation,
+        output="argmax" if multiclass else "sign",
+        bias=config.bias,
+        density=config.density,
+        rng=np.random.default_rng([config.seed, _INITIAL, 0]),
+    )
+    layers = initial_layers(
+        lower(model, config.closure),
+        eps_init=config.eps_init,
+        rng=np.random.default_rng([config.seed, _INITIAL, 1]),
+        dtype=np.dtype(config.dtype),
+    )
+    return Network(config, layers, FusedKernels())
+
+
+def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], None] | None = None) -> None:
+    """One pass over the training set in random order; depends on the seed and the number of the epoch only.
+
+    Args:
+        network: changed in place.
+        x: inputs (samples, features) of the network's floating type.
+        y: labels (samples,): ±1, or 0..classes-1.
+        progress: called with the number of samples after each batch.
+
+    Raises:
+        DivergenceError: when fields or messages leave the range of numbers.
+    """
+    config = network.config
+    rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
+    order = rng.permutation(len(x))
+    for start in range(0, len(x), config.batch_size):
+        batch = order[start : start + config.batch_size]
+        train_batch(
+            network.layers,
+            np.ascontiguousarray(x[batch].T),
+            output_labels(network, y[batch]),
+            updates(config, network.epoch + start / len(x)),
+            kernels=network.kernels,
+            tau=config.tau,
+            rng=rng,
+        )
+        if not np.isfinite(network.layers[0].g.sum()):
+            check_finite(network)
+        if progress is not None:
+            progress(len(batch))
+    check_finite(network)
+    network.epoch += 1
+
+
+def updates(config: Config, epoch: float) -> list[Update]:
+    """The update of every layer at a fractional epoch."""
+    names = ("rho", "damping", "beta")
+    return [
+        Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement)
+        for schedules in zip(*(config.schedules(name) for name in names), strict=True)
+    ]
+
+
+def output_labels(network: Network, y: Array) -> Array:
+    """Labels as the sweep takes them: (1, samples) for one ±1 output, (samples,) for an argmax."""
+    return y if network.layers[-1].plan.outputs > 1 else y[None].astype(network.config.dtype, copy=False)
+
+
+def check_finite(network: Network) -> None:
+    """Raise ``DivergenceError`` if a field or a mean is not a number or a field is beyond ``LARGEST_FIELD``."""
+    for layer in network.layers:
+        for name, values in (("omega", layer.omega), ("V", layer.V), ("g", layer.g), ("H", layer.H), ("m", layer.mean)):
+            largest = float(np.abs(values).max())
+            if not largest <= (LARGEST_FIELD if name == "H" else np.inf) or not np.isfinite(largest):
+                raise DivergenceError(
+                    f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
+                    f"largest value {largest:g}. Try a smaller `beta`, a larger `damping`, or `rho` nearer to 1"
+                )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Samples on which the errors are measured after every epoch."""
+
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+
+    @classmethod
+    def of(cls, x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, seed: int) -> "Evaluation":
+        """The whole test set and, of the training set, a fixed random tenth: at least 1000, or all if fewer."""
+        size = min(len(x_train), max(1000, len(x_train) // 10))
+        chosen = np.sort(np.random.default_rng([seed, _EVALUATION]).choice(len(x_train), size, replace=False))
+        return cls(x_train[chosen], y_train[chosen], x_test, y_test)
+
+
+def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
+    """Errors in percent, polarization and overlap of every layer."""
+    values: dict[str, Any] = {"epoch": network.epoch}
+    for name, x, y in (
+        ("train", evaluation.x_train, evaluation.y_train),
+        ("test", evaluation.x_test, evaluation.y_test),
+    ):
+        values[f"{name}_error"] = error_percent(predict_pointwise(network.layers, x), y)
+        values[f"bayes_{name}_error"] = error_percent(predict_bayes(network.layers, x, network.kernels), y)
+    values["polarization"] = [polarization(layer) for layer in network.layers]
+    values["overlap"] = [overlap(layer) for layer in network.layers]
+    return values
+
+
+def train(
+    network: Network,
+    x: Array,
+    y: Array,
+    evaluation: Evaluation | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train up to ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
+
+    The state at a yield depends on the settings and the data only, so a run may stop there and be taken up again.
+    """
+    while network.epoch < network.config.epochs:
+        start = perf_counter()
+        train_epoch(network, x, y, progress)
+        seconds = perf_counter() - start
+        measured = {"epoch": network.epoch} if evaluation is None else metrics(network, evaluation)
+        yield measured | {"seconds": seconds}
+
+
+def status(history: Sequence[dict[str, Any]], classes: int) -> str:
+    """What to make of a finished run, in a sentence."""
+    if not history:
+        return "nothing trained: no epoch was run"
+    error, chance = history[-1]["train_error"], 100.0 * (1.0 - 1.0 / classes)
+    if error > 0.9 * chance:
+        return (
+            f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). "
+            "Try a smaller `beta`, a larger `damping`, or more epochs"
+        )
+    return f"trained: {history[-1]['epoch']} epochs, training error {error:.2f} %"

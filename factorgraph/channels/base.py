@@ -1,0 +1,80 @@
+"""What every channel is: the scalar free energy of one neuron, with its moments and derivatives."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+
+class ChannelValues(NamedTuple):
+    """A channel's log-partition and what follows from it, elementwise [DL eqs. 4, 60-67].
+
+    Attributes:
+        phi: log ∫ dx dz e^{Bx - Ax²/2} P(x|z) N(z; omega, V).
+        mean: x̂ = ∂_B phi, the mean of the output x.
+        variance: Δ = ∂²_B phi ≥ 0, the variance of x.
+        g: ∂_omega phi.
+        gamma: Γ = -∂²_omega phi.
+    """
+
+    phi: Any
+    mean: Any
+    variance: Any
+    g: Any
+    gamma: Any
+
+
+class ObservedValues(NamedTuple):
+    """A channel with its output observed, elementwise [DL eq. 21]: log P(y | omega, V) and its derivatives.
+
+    Attributes:
+        phi: log ∫ dz P(y|z) N(z; omega, V).
+        g: ∂_omega phi.
+        gamma: Γ = -∂²_omega phi.
+    """
+
+    phi: Any
+    g: Any
+    gamma: Any
+
+
+class Channel(ABC):
+    """One activation P(x|z) seen through a Gaussian pre-activation z ~ N(omega, V).
+
+    Channels are stateless and immutable; every argument broadcasts and a scalar is a zero-dimensional array.
+    Natural parameters (B, A) of the message e^{Bx - Ax²/2} from above are passed by keyword only.
+
+    Attributes:
+        spin: the output takes the values ±1 only, so that A x² is a constant and A drops out.
+    """
+
+    spin: bool = False
+
+    @abstractmethod
+    def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        """Log-partition, moments and derivatives together.
+
+        Args:
+            B: first natural parameter of the message from above, any real number.
+            A: its second natural parameter, A ≥ 0 (an observed output is the limit A → ∞: see ``observe``).
+            omega: mean of the pre-activation.
+            V: variance of the pre-activation, V > 0.
+        """
+
+    @abstractmethod
+    def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """Log-likelihood of the observed output ``y`` and its derivatives in omega."""
+
+    @abstractmethod
+    def __call__(self, z: ArrayLike) -> Any:
+        """The most probable output for a known pre-activation ``z``: the activation function itself."""
+
+    def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
+        """Mean x̂ and variance Δ of the output."""
+        values = self.evaluate(B=B, A=A, omega=omega, V=V)
+        return values.mean, values.variance
+
+    def derivatives(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
+        """g = ∂_omega phi and Γ = -∂²_omega phi."""
+        values = self.evaluate(B=B, A=A, omega=omega, V=V)
+        return values.g, values.gamma

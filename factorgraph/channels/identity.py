@@ -1,0 +1,121 @@
+"""Linear output: x = z + Gaussian noise."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
+
+
+@formula
+def gaussian_rate(A: float, V: float, V_lo: float) -> tuple[float, float]:
+    """1 + AV as a twofold number: the factor by which e^{-Ax²/2} narrows N(x; omega, V)."""
+    p, p_lo = multiply2(A, 0.0, V, V_lo)
+    return add2(p, p_lo, 1.0, 0.0)
+
+
+@formula
+def gaussian_tilt(B: float, omega: float, V: float, V_lo: float) -> float:
+    """BV + omega, correctly rounded also where the terms cancel."""
+    p, p_lo = multiply2(B, 0.0, V, V_lo)
+    return add2(p, p_lo, omega, 0.0)[0]
+
+
+@formula
+def gaussian_pull(B: float, A: float, omega: float) -> float:
+    """B - A omega, correctly rounded also where the terms cancel."""
+    p, p_lo = two_product(A, omega)
+    return add2(B, 0.0, -p, -p_lo)[0]
+
+
+@formula
+def gaussian_exponent(B: float, A: float, omega: float, V: float, V_lo: float) -> tuple[float, float]:
+    """E = [B(BV + 2 omega) - A omega²] / (2(1 + AV)) as a twofold number.
+
+    ∫ e^{Bx - Ax²/2} N(x; omega, V) dx = e^E / √(1 + AV). The three terms reach 1e20 and may cancel to O(1).
+    """
+    c, c_lo = multiply2(B, 0.0, V, V_lo)
+    c, c_lo = add2(c, c_lo, 2.0 * omega, 0.0)
+    c, c_lo = multiply2(c, c_lo, B, 0.0)
+    d, d_lo = two_product(omega, omega)
+    d, d_lo = multiply2(d, d_lo, A, 0.0)
+    c, c_lo = add2(c, c_lo, -d, -d_lo)
+    rate, rate_lo = gaussian_rate(A, V, V_lo)
+    return divide2(c, c_lo, 2.0 * rate, 2.0 * rate_lo)
+
+
+@formula
+def identity_values(
+    B: float, A: float, omega: float, V: float, V_lo: float
+) -> tuple[float, float, float, float, float]:
+    """phi = E - ½ log(1 + AV), x̂ = (BV + omega)/(1 + AV), Δ = V/(1 + AV), g = (B - A omega)/(1 + AV), Γ = A/(1 + AV).
+
+    V, here with its rounding error V_lo, is the variance of x: that of z plus that of the noise.
+    """
+    rate = gaussian_rate(A, V, V_lo)[0]
+    phi = gaussian_exponent(B, A, omega, V, V_lo)[0] - 0.5 * math.log1p(A * V)
+    mean = gaussian_tilt(B, omega, V, V_lo) / rate
+    return phi, mean, V / rate, gaussian_pull(B, A, omega) / rate, A / rate
+
+
+@formula
+def log_normal_values(y: float, omega: float, V: float) -> tuple[float, float, float]:
+    """log N(y; omega, V) with g = (y - omega)/V and Γ = 1/V [DL, eq. 21]."""
+    g = (y - omega) / V
+    return -0.5 * (LOG_2PI + math.log(V)) - 0.5 * (y - omega) * g, g, 1.0 / V
+
+
+def _evaluate_kernel(
+    B: float, A: float, omega: float, V: float, noise: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
+) -> None:
+    total, total_lo = two_sum(V, noise)
+    phi[0], mean[0], variance[0], g[0], gamma[0] = identity_values(B, A, omega, total, total_lo)
+
+
+def _observe_kernel(y: float, omega: float, V: float, noise: float, phi: Any, g: Any, gamma: Any) -> None:
+    phi[0], g[0], gamma[0] = log_normal_values(y, omega, V + noise)
+
+
+_evaluate = Elementwise(_evaluate_kernel, 5, 5)
+_observe = Elementwise(_observe_kernel, 4, 3)
+
+
+@dataclass(frozen=True)
+class Identity(Channel):
+    """x = z + N(0, noise): a linear unit, noiseless by default.
+
+    Args:
+        noise: variance of the additive noise, finite and ≥ 0.
+
+    Raises:
+        ValueError: ``noise`` is negative or not finite.
+    """
+
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise}")
+        object.__setattr__(self, "noise", float(self.noise))
+
+    def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        return ChannelValues(*_evaluate(B, A, omega, V, self.noise))
+
+    def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """log N(y; omega, V + noise).
+
+        Raises:
+            ValueError: ``y`` is not finite.
+        """
+        finite = np.isfinite(y)
+        if not np.all(finite):
+            raise ValueError(f"`y` must be finite, got {np.extract(~finite, y)[0]}")
+        return ObservedValues(*_observe(y, omega, V, self.noise))
+
+    def __call__(self, z: ArrayLike) -> Any:
+        return np.asarray(z)[()]

@@ -1,0 +1,144 @@
+"""Binary output: x = sign(z)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.special import (
+    SQRT_HALF,
+    half_square_ratio,
+    log_cosh,
+    log_upper_tail,
+    normal_tail,
+    sech2,
+    upper_tail,
+)
+
+# The bodies below work with t = |omega|/√V, q = t²/2 (twofold: q + q_lo), H(t) = h = f e^{-q}, and b = ±B with the sign
+# flipped together with that of omega, so that Z = e^b (1 - h) + e^{-b} h = e^b [1 + h (e^{-2b} - 1)]. b < 0 is the hard
+# case: the message contradicts the pre-activation and large exponents cancel.
+
+
+@formula
+def _terms(b: float, q: float, q_lo: float, f: float) -> tuple[float, float, float]:
+    """(one, n, gap) with n/one = h (e^{-2b} - 1), both multiplied by e^{-gap} if gap > 0, which keeps them ≤ 1.
+
+    gap is the exponent of n: -q for b > 0 and 2|b| - q, right to 1e-16 absolutely or relatively, for b < 0.
+    """
+    n = f * math.copysign(math.expm1(-2.0 * abs(b)), -b)
+    gap = (max(-2.0 * b, 0.0) - q) - q_lo
+    small = math.exp(-abs(gap))
+    return (small, n, gap) if gap > 0.0 else (1.0, n * small, gap)
+
+
+@formula
+def _phi(b: float, t: float, q: float, q_lo: float, one: float, n: float, gap: float) -> float:
+    """log Z; for small b as log cosh b + log(1 + tanh b · erf(t/√2)), in which no 1 is left to swallow b."""
+    if abs(b) < 0.5:
+        return log_cosh(b) + math.log1p(math.tanh(b) * math.erf(t * SQRT_HALF))
+    if gap > 0.0:
+        return ((-b - q) - q_lo) + math.log(one + n)
+    return b + math.log1p(n)
+
+
+@formula
+def _field(b: float, t: float, q: float, q_lo: float, h: float, f: float) -> float:
+    """b + ½ log[(1 - h)/h], the total field on the spin; ½ log[(1 - h)/h] = atanh(erf(t/√2))."""
+    if t < 1.0:
+        return b + math.atanh(math.erf(t * SQRT_HALF))
+    return (b + 0.5 * q) + 0.5 * (q_lo + math.log1p(-h) - math.log(f))
+
+
+@formula
+def _slopes(t: float, k: float, excess: float, one: float, n: float) -> tuple[float, float]:
+    """G = ∂_t phi and t + G, whose product is VΓ.
+
+    With P = n/(one + n): G = N(t)(e^b - e^{-b})/Z = -P K and t + G = (1 - P) t - P (K - t). Where P → 1 the plain sum
+    t + G = -1/t would cancel; in this form what is left of cancellation is the true zero of Γ.
+    """
+    total = one + n
+    return -k * (n / total), (t * one - excess * n) / total
+
+
+@formula
+def sign_values(
+    B: float, omega: float, omega_lo: float, V: float, V_lo: float
+) -> tuple[float, float, float, float, float]:
+    """phi = log Σ_{x=±1} e^{Bx} H(-x omega/√V) with its moments and derivatives [DL, eqs. 119-120].
+
+    The paper's phi has the constant log √(2πV)/2 more, since its Gaussian and its sum over x are not normalised.
+    x̂ = tanh(B + atanh erf(omega/√(2V))), Δ = sech² of the same, g and Γ from ``_slopes``.
+    omega + omega_lo and V + V_lo are twofold numbers, since omega²/(2V) has to be right absolutely.
+    """
+    side = 1.0 if omega >= 0.0 else -1.0
+    b = side * B
+    sd = math.sqrt(V)
+    t = abs(omega) / sd
+    q, q_lo = half_square_ratio(omega, omega_lo, V, V_lo)
+    f, k, excess, _ = upper_tail(t)
+    h = f * math.exp(-q)
+    field = _field(b, t, q, q_lo, h, f)
+    one, n, gap = _terms(b, q, q_lo, f)
+    slope, shifted = _slopes(t, k, excess, one, n)
+    phi = _phi(b, t, q, q_lo, one, n, gap)
+    return phi, side * math.tanh(field), sech2(field), side * slope / sd, slope * shifted / sd / sd
+
+
+@formula
+def sign_observed(y: float, omega: float, omega_lo: float, V: float, V_lo: float) -> tuple[float, float, float]:
+    """phi = log H(a), g = y K(a)/√V, Γ = K(a)(K(a) - a)/V with a = -y omega/√V."""
+    sd = math.sqrt(V)
+    a = -y * omega / sd
+    q, _ = half_square_ratio(omega, omega_lo, V, V_lo)
+    _, _, k, excess, _ = normal_tail(a, q)
+    return log_upper_tail(a, q), y * k / sd, k * excess / sd / sd
+
+
+def _evaluate_kernel(
+    B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
+) -> None:
+    phi[0], mean[0], variance[0], g[0], gamma[0] = sign_values(B, omega, 0.0, V, 0.0)
+
+
+def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+    phi[0], g[0], gamma[0] = sign_observed(y, omega, 0.0, V, 0.0)
+
+
+_evaluate = Elementwise(_evaluate_kernel, 4, 5)
+_observe = Elementwise(_observe_kernel, 3, 3)
+
+
+def check_spins(y: ArrayLike) -> None:
+    """Raise ValueError unless every ``y`` is -1 or +1."""
+    wrong = ~(np.abs(y) == 1)
+    if np.any(wrong):
+        raise ValueError(f"`y` must be -1 or +1, got {np.extract(wrong, y)[0]}")
+
+
+@dataclass(frozen=True)
+class Sign(Channel):
+    """x = sign(z) = ±1, with sign(0) = +1. A drops out; the constant -A/2 is left out of phi."""
+
+    spin = True
+
+    def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        return ChannelValues(*_evaluate(B, A, omega, V))
+
+    def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """log H(-y omega/√V) [DL, eq. 21].
+
+        Raises:
+            ValueError: some ``y`` is neither -1 nor +1.
+        """
+        check_spins(y)
+        return ObservedValues(*_observe(y, omega, V))
+
+    def __call__(self, z: ArrayLike) -> Any:
+        z = np.asarray(z)
+        one = np.ones((), dtype=np.result_type(z, np.float32))
+        return np.where(z >= 0, one, -one)[()]

@@ -1,0 +1,52 @@
+"""A formula written once on scalars, used everywhere: as a broadcasting array function and inside fused loops.
+
+A *body* is a plain function of float64 scalars compiled by Numba (``@formula``). ``Elementwise`` turns a *kernel*, a
+body that writes its results to one-element outputs, into a broadcasting array function that compiles at its first call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import guvectorize, njit
+
+#: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
+formula: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=False)
+
+
+class Elementwise:
+    """Broadcast a scalar kernel over arrays.
+
+    The arithmetic is float64 whatever comes in; the results have the floating type of the arguments (float32 if all
+    arrays are float32, else float64), so float32 results are correctly rounded float64 ones.
+
+    Args:
+        kernel: function of ``inputs`` float64 scalars followed by ``outputs`` one-element float64 arrays to fill.
+        inputs: number of scalar inputs.
+        outputs: number of outputs.
+    """
+
+    def __init__(self, kernel: Callable[..., None], inputs: int, outputs: int) -> None:
+        self._kernel = kernel
+        self._inputs = inputs
+        self._outputs = outputs
+        self._ufunc: Callable[..., Any] | None = None
+
+    def _compile(self) -> Callable[..., Any]:
+        types = ["float64"] * self._inputs + ["float64[:]"] * self._outputs
+        layout = ",".join(["()"] * self._inputs) + "->" + ",".join(["()"] * self._outputs)
+        return guvectorize([f"void({','.join(types)})"], layout, nopython=True, cache=True)(self._kernel)
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars."""
+        if self._ufunc is None:
+            self._ufunc = self._compile()
+        # Lists become arrays; Python numbers stay as they are and do not widen float32.
+        dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
+        if dtype != np.float32:
+            dtype = np.dtype(np.float64)
+        results = self._ufunc(*(np.asarray(a, dtype=np.float64) for a in args))
+        if self._outputs == 1:
+            results = (results,)
+        with np.errstate(over="ignore", under="ignore"):
+            return tuple(np.asarray(r).astype(dtype, copy=False)[()] for r in results)

@@ -1,0 +1,9 @@
+"""Priors: one a file, each a scalar free energy psi(H, G) with its mean and variance."""
+
+from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.binary import Binary
+from factorgraph.priors.gauss_bernoulli import GaussBernoulli
+from factorgraph.priors.gaussian import Gaussian
+from factorgraph.priors.mixture import Mixture
+
+__all__ = ["Binary", "GaussBernoulli", "Gaussian", "Mixture", "Prior", "PriorValues"]

@@ -1,0 +1,46 @@
+"""What every prior is: the scalar free energy of one variable, with its first two cumulants."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+
+class PriorValues(NamedTuple):
+    """A prior's log-partition and cumulants, elementwise [DL eqs. 5, 62-63].
+
+    Attributes:
+        psi: log ∫ dw q(w) e^{Hw - Gw²/2}.
+        mean: m = ∂_H psi.
+        variance: σ = ∂²_H psi ≥ 0.
+    """
+
+    psi: Any
+    mean: Any
+    variance: Any
+
+
+class Prior(ABC):
+    """A distribution q(w) of one variable that receives the message e^{Hw - Gw²/2}.
+
+    Priors are immutable; their parameters are scalars; H and G broadcast and are passed by keyword only.
+
+    Attributes:
+        spin: w takes the values ±1 only, so that G w² is a constant and G drops out.
+    """
+
+    spin: bool = False
+
+    @abstractmethod
+    def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """Log-partition, mean and variance together.
+
+        Args:
+            H: first natural parameter of the incoming messages, any real number.
+            G: their second natural parameter; may be negative where the prior's own precision outweighs it.
+        """
+
+    def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
+        """Mean m and variance σ."""
+        values = self.evaluate(H=H, G=G)
+        return values.mean, values.variance

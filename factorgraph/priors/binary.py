@@ -1,0 +1,67 @@
+"""Prior of a spin: w = ±1 in a field."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.gaussian import check_number
+from factorgraph.special import sech2
+
+
+@formula
+def log_cosh_ratio(H: float, field: float) -> float:
+    """log[cosh(H + field) / cosh(field)], to relative accuracy also at its zeros H = 0 and H = -2 field.
+
+    Near the zeros the ratio is 1 + 2 sinh(H/2) sinh(H/2 + field)/cosh(field), whose second term keeps its relative
+    accuracy; the exponents of its factors are added by cases, without rounding H/2 + field. Away from the zeros
+    log cosh x = |x| - log 2 + log(1 + e^{-2|x|}), and |H + field| - |field| is taken by the same cases.
+    """
+    a, h, f = 0.5 * H, abs(H), abs(field)
+    aligned = H * field >= 0.0
+    growth = h if aligned else max(h - 2.0 * f, 0.0)  # |H/2| + |H/2 + field| - |field|
+    if growth < 1.0:
+        s = a + field
+        size = math.expm1(-h) * math.expm1(-2.0 * abs(s)) / (1.0 + math.exp(-2.0 * f)) * math.exp(growth)
+        excess = size if a * s >= 0.0 else -size
+        if abs(excess) <= 0.5:
+            return math.log1p(excess)
+    lead = h if aligned else max(-h, h - 2.0 * f)  # |H + field| - |field|
+    return lead + (math.log1p(math.exp(-2.0 * abs(H + field))) - math.log1p(math.exp(-2.0 * f)))
+
+
+def _kernel(H: float, G: float, field: float, psi: Any, mean: Any, variance: Any) -> None:
+    psi[0] = log_cosh_ratio(H, field)
+    mean[0] = math.tanh(H + field)
+    variance[0] = sech2(H + field)
+
+
+_evaluate = Elementwise(_kernel, inputs=3, outputs=3)
+
+
+@dataclass(frozen=True)
+class Binary(Prior):
+    """w = ±1 with probabilities ∝ e^{±field}: psi = log 2cosh(H + θ) - log 2cosh(θ), m = tanh(H + θ), σ = sech²(H + θ).
+
+    G w² is a constant, left out of psi: G only takes part in broadcasting.
+
+    Args:
+        field: θ, any finite number.
+
+    Raises:
+        ValueError: the field is not a finite number.
+    """
+
+    field: float = 0.0
+
+    spin = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "field", check_number("field", self.field))
+
+    def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
+        """See ``Prior``."""
+        return PriorValues(*_evaluate(H, G, self.field))

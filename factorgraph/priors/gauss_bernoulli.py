@@ -1,0 +1,80 @@
+"""Spike-and-slab (Gauss-Bernoulli) prior: zero, or a normal variable."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.gaussian import check_number, tilted_normal
+
+
+@formula
+def log_mixture(s: float, density: float) -> float:
+    """log[(1 - density) + density e^s] to relative accuracy about its zero s = 0, for any s."""
+    if s <= 1.0:
+        excess = density * math.expm1(s)
+        return math.log1p(excess) if excess > -0.5 else math.log((1.0 - density) + density * math.exp(s))
+    excess = density * math.exp(s) if s < 700.0 else math.inf
+    if excess < 0.5:
+        return math.log1p(density * math.expm1(s))
+    return s + math.log(density + (1.0 - density) * math.exp(-s))
+
+
+def _kernel(H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any) -> None:
+    s, slab_mean, slab_variance = tilted_normal(H, G, mean, 1.0, slab)
+    psi[0] = log_mixture(s, density)
+    # Posterior weights of slab and spike, each by its own quotient: neither is one minus the other.
+    if s > 0.0:
+        on, off = density, (1.0 - density) * math.exp(-s)
+    else:
+        on, off = density * math.exp(s), 1.0 - density
+    on, off = on / (on + off), off / (on + off)
+    m[0] = on * slab_mean
+    variance[0] = on * (slab_variance + off * slab_mean * slab_mean)
+
+
+_evaluate = Elementwise(_kernel, inputs=5, outputs=3)
+
+
+@dataclass(frozen=True)
+class GaussBernoulli(Prior):
+    """q(w) = (1 - density) δ(w) + density N(w; mean, variance).
+
+    With slab integral s = log ∫ N(w; mean, variance) e^{Hw - Gw²/2} dw and posterior weight π of the slab,
+    psi = log(1 - density + density e^s), m = π m₁ and σ = π σ₁ + π(1 - π) m₁².
+
+    Args:
+        density: weight of the slab, in (0, 1]; 1 is the Gaussian prior.
+        mean: mean of the slab, finite.
+        variance: variance of the slab, finite, > 0.
+
+    Raises:
+        ValueError: a parameter outside its domain.
+    """
+
+    density: float
+    mean: float = 0.0
+    variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        density = check_number("density", self.density)
+        if not 0.0 < density <= 1.0:
+            raise ValueError(f"`density` must be in (0, 1], got {self.density!r}")
+        object.__setattr__(self, "density", density)
+        object.__setattr__(self, "mean", check_number("mean", self.mean))
+        object.__setattr__(self, "variance", check_number("variance", self.variance, above=0.0))
+
+    def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """See ``Prior``.
+
+        Raises:
+            ValueError: G > -1/variance does not hold everywhere: the slab integral diverges.
+        """
+        total = 1.0 + np.asarray(G, dtype=np.float64) * self.variance
+        if not np.all(total > 0.0):
+            raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
+        return PriorValues(*_evaluate(H, G, self.density, self.mean, self.variance))

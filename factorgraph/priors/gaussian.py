@@ -1,0 +1,105 @@
+"""Gaussian prior, and the tilted normal integral that it shares with the spike-and-slab prior."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.special import add2, divide2, multiply2, two_product
+
+
+@formula
+def log_ratio(numerator: float, denominator: float, excess: float) -> float:
+    """log(numerator/denominator) where numerator = denominator + excess, to relative accuracy in a small excess."""
+    x = excess / denominator
+    return math.log1p(x) if -0.5 < x < 1.0 else math.log(numerator / denominator)
+
+
+@formula
+def tilted_normal(H: float, G: float, mean: float, a: float, b: float) -> tuple[float, float, float]:
+    """log ∫ N(w; mean, b/a) e^{Hw - Gw²/2} dw and the mean and variance of the tilted law.
+
+    The prior's precision is the quotient a/b, so that neither a precision (b = 1) nor a variance (a = 1) is rounded by
+    an inversion. With D = a + bG the log-integral is
+
+        [H (bH + 2a mean) - aG mean²] / (2D) - log(D/a) / 2
+
+    D and the numerator are twofold numbers: their terms may be much larger than their difference. a = 0 is the flat
+    measure dw (mean then plays no part), for which log(D/a) becomes log(D/(2πb)).
+    """
+    bG, bG_lo = two_product(b, G)
+    D, D_lo = add2(bG, bG_lo, a, 0.0)
+    bH, bH_lo = two_product(b, H)
+    am, am_lo = two_product(a, mean)
+    centre, _ = add2(bH, bH_lo, am, am_lo)
+    if a == 0.0:
+        return 0.5 * (H * bH / D + math.log(2.0 * math.pi * b / D)), centre / D, b / D
+    sum_, sum_lo = add2(bH, bH_lo, 2.0 * am, 2.0 * am_lo)
+    gain, gain_lo = multiply2(sum_, sum_lo, H, 0.0)
+    Gm, Gm_lo = two_product(G, mean)
+    loss, loss_lo = multiply2(am, am_lo, Gm, Gm_lo)
+    numerator, numerator_lo = add2(gain, gain_lo, -loss, -loss_lo)
+    exponent, _ = divide2(numerator, numerator_lo, D, D_lo)
+    return 0.5 * (exponent - log_ratio(D, a, bG)), centre / D, b / D
+
+
+def _kernel(H: float, G: float, mean: float, precision: float, psi: Any, m: Any, variance: Any) -> None:
+    psi[0], m[0], variance[0] = tilted_normal(H, G, mean, precision, 1.0)
+
+
+_evaluate = Elementwise(_kernel, inputs=4, outputs=3)
+
+
+def check_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> float:
+    """``value`` as a finite float within its bounds.
+
+    Raises:
+        ValueError: ``value`` is not a number, not finite, below ``least`` or not above ``above``.
+    """
+    bound = f" >= {least:g}" if least > -math.inf else f" > {above:g}" if above > -math.inf else ""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= least and number > above):
+        raise ValueError(f"`{name}` must be a finite number{bound}, got {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Gaussian(Prior):
+    """q(w) = N(w; mean, 1/precision), with m = (H + λμ)/(G + λ) and σ = 1/(G + λ) for μ = mean, λ = precision.
+
+    With precision 0 it is the flat measure dw, which has no normalisation: psi is then log ∫ e^{Hw - Gw²/2} dw.
+
+    Args:
+        mean: any finite number; without effect when the precision is 0.
+        precision: finite, >= 0.
+
+    Raises:
+        ValueError: a parameter outside its domain.
+    """
+
+    mean: float = 0.0
+    precision: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", check_number("mean", self.mean))
+        object.__setattr__(self, "precision", check_number("precision", self.precision, least=0.0))
+
+    def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """See ``Prior``; psi is a natural quantity of size H²/(G + λ) + λμ² + |log(1 + G/λ)| and may cross zero.
+
+        Raises:
+            ValueError: G + precision > 0 does not hold everywhere.
+        """
+        total = np.asarray(G, dtype=np.float64) + self.precision
+        if not np.all(total > 0.0):
+            raise ValueError(
+                f"`G` must be > -precision = {-self.precision:g} (the total precision must be > 0), got {np.min(G)!s}"
+            )
+        return PriorValues(*_evaluate(H, G, self.mean, self.precision))

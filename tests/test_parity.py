@@ -1,0 +1,172 @@
+"""Dense sweeps against the edge-by-edge reference, and fused kernels against plain ones."""
+
+import edge_reference as ref
+import numpy as np
+import pytest
+
+from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.lower import lower
+from deepnet.network import perceptron
+from deepnet.sweep import Update, initial_layers, train_batch
+
+#: Sums of a few hundred float64 terms, fed back through up to five iterations.
+FLOAT64_SWEEP = 1e-9
+
+#: The same in float32, through two batches.
+FLOAT32_SWEEP = 2e-3
+
+#: Fields are compared only where they are this large at least (root mean square): agreement on zeros proves nothing.
+NOT_SMALL = 1e-3
+
+KINDS = {
+    "binary-sign": {"weights": "binary", "activation": "sign", "eps_init": 1.0},
+    "binary-relu": {"weights": "binary", "activation": "relu", "eps_init": 0.6},
+    "continuous-sign": {"weights": "continuous", "activation": "sign", "eps_init": 1.0},
+    "continuous-relu": {"weights": "continuous", "activation": "relu", "eps_init": 0.5},
+    "mixed-sign": {"weights": ["binary", "continuous", "binary"], "activation": "sign", "eps_init": 1.0},
+}
+CLOSURES = ["bp", "bpi", "mf", "amp", ["mf", "bp", "amp"], ["bp", "amp", "mf"]]
+
+
+def problem(kind, closure, *, output="sign", bias=False, density=1.0, seed=0, dtype=np.float64, widths=(6, 5, 4)):
+    """Layers, two batches of data, and updates with different numbers in every layer."""
+    rng = np.random.default_rng(seed)
+    outputs = 3 if output == "argmax" else 2
+    options = dict(KINDS[kind])
+    eps_init = options.pop("eps_init")
+    model = perceptron([*widths, outputs], output=output, bias=bias, density=density, rng=rng, **options)
+    layers = initial_layers(lower(model, closure), eps_init=eps_init, rng=rng, dtype=dtype)
+    batches = []
+    for _ in range(2):
+        x = rng.standard_normal((widths[0], 4)).astype(dtype)
+        labels = rng.integers(0, 3, 4) if output == "argmax" else rng.choice([-1.0, 1.0], (2, 4)).astype(dtype)
+        batches.append((x, labels))
+    updates = [
+        Update(rho=0.95, damping=0.3, beta=0.7, reinforcement=0.2),
+        Update(rho=1.0, damping=0.1, beta=1.2, reinforcement=0.1),
+        Update(rho=0.9, damping=0.5, beta=0.8, reinforcement=0.0),
+    ]
+    return layers, batches, updates
+
+
+def reference_of(layers, output, kind):
+    """The same network and state for the reference."""
+    plans = [layer.plan for layer in layers]
+    network = ref.EdgeNetwork(
+        widths=[plans[0].inputs - plans[0].bias, *(plan.outputs for plan in plans)],
+        weights=["binary" if plan.spin_weights else "continuous" for plan in plans],
+        closure=[plan.closure.name for plan in plans],
+        activation=KINDS[kind]["activation"],
+        output=output,
+        scale=[plan.scale for plan in plans],
+        bias=[plan.bias for plan in plans],
+        mask=[plan.mask for plan in plans],
+    )
+    zeros = [np.zeros_like(layer.H) for layer in layers]
+    state = [
+        ref.LayerState(layer.H.copy(), zero if layer.G is None else layer.G.copy(), layer.mean.copy(), layer.variance.copy())
+        for layer, zero in zip(layers, zeros, strict=True)
+    ]
+    return network, state
+
+
+def assert_close(ours, theirs, name, tolerance):
+    scale = np.abs(theirs).max()
+    assert name[0] != "H" or np.sqrt(np.mean(np.square(theirs))) > NOT_SMALL, f"{name} is too small to tell anything"
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def compare(kind, closure, tau, **options):
+    layers, batches, updates = problem(kind, closure, **options)
+    output = options.get("output", "sign")
+    network, state = reference_of(layers, output, kind)
+    parameters = {
+        name: [getattr(update, attribute) for update in updates]
+        for name, attribute in (("rho", "rho"), ("alpha", "damping"), ("beta", "beta"), ("r", "reinforcement"))
+    }
+    for number, (x, y) in enumerate(batches):
+        train_batch(layers, x, y, updates, kernels=PlainKernels(), tau=tau)
+        state, record = ref.train_batch(network, state, x, y, tau=tau, **parameters)
+        for layer, theirs, messages in zip(layers, state, record, strict=True):
+            edges = slice(None) if layer.plan.mask is None else layer.plan.mask
+            where = f"{layer.plan.name}, batch {number}"
+            assert_close(layer.H[edges], theirs.H[edges], f"H of {where}", FLOAT64_SWEEP)
+            assert_close(layer.H_in[edges], messages.H_in[edges], f"H_in of {where}", FLOAT64_SWEEP)
+            assert_close(layer.mean, theirs.m, f"m of {where}", FLOAT64_SWEEP)
+            assert_close(layer.variance, theirs.sigma, f"sigma of {where}", FLOAT64_SWEEP)
+            assert_close(layer.omega, messages.omega, f"omega of {where}", FLOAT64_SWEEP)
+            assert_close(layer.V, messages.V, f"V of {where}", FLOAT64_SWEEP)
+            assert_close(layer.g, messages.g, f"g of {where}", FLOAT64_SWEEP)
+            assert_close(layer.gamma, messages.Gamma, f"Gamma of {where}", FLOAT64_SWEEP)
+            if layer.to_inputs is not None:
+                units = layer.plan.inputs - layer.plan.bias
+                assert_close(layer.to_inputs.B, messages.B[:units], f"B of {where}", FLOAT64_SWEEP)
+            if layer.G is not None:
+                assert_close(layer.G[edges], theirs.G[edges], f"G of {where}", FLOAT64_SWEEP)
+
+
+@pytest.mark.parametrize("tau", [1, 5])
+@pytest.mark.parametrize("closure", CLOSURES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_dense_sweep_equals_edge_by_edge(kind, closure, tau):
+    compare(kind, closure, tau)
+
+
+@pytest.mark.parametrize("tau", [1, 3])
+@pytest.mark.parametrize("closure", ["bp", "amp", "mf"])
+@pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
+@pytest.mark.parametrize("options", [{"bias": True}, {"density": 0.6}, {"bias": True, "density": 0.7, "output": "argmax"}])
+def test_dense_sweep_equals_edge_by_edge_with_bias_mask_and_classes(kind, closure, tau, options):
+    compare(kind, closure, tau, **options)
+
+
+def largest_difference(closure_a, closure_b, tau, kind="binary-sign", **options):
+    """Root mean square difference of H_in of the middle layer over its root mean square."""
+    fields = []
+    for closure in (closure_a, closure_b):
+        layers, batches, _ = problem(kind, closure, **options)
+        updates = [Update()] * 3
+        train_batch(layers, *batches[0], updates, kernels=PlainKernels(), tau=tau)
+        fields.append(layers[1].H_in)
+    return np.sqrt(np.mean((fields[0] - fields[1]) ** 2) / np.mean(fields[1] ** 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bp_is_bpi_at_the_first_iteration(kind):
+    assert largest_difference("bp", "bpi", 1, kind) == 0
+    assert largest_difference("bp", "bpi", 3, kind) > 1e-3
+
+
+def test_amp_tends_to_bp_as_the_network_grows():
+    """AMP drops terms of relative order (own term)² ~ 1/N in g and in the means: the difference falls like 1/N."""
+    sizes = (16, 64, 256)
+    distances = []
+    for size in sizes:
+        draws = [largest_difference("amp", "bp", 2, seed=s, widths=(size, size, size)) for s in range(3)]
+        distances.append(float(np.mean(draws)))
+    exponents = -np.diff(np.log(distances)) / np.log(4)
+    assert distances[0] > 1e-4
+    assert np.all(exponents > 0.7), (distances, exponents)
+
+
+@pytest.mark.parametrize("polarised", [1.0, 20.0])
+@pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.5}, {"output": "argmax"}])
+@pytest.mark.parametrize("tau", [1, 3])
+@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
+def test_fused_kernels_equal_plain_ones(closure, tau, options, polarised):
+    results = []
+    for kernels in (FusedKernels(), PlainKernels()):
+        layers, batches, updates = problem("binary-sign", closure, widths=(40, 30, 20), dtype=np.float32, **options)
+        for layer in layers:
+            layer.H *= polarised
+            layer.mean[...] = np.tanh(layer.H) if layer.plan.mask is None else np.tanh(layer.H) * layer.plan.mask
+            layer.mean_squared[...] = layer.mean**2
+            layer.variance[...] = (1 - layer.mean_squared) if layer.plan.mask is None else layer.plan.mask - layer.mean_squared
+        for x, y in batches:
+            train_batch(layers, x, y, updates, kernels=kernels, tau=tau)
+        results.append(layers)
+    for fused, plain in zip(*results, strict=True):
+        assert fused.H.dtype == plain.H.dtype == np.float32
+        for name in ("H", "H_in", "mean", "variance", "omega", "V", "g", "gamma"):
+            ours, theirs = getattr(fused, name), getattr(plain, name)
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=FLOAT32_SWEEP * np.abs(theirs).max(), err_msg=name)

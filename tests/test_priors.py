@@ -1,0 +1,302 @@
+"""Priors against their definitions in many digits, and the identities that tie psi, mean and variance."""
+
+import numpy as np
+import pytest
+import tolerances as tol
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+from reference import to_agreement
+
+from factorgraph.priors.binary import Binary
+from factorgraph.priors.gauss_bernoulli import GaussBernoulli
+from factorgraph.priors.gaussian import Gaussian
+from factorgraph.priors.mixture import Mixture
+
+# ---- the definitions -------------------------------------------------------------------------------------------------
+
+
+def _binary(H, G, field):
+    h = mpf(H) + mpf(field)
+    return mp.log(mp.cosh(h) / mp.cosh(field)), mp.tanh(h), mp.sech(h) ** 2
+
+
+def _slab(H, G, mean, precision):
+    total = mpf(G) + precision
+    if precision == 0:
+        return mp.log(2 * mp.pi / total) / 2 + mpf(H) ** 2 / (2 * total), mpf(H) / total, 1 / total
+    centre = (mpf(H) + precision * mpf(mean)) / total
+    psi = mp.log(precision / total) / 2 + total * centre**2 / 2 - precision * mpf(mean) ** 2 / 2
+    return psi, centre, 1 / total
+
+
+def _gaussian(H, G, mean, precision):
+    return _slab(H, G, mean, mpf(precision))
+
+
+def _gauss_bernoulli(H, G, density, mean, variance):
+    s, centre, spread = _slab(H, G, mean, 1 / mpf(variance))
+    on, off = density * mp.exp(s), 1 - mpf(density)
+    on, off, total = on / (on + off), off / (on + off), on + off
+    return mp.log(total), on * centre, on * (spread + off * centre**2)
+
+
+def _mixture(H, G, *flat):
+    atoms, weights = flat[: len(flat) // 2], flat[len(flat) // 2 :]
+    p = [mpf(w) * mp.exp(mpf(H) * a - mpf(G) * mpf(a) ** 2 / 2) for a, w in zip(atoms, weights, strict=True)]
+    total = sum(p)
+    mean = sum(a * w for a, w in zip(atoms, p, strict=True)) / total
+    variance = sum((a - mean) ** 2 * w for a, w in zip(atoms, p, strict=True)) / total
+    return mp.log(total / sum(mpf(w) for w in weights)), mean, variance
+
+
+# ---- natural scales, see tolerances.py: the values themselves but for these ------------------------------------------
+
+
+def _own_scales(values, H, G, *parameters):
+    return tuple(abs(v) for v in values)
+
+
+def _gaussian_scales(values, H, G, mean, precision):
+    """psi = exponent - ½ log(1 + G/λ): the magnitudes of both."""
+    log = mp.log(2 * mp.pi / mpf(G)) / 2 if precision == 0 else -mp.log1p(mpf(G) / precision) / 2
+    return abs(values[0] - log) + abs(log), abs(values[1]), values[2]
+
+
+def _gauss_bernoulli_scales(values, H, G, density, mean, variance):
+    """psi crosses zero where the slab integral s = exponent - log(...) does, with slope at most the density there."""
+    s = _slab(H, G, mean, 1 / mpf(variance))[0]
+    log = -mp.log1p(mpf(G) * mpf(variance)) / 2
+    return max(abs(values[0]), min(density * (abs(s - log) + abs(log)), 1)), abs(values[1]), values[2]
+
+
+def _mixture_scales(values, H, G, *flat):
+    """psi: first- and second-order terms for a small message, else exponent and log-weight of the greatest term.
+
+    Mean: E|w| of the tilted law, or what it is for the sum of odd terms of a small message.
+    """
+    atoms, weights = flat[: len(flat) // 2], flat[len(flat) // 2 :]
+    q = [mpf(w) / sum(mpf(v) for v in weights) for w in weights]
+    e = [mpf(H) * a - mpf(G) * mpf(a) ** 2 / 2 for a in atoms]
+    top = max(range(len(atoms)), key=lambda i: e[i] + mp.log(q[i]))
+    first = abs(sum(w * a for w, a in zip(q, atoms, strict=True)) * H)
+    small = first + sum(w * (mpf(G) * a**2 / 2 + x**2) for w, a, x in zip(q, atoms, e, strict=True))
+    p = [w * mp.exp(x - e[top]) for w, x in zip(q, e, strict=True)]
+    spread = sum(w * abs(a) for w, a in zip(p, atoms, strict=True)) / sum(p)
+    return max(abs(values[0]), min(small, abs(e[top]) + abs(mp.log(q[top])))), spread, values[2]
+
+
+CASES = {
+    "binary": (Binary, _binary, _own_scales, [(0.0,), (1e-8,), (1.0,), (-7.0,), (10.0,), (-1e4,)]),
+    "gaussian": (
+        Gaussian, _gaussian, _gaussian_scales, [(0.0, 1.0), (0.0, 0.0), (3.0, 0.1), (-1e3, 2.0), (0.5, 1e6)],
+    ),
+    "gauss_bernoulli": (
+        GaussBernoulli, _gauss_bernoulli, _gauss_bernoulli_scales,
+        [
+            (0.1, 0.0, 1.0), (1.0, 2.0, 0.3), (1e-10, 0.0, 1.0), (1 - 1e-12, 0.0, 1.0), (0.5, 100.0, 0.01),
+            (0.3, 1.0, 1e8),
+        ],
+    ),
+    "mixture": (
+        lambda *flat: Mixture(flat[: len(flat) // 2], flat[len(flat) // 2 :]), _mixture, _mixture_scales,
+        [
+            (-1.0, 1.0, 1.0, 1.0), (0.0, 1.0, 1.0, 2.0), (-1.5, 0.1, 0.2, 3.0, 1.0, 2.0, 3.0, 1e-8),
+            (-1.0, 0.0, 1.0, 1.0, 2.0, 1.0), (2.0, 3.0),
+        ],
+    ),
+}  # fmt: skip
+ALL = [(kind, parameters) for kind, case in CASES.items() for parameters in case[3]]
+H_SIZES = [0.0, 1e-300, 1e-30, 1e-9, 1e-3, 0.3, 1.0, 2.2, 7.0, 30.0, 300.0, 1e4]
+H_GRID = sorted({s * h for h in H_SIZES for s in (-1, 1)} | {-2.0, -2.0000001, 19.99, -20.00001})
+G_GRID = [0.0, 1e-9, 0.5, 7.0, 1e3, 1e6, 1e12]
+
+
+def _make(kind, parameters):
+    return CASES[kind][0](*parameters)
+
+
+def _errors(kind, parameters, H, G, got):
+    """Errors of psi, mean, variance in their natural scales; what underflows counts as right."""
+    _, definition, scales, _ = CASES[kind]
+    exact = to_agreement(definition, H, G, *parameters)
+    with mp.workdps(60):
+        size = scales(exact, H, G, *parameters)
+        return [
+            float(abs(mpf(float(v)) - x) / s) if s > tol.TINY64 else float(abs(v) > tol.TINY64)
+            for v, x, s in zip(got, exact, size, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+def test_against_many_digits(kind, parameters):
+    prior = _make(kind, parameters)
+    flat = parameters == (0.0, 0.0)
+    grid = [(H, G) for H in H_GRID for G in G_GRID if (G == 0.0 or not prior.spin) and (G > 0.0 or not flat)]
+    H, G = (np.array(column) for column in zip(*grid, strict=True))
+    values = np.stack(prior.evaluate(H=H, G=G), axis=-1)
+    assert np.all(np.isfinite(values))
+    for (h, g), got in zip(grid, values, strict=True):
+        errors = _errors(kind, parameters, h, g, got)
+        assert max(errors) < tol.PRIOR, (h, g, errors)
+
+
+@pytest.mark.parametrize("prior", [Gaussian(1.0, 1.0), GaussBernoulli(0.3, 1.0, 0.7)])
+@pytest.mark.parametrize("G", [-0.3, -0.9, -1 + 1e-9])
+def test_negative_second_parameter(prior, G):
+    kind = "gaussian" if isinstance(prior, Gaussian) else "gauss_bernoulli"
+    parameters = (1.0, 1.0) if kind == "gaussian" else (0.3, 1.0, 0.7)
+    for H in (-30.0, -1.0, 0.2, 3.0):
+        assert max(_errors(kind, parameters, H, G, prior.evaluate(H=H, G=G))) < tol.PRIOR
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-6, -0.3])
+def test_great_exponents_that_balance(offset):
+    """Terms of 1e6 to 1e9 in the exponents, whose difference decides: they are carried in double-double."""
+    flat, G = (0.1, 0.7, -5.3, 1.0, 2.0, 1.0), 1e9
+    H = 0.4 * G + offset  # the atoms 0.1 and 0.7 have equal exponents
+    assert max(_errors("mixture", flat, H, G, _make("mixture", flat).evaluate(H=H, G=G))) < tol.PRIOR
+    parameters = (1000.1, 1.3)
+    H, G = 1.3 * 1000.1 + offset, 3.9  # H (H + 2λμ) = G λ μ²
+    assert max(_errors("gaussian", parameters, H, G, Gaussian(*parameters).evaluate(H=H, G=G))) < tol.PRIOR
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.sampled_from(ALL), st.floats(-50, 50), st.floats(1e-3, 100))
+def test_float32_is_the_rounded_float64(case, H, G):
+    prior = _make(*case)
+    H, G = np.float32(H), np.float32(G)
+    single, double = prior.evaluate(H=H, G=G), prior.evaluate(H=np.float64(H), G=np.float64(G))
+    for a, b in zip(single, double, strict=True):
+        assert a.dtype == np.float32
+        assert b.dtype == np.float64
+        assert a == np.float32(b)
+    values = np.array(single, dtype=np.float64)
+    errors = _errors(*case, float(H), float(G), values)
+    assert all(e < tol.PRIOR32 or abs(v) < tol.TINY32 for e, v in zip(errors, values, strict=True))
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(
+    st.sampled_from([Binary(0.7), Gaussian(1.0, 2.0), GaussBernoulli(0.2, 0.5, 2.0), Mixture([-1, 0.3, 2], [1, 3, 2])]),
+    st.floats(-4, 4),
+    st.floats(0, 4),
+)
+def test_mean_and_variance_are_derivatives(prior, H, G):
+    step = 2e-3
+    stencil = np.array([1, -8, 0, 8, -1]) / (12 * step)
+    psi, mean, _ = prior.evaluate(H=H + step * np.arange(-2, 3), G=G)
+    at = prior.evaluate(H=H, G=G)
+    assert stencil @ psi == pytest.approx(at.mean, abs=tol.STENCIL)
+    assert stencil @ mean == pytest.approx(at.variance, abs=tol.STENCIL)
+    if not prior.spin:  # ∂_G psi = -E w²/2
+        psi = prior.evaluate(H=H, G=G + step * np.arange(-2, 3)).psi
+        assert stencil @ psi == pytest.approx(-0.5 * (at.variance + at.mean**2), abs=tol.STENCIL)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.sampled_from(ALL), st.floats(-1e4, 1e4), st.floats(1e-9, 1e12))
+def test_bounds(case, H, G):
+    values = _make(*case).evaluate(H=H, G=G)
+    assert np.all(np.isfinite(values))
+    assert values.variance >= 0
+    if case[0] in ("binary", "mixture"):
+        atoms = (-1.0, 1.0) if case[0] == "binary" else case[1][: len(case[1]) // 2]
+        room = 4 * np.finfo(float).eps * max(map(abs, atoms))
+        assert min(atoms) - room <= values.mean <= max(atoms) + room
+        assert values.variance <= (max(atoms) - min(atoms)) ** 2 / 4 * (1 + 1e-15)
+
+
+@pytest.mark.parametrize("field", [0.0, 0.4, -3.0])
+def test_two_atoms_are_binary(field):
+    H = np.array([h for h in H_GRID if abs(h) <= 300 or field == 0.0])
+    mixture = Mixture([-1.0, 1.0], [np.exp(-field), np.exp(field)])
+    spin = Binary(field)
+    a, b = mixture.evaluate(H=H, G=0.0), spin.evaluate(H=H, G=0.0)
+    exact = 1e-12 * (1 if field else 0)  # the weights e^{±field} are rounded
+    np.testing.assert_allclose(a.psi, b.psi, rtol=tol.PRIOR, atol=exact)
+    np.testing.assert_allclose(a.mean, b.mean, rtol=tol.PRIOR, atol=exact)
+    np.testing.assert_allclose(a.variance, b.variance, rtol=tol.PRIOR)
+    shifted = mixture.evaluate(H=H, G=3.0)  # G w² is a constant
+    np.testing.assert_allclose(shifted.psi + 1.5, b.psi, rtol=tol.PRIOR, atol=1e-15)
+    np.testing.assert_allclose(shifted.mean, b.mean, rtol=tol.PRIOR, atol=exact)
+
+
+def test_the_spin_prior_ignores_the_second_parameter():
+    values, other = Binary(0.3).evaluate(H=1.0, G=5.0), Binary(0.3).evaluate(H=1.0, G=-2.0)
+    assert values == other
+    assert Binary.spin
+    assert Binary().evaluate(H=1.0, G=np.zeros((3, 1))).mean.shape == (3, 1)
+
+
+def test_full_density_is_gaussian():
+    H, G = (a.ravel() for a in np.meshgrid([-1e4, -3.0, 0.0, 0.5, 1e4], [0.0, 1.0, 1e12]))
+    a, b = GaussBernoulli(1.0, 2.0, 0.25).evaluate(H=H, G=G), Gaussian(2.0, 4.0).evaluate(H=H, G=G)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=tol.PRIOR)
+    near = GaussBernoulli(1 - 1e-13, 2.0, 0.25).evaluate(H=1.0, G=1.0)
+    np.testing.assert_allclose(near, Gaussian(2.0, 4.0).evaluate(H=1.0, G=1.0), rtol=1e-11)
+
+
+def test_flat_prior_is_the_limit_of_vanishing_precision():
+    flat = Gaussian(5.0, 0.0).evaluate(H=2.0, G=3.0)
+    thin = Gaussian(5.0, 1e-12).evaluate(H=2.0, G=3.0)
+    np.testing.assert_allclose(flat[1:], thin[1:], rtol=1e-10)
+    assert flat.psi == pytest.approx(thin.psi + 0.5 * np.log(2 * np.pi / 1e-12), rel=1e-10)
+
+
+def test_no_message_gives_the_moments_of_the_prior():
+    for prior, mean, variance in [
+        (Binary(0.3), np.tanh(0.3), 1 / np.cosh(0.3) ** 2),
+        (Gaussian(-2.0, 4.0), -2.0, 0.25),
+        (GaussBernoulli(0.25, 2.0, 3.0), 0.5, 0.25 * 3 + 0.25 * 0.75 * 4),
+        (Mixture([0.0, 4.0], [3, 1]), 1.0, 3.0),
+    ]:
+        values = prior.evaluate(H=0.0, G=0.0)
+        assert values.psi == 0.0
+        np.testing.assert_allclose(values[1:], (mean, variance), rtol=tol.PRIOR)
+
+
+@pytest.mark.parametrize(("kind", "parameters"), ALL)
+def test_array_is_scalar_by_scalar(kind, parameters):
+    prior = _make(kind, parameters)
+    H, G = np.linspace(-3, 3, 5)[:, None], np.array([0.5, 2.0, 40.0])
+    values = prior.evaluate(H=H, G=G)
+    for k, v in enumerate(values):
+        assert v.shape == (5, 3)
+        for i in range(5):
+            for j in range(3):
+                assert v[i, j] == prior.evaluate(H=H[i, 0], G=G[j])[k]
+    assert prior.evaluate(H=[0.5, 1.0], G=[[1.0]]).mean.shape == (1, 2)  # lists are arrays
+    assert prior.moments(H=1.0, G=1.0) == prior.evaluate(H=1.0, G=1.0)[1:]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Gaussian(0.0, -1), r"`precision` must be a finite number >= 0, got -1"),
+        (lambda: Gaussian(np.inf, 1.0), r"`mean` must be a finite number, got inf"),
+        (lambda: Binary(np.nan), r"`field` must be a finite number, got nan"),
+        (lambda: Binary("up"), r"`field` must be a finite number, got 'up'"),
+        (lambda: GaussBernoulli(0.0), r"`density` must be in \(0, 1\], got 0.0"),
+        (lambda: GaussBernoulli(1.5), r"`density` must be in \(0, 1\], got 1.5"),
+        (lambda: GaussBernoulli(0.5, 0.0, 0.0), r"`variance` must be a finite number > 0, got 0.0"),
+        (lambda: Mixture([], []), r"`atoms` must be distinct and at least one"),
+        (lambda: Mixture([1, 1], [1, 1]), r"`atoms` must be distinct"),
+        (lambda: Mixture([0, 1], [1]), r"`weights` must be as many as the 2 atoms, got 1"),
+        (lambda: Mixture([0, 1], [1, 0]), r"`weights` must be a finite number > 0, got 0"),
+        (lambda: Gaussian(0.0, 0.0).evaluate(H=0.0, G=np.array([1.0, 0.0])), r"`G` must be > -precision.*got 0.0"),
+        (lambda: Gaussian(0.0, 2.0).evaluate(H=0.0, G=-2.5), r"`G` must be > -precision = -2 .*got -2.5"),
+        (lambda: GaussBernoulli(0.5, 0.0, 2.0).evaluate(H=0.0, G=-0.5), r"`G` must be > -1/variance = -0.5"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_priors_are_values():
+    assert Mixture([0, 1], [1, 3]) == Mixture((0.0, 1.0), (0.25, 0.75))
+    assert hash(Gaussian(1, 2)) == hash(Gaussian(1.0, 2.0))
+    with pytest.raises(AttributeError):
+        Gaussian().mean = 1.0

@@ -1,0 +1,92 @@
+"""Named tolerances of the accuracy tests, each with its reason.
+
+Errors are relative to a *natural scale*: the value itself wherever it has a fixed sign, and the sum of the magnitudes
+of its terms where the true value passes through zero because terms of opposite sign really cancel. There a relative
+error ε of B or omega already changes the value by ε times that scale, so no algorithm that is given rounded arguments
+can do better. The scales are minimal: they count only terms that remain after all removable cancellation is removed,
+and they reduce to the value itself away from the zeros. Outputs not mentioned below are compared to their own value.
+"""
+
+import reference as ref
+from mpmath import mp, mpf
+
+#: Channels in float64. Exponents of e^{-700}, the smallest that matters, carry 700 · 2^-53 = 8e-14; products of a dozen
+#: roundings a few 1e-15. Measured: below 1e-13.
+CHANNEL = 1e-12
+
+#: Special functions in float64: e^{-a²/2} with a²/2 ≤ 708 rounded once, 6e-14, and the variance of a truncated normal
+#: just below the switch to the continued fraction, where 1 - K(K - a) loses a factor of 150.
+SPECIAL = 1.5e-13
+
+#: float32 results are float64 results rounded once: half a unit of 2^-23, plus rounding of the comparison.
+FLOAT32 = 6.1e-8
+
+#: Below these, values underflow (float32: subnormal). In units of V, since a standardised quantity underflows first.
+TINY64, TINY32 = 1e-300, 1.2e-38
+
+#: Derivatives of 80-digit functions by second-order differences of step 1e-20: 1e-40 times higher derivatives.
+DIFFERENCES = 1e-25
+
+#: mpmath quadrature of the definition, at 30 digits.
+QUADRATURE = 1e-20
+
+
+def identity_scales(values: ref.Values, B: float, A: float, omega: float, V: float) -> ref.Values:
+    """phi = E - ½ log(1 + AV): |E| and the logarithm. Mean and g come from correctly rounded sums and need no scale."""
+    return abs(values[0]) + mp.log1p(mpf(A) * V) / 2, *values[1:]
+
+
+def sign_scales(values: ref.Values, B: float, omega: mpf, V: mpf) -> ref.Values:
+    """Scales that differ from the values only if B and omega have opposite signs.
+
+    phi: log cosh B and log(1 + tanh B erf(t/√2)). Mean tanh(B + a), a = atanh erf(t/√2): tanh(|B| + |a|).
+    Γ V = -P K (t (1 - P) - P (K - t)) for t > 0 > B: the terms t (1 - P) and P (K - t) of the bracket.
+    """
+    phi, mean, variance, g, gamma = values
+    t = abs(omega) / mp.sqrt(V)
+    if B * omega >= 0:
+        return phi, mean, variance, g, gamma
+    b = abs(mpf(B))
+    log_cosh = mp.log(mp.cosh(b))
+    field = b + abs(mp.log(ref.upper(t) / ref.upper(-t))) / 2
+    n = ref.upper(t) * mp.expm1(2 * b)
+    bracket = (t + n * (ref.mills(t) - t)) / (1 + n)
+    return log_cosh + abs(phi - log_cosh), mp.tanh(field), variance, g, abs(g) / mp.sqrt(V) * bracket
+
+
+def relu_scales(values: ref.Values, B: float, A: float, omega: float, V: float) -> ref.Values:
+    """x1, v1: mean and variance of the slab (x > 0), p1 its weight, mu + s K(a) = x1 with a = -mu/s.
+
+    phi: its first-order change p1 (|B| x1 + A E x²/2), at most p1. g = p1 (B - A x1): the terms B and A x1 if the slab
+    is mostly cut off (a > 0), else B - A mu = (B - A omega)/(1 + AV) and A s K(a) = A (x1 - mu).
+    Γ = (p1/V) [A v1 - p0 (B - A x1) (x1 - E[z | z < 0])]: its two terms, with the scale of g in the second.
+    """
+    phi, mean, variance, _, _ = values
+    m = ref.relu_mixture(mpf(B), mpf(A), mpf(omega), mpf(V))
+    mu = (mpf(B) * V + omega) / (1 + mpf(A) * V)
+    pull = abs(B) + A * m.m1 if mu < 0 else abs(B - A * mu) + A * (m.m1 - mu)
+    change = abs(mpf(B)) * m.m1 + A * (m.v1 + m.m1**2) / 2
+    gamma = m.p1 * (A * m.v1 + m.p0 * pull * (m.m1 - m.m0)) / V
+    return max(abs(phi), m.p1 * min(change, 1)), mean, variance, m.p1 * pull, gamma
+
+
+#: Priors in float64: as for channels, with weights e^{-700} of an atom or of the slab. Measured: below 3e-14.
+PRIOR = 1e-12
+
+#: float32 results of the priors: as FLOAT32; this is the project's promise, which leaves room for float32 arithmetic.
+PRIOR32 = 1e-5
+
+#: Derivatives by a five-point difference of step h = 2e-3 in float64: h⁴/30 = 5e-13 times fifth derivatives up to 1e5.
+STENCIL = 1e-7
+
+#: Composite and adaptive Gauss-Legendre in float64: sums of some 1000 rounded terms, and exponents of size 100.
+PANELS = 1e-12
+
+#: Numeric channel, in the units of its docstring: adaptive quadrature to 1e-12, and the rounding of f far from omega.
+NUMERIC = 1e-10
+
+#: Argmax by quadrature, relative. Measured: 6e-12 in the gammas of rivals 30 deviations apart, 1e-14 elsewhere.
+ARGMAX = 1e-10
+
+#: Argmax by rivals: sums of few terms, each right to SPECIAL.
+ARGMAX_RIVALS = 1e-12
