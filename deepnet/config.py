@@ -83,9 +83,10 @@ class Config:
         finite = np.isfinite(self.reinforcement) and self.reinforcement >= 0
         _require("reinforcement", finite, "a finite number >= 0", self.reinforcement)
         choice("dtype", self.dtype, {"float32": 1, "float64": 1})
-        for name, options in (("closure", CLOSURES), ("weights", WEIGHTS)):
-            for value in per_layer(name, getattr(self, name), self.layers):
-                choice(name, value, options)
+        for value in per_layer("closure", self.closure, self.layers):
+            choice("closure", value, CLOSURES)
+        for value in per_layer("weights", self.weights, self.layers):
+            choice("weights", value, WEIGHTS)
         for value in per_layer("activation", self.activation, self.layers - 1):
             choice("activation", value, ACTIVATIONS)
         for value in per_layer("density", self.density, self.layers):
@@ -128,9 +129,10 @@ class Config:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"settings must be among {sorted(f.name for f in fields(cls))}, got {sorted(unknown)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**settings)
 
 
-def _require(name: str, condition: bool, need: str, value: object) -> None:
+def _require(name: str, condition: bool | np.bool_, need: str, value: object) -> None:
     if not condition:
         raise ValueError(f"`{name}` must be {need}, got {value!r}")

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepnet.config import Config, Settings
+from deepnet.network import choice
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
 from deepnet.state import Array, Layer
 from deepnet.train import Network, init, status, train, train_epoch
@@ -19,10 +20,8 @@ from deepnet.train import Network, init, status, train, train_epoch
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = ("hidden", "closure", "weights", "activation", "bias", "density", "eps_init")
 _SETTINGS = (*_STRUCTURE, "epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
-_PREDICTIONS = ("bayes", "pointwise")
 _LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32
-_REPORTED = 1000  # samples on which the training error of a progress line is measured
-
+_REPORTED = 1000
 _validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types
 
 
@@ -30,11 +29,9 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
     """A multi-layer perceptron with binary or continuous weights, trained by message passing [DL].
 
     Training computes a distribution over the weights: the posterior after one mini-batch is the prior of the next. Two
-    classes give one ±1 output, more classes one output each, of which the largest wins. Predictions average over the
-    weights ("bayes") or take the most probable ones ("pointwise").
-
-    Inputs are shifted and scaled by one mean and one deviation over all features, as in [DL], which suits pixels and
-    the like. Put a ``StandardScaler`` in front where the features have different units.
+    classes give one ±1 output, more classes one output each, of which the largest wins. Inputs are shifted and scaled
+    by one mean and one deviation over all features, as in [DL], which suits pixels and the like; put a
+    ``StandardScaler`` in front where the features have different units.
 
     Args:
         hidden: number of units of each hidden layer; an integer stands for one layer.
@@ -48,23 +45,20 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         batch_size: samples in a mini-batch.
         preset: "default" or "paper": where rho, damping and beta come from if they are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
-        damping: α in [0, 1), likewise.
-        beta: likelihood weight β > 0, likewise.
+        damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
         eps_init: size of the random initial fields.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
-        prediction: what ``predict`` and ``score`` use, "bayes" or "pointwise".
+        prediction: ``predict`` and ``score`` average over the weights ("bayes") or use the likeliest ("pointwise").
         verbose: print a line after every epoch.
 
     Attributes:
         classes_: the labels (classes,), sorted.
-        n_features_in_: number of features.
-        feature_names_in_: their names, if ``X`` was a data frame with names.
+        n_features_in_, feature_names_in_: of the inputs; the names only if ``X`` was a data frame that has them.
         mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
-        network_: the trained ``deepnet.train.Network``.
-        n_iter_: epochs done.
+        network_, n_iter_: the trained ``deepnet.train.Network`` and the number of epochs done.
     """
 
     def __init__(
@@ -123,16 +117,15 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         """
         config = self._config(_seed(self.random_state))
         vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
-        X, y = _validate(self, X, y, dtype=np.float64)
-        network = self._start(config, X, y, classes=y)
-        x, numbers = self._samples(X, y)
-        history = []
-        for epoch in train(network, x, _targets(network, numbers)):
-            if self.verbose:
-                history.append(epoch | {"train_error": self._report(network, x, numbers)})
+        data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64)
+        network = self._start(config, *data, classes=data[1])
+        x, numbers = self._samples(*data)
+        epochs = train(network, x, _targets(network, numbers))
+        history = [epoch | self._report(network, x, numbers) for epoch in epochs]
         if self.verbose:
             print(status(history, len(self.classes_)))
-        return self._keep(network)
+        self.network_, self.n_iter_ = network, network.epoch
+        return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Learn online: one pass over the given data, with what was learned before as the prior.
@@ -146,8 +139,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             classes: all labels that will ever occur; needed in the first call only.
 
         Raises:
-            ValueError: as by ``fit``; also for labels not in ``classes``, other ``classes`` than those of the first
-                call, and a changed setting that a network in training cannot take up.
+            ValueError: as by ``fit``; also for unknown labels, changed ``classes`` and a setting that cannot change.
             DivergenceError: as by ``fit``; the network is of no use then.
         """
         network: Network | None = getattr(self, "network_", None)
@@ -156,14 +148,14 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("`classes` must be given in the first call of partial_fit, got None")
         if network:
             self._check_same(network.config, config, classes)
-        X, y = _validate(self, X, y, dtype=np.float64, reset=network is None)
-        network = network or self._start(config, X, y, classes=classes)
-        x, numbers = self._samples(X, y)
+        data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64, reset=network is None)
+        network = network or self._start(config, *data, classes=classes)
+        x, numbers = self._samples(*data)
         network.config = config
         train_epoch(network, x, _targets(network, numbers))
-        if self.verbose:
-            self._report(network, x, numbers)
-        return self._keep(network)
+        self._report(network, x, numbers)
+        self.network_, self.n_iter_ = network, network.epoch
+        return self
 
     def predict(self, X: ArrayLike) -> Array:
         """The most probable label of every sample, according to ``prediction``.
@@ -177,9 +169,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: nothing was fitted yet, or ``X`` or ``prediction`` is not as described.
         """
-        check_is_fitted(self, "network_")
-        self._check_prediction()
-        return self.classes_[_predict(self.network_, self._new_inputs(X), self.prediction)]
+        numbers = self._predicted(*self._fitted(X))
+        return self.classes_[numbers]
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Probabilities of the labels: the output's marginal, with the weights averaged over their posterior.
@@ -193,19 +184,15 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: nothing was fitted yet, or ``X`` is not as described.
         """
-        return _probabilities(self.network_, self._new_inputs(X))
+        return _probabilities(*self._fitted(X))
 
     def _config(self, seed: int) -> Config:
-        self._check_prediction()
+        choice("prediction", self.prediction, _PREDICTIONS)
         values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.hidden, Integral):
             values["hidden"] = (self.hidden,)
         values = {name: tuple(v) if isinstance(v, list | np.ndarray) else v for name, v in values.items()}
         return Config(**values, seed=seed)
-
-    def _check_prediction(self) -> None:
-        if self.prediction not in _PREDICTIONS:
-            raise ValueError(f"`prediction` must be one of {list(_PREDICTIONS)}, got {self.prediction!r}")
 
     def _start(self, config: Config, X: Array, y: Array, *, classes: ArrayLike | None) -> Network:
         """A new network, after the labels and the moments of the inputs have been learned."""
@@ -216,28 +203,29 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
         return init(config, X.shape[1], len(self.classes_))
 
-    def _report(self, network: Network, x: Array, numbers: Array) -> float:
-        """Print and return the error in percent on about ``_REPORTED`` of the samples."""
+    def _report(self, network: Network, x: Array, numbers: Array) -> dict[str, float]:
+        """With ``verbose``, print and return the error in percent on at most ``_REPORTED`` of the samples."""
+        if not self.verbose:
+            return {}
         some = slice(None, None, -(-len(x) // _REPORTED))
-        error = error_percent(_predict(network, x[some].astype(np.float64), self.prediction), numbers[some])
+        error = error_percent(self._predicted(network, x[some].astype(np.float64)), numbers[some])
         print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
-        return error
+        return {"train_error": error}
 
-    def _keep(self, network: Network) -> Self:
-        self.network_, self.n_iter_ = network, network.epoch
-        return self
+    def _predicted(self, network: Network, x: Array) -> Array:
+        return choice("prediction", self.prediction, _PREDICTIONS)(network, x)
 
     def _check_same(self, old: Config, new: Config, classes: ArrayLike | None) -> None:
         for name in _STRUCTURE:
             before, now = getattr(old, name), getattr(new, name)
             if now != before:
                 raise ValueError(f"`{name}` must stay {before!r} until fit starts a new network, got {now!r}")
-        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise ValueError(f"`classes` must be those of the first call, {self.classes_.tolist()}, got {classes!r}")
 
-    def _new_inputs(self, X: ArrayLike) -> Array:
+    def _fitted(self, X: ArrayLike) -> tuple[Network, Array]:
         check_is_fitted(self, "network_")
-        return self._inputs(_validate(self, X, dtype=np.float64, reset=False))
+        return self.network_, self._inputs(_validate(self, X, dtype=np.float64, reset=False))
 
     def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
         """Inputs and class numbers 0, 1, ... to learn from."""
@@ -251,8 +239,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         with np.errstate(over="ignore"):
             x = (X - self.mean_) / self.scale_
         if not np.abs(x).max() <= _LARGEST_INPUT:
-            need = f"at most {_LARGEST_INPUT:g} after subtracting {self.mean_:g} and dividing by {self.scale_:g}"
-            raise ValueError(f"`X` must be {need}, got values up to {np.abs(X).max():g}")
+            reach, got = _LARGEST_INPUT * self.scale_, f"{X.min():g} to {X.max():g}"
+            raise ValueError(f"`X` must be within {reach:g} of {self.mean_:g}, got {got}")
         return x
 
 
@@ -260,7 +248,7 @@ def _seed(random_state: Any) -> int:
     """The seed of a run; an integer is its own."""
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    generator = check_random_state(random_state)  # which also checks integers
+    generator = check_random_state(random_state)  # which checks integers, too
     return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
 
 
@@ -269,7 +257,7 @@ def _moments(X: Array) -> tuple[float, float]:
     if X.min() == X.max():
         return float(X.flat[0]), 1.0
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = float(X.mean(dtype=np.float64)), float(X.std(dtype=np.float64))
+        mean, deviation = float(X.mean()), float(X.std())
     if not np.isfinite(deviation):
         raise ValueError(f"`X` must have a finite variance, got values up to {np.abs(X).max():g}")
     return mean, deviation or 1.0
@@ -297,9 +285,15 @@ def _probabilities(network: Network, x: Array) -> Array:
     return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
 
 
-def _predict(network: Network, x: Array, prediction: str) -> Array:
-    """Class numbers (samples,)."""
-    if prediction == "bayes":
-        return _probabilities(network, x).argmax(axis=1)
+def _bayes(network: Network, x: Array) -> Array:
+    """Class numbers (samples,) of the largest probabilities."""
+    return _probabilities(network, x).argmax(axis=1)
+
+
+def _pointwise(network: Network, x: Array) -> Array:
+    """Class numbers (samples,) by the most probable weights."""
     labels = predict_pointwise(_in_double(network.layers), x)
     return labels if labels.ndim == 1 else (labels[:, 0] > 0).astype(np.intp)
+
+
+_PREDICTIONS = {"bayes": _bayes, "pointwise": _pointwise}

@@ -123,7 +123,9 @@ def _plan(model: Model, factor: Bilinear, closure: Closure, input_channel: Chann
             raise LoweringError(f"`{factor.bias}` must have the prior of `{weights.name}`: it is one more column of it")
     last = not any(other.inputs == factor.output for other in model.factors if isinstance(other, Bilinear))
     if output.observed != last:
-        raise LoweringError(f"`{output.name}` must be {'observed' if last else 'free'}: only the last output is observed")
+        raise LoweringError(
+            f"`{output.name}` must be {'observed' if last else 'free'}: only the last output is observed"
+        )
     if isinstance(input_channel, Argmax):
         raise LoweringError(f"`{factor.inputs}` must not be an argmax: it is an output only")
     if not last and output.prior is not None:

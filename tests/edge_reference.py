@@ -111,6 +111,7 @@ def argmax_output(label, k, omega, V):
 
 # ---------------------------------------------------------------- network and state
 
+
 @dataclass
 class EdgeNetwork:
     widths: list  # [N_0, .., N_{L+1}]
@@ -197,6 +198,7 @@ class Messages:
 
 
 # ---------------------------------------------------------------- one iteration
+
 
 def usable(A):
     """A unit takes no precision from a message that would have a negative one: e^{-Ax^2/2} would grow."""
@@ -335,7 +337,11 @@ def train_batch(network, state, x, y, *, tau=1, rho=1.0, beta=1.0, alpha=0.0, r=
             forward_layer(network, ell, new[ell], old[ell], new[ell - 1] if ell > 0 else None, x, beta[ell])
         for ell in reversed(layers):
             backward_layer(network, ell, new[ell], old[ell], new[ell + 1] if ell < layers[-1] else None, y, beta[ell])
-        m_edge = [update_weights(network, ell, new[ell], old[ell], state[ell], samples,
-                                 rho[ell], beta[ell], alpha[ell], r[ell]) for ell in layers]
+        m_edge = [
+            update_weights(
+                network, ell, new[ell], old[ell], state[ell], samples, rho[ell], beta[ell], alpha[ell], r[ell]
+            )
+            for ell in layers
+        ]
         m, sigma, old = [q.m for q in new], [q.sigma for q in new], new
     return [LayerState(q.H.copy(), q.G.copy(), q.m.copy(), q.sigma.copy()) for q in old], old

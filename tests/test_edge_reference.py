@@ -16,6 +16,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(300)
 
 # ---------------------------------------------------------------- (a) scalar free energies
 
+
 def quadrature(log_factor, omega, V, centres):
     """phi, g, Gamma and E[z] of log int dz e^{log_factor(z)} N(z; omega, V), split at the kink z = 0."""
     low, high = min([0.0, *centres]) - 12 * math.sqrt(V), max([0.0, *centres]) + 12 * math.sqrt(V)
@@ -50,10 +51,15 @@ def test_sign_output_against_quadrature(y, omega, V):
 
 
 @quick
-@given(omega=st.lists(real, min_size=4, max_size=4), V=st.lists(positive, min_size=4, max_size=4),
-       label=st.integers(0, 3), k=st.integers(0, 3))
+@given(
+    omega=st.lists(real, min_size=4, max_size=4),
+    V=st.lists(positive, min_size=4, max_size=4),
+    label=st.integers(0, 3),
+    k=st.integers(0, 3),
+)
 def test_argmax_output(omega, V, label, k):
     """g, Gamma are the derivatives of the stated phi; for two classes phi is the exact log P(z_c > z_other)."""
+
     def phi(shift):
         return ref.argmax_output(label, k, np.array(omega) + shift * (np.arange(4) == k), V).phi
 
@@ -107,8 +113,10 @@ def test_single_factor_gaussian_weights(closure):
         if closure == "mf":  # the mean-field messages themselves are the derivatives at the full omega
             assert record[0].H_in[0, 0] == pytest.approx(d1, rel=1e-6)
         assert record[0].G_in[0, 0] == pytest.approx(-d2, rel=1e-4)
-        return (abs(state[0].m[0, 0] - m[0] - var[0] * d1),
-                abs(state[0].sigma[0, 0] - var[0] - var[0] ** 2 * record[0].G_in[0, 0] * -1))
+        return (
+            abs(state[0].m[0, 0] - m[0] - var[0] * d1),
+            abs(state[0].sigma[0, 0] - var[0] - var[0] ** 2 * record[0].G_in[0, 0] * -1),
+        )
 
     assert fitted_order(lambda eps: run(eps)[0]) == pytest.approx(ORDER[closure], abs=0.35)
     assert fitted_order(lambda eps: run(eps)[1]) == pytest.approx(4, abs=0.2)
@@ -159,7 +167,7 @@ def test_binary_weights_against_enumeration(widths, relative, correlation):
         signal = np.broadcast_to(x[:, 0], (len(w), widths[0]))
         start = 0
         for layer, size in enumerate(sizes):
-            u = np.einsum("cki,ci->ck", w[:, start:start + size].reshape(-1, *net.shape(layer)), signal)
+            u = np.einsum("cki,ci->ck", w[:, start : start + size].reshape(-1, *net.shape(layer)), signal)
             signal, start = np.sign(u), start + size
         weight = np.exp(w @ np.concatenate([h.ravel() for h in H])) * (signal[:, 0] > 0)
         exact = weight @ w / weight.sum()
@@ -190,10 +198,14 @@ def test_messages_are_the_expansion_of_the_factor(activation):
         second = (q.m_used**2 + q.sigma_used) @ (q.x_hat**2 + q.Delta)
         assert np.allclose(q.V, second - q.m_used**2 @ q.x_hat**2)
         for k, i, n in np.ndindex(*q.m_used.shape, 2):
+
             def phi(own, k=k, n=n, s=s, q=q, above=above):
                 z, V = s * (q.omega[k, n] + own), s * s * q.V[k, n]
-                return (ref.sign_output(y[n], z, V) if above is None
-                        else ref.CHANNELS[activation](above.B[k, n], above.A[k, n], z, V)).phi
+                return (
+                    ref.sign_output(y[n], z, V)
+                    if above is None
+                    else ref.CHANNELS[activation](above.B[k, n], above.A[k, n], z, V)
+                ).phi
 
             def derivatives(mean, variance, phi=phi):
                 points, e = mean + np.array([-1, 1]) * math.sqrt(variance), 1e-3
@@ -209,13 +221,34 @@ def test_messages_are_the_expansion_of_the_factor(activation):
 
 # ---------------------------------------------------------------- (c), (d) relations between the closures
 
-def example(seed, closure, tau, *, widths=(6, 5, 4, 2), samples=4, weights="binary", activation="sign", output="sign",
-            bias=True, masked=True, certainty=1.0, **hyper):
+
+def example(
+    seed,
+    closure,
+    tau,
+    *,
+    widths=(6, 5, 4, 2),
+    samples=4,
+    weights="binary",
+    activation="sign",
+    output="sign",
+    bias=True,
+    masked=True,
+    certainty=1.0,
+    **hyper,
+):
     """A random problem; the same seed gives the same problem for every closure (a name, or one per layer)."""
     rng, L = np.random.default_rng(seed), len(widths) - 1
     closure = [closure] * L if isinstance(closure, str) else list(closure)
-    net = ref.EdgeNetwork(list(widths), [weights] * L, closure, activation, output, bias=[bias] * L,
-                          scale=[1 / math.sqrt(n) for n in widths[:-1]])
+    net = ref.EdgeNetwork(
+        list(widths),
+        [weights] * L,
+        closure,
+        activation,
+        output,
+        bias=[bias] * L,
+        scale=[1 / math.sqrt(n) for n in widths[:-1]],
+    )
     H = [rng.normal(size=net.shape(layer)) * math.sqrt(certainty) for layer in net.layers]
     G = [rng.uniform(1, 2, net.shape(layer)) * certainty for layer in net.layers]
     if masked:
@@ -232,8 +265,12 @@ def distance(a, b, name="H_in"):
 
 
 # relu: A < 0 can make the channel integral diverge (ValueError) in such small networks; these cases do not
-CASES = [{}, {"activation": "relu", "widths": (9, 9, 9, 1), "certainty": 0.3}, {"weights": "continuous"},
-         {"weights": "continuous", "activation": "relu", "certainty": 10.0}]
+CASES = [
+    {},
+    {"activation": "relu", "widths": (9, 9, 9, 1), "certainty": 0.3},
+    {"weights": "continuous"},
+    {"weights": "continuous", "activation": "relu", "certainty": 10.0},
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -269,7 +306,7 @@ def test_amp_converges_to_bp_with_width(weights):
     bp, amp, mf = (example(7, c, 4, **hyper)[1] for c in ("bp", "amp", "mf"))
     for layer in (0, 1):
         for name in ("H_in", "B", "omega"):
-            near, far = (distance(bp[layer:layer + 1], other[layer:layer + 1], name) for other in (amp, mf))
+            near, far = (distance(bp[layer : layer + 1], other[layer : layer + 1], name) for other in (amp, mf))
             assert near < far / 2, (layer, name, near, far)
 
 
@@ -308,7 +345,8 @@ def test_bp_cavity_means_leave_one_message_out(case):
                 B = sum(old.m_edge[e] * old.g_edge[e] for e in old.g_edge if e[1:] == (i, n) and e[0] != k)
                 s2, below = 1 / (len(now[layer - 1].x_hat) - 1), now[layer - 1]  # scale^2 = 1 / width (without bias)
                 unit = ref.CHANNELS[case.get("activation", "sign")](
-                    B, ref.usable(old.A[i, n]), math.sqrt(s2) * below.omega[i, n], s2 * below.V[i, n])
+                    B, ref.usable(old.A[i, n]), math.sqrt(s2) * below.omega[i, n], s2 * below.V[i, n]
+                )
                 assert new.x_edge[k, i, n] == pytest.approx(unit.x, rel=1e-9, abs=1e-12)
             omega[k, n] += new.m_edge[k, i, n] * new.x_edge[k, i, n]
             H_in[k, i] += new.x_edge[k, i, n] * new.g_edge[k, i, n]

@@ -64,7 +64,9 @@ def reference_of(layers, output, kind):
     )
     zeros = [np.zeros_like(layer.H) for layer in layers]
     state = [
-        ref.LayerState(layer.H.copy(), zero if layer.G is None else layer.G.copy(), layer.mean.copy(), layer.variance.copy())
+        ref.LayerState(
+            layer.H.copy(), zero if layer.G is None else layer.G.copy(), layer.mean.copy(), layer.variance.copy()
+        )
         for layer, zero in zip(layers, zeros, strict=True)
     ]
     return network, state
@@ -115,7 +117,9 @@ def test_dense_sweep_equals_edge_by_edge(kind, closure, tau):
 @pytest.mark.parametrize("tau", [1, 3])
 @pytest.mark.parametrize("closure", ["bp", "amp", "mf"])
 @pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
-@pytest.mark.parametrize("options", [{"bias": True}, {"density": 0.6}, {"bias": True, "density": 0.7, "output": "argmax"}])
+@pytest.mark.parametrize(
+    "options", [{"bias": True}, {"density": 0.6}, {"bias": True, "density": 0.7, "output": "argmax"}]
+)
 def test_dense_sweep_equals_edge_by_edge_with_bias_mask_and_classes(kind, closure, tau, options):
     compare(kind, closure, tau, **options)
 
@@ -161,7 +165,9 @@ def test_fused_kernels_equal_plain_ones(closure, tau, options, polarised):
             layer.H *= polarised
             layer.mean[...] = np.tanh(layer.H) if layer.plan.mask is None else np.tanh(layer.H) * layer.plan.mask
             layer.mean_squared[...] = layer.mean**2
-            layer.variance[...] = (1 - layer.mean_squared) if layer.plan.mask is None else layer.plan.mask - layer.mean_squared
+            layer.variance[...] = (
+                (1 - layer.mean_squared) if layer.plan.mask is None else layer.plan.mask - layer.mean_squared
+            )
         for x, y in batches:
             train_batch(layers, x, y, updates, kernels=kernels, tau=tau)
         results.append(layers)

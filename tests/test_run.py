@@ -161,7 +161,7 @@ def test_another_data_set_is_refused(data: Dataset, tmp_path: Path) -> None:
     "settings",
     [
         {"closure": "mf", "damping": 0.5, "bias": True, "density": 0.7},
-        {"closure": "bp", "tau": 2, "reinforcement": 0.3},
+        {"closure": ("bp", "bpi"), "tau": 2, "reinforcement": 0.3},
         {"closure": "amp", "weights": "continuous", "activation": "relu", "preset": "paper", "dtype": "float64"},
     ],
 )

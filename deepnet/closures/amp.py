@@ -6,7 +6,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Message, Layer
+    from deepnet.state import Array, Layer, Message
 
 
 class ApproximateMessagePassing:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from deepnet.closures.bpi import BPInspired
 from deepnet.blocks import blocks
+from deepnet.closures.bpi import BPInspired
 
 if TYPE_CHECKING:
     from deepnet.kernels.plain import PlainKernels
@@ -31,7 +31,7 @@ class Iteration:
         G: their precision; None for ±1 weights.
         to_inputs: message about the inputs.
         below_omega: pre-activations of the layer below in the *next* iteration.
-        below_V: their variance.
+        below_variance: their variance.
     """
 
     above: "Message"
@@ -41,7 +41,7 @@ class Iteration:
     G: "Array | None"
     to_inputs: "Message | None"
     below_omega: "Array | None"
-    below_V: "Array | None"
+    below_variance: "Array | None"
 
 
 @dataclass
@@ -72,7 +72,7 @@ class History:
                 G=None if layer.G is None else layer.G.copy(),
                 to_inputs=layer.to_inputs,
                 below_omega=None if below is None else below.omega,
-                below_V=None if below is None else below.V,
+                below_variance=None if below is None else below.V,
             )
         )
 
@@ -95,13 +95,13 @@ def _next_mean(layer: "Layer", past: Iteration, rows: slice, m: "Array", own: "A
 
 
 def _next_input(layer: "Layer", past: Iteration, x: "Array", own: "Array", kernels: "PlainKernels") -> "Array":
-    """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay as they are."""
+    """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay."""
     if past.to_inputs is None:
         return x
-    assert past.to_inputs.B is not None and past.below_omega is not None and past.below_V is not None
+    assert past.to_inputs.B is not None and past.below_omega is not None and past.below_variance is not None
     units = past.to_inputs.B.shape[0]
     cavity = replace(past.to_inputs, B=past.to_inputs.B - own[:, :units])
-    new, _ = kernels.moments(cavity, past.below_omega, past.below_V)
+    new, _ = kernels.moments(cavity, past.below_omega, past.below_variance)
     return np.concatenate([new, np.ones_like(own[:, units:])], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What all closures share: V and the second natural parameters A and G, made of full quantities [DL eqs. 64, 68, 70]."""
+"""What all closures share: V, A and G, made of full quantities [DL eqs. 64, 68, 70]."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -6,7 +6,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Message, Layer
+    from deepnet.state import Array, Layer, Message
 
 #: Smallest variance of a pre-activation: keeps omega/√V finite once all weights and inputs are certain.
 VARIANCE_FLOOR = 1e-8

@@ -4,7 +4,8 @@ The float64 bodies of ``factorgraph`` are exact to 1e-12 and branch; these are t
 sweeps: no branch, no library call, one division. Tests hold them against the float64 bodies over the whole range.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -16,6 +17,8 @@ from numba.extending import intrinsic
 FAST = {"contract", "nnan", "ninf", "nsz"}
 
 f32 = np.float32
+
+inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
 
 # exp: round(x / ln 2) is read off the mantissa of x / ln 2 + 1.5·2^23; ln 2 is split in a short and a long part.
 _LOG2_E = f32(1.4426950408889634)
@@ -39,27 +42,27 @@ _SMALLEST_EXPONENT = f32(-87.0)  # just above the smallest normal number: denorm
 _LARGEST_RATIO = f32(1e4)  # |omega|/√V beyond which g is clipped: y^7 e^25 must not overflow
 
 
-@intrinsic
-def _float_bits(typingctx: Any, x: Any) -> Any:  # noqa: ARG001
+@cast(Callable[..., Any], intrinsic)
+def _float_bits(typingctx: Any, x: Any) -> Any:
     """The bits of a float32 as int32."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.IntType(32))
 
     return types.int32(types.float32), codegen
 
 
-@intrinsic
-def _float_from_bits(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
+@cast(Callable[..., Any], intrinsic)
+def _float_from_bits(typingctx: Any, bits: Any) -> Any:
     """The float32 with the given bits, an int32."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
 
 
-@njit(error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def exp32(x):
     """e^x for -87 <= x <= 88, float32."""
     shifted = x * _LOG2_E + _ROUNDER
@@ -70,7 +73,7 @@ def exp32(x):
     return poly * _float_from_bits(np.int32(np.int32(exponent << np.int32(23)) + _ONE_BITS))
 
 
-@njit(error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def tanh32(x):
     """tanh x, float32, absolute error below 1e-7 (relative too, but for |x| << 1)."""
     e = exp32(max(f32(-2.0) * abs(x), _SMALLEST_EXPONENT))
@@ -78,7 +81,7 @@ def tanh32(x):
     return t if x >= f32(0.0) else -t
 
 
-@njit(error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def hazard32(y):
     """Polynomials (N, E) with K(y) = y + E/N, the hazard of a normal variable at y >= 0."""
     n = ((((_N5 * y + _N4) * y + _N3) * y + _N2) * y + _N1) * y + _N0
@@ -86,7 +89,7 @@ def hazard32(y):
     return n, e
 
 
-@njit(error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def sign_terms32(t, c, eps):
     """What every moment of a sign unit is made of, at t = omega/√V with a message of log-odds c = 2B from above.
 
@@ -111,7 +114,7 @@ def sign_terms32(t, c, eps):
     return f32(0.0) if certain else a * n, along, a * e - b * d, f32(0.0) if certain else d, y
 
 
-@njit(error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def sign_g32(t, c, eps, strength):
     """√V g = 2 N(t) sinh B / Z of a sign unit; ``strength`` = sign(B)(1 - e^{-2|B|})."""
     against, along, _, d, _ = sign_terms32(t, c, eps)

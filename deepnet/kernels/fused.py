@@ -4,18 +4,21 @@ One pass over memory each, in vector instructions, on all cores. Everything else
 own disjoint outputs, so that results do not depend on the number of threads.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from deepnet.kernels.float32 import FAST, exp32, f32, sign_g32, sign_terms32, tanh32
+from deepnet.kernels.float32 import FAST, exp32, f32, inlined, sign_g32, sign_terms32, tanh32
 from deepnet.kernels.plain import EdgeMeans, PlainKernels
 from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Sign
 
+loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+
 #: Sums over samples may be reordered: that is what lets them run in vector registers.
-REDUCE = FAST | {"reassoc"}
+summing_loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST | {"reassoc"})
 
 #: Variances of units below this are zero: products of such numbers would be denormal, and slow.
 _NEGLIGIBLE = f32(1e-25)
@@ -46,8 +49,7 @@ class FusedKernels(PlainKernels):
             return super().edge_messages(layer, message, means)
         rows = _sign_rows(_log_odds(message), layer.omega, layer.V)
         B = np.zeros_like(layer.x_mean)
-        arguments = (layer.mean, layer.x_mean, *rows, layer.H_in, B, not layer.plan.is_first, get_num_threads())
-        _sign_edges(*arguments)
+        _sign_edges(layer.mean, layer.x_mean, *rows, layer.H_in, B, not layer.plan.is_first, get_num_threads())
         return None if layer.plan.is_first else B
 
     def update_weights(
@@ -79,7 +81,7 @@ def _log_odds(message: Message) -> Array:
     return message.B + message.B
 
 
-@njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+@loop
 def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
     for k in prange(omega.shape[0]):
         for j in range(omega.shape[1]):
@@ -94,7 +96,7 @@ def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
             variance[k, j] = delta if delta > _NEGLIGIBLE else f32(0.0)
 
 
-@njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+@loop
 def _sign_derivatives(c: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
     for k in prange(omega.shape[0]):
         for j in range(omega.shape[1]):
@@ -111,12 +113,17 @@ def _sign_derivatives(c: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
             gamma[k, j] = inverse * inverse * h * (excess if t < f32(0.0) else -excess)
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
+@loop
 def _sign_rows(c: Any, omega: Any, V: Any) -> Any:
     """What the edges of an output share: omega/√V, 1/√V, c, e^{-|c|}, sign(c)(1 - e^{-|c|})/√V."""
     shape = omega.shape
-    ratio, inverse, eps, strength = np.empty(shape, f32), np.empty(shape, f32), np.empty(shape, f32), np.empty(shape, f32)
-    for k in range(shape[0]):
+    ratio, inverse, eps, strength = (
+        np.empty(shape, f32),
+        np.empty(shape, f32),
+        np.empty(shape, f32),
+        np.empty(shape, f32),
+    )
+    for k in prange(shape[0]):
         for j in range(shape[1]):
             inverse[k, j] = f32(1.0) / np.sqrt(V[k, j])
             ratio[k, j] = omega[k, j] * inverse[k, j]
@@ -126,7 +133,7 @@ def _sign_rows(c: Any, omega: Any, V: Any) -> Any:
     return ratio, inverse, c, eps, strength
 
 
-@njit(cache=True, error_model="numpy", parallel=True, fastmath=REDUCE)
+@summing_loop
 def _sign_edges(
     m: Any, x: Any, ratio: Any, inverse: Any, c: Any, eps: Any, strength: Any, H: Any, B: Any, send: bool, threads: int
 ) -> None:
@@ -149,14 +156,14 @@ def _sign_edges(
                 H[k, i] = total
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST, forceinline=True)
+@inlined
 def _update_spin(H_in, base, H, m, beta, rho, reinforcement, damping):
     """The new field and damped mean of one weight."""
     field = beta * H_in + rho * base + reinforcement * H
     return field, damping * m + (f32(1.0) - damping) * tanh32(field)
 
 
-@njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+@loop
 def _update_spins(
     H_in: Any, base: Any, H: Any, m: Any, variance: Any, squared: Any, beta: Any, rho: Any, r: Any, alpha: Any
 ) -> None:
@@ -168,9 +175,19 @@ def _update_spins(
             squared[k, i] = mean * mean
 
 
-@njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+@loop
 def _update_masked_spins(
-    H_in: Any, base: Any, H: Any, m: Any, variance: Any, squared: Any, beta: Any, rho: Any, r: Any, alpha: Any, mask: Any
+    H_in: Any,
+    base: Any,
+    H: Any,
+    m: Any,
+    variance: Any,
+    squared: Any,
+    beta: Any,
+    rho: Any,
+    r: Any,
+    alpha: Any,
+    mask: Any,
 ) -> None:
     for k in prange(H.shape[0]):
         for i in range(H.shape[1]):

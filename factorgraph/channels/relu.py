@@ -70,11 +70,12 @@ def _weights(
 
 @formula
 def relu_values(B: float, A: float, omega: float, V: float) -> tuple[float, float, float, float, float]:
-    """[DL, eq. 122] normalised: phi = log(W0 + W1), x̂ = p1 x1, Δ = p1 (v1 + p0 x1²), g = p1 d1, Γ = p1 [A v1 - p0 d1 (z0 + x1)]/V.
+    """phi = log(W0 + W1), x̂ = p1 x1, Δ = p1 (v1 + p0 x1²), g = p1 d1, Γ = p1 [A v1 - p0 d1 (z0 + x1)]/V.
 
-    x1, v1: slab mean and variance; d1 = B - A x1, the slab mean of ∂_x(Bx - Ax²/2); z0 = E|z| in the spike. g follows
-    by parts: the boundary terms of spike and slab at z = 0 cancel, so they never appear, and g, Γ → 0 with B and A.
-    For Γ = g² + p1 [d1 (omega - x1) + A v1]/V, E z = omega + V g turns the part in d1 into a single product.
+    phi is [DL, eq. 122] with a normalised Gaussian. x1, v1: mean and variance of the slab; d1 = B - A x1, the slab mean
+    of ∂_x(Bx - Ax²/2); z0 = E|z| in the spike. g follows by parts: the boundary terms of spike and slab at z = 0
+    cancel, so they never appear, and g, Γ → 0 with B and A. For Γ = g² + p1 [d1 (omega - x1) + A v1]/V, the identity
+    E z = omega + V g turns the part in d1 into a single product.
     """
     sd = math.sqrt(V)
     t = omega / sd

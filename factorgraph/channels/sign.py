@@ -71,7 +71,7 @@ def sign_values(
 ) -> tuple[float, float, float, float, float]:
     """phi = log Σ_{x=±1} e^{Bx} H(-x omega/√V) with its moments and derivatives [DL, eqs. 119-120].
 
-    The paper's phi has the constant log √(2πV)/2 more, since its Gaussian and its sum over x are not normalised.
+    The paper's phi is greater by ½ log(2πV) - log 2: it does not normalise the Gaussian and averages over x.
     x̂ = tanh(B + atanh erf(omega/√(2V))), Δ = sech² of the same, g and Γ from ``_slopes``.
     omega + omega_lo and V + V_lo are twofold numbers, since omega²/(2V) has to be right absolutely.
     """

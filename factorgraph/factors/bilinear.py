@@ -41,7 +41,7 @@ class Bilinear:
         """Raise ``ModelError`` unless plates, mask and scale fit each other."""
         units, samples = self._plate_pair(model, self.weights)[0], self._plate_pair(model, self.inputs)[1]
         inputs = model.variables[self.weights].plates[1]
-        expected = {self.inputs: (inputs, samples), self.output: (units, samples)}
+        expected: dict[str, tuple[str, ...]] = {self.inputs: (inputs, samples), self.output: (units, samples)}
         if isinstance(self.channel, Argmax):
             expected[self.output] = (samples,)
         if self.bias is not None:
