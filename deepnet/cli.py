@@ -283,7 +283,7 @@ class _Progress:
         from tqdm import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(total=self._samples, unit="samples", unit_scale=True, leave=False, disable=None)
+            self._bar = tqdm(total=self._samples, unit=" samples", unit_scale=True, leave=False, disable=None)
         self._bar.update(samples)
         if self._bar.n >= self._samples:
             self._bar.set_description("evaluating")

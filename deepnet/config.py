@@ -17,7 +17,7 @@ Settings = Setting | Sequence[Setting] | None
 
 #: ρ of the hidden layers, ρ of the last one, α, β of the hidden layers, β of the last one.
 PRESETS: dict[str, tuple[Setting, Setting, Setting, Setting, Setting]] = {
-    "default": (1.0, 0.9, 0.95, "8:1:0.7", 1.0),
+    "default": (1.0, 0.9, 0.95, "8:1:0.9", 1.0),
     "paper": (1.0001, 0.9, 0.8, 1.0, 1.0),
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import json
 import os
 import struct
@@ -117,6 +118,21 @@ def test_train_prints_model_epochs_and_end(tmp_path: Path, capsys: pytest.Captur
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint-00001.npz", "checkpoint-00002.npz", "config.json", "curves.png", "metrics.jsonl",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_is_for_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = cli._Progress(200)
+    for _ in range(2):  # epochs
+        for _ in range(2):  # batches
+            progress(100)
+        progress.close()
+    bars = stream.getvalue()
+    assert bars.count("evaluating: 100%") == (2 if terminal else 0)
+    assert ("samples/s" in bars) == terminal == bool(bars)
 
 
 def test_settings_reach_config_json(tmp_path: Path) -> None:

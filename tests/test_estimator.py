@@ -63,7 +63,7 @@ def small(**settings: Any) -> MessagePassingClassifier:
 def test_learns_digits(digits: Data, closure: str, prediction: str) -> None:
     X, X_test, y, y_test = digits
     model = MessagePassingClassifier(epochs=10, closure=closure, prediction=prediction, random_state=0).fit(X, y)
-    assert model.score(X_test, y_test) > 0.93
+    assert model.score(X_test, y_test) > 0.92
 
 
 @pytest.mark.parametrize("closure", ["mf", "bp"])
@@ -84,18 +84,18 @@ def test_probabilities_sum_to_one_and_are_calibrated_better_than_chance(digits: 
 def test_learns_what_no_linear_network_can(settings: dict[str, Any]) -> None:
     X, y = make_moons(600, noise=0.1, random_state=0)
     model = MessagePassingClassifier(random_state=1, **settings).fit(X[:400], y[:400])
-    assert model.score(X[400:], y[400:]) > 0.9  # the best line: 0.87
+    assert model.score(X[400:], y[400:]) > 0.92  # a line: 0.89
     assert log_loss(y[400:], model.predict_proba(X[400:])) < 0.5 * np.log(2)
 
 
 def test_partial_fit_learns_from_chunks_seen_once(digits: Data) -> None:
     X, X_test, y, y_test = digits
-    model = MessagePassingClassifier(random_state=0, preset="paper")
+    model = MessagePassingClassifier(random_state=0)
     scores = []
     for chunk in np.array_split(np.arange(len(X)), 6):
         model.partial_fit(X[chunk], y[chunk], classes=np.arange(10))
         scores.append(model.score(X_test, y_test))
-    assert scores[-1] > 0.9 and scores[-1] > scores[0]
+    assert scores[-1] > 0.88 and scores[-1] > scores[0]
     assert model.n_iter_ == 6
 
 

@@ -250,6 +250,7 @@ def process(*args: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, *args], env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "epoch"),
     [
@@ -269,6 +270,7 @@ def test_killed_at_a_point_and_resumed(point: str, epoch: int | None, data: Data
     assert_same_end(killed, whole)
 
 
+@pytest.mark.slow
 def test_killed_at_random_again_and_again(tmp_path: Path) -> None:
     killed, whole, epochs, rng = tmp_path / "killed", tmp_path / "whole", 120, random.Random(1)
     reached = 0

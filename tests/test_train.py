@@ -1,0 +1,245 @@
+"""Settings, schedules, training, predictions and what is watched meanwhile."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from deepnet import train as training
+from deepnet.config import Config
+from deepnet.data import load_dataset
+from deepnet.kernels import PlainKernels
+from deepnet.observables import overlap, polarization
+from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
+from deepnet.schedule import Schedule
+from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
+
+SMALL = {"hidden": (31,), "epochs": 2, "batch_size": 32}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def parity():
+    return load_dataset("digits", task="parity")
+
+
+def trained(dataset, classes=10, **settings):
+    network = init(Config(**(SMALL | settings)), dataset.x_train.shape[1], classes)
+    history = list(train(network, dataset.x_train, dataset.y_train))
+    assert len(history) == network.epoch == network.config.epochs
+    return network
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_schedule():
+    schedule = Schedule.of("beta", "8:1:0.5")
+    assert [schedule(0), schedule(1), schedule(2)] == [8, 4.5, 2.75]
+    assert schedule(100) == pytest.approx(1) and schedule(0.5) == pytest.approx(1 + 7 * 0.5**0.5)
+    assert Schedule.of("beta", str(schedule)) == schedule and Schedule.of("beta", 0.8)(7) == 0.8
+    for wrong in ("a", "1:2", "1:2:3", None):
+        with pytest.raises(ValueError, match="`beta` must be a number or 'start:end:rate'"):
+            Schedule.of("beta", wrong)  # pyright: ignore
+
+
+def test_settings_are_completed_to_one_value_per_layer():
+    config = Config(hidden=(5, 4), preset="paper")
+    assert [str(s) for s in config.schedules("rho")] == ["1.0001", "1.0001", "0.9"]
+    assert [str(s) for s in config.schedules("damping")] == ["0.8"] * 3
+    assert [str(s) for s in config.schedules("beta")] == ["1"] * 3
+    assert [str(s) for s in Config(hidden=(5,), beta=["4:1:0.5", 2]).schedules("beta")] == ["4:1:0.5", "2"]
+
+
+def test_settings_survive_json():
+    config = Config(hidden=(5, 4), closure=("bp", "mf", "amp"), beta="8:1:0.7", density=(1.0, 0.5, 1.0), seed=3)
+    assert Config.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match=r"settings must be among .*got \['learning_rate'\]"):
+        Config.from_json(config.to_json() | {"learning_rate": 1})
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"hidden": (0,)}, "`hidden` must be integers >= 1"),
+        ({"epochs": -1}, "`epochs` must be an integer >= 0, got -1"),
+        ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),
+        ({"tau": 0}, "`tau` must be an integer >= 1"),
+        ({"closure": "sgd"}, "`closure` must be one of .*got 'sgd'"),
+        ({"weights": "ternary"}, "`weights` must be one of"),
+        ({"activation": "tanh"}, "`activation` must be one of"),
+        ({"density": 1.5}, r"`density` must be in \(0, 1\], got 1.5"),
+        ({"preset": "best"}, "`preset` must be one of"),
+        ({"rho": -0.1}, r"`rho` must be in \[0, inf\), got '-0.1'"),
+        ({"damping": 1.0}, r"`damping` must be in \[0, 1\), got '1'"),
+        ({"beta": [1, 2, 3, 4]}, "`beta` must be one value or 2 values"),
+        ({"beta": "1:2"}, "`beta` must be a number or"),
+        ({"eps_init": 0.0}, "`eps_init` must be a finite number > 0"),
+        ({"reinforcement": -1.0}, "`reinforcement` must be a finite number >= 0"),
+        ({"dtype": "float16"}, "`dtype` must be one of"),
+        ({"seed": -1}, "`seed` must be an integer >= 0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**(SMALL | settings))
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
+@pytest.mark.parametrize("weights", ["binary", "continuous"])
+def test_every_closure_learns_digits(digits, closure, weights):
+    network = trained(digits, closure=closure, weights=weights, epochs=8, hidden=(51,))
+    assert error_percent(predict_pointwise(network.layers, digits.x_test), digits.y_test) < 12
+    assert error_percent(predict_bayes(network.layers, digits.x_test, network.kernels), digits.y_test) < 12
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "relu", "weights": "continuous"},
+        {"bias": True},
+        {"density": 0.5},
+        {"tau": 3, "reinforcement": 0.1},
+        {"closure": ("bp", "amp")},
+        {"dtype": "float64"},
+    ],
+    ids=str,
+)
+def test_every_option_learns_digits(digits, settings):
+    dataset = digits if settings.get("dtype") != "float64" else load_dataset("digits", dtype=np.float64)
+    network = trained(dataset, epochs=8, hidden=(51,), **settings)
+    assert network.layers[0].H.dtype == np.dtype(network.config.dtype)
+    assert error_percent(predict_pointwise(network.layers, dataset.x_test), dataset.y_test) < 20
+
+
+def test_two_classes(parity):
+    network = trained(parity, classes=2, epochs=6)
+    assert error_percent(predict_pointwise(network.layers, parity.x_test), parity.y_test) < 8
+    probability = predict_proba(network.layers, parity.x_test, network.kernels)
+    assert probability.shape == (len(parity.x_test), 1) and np.all((probability >= 0) & (probability <= 1))
+
+
+def test_same_seed_same_result_and_another_seed_another(digits):
+    runs = [trained(digits, seed=seed).arrays() for seed in (1, 1, 2)]
+    for name, values in runs[0].items():
+        assert np.array_equal(values, runs[1][name])
+        assert not np.array_equal(values, runs[2][name])
+
+
+def test_training_can_be_taken_up_again(digits):
+    whole = trained(digits, epochs=3)
+    first = trained(digits, epochs=2)
+    second = init(whole.config, 64, 10)
+    second.restore({name: values.copy() for name, values in first.arrays().items()}, first.epoch)
+    list(train(second, digits.x_train, digits.y_train))
+    assert second.epoch == 3
+    for name, values in whole.arrays().items():
+        assert np.array_equal(values, second.arrays()[name]), name
+
+
+def test_restoring_another_network_is_refused(digits):
+    network = init(Config(**SMALL), 64, 10)
+    arrays = network.arrays()
+    with pytest.raises(ValueError, match=r"must have the array 'W0.H'"):
+        network.restore({}, 1)
+    with pytest.raises(ValueError, match=r"saved 'W0.H' must be float32 of shape \(31, 64\)"):
+        network.restore(arrays | {"W0.H": np.zeros((3, 3), np.float32)}, 1)
+
+
+def test_fast_and_plain_training_coincide(digits):
+    errors = []
+    for kernels in (None, PlainKernels()):
+        network = init(Config(**(SMALL | {"epochs": 3})), 64, 10)
+        network.kernels = kernels or network.kernels
+        list(train(network, digits.x_train, digits.y_train))
+        errors.append(error_percent(predict_bayes(network.layers, digits.x_test, network.kernels), digits.y_test))
+    assert abs(errors[0] - errors[1]) < 1.0
+
+
+def test_divergence_names_layer_quantity_and_remedy(digits, monkeypatch):
+    network = init(Config(**SMALL), 64, 10)
+    network.layers[1].H[0, 0] = np.nan
+    with pytest.raises(DivergenceError, match=r"epoch 1: layer W1, quantity H.*Try a smaller `beta`"):
+        train_epoch(network, digits.x_train, digits.y_train)
+    assert network.epoch == 0
+    network = init(Config(**(SMALL | {"beta": 1e15})), 64, 10)
+    with pytest.raises(DivergenceError, match="quantity H"):
+        train_epoch(network, digits.x_train, digits.y_train)
+
+
+def test_progress_counts_every_sample(digits):
+    seen = []
+    train_epoch(init(Config(**SMALL), 64, 10), digits.x_train, digits.y_train, seen.append)
+    assert sum(seen) == len(digits.x_train) and max(seen) == 32
+
+
+def test_metrics_and_status(digits):
+    network = trained(digits, epochs=4)
+    evaluation = Evaluation.of(digits.x_train, digits.y_train, digits.x_test, digits.y_test, seed=0)
+    values = metrics(network, evaluation)
+    errors = {"train_error", "test_error", "bayes_train_error", "bayes_test_error"}
+    assert errors | {"epoch", "polarization", "overlap"} == set(values)
+    assert all(0 <= values[name] < 30 for name in errors)
+    assert len(values["polarization"]) == len(values["overlap"]) == 2
+    assert status([values], 10).startswith("trained: 4 epochs")
+    assert "not learning" in status([values | {"train_error": 89.0}], 10)
+    assert status([], 10).startswith("nothing trained")
+
+
+def test_evaluation_takes_a_tenth_of_a_large_training_set():
+    x, y = np.zeros((30_000, 1)), np.arange(30_000)
+    evaluation = Evaluation.of(x, y, x, y, seed=1)
+    assert len(evaluation.y_train) == 3000 and len(np.unique(evaluation.y_train)) == 3000
+    assert len(Evaluation.of(x[:500], y[:500], x, y, seed=1).y_train) == 500
+    assert np.array_equal(evaluation.y_train, Evaluation.of(x, y, x, y, seed=1).y_train)
+
+
+# ---- predictions and observables -------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_those_of_sampled_networks(parity):
+    """One layer: the pre-activation is a sum over independent weights, Gaussian by the central limit theorem."""
+    network = init(Config(**(SMALL | {"hidden": ()})), 64, 2)
+    x = parity.x_test[:40]
+    layer = network.layers[0]
+    rng = np.random.default_rng(0)
+    weights = np.where(rng.random((20_000, 64)) < 0.5 * (1 + layer.mean[0]), 1.0, -1.0)
+    frequency = (weights @ x.T > 0).mean(axis=0)
+    np.testing.assert_allclose(predict_proba(network.layers, x, network.kernels)[:, 0], frequency, atol=0.03)
+
+
+def test_pointwise_predictions_use_signs_and_masks(digits):
+    network = trained(digits, density=0.5, bias=True)
+    units = digits.x_test.T
+    for layer in network.layers:
+        units = np.concatenate([units, np.ones_like(units[:1])])
+        weights = np.where(layer.mean >= 0, 1.0, -1.0) * layer.plan.mask
+        z = weights @ units
+        units = np.where(z >= 0, 1.0, -1.0)
+    assert np.array_equal(predict_pointwise(network.layers, digits.x_test), z.argmax(axis=0))
+
+
+def test_binary_probability_is_the_output_marginal(parity):
+    network = trained(parity, classes=2)
+    probability = predict_proba(network.layers, parity.x_test[:10], network.kernels)
+    output = network.layers[-1]
+    np.testing.assert_allclose(probability[:, 0], ndtr(output.omega / np.sqrt(output.V))[0])
+
+
+def test_overlap_and_polarization_equal_their_definitions():
+    layer = init(Config(**SMALL), 7, 10).layers[0]
+    m = layer.mean.astype(float)
+    pairs = [m[a] @ m[b] / 7 for a in range(31) for b in range(a)]
+    assert overlap(layer) == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert polarization(layer) == pytest.approx(np.mean(m**2), rel=1e-5)
+    assert overlap(init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]) == 0.0
+
+
+def test_seeds_of_initialisation_and_epochs_are_independent():
+    assert len({training._INITIAL, training._EPOCHS, training._EVALUATION}) == 3
