@@ -15,10 +15,29 @@ Setting = Schedule | float | str
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
 
-#: ρ of the hidden layers, ρ of the last one, α, β of the hidden layers, β of the last one.
-PRESETS: dict[str, tuple[Setting, Setting, Setting, Setting, Setting]] = {
-    "default": (1.0, 0.9, 0.95, "8:1:0.9", 1.0),
-    "paper": (1.0001, 0.9, 0.8, 1.0, 1.0),
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where ρ, α and β come from if they are not given.
+
+    Attributes:
+        rho: ρ of all layers but the last, which must not polarise.
+        rho_last: ρ of the last layer.
+        damping: α of all layers.
+        beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
+            and their fields run away.
+    """
+
+    rho: Setting
+    rho_last: Setting
+    damping: Setting
+    beta: Setting
+
+
+PRESETS = {
+    "default": Preset(rho=1.0, rho_last=0.9, damping=0.95, beta="8:1:0.9"),
+    "paper": Preset(rho=1.0001, rho_last=0.9, damping=0.8, beta=1.0),
 }
 
 
@@ -40,7 +59,8 @@ class Config:
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
         tau: inner iterations a batch.
-        reinforcement: r >= 0, weight of the previous inner iteration's field.
+        reinforcement: r >= 0, weight of the previous inner iteration's field; with tau > 1 the fields grow by about
+            rho + r a batch, so that r > 0 wants rho < 1.
         eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights).
         seed: of everything random.
         dtype: "float32" or "float64".
@@ -94,13 +114,16 @@ class Config:
         self._complete_schedules()
 
     def _complete_schedules(self) -> None:
-        choice("preset", self.preset, PRESETS)
-        rho, rho_last, damping, beta, beta_last = PRESETS[self.preset]
-        before = self.layers - 1
-        presets = {"rho": (rho,) * before + (rho_last,), "damping": damping, "beta": (beta,) * before + (beta_last,)}
-        for name, preset in presets.items():
+        preset = choice("preset", self.preset, PRESETS)
+        weights = per_layer("weights", self.weights, self.layers)
+        presets: dict[str, list[Setting]] = {
+            "rho": [*(preset.rho for _ in self.hidden), preset.rho_last],
+            "damping": [preset.damping for _ in weights],
+            "beta": [*(preset.beta if kind == "binary" else 1.0 for kind in weights[:-1]), 1.0],
+        }
+        for name, values in presets.items():
             given = getattr(self, name)
-            values = per_layer(name, preset if given is None else given, self.layers)
+            values = per_layer(name, values if given is None else given, self.layers)
             object.__setattr__(self, name, tuple(Schedule.of(name, value) for value in values))
         for name, least, below in (("rho", 0.0, np.inf), ("damping", 0.0, 1.0), ("beta", 0.0, np.inf)):
             for schedule in getattr(self, name):

@@ -114,15 +114,19 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
     order = rng.permutation(len(x))
     for start in range(0, len(x), config.batch_size):
         batch = order[start : start + config.batch_size]
-        train_batch(
-            network.layers,
-            np.ascontiguousarray(x[batch].T),
-            output_labels(network, y[batch]),
-            updates(config, network.epoch + start / len(x)),
-            kernels=network.kernels,
-            tau=config.tau,
-            rng=rng,
-        )
+        try:
+            train_batch(
+                network.layers,
+                np.ascontiguousarray(x[batch].T),
+                output_labels(network, y[batch]),
+                updates(config, network.epoch + start / len(x)),
+                kernels=network.kernels,
+                tau=config.tau,
+                rng=rng,
+            )
+        except ValueError:  # a channel was given moments outside its domain
+            check_finite(network)
+            raise
         if not np.isfinite(network.layers[0].g.sum()):
             check_finite(network)
         if progress is not None:

@@ -34,8 +34,8 @@ class Elementwise:
 
     def _compile(self) -> Callable[..., Any]:
         types = ["float64"] * self._inputs + ["float64[:]"] * self._outputs
-        # Not cached on disk: a cached wrapper names its kernel as the process that wrote it did, and processes that fill
-        # the cache side by side leave wrappers of absent kernels, which crash. The bodies are cached; this is quick.
+        # Not cached on disk: a cached wrapper names its kernel as the process that wrote it did, and processes that
+        # fill the cache side by side leave wrappers of absent kernels, which crash. The bodies are cached.
         layout = ",".join(["()"] * self._inputs) + "->" + ",".join(["()"] * self._outputs)
         return guvectorize([f"void({','.join(types)})"], layout, nopython=True)(self._kernel)
 

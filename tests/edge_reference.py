@@ -201,7 +201,7 @@ class Messages:
 
 
 def usable(A):
-    """A unit takes no precision from a message that would have a negative one: e^{-Ax^2/2} would grow."""
+    """Nothing takes precision from a message that would have a negative one: e^{-Ax^2/2} would grow."""
     return max(A, 0.0)
 
 
@@ -306,7 +306,7 @@ def update_weights(network, layer, new, old, base, samples, rho, beta, alpha, r)
         H = beta * new.H_in[k, i] + rho * base.H[k, i] + (0.0 if old is None else r * old.H[k, i])
         G = 0.0
         if not binary:
-            G = beta * new.G_in[k, i] + rho * base.G[k, i] + (0.0 if old is None else r * old.G[k, i])
+            G = beta * usable(new.G_in[k, i]) + rho * base.G[k, i] + (0.0 if old is None else r * old.G[k, i])
             require_positive(G, f"G of weight {k, i} in layer {layer}")
         raw = math.tanh(H) if binary else H / G
         m = alpha * new.m_used[k, i] + (1 - alpha) * raw

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deepnet import cli, figures
@@ -339,7 +340,8 @@ def test_show(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(finished)]) == 0
     text = capsys.readouterr().out
     last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
-    for part in ("digits (parity)", "rho           1 0.9", "plates: units0=64", "W0: 31 x 64", "epoch 2 of 2",
+    rho = " ".join(json.loads((finished / "config.json").read_text())["config"]["rho"])
+    for part in ("digits (parity)", f"  rho           {rho}\n", "plates: units0=64", "W0: 31 x 64", "epoch 2 of 2",
                  f"test       {last['test_error']:9.2f}", f"W1         {last['polarization'][1]:12.4f}",
                  f"figure: {finished / 'curves.png'}"):  # fmt: skip
         assert part in text
@@ -385,7 +387,7 @@ def test_what_the_figure_shows(values: list[dict[str, Any]], tmp_path: Path) -> 
     assert left.get_ylabel().startswith("error (%)") and left.get_xlabel() == right.get_xlabel() == "epoch"
     assert [line.get_label() for line in right.get_lines()] == ["W0", "W1"]
     assert len(left.get_lines()) == 4
-    assert list(right.get_lines()[1].get_ydata()) == [line["polarization"][1] for line in values]
+    assert np.asarray(right.get_lines()[1].get_ydata()).tolist() == [line["polarization"][1] for line in values]
     assert ("0 % is below" in left.get_ylabel()) == (values[0]["test_error"] == 0)
     low, high = left.get_ylim()
     assert all(low < line["test_error"] < high for line in values if line["test_error"])

@@ -65,11 +65,13 @@ def input_precision(layer: "Layer") -> "Array | None":
 
 
 def weight_precision(layer: "Layer") -> "Array | None":
-    """G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs); None for ±1 weights, where it is a constant."""
+    """G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs), at least 0 as A is; None for ±1 weights, where it is a constant."""
     if layer.plan.spin_weights:
         return None
     second_moment = np.square(layer.x_mean)
     if layer.x_variance is None:
-        return layer.gamma @ second_moment.T
-    second_moment += layer.x_variance
-    return layer.gamma @ second_moment.T - np.square(layer.g) @ layer.x_variance.T
+        G = layer.gamma @ second_moment.T
+    else:
+        second_moment += layer.x_variance
+        G = layer.gamma @ second_moment.T - np.square(layer.g) @ layer.x_variance.T
+    return np.maximum(G, 0.0, out=G)

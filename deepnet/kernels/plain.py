@@ -12,7 +12,7 @@ from deepnet.blocks import blocks
 from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Channel
 
-#: Smallest precision of a continuous weight: relaxed BP may send it a negative one.
+#: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
 PRECISION_FLOOR = 1e-6
 
 #: Means (m, x̂) of a block of edges: from the rows of the weight array to two (rows, inputs, samples) arrays.
