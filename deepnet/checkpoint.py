@@ -57,7 +57,7 @@ def save_checkpoint(
     _check_order(folder, epoch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_atomic(path, data)
+        write_bytes_atomic(path, data)
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {_reason(error)}; {_still_good(folder, epoch)}") from error
     _tidy(folder)
@@ -102,7 +102,7 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
     """
     path = Path(path)
     try:
-        _write_atomic(path, text.encode())
+        write_bytes_atomic(path, text.encode())
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {_reason(error)}; its old content, if any, is kept") from error
 
@@ -194,7 +194,7 @@ def _tidy(folder: Path) -> None:
             path.unlink()
 
 
-def _write_atomic(path: Path, data: bytes | memoryview) -> None:
+def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
     """Replace `path` by `data`, all or nothing, and see it on the disk before returning."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ Setting = Schedule | float | str
 
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
-
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,15 @@ class Config:
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        for width in self.hidden:
-            _require("hidden", isinstance(width, int | np.integer) and width >= 1, "integers >= 1", self.hidden)
-        for name in ("epochs", "batch_size", "tau"):
+        widths = self.hidden if isinstance(self.hidden, tuple) else (None,)
+        _require("hidden", all(_is_integer(width, 1) for width in widths), "a sequence of integers >= 1", self.hidden)
+        for name, least in (("epochs", 0), ("batch_size", 1), ("tau", 1), ("seed", 0)):
             value = getattr(self, name)
-            least = 0 if name == "epochs" else 1
-            _require(name, isinstance(value, int | np.integer) and value >= least, f"an integer >= {least}", value)
-        _require("seed", isinstance(self.seed, int | np.integer) and self.seed >= 0, "an integer >= 0", self.seed)
-        _require("eps_init", np.isfinite(self.eps_init) and self.eps_init > 0, "a finite number > 0", self.eps_init)
-        finite = np.isfinite(self.reinforcement) and self.reinforcement >= 0
-        _require("reinforcement", finite, "a finite number >= 0", self.reinforcement)
+            _require(name, _is_integer(value, least), f"an integer >= {least}", value)
+        _require("bias", isinstance(self.bias, bool | np.bool_), "True or False", self.bias)
+        _require("eps_init", _is_finite(self.eps_init) and self.eps_init > 0, "a finite number > 0", self.eps_init)
+        not_negative = _is_finite(self.reinforcement) and self.reinforcement >= 0
+        _require("reinforcement", not_negative, "a finite number >= 0", self.reinforcement)
         choice("dtype", self.dtype, {"float32": 1, "float64": 1})
         for value in per_layer("closure", self.closure, self.layers):
             choice("closure", value, CLOSURES)
@@ -110,7 +109,7 @@ class Config:
         for value in per_layer("activation", self.activation, self.layers - 1):
             choice("activation", value, ACTIVATIONS)
         for value in per_layer("density", self.density, self.layers):
-            _require("density", 0 < value <= 1, "in (0, 1]", value)
+            _require("density", _is_finite(value) and 0 < value <= 1, "in (0, 1]", value)
         self._complete_schedules()
 
     def _complete_schedules(self) -> None:
@@ -125,10 +124,12 @@ class Config:
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
             object.__setattr__(self, name, tuple(Schedule.of(name, value) for value in values))
-        for name, least, below in (("rho", 0.0, np.inf), ("damping", 0.0, 1.0), ("beta", 0.0, np.inf)):
-            for schedule in getattr(self, name):
-                inside = least <= schedule.smallest and schedule.largest < below
-                _require(name, inside, f"in [{least:g}, {below:g})", str(schedule))
+        for schedule in self.schedules("rho"):
+            _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
+        for schedule in self.schedules("damping"):
+            _require("damping", 0 <= schedule.smallest and schedule.largest < 1, "in [0, 1)", str(schedule))
+        for schedule in self.schedules("beta"):
+            _require("beta", 0 < schedule.smallest and schedule.largest < np.inf, "in (0, inf)", str(schedule))
 
     @property
     def layers(self) -> int:
@@ -156,6 +157,14 @@ class Config:
         return cls(**settings)
 
 
-def _require(name: str, condition: bool | np.bool_, need: str, value: object) -> None:
+def _is_integer(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+
+
+def _require(name: str, condition: bool, need: str, value: object) -> None:
     if not condition:
         raise ValueError(f"`{name}` must be {need}, got {value!r}")

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from deepnet.checkpoint import CheckpointError, _write_atomic
+from deepnet.checkpoint import CheckpointError, write_bytes_atomic
 
 #: Key of the metrics, label, colour and line style.
 _ERRORS = (
@@ -40,7 +40,7 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
     stream = io.BytesIO()
     curves(history, layers, title).savefig(stream, format="png", dpi=150)
     try:
-        _write_atomic(path, stream.getvalue())
+        write_bytes_atomic(path, stream.getvalue())
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else os.strerror(error.errno or 0)
         raise CheckpointError(f"could not write {path}: {reason}; the checkpoints are good") from error

@@ -35,7 +35,7 @@ def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
 
 def choice(name: str, value: str, options: dict[str, T]) -> T:
     """Look ``value`` up; raise a ``ValueError`` that lists the options."""
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"`{name}` must be one of {sorted(options)}, got {value!r}")
     return options[value]
 

@@ -67,10 +67,14 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
 
 def predict_bayes(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    probabilities = predict_proba(layers, x, kernels)
-    if isinstance(layers[-1].plan.channel, Argmax):
-        return probabilities.argmax(axis=1)
-    return np.where(probabilities >= 0.5, 1.0, -1.0)
+    channel, labels = layers[-1].plan.channel, []
+    for chunk in _chunks(x):
+        omega, V = output_moments(layers, chunk, kernels)
+        if isinstance(channel, Argmax):
+            labels.append(channel.most_probable(omega=omega, V=V))
+        else:
+            labels.append(channel(omega).T)
+    return np.concatenate(labels)
 
 
 def error_percent(predicted: Array, y: Array) -> float:
@@ -80,5 +84,5 @@ def error_percent(predicted: Array, y: Array) -> float:
 
 def _chunks(x: Array) -> Iterator[Array]:
     """Contiguous (features, samples) pieces of ``x``."""
-    for start in range(0, len(x), CHUNK):
+    for start in range(0, max(len(x), 1), CHUNK):
         yield np.ascontiguousarray(x[start : start + CHUNK].T)

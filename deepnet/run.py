@@ -17,15 +17,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-import numpy as np
-
 from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_text_atomic
 from deepnet.config import Config
 from deepnet.data import Dataset, Task, load_dataset
 from deepnet.lower import LayerPlan
-from deepnet.network import perceptron
 from deepnet.schedule import Schedule
-from deepnet.train import Evaluation, Network, init, metrics, train
+from deepnet.train import Evaluation, Network, init, metrics, model, train, warm_up
 from factorgraph.model import Model
 
 CONFIG, METRICS, FIGURE = "config.json", "metrics.jsonl", "curves.png"
@@ -61,14 +58,10 @@ class Description:
 
     @classmethod
     def of(cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None) -> "Description":
-        """The description of a run that begins now.
-
-        Raises:
-            ValueError: a setting has more digits than ``config.json`` keeps.
-        """
+        """The description of a run that begins now."""
         folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
         features = data.x_train.shape[1]
-        return cls(data.name, data.task, folder, features, data.classes, _as_stored(config), versions())
+        return cls(data.name, data.task, folder, features, data.classes, config, versions())
 
     def to_json(self) -> str:
         """Text of ``config.json``."""
@@ -82,16 +75,7 @@ class Description:
 
     def model(self) -> Model:
         """The network as a model, the one that ``train.init`` lowers."""
-        config, multiclass = self.config, self.classes > 2
-        return perceptron(
-            [self.features, *config.hidden, self.classes if multiclass else 1],
-            weights=config.weights,
-            activation=config.activation,
-            output="argmax" if multiclass else "sign",
-            bias=config.bias,
-            density=config.density,
-            rng=np.random.default_rng([config.seed, 0, 0]),
-        )
+        return model(self.config, self.features, self.classes)
 
     def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
         """The data set of the run, from where it was when the run began, unless other ones are given.
@@ -254,6 +238,7 @@ class Run:
             DivergenceError: the run has diverged; the last checkpoint is as it was.
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
+        warm_up(network.config, data.classes)  # so that the seconds of the first epoch are its own
         x, y, seed = data.x_train, data.y_train, network.config.seed
         epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), progress)
         while True:
@@ -328,16 +313,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _as_stored(config: Config) -> Config:
-    """The settings as they come back from ``config.json``: a resumed run must not have others."""
-    stored = Config.from_json(config.to_json())
-    for name in _SCHEDULED:
-        for given, kept in zip(config.schedules(name), stored.schedules(name), strict=True):
-            if [given.start, given.end, given(1.0)] != [kept.start, kept.end, kept(1.0)]:
-                raise ValueError(f"`{name}` must be numbers of at most 6 digits, got {given.start!r}:{given.end!r}")
-    return stored
 
 
 def _canonical(name: str, value: Any) -> Any:

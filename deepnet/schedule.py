@@ -26,7 +26,9 @@ class Schedule:
         return self.end + (self.start - self.end) * self.rate**epoch
 
     def __str__(self) -> str:
-        return f"{self.start:g}" if self.start == self.end else f"{self.start:g}:{self.end:g}:{self.rate:g}"
+        if self.start == self.end:
+            return _written(self.start)
+        return ":".join(_written(value) for value in (self.start, self.end, self.rate))
 
     @property
     def largest(self) -> float:
@@ -56,3 +58,8 @@ class Schedule:
         if len(numbers) == 3 and 0 <= numbers[2] <= 1:
             return cls(*numbers)
         raise ValueError(f"`{name}` must be a number or 'start:end:rate' with a rate in [0, 1], got {value!r}")
+
+
+def _written(value: float) -> str:
+    """The shortest decimal that reads back as ``value``, without a trailing ".0"."""
+    return repr(float(value)).removesuffix(".0")

@@ -1,7 +1,8 @@
 """Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
 from deepnet.state import Array, Layer
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.model import Model
 
 #: Fields beyond this have no digits left for the message of a batch: the run has diverged.
 LARGEST_FIELD = 1e12
@@ -70,8 +72,8 @@ class Network:
         self.epoch = epoch
 
 
-def init(config: Config, features: int, classes: int) -> Network:
-    """A network with random initial fields.
+def model(config: Config, features: int, classes: int) -> Model:
+    """The network of the settings as a model.
 
     Args:
         config: settings.
@@ -79,7 +81,7 @@ def init(config: Config, features: int, classes: int) -> Network:
         classes: number of classes; 2 gives one ±1 output, more an argmax output.
     """
     multiclass = classes > 2
-    model = perceptron(
+    return perceptron(
         [features, *config.hidden, classes if multiclass else 1],
         weights=config.weights,
         activation=config.activation,
@@ -88,13 +90,27 @@ def init(config: Config, features: int, classes: int) -> Network:
         density=config.density,
         rng=np.random.default_rng([config.seed, _INITIAL, 0]),
     )
+
+
+def init(config: Config, features: int, classes: int) -> Network:
+    """A network with random initial fields; arguments as of ``model``."""
     layers = initial_layers(
-        lower(model, config.closure),
+        lower(model(config, features, classes), config.closure),
         eps_init=config.eps_init,
         rng=np.random.default_rng([config.seed, _INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
     return Network(config, layers, FusedKernels())
+
+
+def warm_up(config: Config, classes: int) -> None:
+    """Compile what training and predicting with these settings need, on a network too small to matter."""
+    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes)
+    x = np.eye(4, 3, dtype=config.dtype)
+    y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
+    with contextlib.suppress(DivergenceError):  # no matter with three units
+        train_epoch(tiny, x, y)
+    metrics(tiny, Evaluation(x, y, x, y))
 
 
 def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], None] | None = None) -> None:
@@ -150,11 +166,13 @@ def output_labels(network: Network, y: Array) -> Array:
 
 
 def check_finite(network: Network) -> None:
-    """Raise ``DivergenceError`` if a field or a mean is not a number or a field is beyond ``LARGEST_FIELD``."""
+    """Raise ``DivergenceError`` if a quantity is not a number, or a field is beyond ``LARGEST_FIELD``."""
     for layer in network.layers:
-        for name, values in (("omega", layer.omega), ("V", layer.V), ("g", layer.g), ("H", layer.H), ("m", layer.mean)):
+        quantities = {"H": layer.H, "m": layer.mean}
+        quantities |= {name: getattr(layer, name) for name in ("omega", "V", "g") if hasattr(layer, name)}
+        for name, values in quantities.items():
             largest = float(np.abs(values).max())
-            if not largest <= (LARGEST_FIELD if name == "H" else np.inf) or not np.isfinite(largest):
+            if not np.isfinite(largest) or (name == "H" and largest > LARGEST_FIELD):
                 raise DivergenceError(
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
                     f"largest value {largest:g}. Try a smaller `beta`, a larger `damping`, or `rho` nearer to 1"
@@ -172,8 +190,11 @@ class Evaluation:
 
     @classmethod
     def of(cls, x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, seed: int) -> "Evaluation":
-        """The whole test set and, of the training set, a fixed random tenth: at least 1000, or all if fewer."""
-        size = min(len(x_train), max(1000, len(x_train) // 10))
+        """The whole test set and, of the training set, a fixed random 1/30: at least 1000 samples, or all if fewer.
+
+        More would make the figures cost more than a tenth of the epoch that they are about.
+        """
+        size = min(len(x_train), max(1000, len(x_train) // 30))
         chosen = np.sort(np.random.default_rng([seed, _EVALUATION]).choice(len(x_train), size, replace=False))
         return cls(x_train[chosen], y_train[chosen], x_test, y_test)
 

@@ -351,3 +351,12 @@ def test_grid_and_adaptive_probabilities_agree(ratio):
     exact = np.exp(DOUBLE.log_probabilities(omega=omega, V=V))
     np.testing.assert_allclose(DOUBLE.probabilities(omega=omega, V=V), exact, rtol=0, atol=1e-12)
     assert exact.min() < 0.01 < 0.5 < exact.max()
+
+
+@pytest.mark.parametrize("spread", [0.3, 2.0, 20.0])
+def test_most_probable_class_without_its_probability(spread):
+    rng = np.random.default_rng(6)
+    omega, V = spread * rng.standard_normal((5, 400)), np.exp(rng.uniform(-2, 2, (5, 400)))
+    p = DOUBLE.probabilities(omega=omega, V=V)
+    assert np.array_equal(DOUBLE.most_probable(omega=omega, V=V), p.argmax(axis=0))
+    assert spread > 1 or np.any(p.argmax(axis=0) != omega.argmax(axis=0))

@@ -231,7 +231,7 @@ def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         (["train", "--hidden", "31", "digits"], "must be integers, got 'digits'; DATASET comes before the options"),
         (["train", "digits", "--epoch", "1"], "unrecognized arguments: --epoch 1 (see: deepnet"),
         (["train", "digits", "--task", "odd"], "argument --task: invalid choice: 'odd'"),
-        (["train", "digits", "--hidden", "0"], "`hidden` must be integers >= 1, got (0,)"),
+        (["train", "digits", "--hidden", "0"], "`hidden` must be a sequence of integers >= 1, got (0,)"),
         (["train", "digits", "--closure", "pb"], "`closure` must be one of ['amp', 'bp', 'bpi', 'mf'], got 'pb'"),
         (["train", "digits", "--rho", "1:2"], "`rho` must be a number or 'start:end:rate'"),
         (["train", "digits", "--damping", "1"], "`damping` must be in [0, 1), got '1'"),

@@ -64,7 +64,13 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"hidden": (0,)}, "`hidden` must be integers >= 1"),
+        ({"hidden": (0,)}, "`hidden` must be a sequence of integers >= 1"),
+        ({"hidden": None}, "`hidden` must be a sequence of integers >= 1, got None"),
+        ({"bias": 2}, "`bias` must be True or False, got 2"),
+        ({"closure": ["mf", []]}, r"`closure` must be one of .*got \[\]"),
+        ({"density": None}, r"`density` must be in \(0, 1\], got None"),
+        ({"beta": 0.0}, r"`beta` must be in \(0, inf\), got '0'"),
+        ({"eps_init": "a"}, "`eps_init` must be a finite number > 0, got 'a'"),
         ({"epochs": -1}, "`epochs` must be an integer >= 0, got -1"),
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),
         ({"tau": 0}, "`tau` must be an integer >= 1"),
@@ -192,8 +198,8 @@ def test_metrics_and_status(digits):
     assert status([], 10).startswith("nothing trained")
 
 
-def test_evaluation_takes_a_tenth_of_a_large_training_set():
-    x, y = np.zeros((30_000, 1)), np.arange(30_000)
+def test_evaluation_takes_a_sample_of_a_large_training_set():
+    x, y = np.zeros((90_000, 1)), np.arange(90_000)
     evaluation = Evaluation.of(x, y, x, y, seed=1)
     assert len(evaluation.y_train) == 3000 and len(np.unique(evaluation.y_train)) == 3000
     assert len(Evaluation.of(x[:500], y[:500], x, y, seed=1).y_train) == 500

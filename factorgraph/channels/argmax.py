@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from factorgraph.channels.base import ObservedValues
 from factorgraph.channels.winner import grid_probabilities
@@ -159,6 +160,25 @@ class Argmax:
         if not valid.all():
             result[:, ~valid] = np.exp(self.log_probabilities(omega=flat[:, ~valid], V=V[:, ~valid]))
         return np.moveaxis(result.reshape(omega.shape), 0, axis).astype(dtype, copy=False)
+
+    def most_probable(self, *, omega: ArrayLike, V: ArrayLike) -> NDArray[np.intp]:
+        """The class of largest P(argmax = k), whatever the form: labels (n,) from means and variances (K, n).
+
+        The class of largest mean has it if its rivals' chances against it, each alone, add up to less than a half;
+        only the other samples need the probabilities.
+
+        Raises:
+            ValueError: as for ``observe``.
+        """
+        _, omega, V = _classes_first(omega, V, 0)
+        labels, samples = omega.argmax(axis=0), np.arange(omega.shape[1])
+        gap = omega[labels, samples] - omega
+        chances = ndtr(-gap / np.sqrt(V + V[labels, samples]))
+        open_samples = np.flatnonzero(chances.sum(axis=0) >= 1.0)  # the class itself is among them, with a half
+        if open_samples.size:
+            p = self.probabilities(omega=omega[:, open_samples], V=V[:, open_samples])
+            labels[open_samples] = p.argmax(axis=0)
+        return labels
 
 
 def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
