@@ -2,9 +2,10 @@
 # and again only when pyproject.toml has changed.
 
 PYTHON ?= python3
-# Data set and further arguments of `make train`.
+# Data set, further arguments and folder of `make train`.
 DATASET ?= digits
-TRAIN_ARGS ?=
+TRAIN_ARGS ?= --hidden 201 201 --closure bp --batch-size 32 --epochs 30
+RUN ?= runs/$(DATASET)-$(shell date +%Y%m%d-%H%M%S)
 # Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'".
 PYTEST_ARGS ?=
 
@@ -22,7 +23,7 @@ help:
 	@echo "make clean   remove the virtual environment, caches and build products"
 
 train: $(VENV)/.stamp-run
-	$(BIN)/deepnet train $(DATASET) $(TRAIN_ARGS)
+	$(BIN)/deepnet train $(DATASET) $(TRAIN_ARGS) --out $(RUN)
 
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

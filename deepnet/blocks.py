@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 #: Elements of one block: a few arrays of this size exist at a time.
-BLOCK_ELEMENTS = 1 << 20
+BLOCK_ELEMENTS = 1 << 18
 
 
 def blocks(outputs: int, elements_per_output: int) -> Iterator[slice]:

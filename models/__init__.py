@@ -1,1 +1,1 @@
-"""Inference with known weights and the theory around it; see the README for what is in it so far."""
+"""Inference with known weights and the theory of such models. Nothing is here yet."""

@@ -1,5 +1,7 @@
 """Dense sweeps against the edge-by-edge reference, and fused kernels against plain ones."""
 
+import tracemalloc
+
 import edge_reference as ref
 import numpy as np
 import pytest
@@ -176,3 +178,16 @@ def test_fused_kernels_equal_plain_ones(closure, tau, options, polarised):
         for name in ("H", "H_in", "mean", "variance", "omega", "V", "g", "gamma"):
             ours, theirs = getattr(fused, name), getattr(plain, name)
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=FLOAT32_SWEEP * np.abs(theirs).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("closure, tau", [("bpi", 1), ("bp", 2)])
+def test_edges_are_streamed_over(closure, tau):
+    """The largest layer has 2 million edges times samples: an array of them takes 15 MB, and a sweep needs a dozen."""
+    layers, _, updates = problem("binary-sign", closure, widths=(300, 200, 4), dtype=np.float64)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 32)), np.ones((2, 32))
+    tracemalloc.start()
+    train_batch(layers, x, y, updates, kernels=PlainKernels(), tau=tau)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6
