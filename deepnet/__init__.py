@@ -1,7 +1,7 @@
 """Deep networks trained by passing messages: multi-layer perceptrons as factor graphs, lowered to dense sweeps.
 
-``MessagePassingClassifier`` is the scikit-learn estimator; ``Config``, ``deepnet.train`` and ``deepnet.predict`` are the
-functional interface under it; ``deepnet`` on the command line runs whole experiments.
+``MessagePassingClassifier`` is the scikit-learn estimator; ``Config``, ``deepnet.train`` and ``deepnet.predict`` are
+the functional interface under it; ``deepnet`` on the command line runs whole experiments.
 """
 
 from importlib import import_module

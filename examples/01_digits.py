@@ -33,7 +33,10 @@ def main() -> None:
             f"{preset}: test error {history[-1]['test_error']:.2f} %, Bayesian {history[-1]['bayes_test_error']:.2f} %"
         )
     left.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title="Digits, 64-101-101-10, ±1 weights, BP")
-    right.plot([0, 1], [0, 1], ":", color="gray")
+    left.set_yticks([2, 3, 4, 6, 10], ["2", "3", "4", "6", "10"])
+    left.minorticks_off()
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.plot([0.6, 1], [0.6, 1], ":", color="gray")
     right.set(
         xlabel="predicted probability of the chosen class", ylabel="share of correct choices", title="Calibration"
     )
