@@ -2,7 +2,7 @@
 
 Bodies (``@formula``) take and return float64 scalars and are what other bodies compose; the ``*_array`` functions at
 the end of the file are the broadcasting versions. Throughout, H(x) = erfc(x/√2)/2 is the upper tail of a unit normal,
-N(x) its density and K(x) = N(x)/H(x) the inverse Mills ratio (THEORY §2).
+N(x) its density and K(x) = N(x)/H(x) the inverse Mills ratio.
 
 *Twofold* numbers are unevaluated sums hi + lo of two floats, about 32 digits. They carry exponents such as ω²/(2V):
 these reach 5e5 and their differences decide between two hypotheses, so their absolute error must be small.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import erfcx, log_ndtr, logsumexp
 
-# ---------------------------------------------------------------- scalar free energies, THEORY section 2
+# ---------------------------------------------------------------- scalar free energies
 
 Channel = namedtuple("Channel", "phi x D g Gamma")  # phi, d_B phi, d_B^2 phi, d_omega phi, -d_omega^2 phi
 Output = namedtuple("Output", "phi g Gamma")

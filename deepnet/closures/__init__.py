@@ -1,4 +1,4 @@
-"""The four closures: BP, BPI, mean field and AMP differ in what replaces the cavity quantities [THEORY §3]."""
+"""The four closures: BP, BPI, mean field and AMP differ in what replaces the cavity quantities [DL App. A]."""
 
 from deepnet.closures.amp import ApproximateMessagePassing
 from deepnet.closures.bp import BeliefPropagation

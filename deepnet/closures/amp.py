@@ -1,4 +1,4 @@
-"""Approximate message passing: BP's cavity means expanded to first order around full ones [THEORY §3; DL App. A.7]."""
+"""Approximate message passing: BP's cavity means expanded to first order around full ones [DL App. A.6]."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ class ApproximateMessagePassing:
     """Full quantities with Onsager terms that carry the time indices of the expansion.
 
     With ⁻ for the previous iteration (absent at the first one) and β the likelihood weight, which scales the message to
-    the weights: x̂_{in→k} ≈ x̂ - m⁻g⁻Δ, m_{ki→n} ≈ m - βx̂⁻g⁻σ, g_{kn→i} ≈ g + m x̂ Γ.
+    the weights: x̂_{in→k} ≈ x̂ - m⁻g⁻Δ, m_{ki→n} ≈ m - βx̂⁻g⁻σ, g_{kn→i} ≈ g + m x̂ Γ. [DL eqs. 116, 118] drop the time
+    indices, and have terms at the first iteration that must vanish; here they are kept. With damping and several
+    iterations the corrections of the means are those of a fixed point, where past and present messages agree.
     """
 
     name = "amp"

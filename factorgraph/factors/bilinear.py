@@ -11,7 +11,7 @@ from factorgraph.model import Model, ModelError
 
 @dataclass(frozen=True)
 class Bilinear:
-    """z_kn = scale · (Σ_i W_ki x_in + b_k),  output_kn ~ P(·|z_kn)  [THEORY §1; DL eq. 18].
+    """z_kn = scale · (Σ_i W_ki x_in + b_k),  output_kn ~ P(·|z_kn)  [DL eq. 18].
 
     Attributes:
         output: name of the variable on plates (units, samples); (samples) alone for an ``Argmax`` output.
