@@ -60,7 +60,7 @@ class PlainKernels:
     def update_weights(
         self, layer: Layer, base_H: Array, base_G: Array | None, *, rho: float, reinforcement: float
     ) -> None:
-        """New fields H = βH_in + r H + ρ H_base (G likewise), and from them the damped means [DL App. B; β = 1, r = 0 there].
+        """New fields H = βH_in + r H + ρ H_base (G likewise), and from them the damped means [DL App. B].
 
         Args:
             layer: its H, G, mean, variance and m² are replaced in place.
