@@ -1,65 +1,19 @@
 """From a model to the layers of a dense sweep, or a refusal that says why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from deepnet.closures import CLOSURES, Closure
+from deepnet.closures import CLOSURES
 from deepnet.network import choice, per_layer
+from deepnet.state import LayerPlan
 from factorgraph.channels import Argmax, Channel
 from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
-from factorgraph.priors import Prior
 
 
 class LoweringError(ValueError):
     """A model that has no dense sweep; the message says what stands in the way."""
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """What a dense layer is: its sizes, scalar free energies and closure.
-
-    Attributes:
-        name: of the weight variable, used in every message about the layer.
-        inputs: columns of the weight array; the constant unit of a bias is the last one.
-        outputs: rows of the weight array.
-        prior: base measure of the weights.
-        channel: activation of the outputs.
-        closure: what replaces the cavity quantities.
-        scale: z = scale · Σ_i W_ki x_in.
-        bias: whether the last input is the constant unit.
-        input_channel: activation that produces the inputs; None for data.
-        mask: boolean (outputs, inputs), False where there is no edge; None for all edges.
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    prior: Prior
-    channel: Channel | Argmax
-    closure: Closure
-    scale: float
-    bias: bool
-    input_channel: Channel | None
-    mask: np.ndarray[Any, np.dtype[np.bool_]] | None
-
-    @property
-    def is_first(self) -> bool:
-        """The inputs are data: known exactly, nothing is sent to them."""
-        return self.input_channel is None
-
-    @property
-    def spin_inputs(self) -> bool:
-        """Every input satisfies x² = 1, so that x̂² + Δ = 1 and the message A to it is a constant."""
-        return self.input_channel is not None and self.input_channel.spin
-
-    @property
-    def spin_weights(self) -> bool:
-        """Every weight satisfies w² = 1, so that m² + σ = 1 and the message G to it is a constant."""
-        return self.prior.spin
 
 
 def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
@@ -87,7 +41,7 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
         closures[-1] = "mf"
     plans: list[LayerPlan] = []
     for factor, name in zip(chain, closures, strict=True):
-        plans.append(_plan(model, factor, CLOSURES[name], plans[-1].channel if plans else None))
+        plans.append(_plan(model, factor, name, plans[-1].channel if plans else None))
     return tuple(plans)
 
 
@@ -114,7 +68,7 @@ def _chain(model: Model) -> list[Bilinear]:
     return chain
 
 
-def _plan(model: Model, factor: Bilinear, closure: Closure, input_channel: Channel | Argmax | None) -> LayerPlan:
+def _plan(model: Model, factor: Bilinear, closure: str, input_channel: Channel | Argmax | None) -> LayerPlan:
     weights, output = model.variables[factor.weights], model.variables[factor.output]
     _require_free(weights)
     if factor.bias is not None:

@@ -20,8 +20,8 @@ from typing import Any, cast
 from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_text_atomic
 from deepnet.config import Config
 from deepnet.data import Dataset, Task, load_dataset
-from deepnet.lower import LayerPlan
 from deepnet.schedule import Schedule
+from deepnet.state import LayerPlan
 from deepnet.train import Evaluation, Network, init, metrics, model, train, warm_up
 from factorgraph.model import Model
 
@@ -271,7 +271,7 @@ def describe(plan: LayerPlan) -> str:
     """A layer in a line: shape of its weights, what they are, activation, closure."""
     bias = ", bias in the last column" if plan.bias else ""
     edges = "" if plan.mask is None else f", {plan.mask.mean():.1%} of the edges"
-    return f"{plan.name}: {plan.outputs} x {plan.inputs} {plan.prior}, {plan.channel}, {plan.closure.name}{bias}{edges}"
+    return f"{plan.name}: {plan.outputs} x {plan.inputs} {plan.prior}, {plan.channel}, {plan.closure}{bias}{edges}"
 
 
 def default_directory(dataset: str, task: str, closure: str | Sequence[str], seed: int) -> Path:

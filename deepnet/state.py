@@ -1,4 +1,4 @@
-"""The arrays of one dense layer.
+"""One dense layer: what it is, the state of its weights, and its messages.
 
 Weight arrays are (outputs, inputs), arrays of units (units, samples). ``x`` are the inputs of the layer, ``z`` its
 pre-activations, in units where the scale of the layer is 1: z = Σ_i W_ki x_in.
@@ -9,10 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from deepnet.lower import LayerPlan
 from factorgraph.channels import Argmax, Channel
+from factorgraph.priors import Prior
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What a dense layer is: its sizes, scalar free energies and closure.
+
+    Attributes:
+        name: of the weight variable, used in every message about the layer.
+        inputs: columns of the weight array; the constant unit of a bias is the last one.
+        outputs: rows of the weight array.
+        prior: base measure of the weights.
+        channel: activation of the outputs.
+        closure: name of what replaces the cavity quantities: see ``closures``.
+        scale: z = scale · Σ_i W_ki x_in.
+        bias: whether the last input is the constant unit.
+        input_channel: activation that produces the inputs; None for data.
+        mask: boolean (outputs, inputs), False where there is no edge; None for all edges.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    prior: Prior
+    channel: Channel | Argmax
+    closure: str
+    scale: float
+    bias: bool
+    input_channel: Channel | None
+    mask: np.ndarray[Any, np.dtype[np.bool_]] | None
+
+    @property
+    def is_first(self) -> bool:
+        """The inputs are data: known exactly, nothing is sent to them."""
+        return self.input_channel is None
+
+    @property
+    def spin_inputs(self) -> bool:
+        """Every input satisfies x² = 1, so that x̂² + Δ = 1 and the message A to it is a constant."""
+        return self.input_channel is not None and self.input_channel.spin
+
+    @property
+    def spin_weights(self) -> bool:
+        """Every weight satisfies w² = 1, so that m² + σ = 1 and the message G to it is a constant."""
+        return self.prior.spin
 
 
 @dataclass(frozen=True)

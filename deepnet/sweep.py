@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepnet.closures import CLOSURES
 from deepnet.closures.common import input_precision, preactivation_variance, weight_precision
 from deepnet.kernels import PlainKernels
-from deepnet.lower import LayerPlan
-from deepnet.state import Array, Layer, Message
+from deepnet.state import Array, Layer, LayerPlan, Message
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def forward(layers: Sequence[Layer], kernels: PlainKernels) -> None:
             mean, variance = kernels.moments(layer.to_inputs, layer.below.omega, layer.below.V)
             layer.x_mean = with_constant_unit(layer.plan, mean, 1)
             layer.x_variance = with_constant_unit(layer.plan, variance, 0)
-        layer.omega = layer.plan.closure.omega(layer, kernels)
+        layer.omega = CLOSURES[layer.plan.closure].omega(layer, kernels)
         layer.V = preactivation_variance(layer)
 
 
@@ -114,7 +114,7 @@ def backward(
     above = Message(output.channel, output.scale, y=y, rng=rng)
     for layer in reversed(layers):
         layer.g, layer.gamma = kernels.derivatives(above, layer.omega, layer.V)
-        B = layer.plan.closure.send(layer, above, kernels, last=last)
+        B = CLOSURES[layer.plan.closure].send(layer, above, kernels, last=last)
         layer.G_in = weight_precision(layer)
         if layer.to_inputs is not None:
             assert B is not None

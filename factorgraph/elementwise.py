@@ -9,9 +9,16 @@ from typing import Any
 
 import numpy as np
 from numba import guvectorize, njit
+from numpy.typing import ArrayLike
 
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
 formula: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=False)
+
+
+def result_type(*args: ArrayLike) -> np.dtype[Any]:
+    """float32 if all arrays are float32, else float64; lists count as arrays, and Python numbers do not widen."""
+    dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
+    return dtype if dtype == np.float32 else np.dtype(np.float64)
 
 
 class Elementwise:
@@ -43,10 +50,7 @@ class Elementwise:
         """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars."""
         if self._ufunc is None:
             self._ufunc = self._compile()
-        # Lists become arrays; Python numbers stay as they are and do not widen float32.
-        dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
-        if dtype != np.float32:
-            dtype = np.dtype(np.float64)
+        dtype = result_type(*args)
         results = self._ufunc(*(np.asarray(a, dtype=np.float64) for a in args))
         if self._outputs == 1:
             results = (results,)

@@ -22,12 +22,6 @@ _STEEP = 10.0  # neighbouring nodes that differ by more than this in l may hide 
 _MAX_PANELS = 4096  # panels of one integrand on one level of bisection
 
 
-def result_type(*args: ArrayLike) -> np.dtype[Any]:
-    """float32 if all arguments are, else float64: the rule of ``Elementwise`` for functions that cannot use it."""
-    dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
-    return dtype if dtype == np.float32 else np.dtype(np.float64)
-
-
 @lru_cache(maxsize=32)
 def gauss_hermite(nodes: int) -> tuple[Array, Array]:
     """Nodes and weights (nodes,) of E f(z), z ~ N(0, 1), exact for polynomials of degree < 2 nodes; read-only."""

@@ -107,8 +107,8 @@ def test_what_is_not_lowerable_is_refused_with_the_reason(model, reason):
 
 def test_closures_fall_to_mean_field_below_an_argmax_or_are_refused():
     model = perceptron([5, 4, 3], output="argmax")
-    assert [plan.closure.name for plan in lower(model, "bp")] == ["bp", "mf"]
-    assert [plan.closure.name for plan in lower(model, ["bp", "amp"])] == ["bp", "amp"]
+    assert [plan.closure for plan in lower(model, "bp")] == ["bp", "mf"]
+    assert [plan.closure for plan in lower(model, ["bp", "amp"])] == ["bp", "amp"]
     with pytest.raises(LoweringError, match="`closure` of layer W1 must be 'mf' or 'amp', got 'bpi'"):
         lower(model, ["mf", "bpi"])
     with pytest.raises(ValueError, match="`closure` must be one of"):

@@ -57,7 +57,7 @@ def reference_of(layers, output, kind):
     network = ref.EdgeNetwork(
         widths=[plans[0].inputs - plans[0].bias, *(plan.outputs for plan in plans)],
         weights=["binary" if plan.spin_weights else "continuous" for plan in plans],
-        closure=[plan.closure.name for plan in plans],
+        closure=[plan.closure for plan in plans],
         activation=KINDS[kind]["activation"],
         output=output,
         scale=[plan.scale for plan in plans],

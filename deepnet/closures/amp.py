@@ -1,12 +1,9 @@
 """Approximate message passing: BP's cavity means expanded to first order around full ones [DL App. A.6]."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Layer, Message
+from deepnet.kernels.plain import PlainKernels
+from deepnet.state import Array, Layer, Message
 
 
 class ApproximateMessagePassing:
@@ -20,7 +17,7 @@ class ApproximateMessagePassing:
 
     name = "amp"
 
-    def omega(self, layer: "Layer", kernels: "PlainKernels") -> "Array":
+    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
         omega = layer.mean @ layer.x_mean
         if layer.memory is None:
@@ -32,7 +29,7 @@ class ApproximateMessagePassing:
             reaction -= layer.beta * g * ((layer.variance * m) @ (x * layer.x_variance))
         return omega - g * reaction
 
-    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
         np.matmul(g, x.T, out=layer.H_in)

@@ -7,16 +7,14 @@ BP is BPI there, and with one iteration a batch it costs the same.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
 from deepnet.blocks import blocks
 from deepnet.closures.bpi import BPInspired
-
-if TYPE_CHECKING:
-    from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Layer, Message
+from deepnet.kernels.plain import PlainKernels
+from deepnet.state import Array, Layer, Message
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,14 @@ class Iteration:
         below_variance: their variance.
     """
 
-    above: "Message"
-    omega: "Array"
-    V: "Array"
-    H: "Array"
-    G: "Array | None"
-    to_inputs: "Message | None"
-    below_omega: "Array | None"
-    below_variance: "Array | None"
+    above: Message
+    omega: Array
+    V: Array
+    H: Array
+    G: Array | None
+    to_inputs: Message | None
+    below_omega: Array | None
+    below_variance: Array | None
 
 
 @dataclass
@@ -55,12 +53,12 @@ class History:
         iterations: oldest first.
     """
 
-    mean: "Array"
-    x_mean: "Array"
-    above: "Message"
+    mean: Array
+    x_mean: Array
+    above: Message
     iterations: list[Iteration]
 
-    def complete(self, layer: "Layer") -> None:
+    def complete(self, layer: Layer) -> None:
         """Record the latest iteration; called at the next one, while the layer still holds its omega and V."""
         below = layer.below
         self.iterations.append(
@@ -76,7 +74,7 @@ class History:
             )
         )
 
-    def cavity_means(self, layer: "Layer", rows: slice, kernels: "PlainKernels") -> "tuple[Array, Array]":
+    def cavity_means(self, layer: Layer, rows: slice, kernels: PlainKernels) -> tuple[Array, Array]:
         """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
         m: Array = self.mean[rows, :, None]
         x: Array = self.x_mean[None]
@@ -86,7 +84,7 @@ class History:
         return m, x
 
 
-def _next_mean(layer: "Layer", past: Iteration, rows: slice, m: "Array", own: "Array") -> "Array":
+def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array) -> Array:
     """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped."""
     G = 0.0 if past.G is None else past.G[rows, :, None]
     new, _ = layer.plan.prior.moments(H=past.H[rows, :, None] - layer.beta * own, G=G)
@@ -94,7 +92,7 @@ def _next_mean(layer: "Layer", past: Iteration, rows: slice, m: "Array", own: "A
     return m if layer.plan.mask is None else m * layer.plan.mask[rows, :, None]
 
 
-def _next_input(layer: "Layer", past: Iteration, x: "Array", own: "Array", kernels: "PlainKernels") -> "Array":
+def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, kernels: PlainKernels) -> Array:
     """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay."""
     if past.to_inputs is None:
         return x
@@ -110,7 +108,7 @@ class BeliefPropagation(BPInspired):
 
     name = "bp"
 
-    def omega(self, layer: "Layer", kernels: "PlainKernels") -> "Array":
+    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """[DL eq. 65], the sum over all inputs."""
         if layer.memory is None:
             return super().omega(layer, kernels)
@@ -122,7 +120,7 @@ class BeliefPropagation(BPInspired):
             omega[rows] = (m * x).sum(axis=1)
         return omega
 
-    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 66, 69, 71]."""
         if layer.memory is not None:
             history = cast(History, layer.memory)

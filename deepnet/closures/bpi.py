@@ -1,12 +1,8 @@
 """BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
 
-from typing import TYPE_CHECKING
-
 from deepnet.closures.mean_field import MeanField
-
-if TYPE_CHECKING:
-    from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Layer, Message
+from deepnet.kernels.plain import PlainKernels
+from deepnet.state import Array, Layer, Message
 
 
 class BPInspired(MeanField):
@@ -14,6 +10,6 @@ class BPInspired(MeanField):
 
     name = "bpi"
 
-    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
         return kernels.edge_messages(layer, above)

@@ -1,12 +1,11 @@
 """What all closures share: V, A and G, made of full quantities [DL eqs. 64, 68, 70]."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Layer, Message
+from deepnet.kernels.plain import PlainKernels
+from deepnet.state import Array, Layer, Message
 
 #: Smallest variance of a pre-activation: keeps omega/√V finite once all weights and inputs are certain.
 VARIANCE_FLOOR = 1e-8
@@ -20,11 +19,11 @@ class Closure(Protocol):
         """Its name on the command line."""
         ...
 
-    def omega(self, layer: "Layer", kernels: "PlainKernels") -> "Array":
+    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """Means of the pre-activations, (outputs, samples)."""
         ...
 
-    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """Fill ``layer.H_in``, given g and Γ of the layer; return B for all inputs, None if they are data.
 
         Unless the iteration is the ``last`` of the batch, leave in ``layer.memory`` what the next one needs of it.
@@ -32,7 +31,7 @@ class Closure(Protocol):
         ...
 
 
-def preactivation_variance(layer: "Layer") -> "Array":
+def preactivation_variance(layer: Layer) -> Array:
     """V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least ``VARIANCE_FLOOR``.
 
     For ±1 inputs x̂² + Δ = 1, for ±1 weights on all edges m² + σ = 1: one product and a sum replace two products, all
@@ -53,7 +52,7 @@ def preactivation_variance(layer: "Layer") -> "Array":
     return np.maximum(V, VARIANCE_FLOOR, out=V)
 
 
-def input_precision(layer: "Layer") -> "Array | None":
+def input_precision(layer: Layer) -> Array | None:
     """A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
 
     Outputs far from what they should be send a negative precision, e^{-Ax²/2} would grow: it counts as none.
@@ -64,7 +63,7 @@ def input_precision(layer: "Layer") -> "Array | None":
     return np.maximum(A, 0.0, out=A)
 
 
-def weight_precision(layer: "Layer") -> "Array | None":
+def weight_precision(layer: Layer) -> Array | None:
     """G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs), at least 0 as A is; None for ±1 weights, where it is a constant."""
     if layer.plan.spin_weights:
         return None

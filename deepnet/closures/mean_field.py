@@ -1,12 +1,9 @@
 """Mean field: full quantities everywhere [DL App. A.5]."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from deepnet.kernels.plain import PlainKernels
-    from deepnet.state import Array, Layer, Message
+from deepnet.kernels.plain import PlainKernels
+from deepnet.state import Array, Layer, Message
 
 
 class MeanField:
@@ -14,11 +11,11 @@ class MeanField:
 
     name = "mf"
 
-    def omega(self, layer: "Layer", kernels: "PlainKernels") -> "Array":
+    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """[DL eq. 89]."""
         return layer.mean @ layer.x_mean
 
-    def send(self, layer: "Layer", above: "Message", kernels: "PlainKernels", *, last: bool) -> "Array | None":
+    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 93, 95]."""
         np.matmul(layer.g, layer.x_mean.T, out=layer.H_in)
         return None if layer.plan.is_first else layer.mean.T @ layer.g

@@ -17,8 +17,8 @@ from scipy.special import ndtr
 
 from factorgraph.channels.base import ObservedValues
 from factorgraph.channels.winner import grid_probabilities
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.quadrature import Panels, adaptive_panels, result_type
+from factorgraph.elementwise import Elementwise, formula, result_type
+from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
 
 Array = NDArray[np.float64]

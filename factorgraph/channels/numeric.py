@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
-from factorgraph.quadrature import Panels, adaptive_panels, result_type
+from factorgraph.elementwise import result_type
+from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI
 
 Array = NDArray[np.float64]

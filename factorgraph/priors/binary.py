@@ -7,8 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues
-from factorgraph.priors.gaussian import check_number
+from factorgraph.priors.base import Prior, PriorValues, check_number
 from factorgraph.special import sech2
 
 

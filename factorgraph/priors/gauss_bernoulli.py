@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues
-from factorgraph.priors.gaussian import check_number, tilted_normal
+from factorgraph.priors.base import Prior, PriorValues, check_number
+from factorgraph.priors.gaussian import tilted_normal
 
 
 @formula

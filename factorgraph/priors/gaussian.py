@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.base import Prior, PriorValues, check_number
 from factorgraph.special import add2, divide2, multiply2, two_product
 
 
@@ -52,22 +52,6 @@ def _kernel(H: float, G: float, mean: float, precision: float, psi: Any, m: Any,
 
 
 _evaluate = Elementwise(_kernel, inputs=4, outputs=3)
-
-
-def check_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> float:
-    """``value`` as a finite float within its bounds.
-
-    Raises:
-        ValueError: ``value`` is not a number, not finite, below ``least`` or not above ``above``.
-    """
-    bound = f" >= {least:g}" if least > -math.inf else f" > {above:g}" if above > -math.inf else ""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= least and number > above):
-        raise ValueError(f"`{name}` must be a finite number{bound}, got {value!r}")
-    return number
 
 
 @dataclass(frozen=True)
