@@ -1,0 +1,30 @@
+"""Every example runs and leaves its figure."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ARGUMENTS = {"01_digits": [], "02_likelihood_weight": ["digits", "--epochs", "1"]}
+
+
+def test_every_example_is_run_here():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_example(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS[name]])
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "EPOCHS", 2, raising=False)
+    module.main()
+    plt.close("all")
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert capsys.readouterr().out
