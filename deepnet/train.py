@@ -190,11 +190,11 @@ class Evaluation:
 
     @classmethod
     def of(cls, x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, seed: int) -> "Evaluation":
-        """The whole test set and, of the training set, a fixed random 1/30: at least 1000 samples, or all if fewer.
+        """The whole test set and, of the training set, a fixed random 1/60: at least 1000 samples, or all if fewer.
 
         More would make the figures cost more than a tenth of the epoch that they are about.
         """
-        size = min(len(x_train), max(1000, len(x_train) // 30))
+        size = min(len(x_train), max(1000, len(x_train) // 60))
         chosen = np.sort(np.random.default_rng([seed, _EVALUATION]).choice(len(x_train), size, replace=False))
         return cls(x_train[chosen], y_train[chosen], x_test, y_test)
 

@@ -201,7 +201,7 @@ def test_metrics_and_status(digits):
 def test_evaluation_takes_a_sample_of_a_large_training_set():
     x, y = np.zeros((90_000, 1)), np.arange(90_000)
     evaluation = Evaluation.of(x, y, x, y, seed=1)
-    assert len(evaluation.y_train) == 3000 and len(np.unique(evaluation.y_train)) == 3000
+    assert len(evaluation.y_train) == 1500 and len(np.unique(evaluation.y_train)) == 1500
     assert len(Evaluation.of(x[:500], y[:500], x, y, seed=1).y_train) == 500
     assert np.array_equal(evaluation.y_train, Evaluation.of(x, y, x, y, seed=1).y_train)
 

@@ -1,7 +1,7 @@
 """Fused float32 loops over the layers that dominate training: sign units and ±1 weights.
 
-One pass over memory each, in vector instructions, on all cores. Everything else falls to the plain kernels. The loops
-own disjoint outputs, so that results do not depend on the number of threads.
+One pass over memory each, in vector instructions. Everything else falls to the plain kernels. Threads own disjoint
+outputs, so that results do not depend on their number.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,12 @@ from deepnet.kernels.plain import EdgeMeans, PlainKernels
 from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Sign
 
-loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+#: One thread: these passes are short, and a second pool of threads beside that of the matrix products costs more in
+#: waiting than it saves (four times the epoch, measured on two cores).
+loop: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST)
 
-#: Sums over samples may be reordered: that is what lets them run in vector registers.
+#: All cores: the loops over edges take longest by far. Sums over samples may be reordered: that is what lets them run
+#: in vector registers.
 summing_loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST | {"reassoc"})
 
 #: Variances of units below this are zero: products of such numbers would be denormal, and slow.
@@ -83,7 +86,7 @@ def _log_odds(message: Message) -> Array:
 
 @loop
 def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
-    for k in prange(omega.shape[0]):
+    for k in range(omega.shape[0]):
         for j in range(omega.shape[1]):
             t = omega[k, j] / np.sqrt(V[k, j])
             c = f32(2.0) * B[k, j]
@@ -98,7 +101,7 @@ def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
 
 @loop
 def _sign_derivatives(c: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
-    for k in prange(omega.shape[0]):
+    for k in range(omega.shape[0]):
         for j in range(omega.shape[1]):
             inverse = f32(1.0) / np.sqrt(V[k, j])
             t = omega[k, j] * inverse
@@ -123,7 +126,7 @@ def _sign_rows(c: Any, omega: Any, V: Any) -> Any:
         np.empty(shape, f32),
         np.empty(shape, f32),
     )
-    for k in prange(shape[0]):
+    for k in range(shape[0]):
         for j in range(shape[1]):
             inverse[k, j] = f32(1.0) / np.sqrt(V[k, j])
             ratio[k, j] = omega[k, j] * inverse[k, j]
@@ -167,7 +170,7 @@ def _update_spin(H_in, base, H, m, beta, rho, reinforcement, damping):
 def _update_spins(
     H_in: Any, base: Any, H: Any, m: Any, variance: Any, squared: Any, beta: Any, rho: Any, r: Any, alpha: Any
 ) -> None:
-    for k in prange(H.shape[0]):
+    for k in range(H.shape[0]):
         for i in range(H.shape[1]):
             H[k, i], mean = _update_spin(H_in[k, i], base[k, i], H[k, i], m[k, i], beta, rho, r, alpha)
             m[k, i] = mean
@@ -189,7 +192,7 @@ def _update_masked_spins(
     alpha: Any,
     mask: Any,
 ) -> None:
-    for k in prange(H.shape[0]):
+    for k in range(H.shape[0]):
         for i in range(H.shape[1]):
             field, mean = _update_spin(H_in[k, i], base[k, i], H[k, i], m[k, i], beta, rho, r, alpha)
             kept = f32(1.0) if mask[k, i] else f32(0.0)
