@@ -288,7 +288,6 @@ def check_free(directory: Path) -> None:
         raise RunError(
             f"{directory} already holds a run: continue it with --resume, or choose another folder with --out"
         )
-    check_writable(directory)
 
 
 def check_writable(directory: Path) -> None:
