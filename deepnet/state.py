@@ -71,7 +71,7 @@ class Message:
     Attributes:
         channel: activation of the outputs.
         scale: the channel sees scale · z.
-        B: first natural parameter, (outputs, samples); zeros at the start of a batch.
+        B: first natural parameter, (outputs, samples); None at the start of a batch, when nothing is known.
         A: second natural parameter; None where the outputs are ±1.
         y: observed outputs, (outputs, samples) or, for an argmax, (samples); None for a hidden layer.
         rng: for the sampled form of an argmax output.

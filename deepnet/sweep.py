@@ -164,9 +164,7 @@ def _start_batch(layers: Sequence[Layer], x: Array) -> None:
         if layer.below is None:
             layer.x_mean = with_constant_unit(layer.plan, x, 1)
         else:
-            plan = layer.below.plan
-            B = np.zeros((plan.outputs, x.shape[1]), layer.H.dtype)
-            layer.to_inputs = Message(plan.channel, plan.scale, B=B)
+            layer.to_inputs = Message(layer.below.plan.channel, layer.below.plan.scale)
 
 
 def with_constant_unit(plan: LayerPlan, values: Array, constant: float) -> Array:

@@ -129,7 +129,7 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
     with network.kernels.running():
         for start in range(0, len(x), config.batch_size):
             batch = order[start : start + config.batch_size]
-            _train_batch(network, x[batch], y[batch], network.epoch + start / len(x), rng)
+            _train_batch(network, network.kernels.gather(x, batch), y[batch], network.epoch + start / len(x), rng)
             if progress is not None:
                 progress(len(batch))
     check_finite(network)
@@ -137,11 +137,11 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
 
 
 def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.random.Generator) -> None:
-    """One mini-batch at a fractional epoch; arguments as of ``train_epoch``."""
+    """One mini-batch at a fractional epoch; x is (features, samples)."""
     try:
         train_batch(
             network.layers,
-            np.ascontiguousarray(x.T),
+            x,
             output_labels(network, y),
             updates(network.config, epoch),
             kernels=network.kernels,

@@ -37,6 +37,7 @@ _N3, _N4, _N5 = f32(0.289053024), f32(0.0570567629), f32(0.00575532101)
 _M1, _M2, _M3, _M4 = f32(0.749873491), f32(0.277560116), f32(0.0570565881), f32(0.00575532101)
 
 _SQRT_2PI = f32(2.5066282746310002)
+_TWICE_DENSITY = f32(0.7978845608028654)  # 2/√(2π)
 _LARGEST_EXPONENT = f32(25.0)  # e^25 = 7e10: what it outweighs is far below float32 resolution
 _SMALLEST_EXPONENT = f32(-87.0)  # just above the smallest normal number: denormals are slow
 _LARGEST_RATIO = f32(1e4)  # |omega|/√V beyond which g is clipped: y^7 e^25 must not overflow
@@ -98,6 +99,14 @@ def hazard_excess32(x):
     inverse = _SQRT_2PI * exp32(min(f32(0.5) * y * y, f32(80.0)))
     below = (y + excess) / (inverse * (y + excess) - f32(1.0))
     return (y + excess, excess) if x >= f32(0.0) else (below, below + y)
+
+
+@inlined
+def tails32(t):
+    """2H(|t|), the probability of a normal variable beyond ±t."""
+    y = min(abs(t), f32(13.0))
+    n, e = hazard32(y)
+    return _TWICE_DENSITY * exp32(f32(-0.5) * y * y) * n / (y * n + e)
 
 
 @inlined

@@ -9,6 +9,7 @@ from numba import get_num_threads
 from deepnet.kernels import loops, products, series
 from deepnet.kernels.float32 import f32
 from deepnet.kernels.plain import VARIANCE_FLOOR, EdgeMeans, PlainKernels, Step
+from deepnet.kernels.tile import DEPTH
 from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Argmax, Sign
 
@@ -25,6 +26,14 @@ class FusedKernels(PlainKernels):
     def running(self) -> AbstractContextManager[Any]:
         """As ``PlainKernels.running``: one pool of threads for everything."""
         return products.one_thread_each()
+
+    def gather(self, data: Array, chosen: Array) -> Array:
+        """As ``PlainKernels.gather``."""
+        if data.dtype != np.float32:
+            return super().gather(data, chosen)
+        x = np.empty((data.shape[1], len(chosen)), f32)
+        loops.gather(data, chosen, x, _threads(x))
+        return x
 
     def times(self, W: Array, x: Array) -> Array:
         """As ``PlainKernels.times``."""
@@ -53,7 +62,10 @@ class FusedKernels(PlainKernels):
         if not _fits(message, omega):
             return super().moments(message, omega, V)
         mean, variance = np.empty_like(omega), np.empty_like(omega)
-        loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
+        if message.B is None:
+            loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
+        else:
+            loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
@@ -78,7 +90,9 @@ class FusedKernels(PlainKernels):
         """Layers of ±1 weights on all edges with sign inputs or data, where no earlier iteration takes part."""
         plan = layer.plan
         closure = plan.closure == "mf" or (plan.closure == "amp" and layer.memory is None and last)
-        return closure and plan.full_spins and (plan.is_first or plan.spin_inputs) and layer.H.dtype == np.float32
+        spins = plan.full_spins and (plan.is_first or plan.spin_inputs)
+        small = max(plan.inputs, plan.outputs, layer.x_mean.shape[1]) <= DEPTH
+        return closure and spins and small and layer.H.dtype == np.float32
 
     def preactivations(self, layer: Layer) -> None:
         """As ``PlainKernels.preactivations``."""
@@ -90,12 +104,14 @@ class FusedKernels(PlainKernels):
 
     def send_and_update(self, layer: Layer, step: Step) -> Array | None:
         """As ``PlainKernels.send_and_update``."""
-        B = np.empty_like(layer.x_mean[:0] if layer.plan.is_first else layer.x_mean)
+        messages, amp, threads = (layer.g, layer.gamma, layer.x_mean), layer.plan.closure == "amp", _threads(layer.mean)
+        B = None
+        if not layer.plan.is_first:
+            B = np.empty_like(layer.x_mean)
+            loops.send(*messages, layer.mean, layer.variance, amp, B, threads)
         base, numbers = _update_arguments(layer, step)
-        messages = (layer.g, layer.gamma, layer.x_mean, layer.H_in, layer.scratch)
-        weights = (base, layer.H, layer.mean, layer.variance)
-        loops.send_and_update(*messages, *weights, B, layer.plan.closure == "amp", *numbers, _threads(layer.mean))
-        return None if layer.plan.is_first else B
+        loops.receive(*messages, amp, base, layer.H, layer.mean, layer.variance, *numbers, threads)
+        return B
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """As ``PlainKernels.update_weights``; fused for ±1 weights."""
@@ -114,10 +130,10 @@ def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32
     """The base field, and β, ρ, r, α.
 
     A loop to which the same array came twice would take it for one that overlaps, and be slow: where the base is the
-    layer's own field its weight goes to r.
+    layer's own field, its weight goes to r and the base has no rows.
     """
     if step.field is layer.H:
-        return layer.H_in, (f32(layer.beta), f32(0.0), f32(step.rho + step.reinforcement), f32(layer.damping))
+        return layer.H[:0], (f32(layer.beta), f32(0.0), f32(step.rho + step.reinforcement), f32(layer.damping))
     return step.field, (f32(layer.beta), f32(step.rho), f32(step.reinforcement), f32(layer.damping))
 
 

@@ -9,12 +9,28 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from deepnet.kernels.float32 import FAST, exp32, f32, hazard_excess32, inlined, sign_terms32, tanh32
+from deepnet.kernels.float32 import FAST, exp32, f32, hazard_excess32, inlined, sign_terms32, tails32, tanh32
+from deepnet.kernels.tile import ROWS, panels_of, panels_of_transposed, rows_of_product, strip_for, strip_of_product
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 
 #: Variances of units below this are zero: products of such numbers would be denormal, and slow.
 _NEGLIGIBLE = f32(1e-25)
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+@loop
+def gather(data: Any, chosen: Any, x: Any, threads: int) -> None:
+    """x_in = data_{chosen n, i}."""
+    inputs = x.shape[0]
+    for thread in prange(threads):
+        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+        for n in range(chosen.shape[0]):
+            row = data[chosen[n]]
+            for i in range(start, stop):
+                x[i, n] = row[i]
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -40,6 +56,25 @@ def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
         u, v = against * scale, along * scale
         delta = f32(4.0) * u * v
         mean[j] = v - u if t >= f32(0.0) else u - v
+        variance[j] = delta if delta > _NEGLIGIBLE else f32(0.0)
+
+
+@loop
+def free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any, threads: int) -> None:
+    """x̂ and Δ of sign units that receive no message."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _free_sign_moments(omega[k], V[k], mean[k], variance[k])
+
+
+@inlined
+def _free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any) -> None:
+    for j in range(omega.shape[0]):
+        t = omega[j] / np.sqrt(V[j])
+        tails = tails32(t)
+        delta = tails * (f32(2.0) - tails)
+        mean[j] = f32(1.0) - tails if t >= f32(0.0) else tails - f32(1.0)
         variance[j] = delta if delta > _NEGLIGIBLE else f32(0.0)
 
 
@@ -112,11 +147,12 @@ def _add_product(target: Any, a: Any, b: Any) -> None:
 def update_spins(
     H_in: Any, base: Any, H: Any, m: Any, sigma: Any, beta: Any, rho: Any, r: Any, alpha: Any, threads: int
 ) -> None:
-    """New fields, means and variances of ±1 weights, in place."""
+    """New fields, means and variances of ±1 weights, in place; ``base`` has no rows if ``rho`` is 0."""
     rows = H.shape[0]
     for thread in prange(threads):
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            _update_row(H_in[k], base[k], H[k], m[k], sigma[k], beta, rho, r, alpha)
+            prior = base[k] if base.shape[0] > 0 else H_in[k]
+            _update_row(H_in[k], prior, H[k], m[k], sigma[k], beta, rho, r, alpha)
 
 
 @inlined
@@ -145,80 +181,75 @@ def erase(values: Any, mask: Any, threads: int) -> None:
 @loop
 def preactivations(m: Any, sigma: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, threads: int) -> None:
     """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known."""
-    squared, totals = np.empty_like(x), np.zeros((threads, x.shape[1]), f32)
-    for thread in prange(threads):
-        for i in range(thread * x.shape[0] // threads, (thread + 1) * x.shape[0] // threads):
-            for j in range(x.shape[1]):
-                squared[i, j] = x[i, j] * x[i, j]
-        for i in range(thread * delta.shape[0] // threads, (thread + 1) * delta.shape[0] // threads):
-            for j in range(x.shape[1]):
-                totals[thread, j] += delta[i, j]
-    rows = m.shape[0]
+    (rows, inputs), samples = m.shape, x.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        np.dot(m[start:stop], x, omega[start:stop])
-        np.dot(sigma[start:stop], squared, V[start:stop])
-        total = totals[0].copy()
-        for other in range(1, threads):
-            total += totals[other]
+        rows_of_product(m, start, stop, inputs, 1, panels_of(x, False), omega)
+        rows_of_product(sigma, start, stop, inputs, 1, panels_of(x, True), V)
+        total = _column_sums(delta)
         for k in range(start, stop):
-            for j in range(x.shape[1]):
+            for j in range(samples):
                 V[k, j] = max(V[k, j] + total[j], floor)
 
 
 @loop
-def send_and_update(
+def send(g: Any, gamma: Any, x: Any, m: Any, sigma: Any, amp: bool, B: Any, threads: int) -> None:
+    """B = Σ m g; for ``amp`` with x̂ Σ (1 - σ)Γ, which is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
+    inputs, samples = x.shape
+    reaction = np.empty((inputs if amp else 0, samples), np.float32)
+    for thread in prange(threads):
+        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+        rows_of_product(m, start, stop, 1, inputs, panels_of(g, False), B)
+        if amp:
+            rows_of_product(sigma, start, stop, 1, inputs, panels_of(gamma, False), reaction)
+            total = _column_sums(gamma)
+            for i in range(start, stop):
+                for j in range(samples):
+                    B[i, j] += x[i, j] * (total[j] - reaction[i, j])
+
+
+@inlined
+def _column_sums(values: Any) -> Any:
+    total = np.zeros(values.shape[1], np.float32)
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            total[j] += values[i, j]
+    return total
+
+
+@loop
+def receive(
     g: Any,
     gamma: Any,
     x: Any,
-    H_in: Any,
-    scratch: Any,
+    amp: bool,
     base: Any,
     H: Any,
     m: Any,
     sigma: Any,
-    B: Any,
-    amp: bool,
     beta: Any,
     rho: Any,
     r: Any,
     alpha: Any,
     threads: int,
 ) -> None:
-    """Messages B (unless it has no rows) and H_in of full means, and the new weights, rows by rows while in cache.
+    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a strip of H_in at a time, in cache.
 
-    B = Σ m g and H_in = Σ x̂ g; for ``amp`` with what g_{kn→i} ≈ g + m x̂ Γ adds: x̂ Σ (1 - σ)Γ and m Σ x̂² Γ.
+    ``base`` has no rows if ``rho`` is 0.
     """
     rows, (inputs, samples) = m.shape[0], x.shape
-    parts = np.empty((threads, *B.shape), f32)
-    reactions = np.empty((threads if amp else 0, *B.shape), f32)
-    totals = np.zeros((threads, samples), f32)
-    squared = np.empty((inputs if amp else 0, samples), f32)
-    for thread in prange(threads):
-        for i in range(thread * squared.shape[0] // threads, (thread + 1) * squared.shape[0] // threads):
-            for j in range(samples):
-                squared[i, j] = x[i, j] * x[i, j]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        if B.shape[0] > 0:
-            np.dot(m[start:stop].T, g[start:stop], parts[thread])
+        panels = panels_of_transposed(x, False)
+        squares = panels_of_transposed(x if amp else x[:0], True)
+        H_in, reaction = strip_for(panels), strip_for(squares)
+        for first in range(start, stop, ROWS):
+            offset = strip_of_product(g, first, start, stop, samples, 1, panels, H_in)
             if amp:
-                np.dot(sigma[start:stop].T, gamma[start:stop], reactions[thread])
-                for k in range(start, stop):
-                    for j in range(samples):
-                        totals[thread, j] += gamma[k, j]
-        np.dot(g[start:stop], x.T, H_in[start:stop])
-        if amp:
-            np.dot(gamma[start:stop], squared.T, scratch[start:stop])
-        for k in range(start, stop):
-            if amp:
-                _add_product(H_in[k], m[k], scratch[k])
-            _update_row(H_in[k], base[k], H[k], m[k], sigma[k], beta, rho, r, alpha)
-    for thread in prange(threads):
-        for i in range(thread * B.shape[0] // threads, (thread + 1) * B.shape[0] // threads):
-            B[i] = parts[0, i]
-            for other in range(1, threads):
-                B[i] += parts[other, i]
-            if amp:
-                for other in range(threads):
-                    B[i] += x[i] * (totals[other] - reactions[other, i])
+                strip_of_product(gamma, first, start, stop, samples, 1, squares, reaction)
+            for k in range(first, min(first + ROWS, stop)):
+                message = H_in[offset + k - first]
+                if amp:
+                    _add_product(message[:inputs], m[k], reaction[offset + k - first])
+                prior = base[k] if base.shape[0] > 0 else message
+                _update_row(message, prior, H[k], m[k], sigma[k], beta, rho, r, alpha)

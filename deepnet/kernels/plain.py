@@ -48,6 +48,10 @@ class PlainKernels:
         """To be entered around sweeps, once for many of them."""
         return nullcontext()
 
+    def gather(self, data: Array, chosen: Array) -> Array:
+        """The chosen rows of the data (samples, features) as inputs (features, chosen)."""
+        return np.ascontiguousarray(data[chosen].T)
+
     def times(self, W: Array, x: Array) -> Array:
         """Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
         return W @ x

@@ -1,9 +1,11 @@
 """Matrix products of float32 layers, split by outputs over the threads of the other loops.
 
 One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
-other. The library's own threads are to be limited to one (``one_thread_each``) where these products run.
+other. Products of moderate depth are computed by tiles, others by the library, split over the threads; its own threads
+are to be limited to one (``one_thread_each``) meanwhile.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,7 +14,10 @@ import scipy.linalg  # noqa: F401  (loads the library whose products Numba calls
 from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
+from deepnet.kernels.tile import DEPTH, panels_of, rows_of_product
 from deepnet.state import Array
+
+parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
 
 #: Multiply-adds below which a second thread costs more than it saves.
 _SMALL = 1 << 16
@@ -23,58 +28,72 @@ def one_thread_each() -> AbstractContextManager[Any]:
     return threadpool_limits(1, user_api="blas")
 
 
-def threads_for(work: int, threads: int) -> int:
-    """How many of the ``threads`` a product of ``work`` multiply-adds is worth."""
-    return 1 if work < _SMALL else threads
-
-
 def times(W: Array, x: Array, threads: int) -> Array:
     """Σ_i W_ki x_in, (outputs, samples)."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    _times(W, x, out, threads_for(W.size * x.shape[1], threads))
+    (_times if x.shape[0] <= DEPTH else _deep_times)(W, x, out, _worth(W, x, threads))
     return out
 
 
 def times_transposed(W: Array, g: Array, threads: int) -> Array:
     """Σ_k W_ki g_kn, (inputs, samples)."""
-    threads = threads_for(W.size * g.shape[1], threads)
-    parts = np.empty((threads, W.shape[1], g.shape[1]), W.dtype)
-    _times_transposed(W, g, parts)
-    return parts[0]
+    out = np.empty((W.shape[1], g.shape[1]), W.dtype)
+    (_times_transposed if g.shape[0] <= DEPTH else _deep_times_transposed)(W, g, out, _worth(W, g, threads))
+    return out
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
-    """Σ_n g_kn x_in, (outputs, inputs)."""
-    _outer(g, x.T, out, threads_for(out.size * x.shape[1], threads))
+    """Σ_n g_kn x_in, (outputs, inputs); by the library, which is as fast where the depth is the number of samples."""
+    _outer(g, x, out, _worth(out, x, threads))
 
 
-@njit(cache=True, parallel=True)
+def _worth(W: Array, x: Array, threads: int) -> int:
+    """How many of the threads a product of these weights and samples is worth."""
+    return 1 if W.size * x.shape[1] < _SMALL else threads
+
+
+@parallel
 def _times(W: Any, x: Any, out: Any, threads: int) -> None:
+    rows = W.shape[0]
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        rows_of_product(W, start, stop, W.shape[1], 1, panels_of(x, False), out)
+
+
+@parallel
+def _times_transposed(W: Any, g: Any, out: Any, threads: int) -> None:
+    rows = W.shape[1]
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        rows_of_product(W, start, stop, 1, W.shape[1], panels_of(g, False), out)
+
+
+@parallel
+def _deep_times(W: Any, x: Any, out: Any, threads: int) -> None:
     rows = W.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         np.dot(W[start:stop], x, out[start:stop])
 
 
-@njit(cache=True, parallel=True)
-def _outer(g: Any, x_transposed: Any, out: Any, threads: int) -> None:
+@parallel
+def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
     rows = g.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        np.dot(g[start:stop], x_transposed, out[start:stop])
+        np.dot(g[start:stop], x.T, out[start:stop])
 
 
-@njit(cache=True, parallel=True)
-def _times_transposed(W: Any, g: Any, parts: Any) -> None:
-    """Each thread takes some outputs k; the parts are added into the first."""
-    rows, threads = W.shape[0], parts.shape[0]
+@parallel
+def _deep_times_transposed(W: Any, g: Any, out: Any, threads: int) -> None:
+    """Each thread takes some outputs k; then the parts are added."""
+    rows, (inputs, samples) = W.shape[0], out.shape
+    parts = np.empty((threads, inputs, samples), np.float32)
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         np.dot(W[start:stop].T, g[start:stop], parts[thread])
-    inputs = parts.shape[1]
-    if threads > 1:
-        for thread in prange(threads):
-            for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
-                for other in range(1, threads):
-                    for j in range(parts.shape[2]):
-                        parts[0, i, j] += parts[other, i, j]
+    for thread in prange(threads):
+        for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
+            out[i] = parts[0, i]
+            for other in range(1, threads):
+                out[i] += parts[other, i]

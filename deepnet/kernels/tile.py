@@ -1,0 +1,192 @@
+"""The inner loop of float32 matrix products: a tile of the result held in vector registers.
+
+The products of a layer are small, follow each other at once and are each followed by something elementwise. Written on
+tiles, they are faster than calls of the linear algebra library, run on the threads of the other loops, and hand their
+rows on while these are in cache. The right-hand factor is packed into *panels*: columns by ``WIDTH``, (panels, depth,
+WIDTH), padded with zeros; each thread packs its own, since reading what another one wrote takes longer. The left-hand
+factor is read where it lies, as it is or transposed.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from deepnet.kernels.float32 import FAST, f32
+
+_FEATURES = binding.get_host_cpu_features()
+
+#: Numbers in a vector register, and vectors across a tile; rows of a tile. Rows times vectors accumulate, and a few
+#: registers more hold factors: 24 of 32, or 12 of 16.
+_LANES, _VECTORS = (16, 4) if _FEATURES.get("avx512f") else (8, 2) if _FEATURES.get("avx2") else (4, 2)
+ROWS = 6
+WIDTH = _LANES * _VECTORS
+
+#: Largest depth: a panel stays in the second-level cache.
+DEPTH = 2048
+
+_VECTOR = ir.VectorType(ir.FloatType(), _LANES)
+_INDEX = ir.IntType(64)
+_INT32 = ir.IntType(32)
+
+inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
+
+
+def _tile(rows: int) -> Callable[..., None]:
+    """A function that computes ``rows`` × WIDTH numbers,
+
+    out[to + r·width + v] = Σ_{p < depth} left[first + r·row + p·step] panels[at + p·WIDTH + v],
+
+    of contiguous arrays: (left, first, row, step, panels, at, depth, out, to, width).
+    """
+
+    def typed(
+        typingctx: Any,
+        left: Any,
+        first: Any,
+        row: Any,
+        step: Any,
+        panels: Any,
+        at: Any,
+        depth: Any,
+        out: Any,
+        to: Any,
+        width: Any,
+    ) -> Any:
+        n = types.int64
+        signature = types.void(left, n, n, n, panels, n, n, out, n, n)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def pointer(position: int, offset: Any) -> Any:
+                array = context.make_array(signature.args[position])(context, builder, args[position])
+                return builder.gep(array.data, [offset])
+
+            _, first, row, step, _, at, depth, _, to, width = args
+            _generate(builder, rows, pointer(0, first), row, step, pointer(4, at), depth, pointer(7, to), width)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return cast(Callable[..., None], intrinsic(typed))
+
+
+def _generate(
+    builder: Any, rows: int, left: Any, row: Any, step: Any, panel: Any, depth: Any, out: Any, width: Any
+) -> None:
+    """The loop over the depth, with an accumulator for each row and vector."""
+    fma = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{_LANES}f32"
+    )
+    offsets = [builder.mul(_INDEX(r), row) for r in range(rows)]
+    entry = builder.block
+    loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+
+    def carried(kind: Any, start: Any) -> Any:
+        value = builder.phi(kind)
+        value.add_incoming(start, entry)
+        return value
+
+    p, l, b = carried(_INDEX, _INDEX(0)), carried(left.type, left), carried(panel.type, panel)  # noqa: E741
+    sums = [carried(_VECTOR, ir.Constant(_VECTOR, [0.0] * _LANES)) for _ in range(rows * _VECTORS)]
+    vectors = [builder.load(_vector_at(builder, b, v), align=4) for v in range(_VECTORS)]
+    new = []
+    for r in range(rows):
+        factor = _broadcast(builder, builder.load(builder.gep(l, [offsets[r]])))
+        new += [builder.call(fma, [factor, vectors[v], sums[r * _VECTORS + v]]) for v in range(_VECTORS)]
+    steps = (p, builder.add(p, _INDEX(1))), (l, builder.gep(l, [step])), (b, builder.gep(b, [_INDEX(WIDTH)]))
+    for value, following in (*steps, *zip(sums, new, strict=True)):
+        value.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", steps[0][1], depth), loop, done)
+    builder.position_at_end(done)
+    for r in range(rows):
+        target = builder.gep(out, [builder.mul(_INDEX(r), width)])
+        for v in range(_VECTORS):
+            builder.store(new[r * _VECTORS + v], _vector_at(builder, target, v), align=4)
+
+
+def _vector_at(builder: Any, pointer: Any, v: int) -> Any:
+    return builder.bitcast(builder.gep(pointer, [_INDEX(v * _LANES)]), _VECTOR.as_pointer())
+
+
+def _broadcast(builder: Any, number: Any) -> Any:
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, _INT32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INT32, _LANES), [0] * _LANES))
+
+
+_tile_of_rows, _tile_of_row = _tile(ROWS), _tile(1)
+
+
+@inlined
+def panels_of(right, squared):
+    """The panels of a right-hand factor (depth, columns), or of its squares."""
+    depth, columns = right.shape
+    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    for j in range(panels.shape[0]):
+        width = min(WIDTH, columns - j * WIDTH)
+        for p in range(depth):
+            for v in range(width):
+                value = right[p, j * WIDTH + v]
+                panels[j, p, v] = value * value if squared else value
+            for v in range(width, WIDTH):
+                panels[j, p, v] = f32(0.0)
+    return panels
+
+
+@inlined
+def panels_of_transposed(right, squared):
+    """The same of the transpose of ``right``, (columns, depth)."""
+    columns, depth = right.shape
+    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    for j in range(panels.shape[0]):
+        width = min(WIDTH, columns - j * WIDTH)
+        for p in range(depth):
+            for v in range(width):
+                value = right[j * WIDTH + v, p]
+                panels[j, p, v] = value * value if squared else value
+            for v in range(width, WIDTH):
+                panels[j, p, v] = f32(0.0)
+    return panels
+
+
+@inlined
+def strip_for(panels):
+    """Room for a strip of a product with these panels."""
+    return np.empty((ROWS, panels.shape[0] * panels.shape[2]), np.float32)
+
+
+@inlined
+def strip_of_product(left, k, start, stop, row, step, panels, out):
+    """Rows of a product from k on, as many as are left of start..stop up to ``ROWS``.
+
+    ``left`` is read at k·row + p·step. They are in ``out``, (ROWS, panels · WIDTH), from the returned row on.
+    """
+    count, depth = panels.shape[0], panels.shape[1]
+    size, width = depth * WIDTH, out.shape[1]
+    if stop - start < ROWS:
+        for r in range(stop - start):
+            for j in range(count):
+                to = r * width + j * WIDTH
+                _tile_of_row(left, (start + r) * row, row, step, panels, j * size, depth, out, to, width)
+        return k - start
+    base = min(k, stop - ROWS)
+    for j in range(count):
+        _tile_of_rows(left, base * row, row, step, panels, j * size, depth, out, j * WIDTH, width)
+    return k - base
+
+
+@inlined
+def rows_of_product(left, start, stop, row, step, panels, out):
+    """Rows start..stop of a product into ``out``."""
+    strip = strip_for(panels)
+    for k in range(start, stop, ROWS):
+        offset = strip_of_product(left, k, start, stop, row, step, panels, strip)
+        for r in range(min(ROWS, stop - k)):
+            for j in range(out.shape[1]):
+                out[k + r, j] = strip[offset + r, j]
