@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factorgraph.engine import infer
-    from factorgraph.factors import Bilinear, Linear, Pairwise, Parity, PSpin
+    from factorgraph.factors import Bilinear, Function, Linear, Pairwise, Parity, PSpin, Sum
     from factorgraph.graph import Graph
     from factorgraph.ground_truth import Exact, TooLargeError, exact
     from factorgraph.messages import ContradictionError, IndefiniteError
@@ -21,6 +21,7 @@ __all__ = [
     "ContradictionError",
     "Exact",
     "Factor",
+    "Function",
     "Graph",
     "IndefiniteError",
     "Linear",
@@ -32,6 +33,7 @@ __all__ = [
     "Result",
     "Selection",
     "Status",
+    "Sum",
     "TooLargeError",
     "Variable",
     "exact",
@@ -40,7 +42,7 @@ __all__ = [
 
 _MODULES = {
     "engine": ("infer",),
-    "factors": ("Bilinear", "Linear", "PSpin", "Pairwise", "Parity"),
+    "factors": ("Bilinear", "Function", "Linear", "PSpin", "Pairwise", "Parity", "Sum"),
     "graph": ("Graph",),
     "ground_truth": ("Exact", "TooLargeError", "exact"),
     "messages": ("ContradictionError", "IndefiniteError"),

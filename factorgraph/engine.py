@@ -130,7 +130,7 @@ def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
 
 def _first_messages(graph: Unrolled, start: Result | None) -> tuple[Array, Array]:
     if start is None:
-        return np.zeros(graph.edges), np.zeros(graph.edges)
+        return np.zeros(graph.edges), graph.silent.astype(np.float64)  # a law begins with omega = 0, V = 1
     if start.B.shape != (graph.edges,):
         raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
     return start.B.copy(), start.A.copy()

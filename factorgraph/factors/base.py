@@ -35,11 +35,11 @@ class Kind(ABC):
     """
 
     name: str = "Factor"
-    spins: tuple[bool, ...] = ()
+    spins: tuple[bool, ...]
     projects: tuple[int, ...] = ()
     relaxed: bool = False
     law_slot: int | None = None
-    channel: Any = None
+    channel: Any
     approximate: bool = False
     quadratic: bool = False
     maximum: bool = False
