@@ -59,3 +59,14 @@ def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> t
             worst, where = change, edges[n]
         messages[edges[n]] = value
     return worst, where
+
+
+@njit(cache=True, error_model="numpy")
+def largest_change(old: Any, new: Any) -> tuple[float, int]:
+    """The largest relative change between two arrays of messages, and where it is."""
+    worst, where = 0.0, 0
+    for e in range(old.size):
+        change = relative_change(old[e], new[e])
+        if change > worst:
+            worst, where = change, e
+    return worst, where

@@ -81,15 +81,16 @@ def infer(
     messages = _first_messages(graph, start)
     sweeps = _sweeps(graph, weights, messages, schedule, damped, maximum, np.random.default_rng(rng))
     limit = 1 if schedule == "two-pass" else max_sweeps
-    status, residuals, worst = _run(sweeps, limit, tolerance, callback, progress)
+    status, done, residuals, worst = _run(sweeps, limit, tolerance, callback, progress)
     messages = sweeps.messages()
     if schedule == "two-pass" and status is not Status.DIVERGED:
         status = Status.EXACT
     elif status is Status.SWEEPS and _improper(graph, weights, *messages):
         status = Status.DIVERGED
     exact = status is Status.EXACT and is_exact(graph, weights)
-    place = None if status is Status.EXACT else Worst(graph.label(graph.ends[worst]), residuals[-1])
-    result = Result(status, exact, len(residuals), np.array(residuals), graph, weights, *messages, maximum, place)
+    place = None if status is Status.EXACT or not graph.edges else Worst(graph.label(graph.ends[worst]), residuals[-1])
+    trace = np.array(residuals)
+    result = Result(status, exact, done, trace, graph, weights, *messages, maximum, place, sweeps.log_partition)
     if result.converged:
         _ = result.beliefs  # an improper model is an error now, not when the first marginal is read
     return result
@@ -165,23 +166,25 @@ def _improper(graph: Unrolled, weights: Weights, B: Array, A: Array) -> bool:
 
 def _run(
     sweeps: Sweeps, limit: int, tolerance: float, callback: Callback | None, progress: bool
-) -> tuple[Status, list[float], int]:
-    """Sweep until converged, stopped or out of sweeps."""
+) -> tuple[Status, int, list[float], int]:
+    """Sweep until converged, stopped or out of sweeps: how it ended, the number of sweeps, the trace, the worst edge."""
     residuals: list[float] = []
-    worst = 0
+    done, worst = 0, 0
     with tqdm(total=limit, disable=not progress, unit="sweep") as bar:
-        while len(residuals) < limit:
+        while done < limit:
+            count = min(sweeps.stride, limit - done)
             try:
-                residual, worst = sweeps.sweep()
+                residual, worst = sweeps.sweep(count)
             except IndefiniteError:
                 residual = np.inf
             residuals.append(residual)
-            bar.update()
+            done += count
+            bar.update(count)
             bar.set_postfix(residual=f"{residual:.1e}")
             if not np.isfinite(residual):
-                return Status.DIVERGED, residuals, worst
+                return Status.DIVERGED, done, residuals, worst
             if residual <= tolerance:
-                return Status.CONVERGED, residuals, worst
-            if callback is not None and callback(len(residuals), residual):
-                return Status.STOPPED, residuals, worst
-    return Status.SWEEPS, residuals, worst
+                return Status.CONVERGED, done, residuals, worst
+            if callback is not None and callback(done, residual):
+                return Status.STOPPED, done, residuals, worst
+    return Status.SWEEPS, done, residuals, worst

@@ -50,3 +50,30 @@ def peel(starts: Any, variables: Any, var_starts: Any, var_order: Any, owner: An
             queue[tail] = other
             tail += 1
     return when, by_factor, removed
+
+
+@njit(cache=True)
+def eliminate_pairs(ends: Any, size: int) -> Any:
+    """Order in which leaves can be taken off a graph of pairs (F, 2), as rows (pair, which end is the leaf).
+
+    Of each variable only the number of its remaining pairs and the exclusive-or of their indices is kept: for a leaf it
+    is the index itself. The order has F rows if and only if the graph is a forest.
+    """
+    degree, mixed = np.zeros(size, np.int32), np.zeros(size, np.int32)
+    for f in range(ends.shape[0]):
+        for side in range(2):
+            degree[ends[f, side]] += 1
+            mixed[ends[f, side]] ^= f
+    order, count = np.empty((ends.shape[0], 2), np.int32), 0
+    for start in range(size):
+        i = start
+        while degree[i] == 1:
+            f = mixed[i]
+            side = 0 if ends[f, 0] == i else 1
+            order[count, 0], order[count, 1] = f, side
+            count += 1
+            degree[i] = 0
+            i = ends[f, 1 - side]
+            degree[i] -= 1
+            mixed[i] ^= f
+    return order[:count]

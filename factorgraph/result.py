@@ -67,13 +67,15 @@ class Result:
         status: how the run ended.
         exact: means, variances and log-partition are exact: the graph is a forest without approximated messages.
         sweeps: number of sweeps.
-        residuals: (sweeps,) largest change of a message in each sweep, relative to max(1, |message|).
+        residuals: largest changes of a message, relative to max(1, |message|): one a sweep, or one every few sweeps where
+            compiled sweeps look only now and then.
         graph: the unrolled model.
         weights: fields, precisions and observations of the run.
         B: all messages (E,).
         A: all messages (E,).
         maximum: whether maxima were taken instead of sums.
         worst: where the last change was largest; None on a forest.
+        known_log_partition: log Z, if the run found it on its way.
     """
 
     status: Status
@@ -86,6 +88,7 @@ class Result:
     A: Array
     maximum: bool = False
     worst: Worst | None = None
+    known_log_partition: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -139,7 +142,7 @@ class Result:
     @property
     def log_partition(self) -> float:
         """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
-        return self.energy.log_partition
+        return self.energy.log_partition if self.known_log_partition is None else self.known_log_partition
 
     @cached_property
     def entropy(self) -> float:

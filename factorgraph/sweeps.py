@@ -14,10 +14,21 @@ from factorgraph.unroll import Unrolled, Weights, incoming
 
 
 class Sweeps(Protocol):
-    """Messages, and how they change."""
+    """Messages, and how they change.
 
-    def sweep(self) -> tuple[float, int]:
-        """Send every message once; the largest relative change, and its edge."""
+    Attributes:
+        stride: after how many sweeps the change is looked at.
+        log_partition: log Z where sending the messages gave it too; None else.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def log_partition(self) -> float | None: ...
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
         ...
 
     def messages(self) -> tuple[Array, Array]:
@@ -27,6 +38,9 @@ class Sweeps(Protocol):
 
 class GeneralSweeps:
     """Any graph, any schedule: the messages of a step are computed together, then replaced together."""
+
+    stride = 1
+    log_partition = None
 
     def __init__(
         self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
@@ -94,7 +108,7 @@ class ScheduledSweeps(GeneralSweeps):
         steps = two_pass(self.graph) if schedule == "two-pass" else None
         self.steps = iter([steps]) if steps is not None else SCHEDULES[schedule](self.graph, rng)
 
-    def sweep(self) -> tuple[float, int]:
+    def sweep(self, count: int) -> tuple[float, int]:
         """All steps of the schedule."""
         worst = (0.0, 0)
         for step in next(self.steps):
@@ -127,7 +141,7 @@ class ResidualSweeps(GeneralSweeps):
                 if new.A is not None:
                     self.pending[1][edges] = new.A.ravel()
 
-    def sweep(self) -> tuple[float, int]:
+    def sweep(self, count: int) -> tuple[float, int]:
         """As many actions as there are factors, or until nothing is pending."""
         count, done = self.graph.factors, 0
         while done < count:

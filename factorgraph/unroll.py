@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from factorgraph.factors.base import Kind, Part
-from factorgraph.forest import peel
+from factorgraph.forest import eliminate_pairs, peel
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming
 from factorgraph.model import Model, ModelError, Unrollable
@@ -155,10 +155,18 @@ class Unrolled:
         when, inwards, removed = peel(self.factor_starts, self.ends, *self.incidence, self.owners)
         return (when, inwards) if removed == self.edges else None
 
+    @cached_property
+    def elimination(self) -> NDArray[np.int32] | None:
+        """For a forest of pairs alone, the order in which its leaves go: see ``eliminate_pairs``."""
+        if len(self.stacks) != 1 or self.stacks[0].variables.shape[1] != 2 or self.factors >= self.variables:
+            return None
+        order = eliminate_pairs(self.stacks[0].variables, self.variables)
+        return order if len(order) == self.factors else None
+
     @property
     def is_forest(self) -> bool:
         """Whether there are no loops."""
-        return self.peeled is not None
+        return self.elimination is not None or self.peeled is not None
 
     @cached_property
     def law_of(self) -> NDArray[np.int8]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -91,6 +92,12 @@ class SpinPair(Kind):
         """J E[s s']."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
+    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
+        """See ``pairwise_sweeps``."""
+        from factorgraph.factors.pairwise_sweeps import spin_sweeps
+
+        return spin_sweeps(graph, weights, messages, schedule, damping)
+
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Probabilities of (s, s') = (±1, ±1)."""
         return _spin_joint(parameters[0], incoming.first)
@@ -133,6 +140,12 @@ class RealPair(Kind):
         means = np.stack([m0 + J * v0 * m1, m1 + J * v1 * m0], axis=1) / D[:, None]
         covariance = np.stack([v0, J * v0 * v1, J * v0 * v1, v1], axis=1).reshape(-1, 2, 2) / D[:, None, None]
         return means, covariance
+
+    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
+        """See ``pairwise_sweeps``."""
+        from factorgraph.factors.pairwise_sweeps import real_sweeps
+
+        return real_sweeps(graph, weights, messages, schedule, damping)
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Covariances."""
