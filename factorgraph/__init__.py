@@ -8,19 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from factorgraph.check import FactorCheck, check_factor
     from factorgraph.engine import infer
     from factorgraph.factors import Bilinear, Function, Linear, Pairwise, Parity, PSpin, Sum
     from factorgraph.graph import Graph
     from factorgraph.ground_truth import Exact, TooLargeError, exact
     from factorgraph.messages import ContradictionError, IndefiniteError
     from factorgraph.model import Factor, Model, ModelError, Selection, Variable
+    from factorgraph.networks import draw, from_networkx, to_networkx
     from factorgraph.result import Result, Status
+    from factorgraph.storage import load_model, save_model
 
 __all__ = [
     "Bilinear",
     "ContradictionError",
     "Exact",
     "Factor",
+    "FactorCheck",
     "Function",
     "Graph",
     "IndefiniteError",
@@ -36,18 +40,27 @@ __all__ = [
     "Sum",
     "TooLargeError",
     "Variable",
+    "check_factor",
+    "draw",
     "exact",
+    "from_networkx",
     "infer",
+    "load_model",
+    "save_model",
+    "to_networkx",
 ]
 
 _MODULES = {
+    "check": ("FactorCheck", "check_factor"),
     "engine": ("infer",),
     "factors": ("Bilinear", "Function", "Linear", "PSpin", "Pairwise", "Parity", "Sum"),
     "graph": ("Graph",),
     "ground_truth": ("Exact", "TooLargeError", "exact"),
     "messages": ("ContradictionError", "IndefiniteError"),
     "model": ("Factor", "Model", "ModelError", "Selection", "Variable"),
+    "networks": ("draw", "from_networkx", "to_networkx"),
     "result": ("Result", "Status"),
+    "storage": ("load_model", "save_model"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

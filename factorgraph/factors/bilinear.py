@@ -189,9 +189,7 @@ class Neuron(Kind):
             x, full = np.hstack([one, x]), (np.hstack([one, full[0]]), np.hstack([zero, full[1]]))
         return m, x, (incoming.mean[:, :w], incoming.variance[:, :w]), full
 
-    def _sum(
-        self, m: Array, x: Array, m_full: Array, sigma: Array, x_full: Array, delta: Array
-    ) -> tuple[Array, Array]:
+    def _sum(self, m: Array, x: Array, m_full: Array, sigma: Array, x_full: Array, delta: Array) -> tuple[Array, Array]:
         """omega = Σ m x and V = Σ [m²Δ + σ(x̂² + Δ)], both (F,)."""
         V = (m_full**2 * delta + sigma * (x_full**2 + delta)).sum(axis=1)
         return (m * x).sum(axis=1), np.maximum(V, VARIANCE_FLOOR)

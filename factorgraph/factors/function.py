@@ -67,7 +67,9 @@ class Function(Group):
         values = self.log_factor(*states.T, *(p[:, None] for p in self.parameters))
         logs = np.ascontiguousarray(np.broadcast_to(np.asarray(values, dtype=np.float64), (len(table), len(states))))
         if np.isnan(logs).any() or np.isposinf(logs).any():
-            raise ModelError(f"`log_factor` must be finite or -inf on all states of {self}, got {logs[~(logs < np.inf)][0]}")
+            raise ModelError(
+                f"`log_factor` must be finite or -inf on all states of {self}, got {logs[~(logs < np.inf)][0]}"
+            )
         return [Part(Table(pattern), table, (logs,))]
 
     def __str__(self) -> str:
