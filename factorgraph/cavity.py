@@ -179,9 +179,10 @@ def _moments(spin: Any, real: Any, value: Any, H: Any, G: Any, mean: Any, varian
 
 def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
     """An error if a field is NaN: +∞ and -∞ met on a spin, or the messages to a real variable overflowed."""
-    if not np.isnan(h.sum()) or not np.isnan(h).any():
+    wrong = np.flatnonzero(np.isnan(h))
+    if not wrong.size:
         return
-    i = int(variables[np.flatnonzero(np.isnan(h))[0]])
+    i = int(variables[wrong[0]])
     if graph.spin[i]:
         _contradiction(graph, i)
     raise IndefiniteError(f"messages to {graph.label(i)} must be finite, got NaN: they diverged")

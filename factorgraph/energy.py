@@ -2,8 +2,8 @@
 
 With cavity laws q normalised, log Z = Σ_f log E_q f + Σ_i log Z_i - Σ_e log Z_e, where Z_i is the integral of a
 variable's own weight times all its messages, and Z_e the mean of one message under the cavity law of its edge
-[Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that hard
-constraints stay finite.
+[Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that
+hard constraints stay finite.
 """
 
 import math

@@ -46,7 +46,8 @@ def infer(
     Args:
         model: a description, a graph under construction, or an unrolled model, which saves unrolling it again.
         schedule: "flooding", "sequential", "random", "residual", "forward-backward" or "two-pass"; "auto" is "two-pass"
-            on a forest, where it is exact, and "flooding" else.
+            on a forest, and "flooding" else. Two passes are enough once, unless mixtures are projected: such messages
+            depend on what comes back from their receiver, and the passes are repeated until nothing changes.
         damping: share of the old message in the new one, in [0, 1).
         reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
         tolerance: the run ends when no message changes by more, relative to max(1, |message|).
@@ -80,15 +81,16 @@ def infer(
     schedule = _chosen(graph, schedule, damped)
     messages = _first_messages(graph, start)
     sweeps = _sweeps(graph, weights, messages, schedule, damped, maximum, np.random.default_rng(rng))
-    limit = 1 if schedule == "two-pass" else max_sweeps
-    status, done, residuals, worst = _run(sweeps, limit, tolerance, callback, progress)
+    once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
+    status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
     messages = sweeps.messages()
-    if schedule == "two-pass" and status is not Status.DIVERGED:
+    if once and status is not Status.DIVERGED:
         status = Status.EXACT
     elif status is Status.SWEEPS and _improper(graph, weights, *messages):
         status = Status.DIVERGED
-    exact = status is Status.EXACT and is_exact(graph, weights)
-    place = None if status is Status.EXACT or not graph.edges else Worst(graph.label(graph.ends[worst]), residuals[-1])
+    exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
+    everywhere = status is Status.EXACT or not graph.edges
+    place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
     trace = np.array(residuals)
     result = Result(status, exact, done, trace, graph, weights, *messages, maximum, place, sweeps.log_partition)
     if result.converged:
@@ -167,7 +169,7 @@ def _improper(graph: Unrolled, weights: Weights, B: Array, A: Array) -> bool:
 def _run(
     sweeps: Sweeps, limit: int, tolerance: float, callback: Callback | None, progress: bool
 ) -> tuple[Status, int, list[float], int]:
-    """Sweep until converged, stopped or out of sweeps: how it ended, the number of sweeps, the trace, the worst edge."""
+    """Sweep until it is over: how it ended, the number of sweeps, the trace, and the edge of the last change."""
     residuals: list[float] = []
     done, worst = 0, 0
     with tqdm(total=limit, disable=not progress, unit="sweep") as bar:

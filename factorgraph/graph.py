@@ -80,15 +80,17 @@ class Graph:
         self._factors.append(factor)
         self._model = None
 
-    def one_by_one(self, kind: Callable[..., Factor], *targets: Selection, **fixed: Any) -> Callable[..., None]:
+    def one_by_one(self, kind: Any, *targets: Selection, **fixed: Any) -> Callable[..., None]:
         """A function that adds a single factor of a kind: ``add(index_1, ..., index_k, *parameters)``.
 
         The indices are flat positions in the k ``targets``; the parameters are numbers, in the order of the kind's
-        keywords. About a microsecond a factor.
+        keywords (kinds whose parameters are single numbers: ``Pairwise``, ``PSpin``, ``Parity``).
 
         >>> couple = graph.one_by_one(Pairwise, s, s)
         >>> couple(0, 1, 0.5)
         """
+        if not getattr(kind, "parameter_names", ()):
+            raise ModelError(f"`kind` must have parameters that are single numbers, got {kind.__name__}")
         growing = _Growing(kind, targets, fixed)
         self._factors.append(growing)
         self._model = None
@@ -131,9 +133,9 @@ class Graph:
 class _Growing:
     """Factors of one kind that arrive one at a time: one typed array, a row of indices and parameters per factor."""
 
-    def __init__(self, kind: Callable[..., Factor], targets: tuple[Selection, ...], fixed: dict[str, Any]) -> None:
+    def __init__(self, kind: Any, targets: tuple[Selection, ...], fixed: dict[str, Any]) -> None:
         self.kind, self.targets, self.fixed = kind, targets, fixed
-        self.names: tuple[str, ...] = getattr(kind, "parameter_names", ())
+        self.names: tuple[str, ...] = kind.parameter_names
         self.rows = array("d")
 
     def appender(self, changed: Callable[[], None]) -> Callable[..., None]:
@@ -142,10 +144,8 @@ class _Growing:
 
         def append(*row: float) -> None:
             if len(row) != width:
-                raise ModelError(
-                    f"a factor must be given by {width} numbers ({len(self.targets)} indices{''.join(map(', {}'.format, names))}), "
-                    f"got {len(row)}"
-                )
+                wanted = ", ".join([f"{len(self.targets)} indices", *names])
+                raise ModelError(f"a factor must be given by {width} numbers ({wanted}), got {len(row)}")
             extend(row)
             changed()
 

@@ -86,7 +86,8 @@ def exact(
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
     spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)
-    states, operations = 2.0**spins.size, 2.0**spins.size * (reals.size**3 + graph.edges)
+    states = 2.0 ** min(spins.size, 900)
+    operations = states * (reals.size**3 + graph.edges)
     if states <= _MOST_NUMBERS and states * (1 + reals.size**2) <= 4 * _MOST_NUMBERS and operations <= _MOST_OPERATIONS:
         return _enumerate(graph, weights, spins, reals)
     if reals.size:
@@ -126,7 +127,7 @@ def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals
         seconds.append(w @ (variance + mean**2) / w.sum())
     if not logs:
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
-    log_z = float(logsumexp(logs))
+    log_z = float(np.asarray(logsumexp(logs)))
     share = np.exp(np.array(logs) - log_z)
     mean = share @ np.array(means)
     spread = share @ np.array(seconds) - mean**2
@@ -211,7 +212,7 @@ def _quadratic(graph: Unrolled, weights: Weights, reals: NDArray[np.intp], x: Ar
 
 
 def _accumulate(target: Array, index: tuple[NDArray[np.intp], ...], values: Array) -> None:
-    np.add.at(target, (slice(None), *index), values.T)
+    np.add.at(np.moveaxis(target, 0, -1), index, values)
 
 
 # ---- elimination -----------------------------------------------------------------------------------------------------
@@ -224,8 +225,8 @@ def _eliminate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp]) -> Ex
     if cost > _MOST_NUMBERS:
         width = max(len(clique) for clique in cliques) - 1
         raise TooLargeError(
-            f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {cost:.1e} (a tree decomposition of "
-            f"width {width}; enumeration of {spins.size} spins would take {2.0**spins.size:.1e})"
+            f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {cost:.1e} (a tree decomposition "
+            f"of width {width}; enumeration of {spins.size} spins would take 2^{spins.size} states)"
         )
     tables = _clique_tables(graph, weights, cliques)
     order = range(len(cliques))
@@ -240,7 +241,7 @@ def _eliminate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp]) -> Ex
             outside = _safe_difference(tables[parents[c]], upward[c])
             tables[c] = tables[c] + _onto(outside, cliques[parents[c]], cliques[c])
     roots = [c for c in order if parents[c] < 0]
-    log_z = float(sum(logsumexp(tables[c]) for c in roots)) + _constant(graph, weights)
+    log_z = sum(float(np.asarray(logsumexp(tables[c]))) for c in roots) + _constant(graph, weights)
     if log_z == -np.inf:
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
     mean = weights.value.copy()

@@ -105,6 +105,11 @@ class Selection:
         """Shape of the selection."""
         return self.indices.shape
 
+    @property
+    def columns(self) -> "tuple[Selection, ...]":
+        """The selections along the last axis: ``*s[table].columns`` for the rows of a table (F, k)."""
+        return tuple(self[..., i] for i in range(self.shape[-1]))
+
     def __getitem__(self, key: Any) -> "Selection":
         return Selection(self.name, np.asarray(self.indices[key]))
 

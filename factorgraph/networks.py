@@ -130,7 +130,7 @@ def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, lab
         nx.draw_networkx_nodes(graph, places, nodes, node_shape=marker, node_size=size, node_color=colour, ax=axes)
     if labels:
         names = {node: node for node, kind in graph.nodes(data="kind") if kind != "factor"}
-        nx.draw_networkx_labels(graph, {n: p + [0, 0.07] for n, p in places.items()}, names, font_size=8, ax=axes)
+        nx.draw_networkx_labels(graph, {n: (p[0], p[1] + 0.07) for n, p in places.items()}, names, font_size=8, ax=axes)
     axes.set_axis_off()
     axes.margins(0.12)
     return axes

@@ -69,7 +69,7 @@ class Table(NamedTuple):
         return result
 
     def _marks(self, factors: NDArray[Any], slots: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        arity = self.starts[factors[0] + 1] - self.starts[factors[0]]
+        arity = int(self.starts[factors[0] + 1] - self.starts[factors[0]])
         return slots[self.starts[factors][:, None] + np.arange(arity)]
 
 
@@ -126,7 +126,7 @@ def two_pass(graph: Unrolled) -> list[Step] | None:
 
 
 def _edge_steps(table: Table, level: NDArray[Any], owner: NDArray[Any]) -> list[Step]:
-    """Steps that send on every edge at its own level; a factor acts once per level at which it has something to send."""
+    """Steps that send on every edge at its own level; a factor acts once per level at which it sends."""
     keys, inverse = np.unique(np.stack([level, owner]), axis=1, return_inverse=True)
     order = np.argsort(inverse.ravel(), kind="stable")
     steps: list[Step] = []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph import channels, factors, priors
+from factorgraph.factors.base import Group
 from factorgraph.graph import Graph
 from factorgraph.model import Model, ModelError, Selection, Variable
 
@@ -99,7 +100,7 @@ def _decode(value: Any, arrays: dict[str, Any]) -> Any:
         raise ModelError(f"classes in a model file must be among {sorted(known)}, got {value.get('class')!r}")
     cls = known[value["class"]]
     fields = {name: _decode(item, arrays) for name, item in value["fields"].items()}
-    if not issubclass(cls, factors.base.Group):
+    if not issubclass(cls, Group):
         return cls(**fields)
     group = object.__new__(cls)  # its constructor takes selections one by one; the model checks what is read
     for name, item in fields.items():

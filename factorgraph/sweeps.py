@@ -1,5 +1,6 @@
 """What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
 
+import itertools
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,7 +107,7 @@ class ScheduledSweeps(GeneralSweeps):
     def __init__(self, *args: Any, schedule: str, rng: np.random.Generator) -> None:
         super().__init__(*args)
         steps = two_pass(self.graph) if schedule == "two-pass" else None
-        self.steps = iter([steps]) if steps is not None else SCHEDULES[schedule](self.graph, rng)
+        self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
 
     def sweep(self, count: int) -> tuple[float, int]:
         """All steps of the schedule."""

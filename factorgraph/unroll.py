@@ -4,6 +4,7 @@ Variable i of the unrolled graph is one scalar; the arrays of all variables lie 
 factors of one kind and arity: the edges of its factor f are ``offset + f k .. offset + f k + k - 1``.
 """
 
+import itertools
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -374,11 +375,13 @@ def is_exact(graph: Unrolled, weights: Weights) -> bool:
     ends, firsts, sources = [], [], [np.empty(0, np.int64)]
     for stack in graph.stacks:
         kind = stack.kind
-        for slot in kind.projects:
-            targets = stack.variables[:, slot]
-            sources.append(targets[real[targets]].astype(np.int64))
+        if kind.projects:
+            targets = stack.variables[:, kind.projects]
+            entered = real[targets].any(axis=1)
+            first = real[targets].argmax(axis=1)
+            sources.append(targets[np.arange(len(targets)), first][entered].astype(np.int64))
         linked = [i for i, spin in enumerate(kind.spins) if not spin]
-        for a, b in zip(linked, linked[1:], strict=False):
+        for a, b in itertools.pairwise(linked):
             keep = real[stack.variables[:, a]] & real[stack.variables[:, b]]
             firsts.append(stack.variables[keep, a])
             ends.append(stack.variables[keep, b])

@@ -148,16 +148,13 @@ class Group(ABC):
 
 
 def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
-    """Selections broadcast to a common shape; a single one is split along its last axis.
+    """Selections broadcast to a common shape.
 
     Raises:
         ModelError: not selections, none, or shapes that do not fit.
     """
     if not arguments or not all(isinstance(a, Selection) for a in arguments):
         raise ModelError(f"arguments must be selections of variables, got {arguments!r}")
-    if len(arguments) == 1 and arguments[0].indices.ndim:
-        whole = arguments[0]
-        return tuple(whole[..., i] for i in range(whole.shape[-1]))
     try:
         indices = np.broadcast_arrays(*(a.indices for a in arguments))
     except ValueError:

@@ -108,7 +108,7 @@ class Bilinear:
 
 @dataclass(frozen=True)
 class Neuron(Kind):
-    """x_out ~ P(·|scale · (b + Σ_i W_i x_i)), its arguments in the order b (if there is one), W_1 .. W_n, x_1 .. x_n, out.
+    """x_out ~ P(·|scale · (b + Σ_i W_i x_i)), arguments in the order b (if there is one), W_1 .. W_n, x_1 .. x_n, out.
 
     Relaxed belief propagation [DL eqs. 64-71]: means are cavity ones, variances full ones.
 
@@ -134,13 +134,13 @@ class Neuron(Kind):
     approximate = True
 
     @property
-    def spins(self) -> tuple[bool, ...]:
+    def spins(self) -> tuple[bool, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Bias and weights, inputs, output."""
         weights = self.inputs + self.bias
         return (self.spin_weights,) * weights + (self.spin_inputs,) * self.inputs + (self.spin_output,)
 
     @property
-    def law_slot(self) -> int | None:
+    def law_slot(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The output, unless it is a spin."""
         return None if self.channel.spin else 2 * self.inputs + self.bias
 

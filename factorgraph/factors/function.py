@@ -27,7 +27,7 @@ class Function(Group):
 
     Args:
         log_factor: function of k + len(parameters) arrays that broadcast; -∞ where a factor is 0.
-        arguments: k selections of fitting shapes, or one whose last axis holds the arguments of each factor.
+        arguments: k selections of fitting shapes; ``*s[table].columns`` for a table (F, k).
         parameters: numbers or arrays of the factors' shape.
         nodes: of the quadrature, for each real argument.
 
@@ -155,8 +155,8 @@ class Table(Kind):
         """Look the states up."""
         values = np.broadcast_arrays(*x)
         states = sum((value < 0).astype(np.intp) << i for i, value in enumerate(values))
-        rows = expand(np.arange(len(parameters[0])), values[0])
-        return parameters[0][rows, states]
+        rows = np.arange(len(parameters[0])).reshape(-1, *(1,) * (values[0].ndim - 1))
+        return parameters[0][rows, np.asarray(states)]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Quadrature(Kind):
     name = "Function"
 
     @property
-    def projects(self) -> tuple[int, ...]:
+    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The real arguments."""
         return tuple(i for i, spin in enumerate(self.spins) if not spin)
 

@@ -25,7 +25,7 @@ class Linear(Group):
     variables have the moments of the exact mixture.
 
     Args:
-        terms: k selections of fitting shapes, or one whose last axis holds the k arguments of each factor.
+        terms: k selections of fitting shapes; ``*x[table].columns`` for a table (F, k).
         coefficients: k numbers, or an array of the factors' shape with a last axis of k.
         target: what the sum is measured to be: number or array of the factors' shape.
         noise: variance of the noise, > 0: number or array of the factors' shape.
@@ -120,7 +120,8 @@ def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, omega: Any,
 @njit(cache=True, error_model="numpy")
 def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Array, Array]:
     """With W the posterior variance of the spins' part and V_i = V - c_i² v_i, the message to a real argument i has
-    A = c_i² (1 - W/V)/(V_i + W c_i² v_i/V) and B = c_i (y - omega_i - c_i m_i W/V)/(the same), omega_i = omega - c_i m_i.
+    A = c_i² (1 - W/V)/(V_i + W c_i² v_i/V) and B = c_i (y - omega_i - c_i m_i W/V)/(the same), and omega_i = omega
+    - c_i m_i.
 
     Without spins W = 0: the law of c_i x_i is N(y - omega_i, V_i).
     """
@@ -188,26 +189,26 @@ class LinearGaussian(Kind):
     quadratic = True
 
     @property
-    def projects(self) -> tuple[int, ...]:
+    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The real arguments, if there are spins among the others."""
         return tuple(i for i, spin in enumerate(self.spins) if not spin) if any(self.spins) else ()
 
     @property
-    def maximum(self) -> bool:
+    def maximum(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Gaussian maxima are means; with spins there is no closed form."""
         return not any(self.spins)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """See ``_messages``."""
-        return Outgoing(*_messages(*parameters, incoming.first, incoming.second, np.array(self.spins)))
+        return Outgoing(*_messages(*parameters, *incoming[:2], np.array(self.spins)))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """log Σ over the states of the spins of p N(y; omega, V)."""
-        return _log_partitions(*parameters, incoming.first, incoming.second, np.array(self.spins))[0]
+        return _log_partitions(*parameters, *incoming[:2], np.array(self.spins))[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """-½ log(2π noise) - E(y - Σ c x)²/(2 noise)."""
-        return _log_partitions(*parameters, incoming.first, incoming.second, np.array(self.spins))[1]
+        return _log_partitions(*parameters, *incoming[:2], np.array(self.spins))[1]
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log N(y; Σ c x, noise)."""

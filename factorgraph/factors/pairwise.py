@@ -42,8 +42,8 @@ class Pairwise(Group):
         table, pattern = self.table(layout), self.pattern(layout)
         if pattern == (False, True):
             table, pattern = table[:, ::-1], (True, False)
-        kinds = {(True, True): SpinPair, (False, False): RealPair, (True, False): SpinRealPair}
-        return [Part(kinds[pattern](), table, (self.coupling,))]
+        kind = SpinPair() if all(pattern) else SpinRealPair() if any(pattern) else RealPair()
+        return [Part(kind, table, (self.coupling,))]
 
 
 @njit(cache=True, error_model="numpy")
@@ -177,7 +177,7 @@ class SpinRealPair(Kind):
     quadratic = True
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """To s: J m. To x: with t = tanh(h + J m) its law is a mixture of mean m + J v t, variance v + J² v² (1 - t²)."""
+        """To s: J m. To x: with t = tanh(h + J m) a mixture of mean m + J v t and variance v + J² v² (1 - t²)."""
         h, m, v = incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return Outgoing(*_spin_real_messages(parameters[0], h, m, v))
 

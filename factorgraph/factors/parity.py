@@ -18,7 +18,7 @@ class PSpin(Group):
     """Factors e^{coupling · s_1 s_2 ... s_p}.
 
     Args:
-        spins: p selections of spins of fitting shapes, or one whose last axis holds the p members of each factor.
+        spins: p selections of spins of fitting shapes; ``*s[table].columns`` for a table (F, p).
         coupling: number or array of the factors' shape.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A channel on a weighted sum with known coefficients: generalized linear models, probit links, constraints of signs."""
+"""A channel on a weighted sum with known coefficients: generalized linear models, probit links, signs of sums."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class Sum(Group):
 
     Args:
         output: selection of what the channel gives; spins for a channel whose output is ±1. Often observed.
-        inputs: k selections of fitting shapes, or one whose last axis holds the inputs of each factor.
+        inputs: k selections of fitting shapes; ``*x[table].columns`` for a table (F, k).
         coefficients: k numbers, or an array of the factors' shape with a last axis of k.
         channel: the activation; one that acts on scalars.
 
@@ -110,17 +110,17 @@ class ChannelSum(Kind):
     name = "Sum"
 
     @property
-    def projects(self) -> tuple[int, ...]:
+    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The real inputs."""
         return tuple(i for i, spin in enumerate(self.spins) if i and not spin)
 
     @property
-    def approximate(self) -> bool:
+    def approximate(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A sum with spins is not Gaussian."""
         return any(self.spins[1:])
 
     @property
-    def law_slot(self) -> int | None:
+    def law_slot(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The output, unless it is a spin."""
         return None if self.channel.spin else 0
 
