@@ -11,8 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from factorgraph.messages import Array, ContradictionError, IndefiniteError
-from factorgraph.special import sech2
+from factorgraph.messages import Array, ContradictionError, IndefiniteError, spin_moment
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 
 
@@ -150,31 +149,35 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         IndefiniteError: the belief of a free real variable has no positive precision.
     """
     H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
-    _check(graph, np.arange(H.size), H)
-    observed = ~np.isnan(weights.value)
-    clash = observed & graph.spin & np.isinf(H) & (np.sign(H) != weights.value)
-    if clash.any():
-        _contradiction(graph, int(np.flatnonzero(clash)[0]))
-    real = ~(graph.spin | observed | (graph.law_of >= 0))
-    wrong = real & ~((G > 0.0) & (G < np.inf) & np.isfinite(H))
-    if wrong.any():
-        raise _indefinite(graph, int(np.flatnonzero(wrong)[0]), G)
     mean, variance = np.empty_like(H), np.empty_like(H)
-    _moments(graph.spin, real, weights.value, H, G, mean, variance)
-    for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
-        mean[where], variance[where] = m, v
+    wrong = _moments(graph.spin, graph.law_of, weights.value, H, G, mean, variance)
+    if wrong >= 0 and graph.spin[wrong]:
+        _contradiction(graph, wrong)
+    if wrong >= 0:
+        raise _indefinite(graph, wrong, G)
+    if graph.laws:
+        for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
+            mean[where], variance[where] = m, v
     return Beliefs(H, G, mean, variance)
 
 
 @njit(cache=True, error_model="numpy")
-def _moments(spin: Any, real: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> None:
+def _moments(spin: Any, law_of: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> int:
+    """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
     for i in range(H.size):
         if not np.isnan(value[i]):
             mean[i], variance[i] = value[i], 0.0
+            if np.isnan(H[i]) or (spin[i] and np.isinf(H[i]) and np.sign(H[i]) != value[i]):
+                return i
         elif spin[i]:
-            mean[i], variance[i] = np.tanh(H[i]), sech2(H[i])
-        elif real[i]:
+            mean[i], variance[i] = spin_moment(H[i])
+            if np.isnan(H[i]):
+                return i
+        elif law_of[i] < 0:
             mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
+            if not (0.0 < G[i] < np.inf and np.isfinite(H[i])):
+                return i
+    return -1
 
 
 def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:

@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.elementwise import formula
-from factorgraph.special import LOG_2PI, sech2
+from factorgraph.special import LOG_2PI
 
 Array = NDArray[np.float64]
 
@@ -128,10 +128,18 @@ def quotient(mean: float, variance: float, cavity_mean: float, cavity_variance: 
     return (mean - cavity_mean) / variance + A * cavity_mean, A
 
 
+@formula
+def spin_moment(h: float) -> tuple[float, float]:
+    """tanh h and sech² h, ±∞ included, with one exponential where 1 - e^{-2|h|} does not cancel."""
+    e = math.exp(-2.0 * abs(h))
+    size = (1.0 - e) / (1.0 + e) if e < 0.5 else math.tanh(abs(h))
+    return (size if h >= 0.0 else -size), 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
 @njit(cache=True, error_model="numpy")
 def spin_moments(h: Array) -> tuple[Array, Array]:
-    """tanh h and sech² h for fields of any shape, ±∞ included."""
+    """``spin_moment`` of fields of any shape."""
     mean, variance = np.empty(h.size), np.empty(h.size)
     for i, value in enumerate(h.flat):
-        mean[i], variance[i] = math.tanh(value), sech2(value)
+        mean[i], variance[i] = spin_moment(value)
     return mean.reshape(h.shape), variance.reshape(h.shape)

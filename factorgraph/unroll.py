@@ -371,23 +371,24 @@ def is_exact(graph: Unrolled, weights: Weights) -> bool:
     """
     if graph.laws or any(stack.kind.relaxed or stack.kind.approximate for stack in graph.stacks):
         return False
-    real = ~graph.spin & np.isnan(weights.value)
-    ends, firsts, sources = [], [], [np.empty(0, np.int64)]
-    for stack in graph.stacks:
-        kind = stack.kind
-        if kind.projects:
-            targets = stack.variables[:, kind.projects]
-            entered = real[targets].any(axis=1)
-            first = real[targets].argmax(axis=1)
-            sources.append(targets[np.arange(len(targets)), first][entered].astype(np.int64))
-        linked = [i for i, spin in enumerate(kind.spins) if not spin]
-        for a, b in itertools.pairwise(linked):
-            keep = real[stack.variables[:, a]] & real[stack.variables[:, b]]
-            firsts.append(stack.variables[keep, a])
-            ends.append(stack.variables[keep, b])
-    entering = np.concatenate(sources)
-    if not entering.size:
+    projecting = [stack for stack in graph.stacks if stack.kind.projects]
+    if not projecting:
         return True
-    rows, columns = (np.concatenate([np.empty(0, np.int64), *side]) for side in (firsts, ends))
-    links = coo_array((np.ones(rows.size), (rows, columns)), shape=(graph.variables, graph.variables))
-    return bool(np.bincount(connected_components(links, directed=False)[1][entering]).max() <= 1)
+    real = ~graph.spin & np.isnan(weights.value)
+    links = [np.empty((0, 2), np.int64)]
+    for stack in graph.stacks:
+        linked = [i for i, spin in enumerate(stack.kind.spins) if not spin]
+        for pair in itertools.pairwise(linked):
+            ends = stack.variables[:, pair]
+            links.append(ends[real[ends].all(axis=1)].astype(np.int64))
+    entering = [_first_marked(stack.variables[:, stack.kind.projects], real) for stack in projecting]
+    rows, columns = np.concatenate(links).T
+    matrix = coo_array((np.ones(rows.size), (rows, columns)), shape=(graph.variables, graph.variables))
+    tree = connected_components(matrix, directed=False)[1]
+    return bool(np.bincount(tree[np.concatenate(entering)], minlength=1).max() <= 1)
+
+
+def _first_marked(targets: NDArray[Any], marked: NDArray[np.bool_]) -> NDArray[Any]:
+    """Of each row of variables the first marked one; rows without one are left out."""
+    found = marked[targets]
+    return targets[np.arange(len(targets)), found.argmax(axis=1)][found.any(axis=1)]

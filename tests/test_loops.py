@@ -265,7 +265,7 @@ def test_contradictory_evidence(schedule):
     s = graph.spins("s", 3)
     graph.add(Parity(s[:-1], s[1:]))
     evidence = {"s": [1, np.nan, -1]}
-    with pytest.raises(ContradictionError, match=r"evidence must be consistent, got .*s\[1\]"):
+    with pytest.raises(ContradictionError, match=r"evidence must be consistent, got .*s\[[012]\]"):
         infer(graph, observed=evidence, schedule=schedule)
     with pytest.raises(ContradictionError):
         exact(graph, observed=evidence)
