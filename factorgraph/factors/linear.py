@@ -200,15 +200,19 @@ class LinearGaussian(Kind):
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """See ``_messages``."""
-        return Outgoing(*_messages(*parameters, *incoming[:2], np.array(self.spins)))
+        return Outgoing(*_messages(*self._values(parameters, incoming)))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """log Σ over the states of the spins of p N(y; omega, V)."""
-        return _log_partitions(*parameters, *incoming[:2], np.array(self.spins))[0]
+        return _log_partitions(*self._values(parameters, incoming))[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """-½ log(2π noise) - E(y - Σ c x)²/(2 noise)."""
-        return _log_partitions(*parameters, *incoming[:2], np.array(self.spins))[1]
+        return _log_partitions(*self._values(parameters, incoming))[1]
+
+    def _values(self, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array, Array, Array, Array, Array]:
+        c, y, noise = parameters
+        return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log N(y; Σ c x, noise)."""

@@ -57,9 +57,10 @@ class Sum(Group):
         return [Part(ChannelSum(pattern, self.channel), table, (self.coefficients,))]
 
     def __str__(self) -> str:
-        terms = " + ".join(f"c {selection.name}" for selection in self.arguments[1:4])
-        more = " + ..." if len(self.arguments) > 4 else ""
-        return f"{self.arguments[0].name} ~ {self.channel}({terms}{more}) × {int(np.prod(self.shape))}"
+        output, *inputs = self.arguments
+        terms = " + ".join(f"c {selection.name}" for selection in inputs[:3])
+        more = " + ..." if len(inputs) > 3 else ""
+        return f"{output.name} ~ {self.channel}({terms}{more}) × {int(np.prod(self.shape))}"
 
 
 def output_values(
