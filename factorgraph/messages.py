@@ -122,13 +122,6 @@ def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float
 
 
 @formula
-def quotient(mean: float, variance: float, cavity_mean: float, cavity_variance: float) -> tuple[float, float]:
-    """(B, A) with which a Gaussian cavity law gets a given mean and variance: the projection of an exact message."""
-    A = 1.0 / variance - 1.0 / cavity_variance
-    return (mean - cavity_mean) / variance + A * cavity_mean, A
-
-
-@formula
 def spin_moment(h: float) -> tuple[float, float]:
     """tanh h and sech² h, ±∞ included, with one exponential where 1 - e^{-2|h|} does not cancel."""
     e = math.exp(-2.0 * abs(h))
