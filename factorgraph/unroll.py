@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from factorgraph.factors.base import Kind, Part
 from factorgraph.forest import eliminate_pairs, peel
@@ -374,6 +372,9 @@ def is_exact(graph: Unrolled, weights: Weights) -> bool:
     projecting = [stack for stack in graph.stacks if stack.kind.projects]
     if not projecting:
         return True
+    from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
+    from scipy.sparse.csgraph import connected_components
+
     real = ~graph.spin & np.isnan(weights.value)
     links = [np.empty((0, 2), np.int64)]
     for stack in graph.stacks:

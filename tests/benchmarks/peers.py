@@ -45,12 +45,11 @@ def grid_case():
 
 
 def glass_case():
-    """As many sweeps as make the means change by less than 1e-6, near the limit of its float32."""
+    """The 40 undamped sweeps that the engine needs to 1e-8; float32 stops at about 1e-6 here."""
     built = pgmax_spins(*glass())
-    truth = pgmax_run(built, 400)
-    sweeps = next(n for n in range(10, 400, 10) if np.abs(pgmax_run(built, n) - truth).max() < 1e-6)
-    run, _ = best(lambda: pgmax_run(built, sweeps))
-    return {"run": run, "sweeps": sweeps}
+    pgmax_run(built, 40)
+    run, _ = best(lambda: pgmax_run(built, 40))
+    return {"run": run, "sweeps": 40}
 
 
 def gtsam_graph(y, precision, i, j):
