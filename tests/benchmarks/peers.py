@@ -45,7 +45,7 @@ def grid_case():
 
 
 def glass_case():
-    """The 40 undamped sweeps that the engine needs to 1e-8; float32 stops at about 1e-6 here."""
+    """The 40 undamped sweeps that the engine needs to 1e-8."""
     built = pgmax_spins(*glass())
     pgmax_run(built, 40)
     run, _ = best(lambda: pgmax_run(built, 40))
