@@ -85,7 +85,7 @@ def perceptron(
         variables.append(Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), priors[i]))
         if bias:
             variables.append(Variable(f"b{i}", (f"units{i + 1}",), priors[i]))
-        variables.append(Variable(name, out, observed=last))
+        variables.append(Variable(name, out, observed=last, spin=isinstance(channels[i], Sign)))
         scale_free = isinstance(channels[i], Sign | Argmax)
         factors.append(
             Bilinear(

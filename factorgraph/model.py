@@ -1,14 +1,25 @@
 """Description of a model: variables with priors on plates, tied together by factors. No message lives in it.
 
 A *plate* is a named index set; a variable is an array with one scalar per element of its plates. What is free and what
-is observed is a property of the variable, so one description serves training, inference and prediction.
+is observed is a property of the variable, so one description serves training, inference and prediction. A factor acts
+on whole plates, or on selected elements: see ``Selection``. ``Graph`` builds models piece by piece.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.priors import Prior
+
+if TYPE_CHECKING:
+    from factorgraph.factors.base import Part
+    from factorgraph.layout import Layout
+
+Array = NDArray[np.float64]
 
 
 class ModelError(ValueError):
@@ -17,19 +28,31 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Variable:
-    """An array of scalars, one per element of its plates.
+    """An array of scalars, one per element of its plates, with the weight q(x) e^{field x - precision x²/2} each.
 
     Attributes:
         name: how results and errors call it.
         plates: names of its index sets, in the order of the array's axes.
-        prior: distribution of each free element; None if a factor alone determines it.
+        prior: q, the distribution of each free element; None for the counting measure of a spin or the flat measure dx
+            of a real variable, neither normalised.
         observed: its values are given with the data.
+        spin: its values are ±1; what a prior says about this counts more.
+        field: number or array of the variable's shape.
+        precision: number or array of the variable's shape; without effect on a spin.
     """
 
     name: str
     plates: tuple[str, ...]
     prior: Prior | None = None
     observed: bool = False
+    spin: bool = False
+    field: Any = dataclasses.field(default=0.0, compare=False, repr=False)
+    precision: Any = dataclasses.field(default=0.0, compare=False, repr=False)
+
+    @property
+    def is_spin(self) -> bool:
+        """Whether the values are ±1."""
+        return self.spin if self.prior is None else self.prior.spin
 
     def __str__(self) -> str:
         shape = f"{self.name}[{', '.join(self.plates)}]"
@@ -39,7 +62,7 @@ class Variable:
 
 
 class Factor(Protocol):
-    """One kind of factor on whole plates."""
+    """One kind of factor, on whole plates or on many selections at once."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -49,6 +72,52 @@ class Factor(Protocol):
     def check(self, model: "Model") -> None:
         """Raise ``ModelError`` where the factor does not fit its variables."""
         ...
+
+
+@runtime_checkable
+class Unrollable(Protocol):
+    """A factor that the general engine can run."""
+
+    def parts(self, layout: "Layout") -> "list[Part]":
+        """Its factors as stacked arrays, one part per kind and arity."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Elements of one variable: ``s[3]``, ``s[:-1]`` or ``s[index_array]`` select from a selection as from an array.
+
+    Attributes:
+        name: of the variable.
+        indices: positions in the flattened array of the variable, in any shape.
+    """
+
+    name: str
+    indices: NDArray[np.intp]
+
+    @classmethod
+    def whole(cls, name: str, shape: tuple[int, ...]) -> "Selection":
+        """All elements of a variable of that shape."""
+        return cls(name, np.arange(int(np.prod(shape)), dtype=np.intp).reshape(shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the selection."""
+        return self.indices.shape
+
+    @property
+    def columns(self) -> "tuple[Selection, ...]":
+        """The selections along the last axis: ``*s[table].columns`` for the rows of a table (F, k)."""
+        return tuple(self[..., i] for i in range(self.shape[-1]))
+
+    def __getitem__(self, key: Any) -> "Selection":
+        return Selection(self.name, np.asarray(self.indices[key]))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __str__(self) -> str:
+        return f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]"
 
 
 @dataclass(frozen=True)
@@ -61,28 +130,38 @@ class Model:
         factors: in any order.
 
     Raises:
-        ModelError: for unknown plates, unknown variables, or factors that do not fit.
+        ModelError: for unknown plates, unknown variables, fields of a wrong shape, or factors that do not fit.
     """
 
     plates: Mapping[str, int | None]
     variables: Mapping[str, Variable]
-    factors: tuple[Factor, ...] = field(default=())
+    factors: tuple[Factor, ...] = dataclasses.field(default=())
 
     def __post_init__(self) -> None:
         for name, size in self.plates.items():
             if size is not None and size < 1:
                 raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {size}")
         for name, variable in self.variables.items():
-            if name != variable.name:
-                raise ModelError(f"variable `{variable.name}` must be listed under its own name, got {name!r}")
-            for plate in variable.plates:
-                if plate not in self.plates:
-                    raise ModelError(f"plates of `{name}` must be among {sorted(self.plates)}, got {plate!r}")
+            self._check_variable(name, variable)
         for factor in self.factors:
             for name in factor.variables:
                 if name not in self.variables:
                     raise ModelError(f"variables of {factor} must be among {sorted(self.variables)}, got {name!r}")
             factor.check(self)
+
+    def _check_variable(self, name: str, variable: Variable) -> None:
+        if name != variable.name:
+            raise ModelError(f"variable `{variable.name}` must be listed under its own name, got {name!r}")
+        for plate in variable.plates:
+            if plate not in self.plates:
+                raise ModelError(f"plates of `{name}` must be among {sorted(self.plates)}, got {plate!r}")
+        shape = self.shape(name)
+        for what in ("field", "precision"):
+            values = np.asarray(getattr(variable, what))
+            if not np.issubdtype(values.dtype, np.number) or not np.all(np.isfinite(values)):
+                raise ModelError(f"`{what}` of `{name}` must be finite numbers, got {getattr(variable, what)!r}")
+            if values.ndim and values.shape != shape:
+                raise ModelError(f"`{what}` of `{name}` must be a number or of shape {shape}, got {values.shape}")
 
     @classmethod
     def of(cls, plates: Mapping[str, int | None], variables: Iterable[Variable], factors: Iterable[Factor]) -> "Model":

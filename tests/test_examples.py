@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-ARGUMENTS = {"01_digits": [], "02_likelihood_weight": ["digits", "--epochs", "1"]}
+ARGUMENTS = {"01_digits": [], "02_likelihood_weight": ["digits", "--epochs", "1"], "10_loops": []}
 
 
 def test_every_example_is_run_here():
@@ -24,6 +24,7 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "EPOCHS", 2, raising=False)
+    monkeypatch.setattr(module, "SAMPLES", 2, raising=False)
     module.main()
     plt.close("all")
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000

@@ -6,6 +6,10 @@ from typing import Any
 import numpy as np
 
 from factorgraph.channels import Argmax, Channel
+from factorgraph.factors.base import Array, Kind, Parameters, Part
+from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
+from factorgraph.layout import Layout
+from factorgraph.messages import Incoming, Outgoing, spin_moments
 from factorgraph.model import Model, ModelError
 
 
@@ -57,6 +61,36 @@ class Bilinear:
                 f"got {self.mask.dtype} of shape {self.mask.shape}"
             )
 
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part for every number of inputs that the mask leaves to a unit.
+
+        Raises:
+            ModelError: an ``Argmax`` output, whose classes have no messages of their own.
+        """
+        if isinstance(self.channel, Argmax):
+            raise ModelError(f"`channel` of {self} must act on scalars for the general engine, got an Argmax")
+        variables = layout.model.variables
+        if variables[self.output].is_spin != self.channel.spin:
+            raise ModelError(f"`{self.output}` must be {'spins' if self.channel.spin else 'real'} for {self.channel}")
+        W, x, out = (layout.whole(name) for name in (self.weights, self.inputs, self.output))
+        mask = np.ones(W.shape, dtype=bool) if self.mask is None else self.mask
+        names = (self.weights, self.inputs, self.output)
+        spins = tuple(variables[name].is_spin for name in names)
+        parts = []
+        for degree in np.unique(mask.sum(axis=1)):
+            units = np.flatnonzero(mask.sum(axis=1) == degree)
+            kept = np.nonzero(mask[units])[1].reshape(len(units), degree)
+            weights = np.broadcast_to(W[units[:, None], kept][:, None], (len(units), x.shape[1], degree))
+            inputs = x.T[:, kept].swapaxes(0, 1)
+            columns = [weights, inputs, out[units][..., None]]
+            if self.bias is not None:
+                bias = np.broadcast_to(layout.whole(self.bias)[units, None, None], (*columns[2].shape,))
+                columns.insert(0, bias)
+            kind = Neuron(self.channel, self.scale, int(degree), self.bias is not None, *spins)
+            table = np.concatenate(columns, axis=2)
+            parts.append(Part(kind, table.reshape(-1, table.shape[2])))
+        return parts
+
     @staticmethod
     def _plate_pair(model: Model, name: str) -> tuple[str, str]:
         plates = model.variables[name].plates
@@ -70,3 +104,96 @@ class Bilinear:
             total = f"{self.scale:.4g} ({total})"
         sparse = "" if self.mask is None else f", {self.mask.mean():.1%} of the edges"
         return f"{self.output} ~ {self.channel}({total}){sparse}"
+
+
+@dataclass(frozen=True)
+class Neuron(Kind):
+    """x_out ~ P(·|scale · (b + Σ_i W_i x_i)), arguments in the order b (if there is one), W_1 .. W_n, x_1 .. x_n, out.
+
+    Relaxed belief propagation [DL eqs. 64-71]: means are cavity ones, variances full ones.
+
+    Attributes:
+        channel: the activation.
+        scale: fixed factor in front of the sum.
+        inputs: n.
+        bias: whether there is a bias: the weight of a constant input 1.
+        spin_weights: whether weights and bias are spins.
+        spin_inputs: whether the inputs are.
+        spin_output: whether the output is.
+    """
+
+    channel: Any
+    scale: float
+    inputs: int
+    bias: bool
+    spin_weights: bool
+    spin_inputs: bool
+    spin_output: bool
+    name = "Bilinear"
+    relaxed = True
+    approximate = True
+
+    @property
+    def spins(self) -> tuple[bool, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Bias and weights, inputs, output."""
+        weights = self.inputs + self.bias
+        return (self.spin_weights,) * weights + (self.spin_inputs,) * self.inputs + (self.spin_output,)
+
+    @property
+    def law_slot(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The output, unless it is a spin."""
+        return None if self.channel.spin else 2 * self.inputs + self.bias
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """B = s m g_i, A = s² [(m² + σ)Γ - σ g²] to an input, the same with W and x exchanged to a weight.
+
+        g_i is taken at omega minus the own term, Γ and the g of A at the full omega.
+        """
+        m, x, (m_full, sigma), (x_full, delta) = self._arguments(incoming)
+        omega, V = self._sum(m, x, m_full, sigma, x_full, delta)
+        s, own = self.scale, m * x
+        _, g, gamma = self._derivatives(incoming, omega, V)
+        _, g_edge, _ = self._derivatives(incoming, omega[:, None] - own, np.broadcast_to(V[:, None], own.shape))
+        gamma, g_squared = s * s * gamma[:, None], (s * g[:, None]) ** 2
+        to_weights = s * x * g_edge, (x_full**2 + delta) * gamma - delta * g_squared
+        to_inputs = s * m * g_edge, (m_full**2 + sigma) * gamma - sigma * g_squared
+        to_out = to_output(self.channel, s * omega, s * s * V)
+        b = int(self.bias)
+        B, A = (np.hstack([w, i[:, b:], o[:, None]]) for w, i, o in zip(to_weights, to_inputs, to_out, strict=True))
+        return Outgoing(B, A)
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
+        m, x, (m_full, sigma), (x_full, delta) = self._arguments(incoming)
+        omega, V = self._sum(m, x, m_full, sigma, x_full, delta)
+        phi = self._derivatives(incoming, omega, V)[0]
+        return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, -1]), phi, 0.0)
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """log P(x_out | z)."""
+        n, b = self.inputs, int(self.bias)
+        terms = [w * value for w, value in zip(x[b : b + n], x[b + n : b + 2 * n], strict=True)]
+        z = self.scale * (sum(terms) + (x[0] if self.bias else 0.0))
+        y, z = np.broadcast_arrays(x[-1], z)
+        return self.channel.observe(y, omega=z, V=np.full(z.shape, 1e-12)).phi
+
+    def _arguments(self, incoming: Incoming) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:
+        """Cavity means of weights and inputs (F, n + bias), and their full means and variances."""
+        w, last = self.inputs + self.bias, 2 * self.inputs + self.bias
+        m, x = incoming.first[:, :w], incoming.first[:, w:last]
+        m = spin_moments(m)[0] if self.spin_weights else m
+        x = spin_moments(x)[0] if self.spin_inputs else x
+        full = incoming.mean[:, w:last], incoming.variance[:, w:last]
+        if self.bias:
+            one, zero = np.ones((len(m), 1)), np.zeros((len(m), 1))
+            x, full = np.hstack([one, x]), (np.hstack([one, full[0]]), np.hstack([zero, full[1]]))
+        return m, x, (incoming.mean[:, :w], incoming.variance[:, :w]), full
+
+    def _sum(self, m: Array, x: Array, m_full: Array, sigma: Array, x_full: Array, delta: Array) -> tuple[Array, Array]:
+        """omega = Σ m x and V = Σ [m²Δ + σ(x̂² + Δ)], both (F,)."""
+        V = (m_full**2 * delta + sigma * (x_full**2 + delta)).sum(axis=1)
+        return (m * x).sum(axis=1), np.maximum(V, VARIANCE_FLOOR)
+
+    def _derivatives(self, incoming: Incoming, omega: Array, V: Array) -> tuple[Array, Array, Array]:
+        s, first, second = self.scale, incoming.first[:, -1], incoming.second[:, -1]
+        return output_values(self.channel, self.spin_output, first, second, s * omega, s * s * V)

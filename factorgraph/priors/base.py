@@ -32,6 +32,14 @@ class Prior(ABC):
 
     spin: bool = False
 
+    @property
+    def natural(self) -> tuple[float, float, float] | None:
+        """(h, λ, c) with q(w) = e^{c + hw - λw²/2}, where the prior has the form of the messages; else None.
+
+        w runs over ±1 with weight 1 each for a spin, over dw else.
+        """
+        return None
+
     @abstractmethod
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """Log-partition, mean and variance together.

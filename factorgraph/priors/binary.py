@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.priors.base import Prior, PriorValues, check_number
-from factorgraph.special import sech2
+from factorgraph.special import log_2cosh, sech2
 
 
 @formula
@@ -60,6 +60,11 @@ class Binary(Prior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "field", check_number("field", self.field))
+
+    @property
+    def natural(self) -> tuple[float, float, float]:
+        """See ``Prior``."""
+        return self.field, 0.0, -log_2cosh(self.field)
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
         """See ``Prior``."""

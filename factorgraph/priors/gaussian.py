@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.priors.base import Prior, PriorValues, check_number
-from factorgraph.special import add2, divide2, multiply2, two_product
+from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
 
 
 @formula
@@ -74,6 +74,14 @@ class Gaussian(Prior):
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", check_number("mean", self.mean))
         object.__setattr__(self, "precision", check_number("precision", self.precision, least=0.0))
+
+    @property
+    def natural(self) -> tuple[float, float, float]:
+        """See ``Prior``; c = 0 for the flat measure."""
+        if self.precision == 0.0:
+            return 0.0, 0.0, 0.0
+        h = self.precision * self.mean
+        return h, self.precision, 0.5 * (math.log(self.precision) - LOG_2PI - h * self.mean)
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior``; psi is a natural quantity of size H²/(G + λ) + λμ² + |log(1 + G/λ)| and may cross zero.

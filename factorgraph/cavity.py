@@ -1,0 +1,207 @@
+"""From messages to cavity laws and beliefs: everything that a variable does with what its factors tell it.
+
+Cavity parameters are sums over all edges of a variable but one. They are built from the left and from the right, never
+by subtraction: nothing cancels, and infinite fields (hard constraints) need no special case; +∞ and -∞ together give
+NaN, a contradiction.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factorgraph.messages import Array, ContradictionError, IndefiniteError, spin_moment
+from factorgraph.unroll import Beliefs, Unrolled, Weights
+
+
+@njit(cache=True, error_model="numpy")
+def _cavities(
+    starts: Any, order: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any, h: Any, g: Any
+) -> None:
+    """Fill h, g (E,) with the natural parameters of all cavity laws."""
+    for i in range(field.size):
+        H, G, messages = field[i], precision[i], 0.0
+        for p in range(starts[i], starts[i + 1]):
+            e = order[p]
+            h[e], g[e] = H, G
+            if not silent[e]:
+                H, G, messages = H + B[e], G + A[e], messages + A[e]
+        H, G = 0.0, 0.0
+        for p in range(starts[i + 1] - 1, starts[i] - 1, -1):
+            e = order[p]
+            h[e], g[e] = h[e] + H, g[e] + G
+            if relaxed[i]:
+                g[e] = precision[i] + max(messages, 0.0)
+            if not silent[e]:
+                H, G = H + B[e], G + A[e]
+
+
+@njit(cache=True, error_model="numpy")
+def _some_cavities(
+    edges: Any,
+    ends: Any,
+    starts: Any,
+    order: Any,
+    silent: Any,
+    relaxed: Any,
+    field: Any,
+    precision: Any,
+    B: Any,
+    A: Any,
+) -> Any:
+    """Natural parameters h, g of the cavity laws on some edges."""
+    h, g = np.empty(edges.size), np.empty(edges.size)
+    for n in range(edges.size):
+        i = ends[edges[n]]
+        h[n], messages, others = field[i], 0.0, 0.0
+        for p in range(starts[i], starts[i + 1]):
+            e = order[p]
+            if silent[e]:
+                continue
+            messages += A[e]
+            if e != edges[n]:
+                h[n] += B[e]
+                others += A[e]
+        g[n] = precision[i] + (max(messages, 0.0) if relaxed[i] else others)
+    return h, g
+
+
+@njit(cache=True, error_model="numpy")
+def _represent(edges: Any, ends: Any, spin: Any, value: Any, h: Any, g: Any) -> None:
+    """Natural parameters to the representation that factors see, in place."""
+    for n in range(edges.size):
+        i = ends[edges[n]]
+        if not np.isnan(value[i]):
+            h[n], g[n] = (value[i] * np.inf if spin[i] else value[i]), 0.0
+        elif not spin[i]:
+            if g[n] == 0.0:
+                h[n], g[n] = 0.0, np.inf
+            else:
+                h[n], g[n] = h[n] / g[n], 1.0 / g[n]
+
+
+@njit(cache=True, error_model="numpy")
+def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any) -> Any:
+    H, messages = field.copy(), np.zeros(field.size)
+    for e in range(ends.size):
+        if not silent[e]:
+            H[ends[e]] += B[e]
+            messages[ends[e]] += A[e]
+    for i in range(field.size):
+        messages[i] = precision[i] + (max(messages[i], 0.0) if relaxed[i] else messages[i])
+    return H, messages
+
+
+def cavity_laws(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, edges: NDArray[np.intp] | None = None
+) -> tuple[Array, Array]:
+    """The cavity laws that variables send, as ``messages`` represents them, on some edges or on all.
+
+    An edge that carries the parameters of a channel's law is sent the natural parameters instead: (B, A), or (y, ∞)
+    where the output is observed.
+
+    Raises:
+        ContradictionError: hard constraints contradict each other at a variable.
+    """
+    starts, order = graph.incidence
+    if edges is None or 4 * edges.size > graph.edges:
+        h, g = np.empty(graph.edges), np.empty(graph.edges)
+        _cavities(starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A, h, g)
+        edges, h, g = (np.arange(graph.edges), h, g) if edges is None else (edges, h[edges], g[edges])
+    else:
+        h, g = _some_cavities(
+            edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
+        )
+    _check(graph, graph.ends[edges], h)
+    raw = graph.silent[edges] if graph.laws else None
+    natural = (h[raw], g[raw]) if raw is not None else None
+    laws = _law_moments(graph, weights, B, A, graph.ends[edges], h, g) if graph.laws else []
+    _represent(edges, graph.ends, graph.spin, weights.value, h, g)
+    for where, mean, variance in laws:
+        h[where], g[where] = mean, variance
+    if raw is not None and natural is not None and raw.any():
+        y = weights.value[graph.ends[edges[raw]]]
+        h[raw], g[raw] = np.where(np.isnan(y), natural[0], y), np.where(np.isnan(y), natural[1], np.inf)
+    return h, g
+
+
+def _law_moments(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, variables: NDArray[Any], H: Array, G: Array
+) -> list[tuple[NDArray[np.intp], Array, Array]]:
+    """Positions among ``variables``, means and variances of those that are free and have a law of their own."""
+    result = []
+    number = np.where(np.isnan(weights.value[variables]), graph.law_of[variables], -1)
+    for k, law in enumerate(graph.laws):
+        where = np.flatnonzero(number == k)
+        if where.size:
+            members = np.searchsorted(law.variables, variables[where], sorter=law.sorter)
+            _, mean, variance = law.evaluate(H[where], G[where], B, A, law.sorter[members])
+            result.append((where, mean, variance))
+    return result
+
+
+def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
+    """Moments of all variables.
+
+    Raises:
+        ContradictionError: hard constraints or observations contradict each other at a variable.
+        IndefiniteError: the belief of a free real variable has no positive precision.
+    """
+    H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
+    mean, variance = np.empty_like(H), np.empty_like(H)
+    wrong = _moments(graph.spin, graph.law_of, weights.value, H, G, mean, variance)
+    if wrong >= 0 and graph.spin[wrong]:
+        _contradiction(graph, wrong)
+    if wrong >= 0:
+        raise _indefinite(graph, wrong, G)
+    if graph.laws:
+        for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
+            mean[where], variance[where] = m, v
+    return Beliefs(H, G, mean, variance)
+
+
+@njit(cache=True, error_model="numpy")
+def _moments(spin: Any, law_of: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> int:
+    """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
+    for i in range(H.size):
+        if not np.isnan(value[i]):
+            mean[i], variance[i] = value[i], 0.0
+            if np.isnan(H[i]) or (spin[i] and np.isinf(H[i]) and np.sign(H[i]) != value[i]):
+                return i
+        elif spin[i]:
+            mean[i], variance[i] = spin_moment(H[i])
+            if np.isnan(H[i]):
+                return i
+        elif law_of[i] < 0:
+            mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
+            if not (0.0 < G[i] < np.inf and np.isfinite(H[i])):
+                return i
+    return -1
+
+
+def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
+    """An error if a field is NaN: +∞ and -∞ met on a spin, or the messages to a real variable overflowed."""
+    wrong = np.flatnonzero(np.isnan(h))
+    if not wrong.size:
+        return
+    i = int(variables[wrong[0]])
+    if graph.spin[i]:
+        _contradiction(graph, i)
+    raise IndefiniteError(f"messages to {graph.label(i)} must be finite, got NaN: they diverged")
+
+
+def _contradiction(graph: Unrolled, i: int) -> None:
+    raise ContradictionError(
+        f"evidence must be consistent, got contradicting constraints on {graph.label(i)}: no state has a weight"
+    )
+
+
+def _indefinite(graph: Unrolled, i: int, G: Array) -> IndefiniteError:
+    """The error for variable i of total precision G[i]."""
+    cause = (
+        "nothing says where it is: give it a prior, a precision or a factor"
+        if G[i] == 0.0
+        else "the couplings are too strong for the precisions: its law has no normalisation, or the messages diverged"
+    )
+    return IndefiniteError(f"precision of {graph.label(i)} must be > 0, got {G[i]:g}; {cause}")

@@ -1,0 +1,72 @@
+"""What may happen to a message between its computation and its use."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from numba import njit
+
+from factorgraph.priors.base import check_number
+
+
+@dataclass(frozen=True)
+class Damping:
+    """message ← (1 - damping) new + damping old, and a field that pulls every variable where it already leans.
+
+    Attributes:
+        damping: in [0, 1); moves no fixed point.
+        reinforcement: r >= 0: after each sweep a variable's own field is increased by r times its total field; it moves
+            the fixed points, towards one state.
+
+    Raises:
+        ValueError: a number outside its domain.
+    """
+
+    damping: float = 0.0
+    reinforcement: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "damping", check_number("damping", self.damping, least=0.0))
+        object.__setattr__(self, "reinforcement", check_number("reinforcement", self.reinforcement, least=0.0))
+        if self.damping >= 1.0:
+            raise ValueError(f"`damping` must be in [0, 1), got {self.damping!r}")
+
+
+@njit(cache=True, error_model="numpy")
+def relative_change(old: float, new: float) -> float:
+    """|new - old| / max(1, |new|); 1 to or from infinity (a hard constraint), ∞ for NaN."""
+    if old == new:
+        return 0.0
+    if math.isnan(new):
+        return math.inf
+    if math.isinf(new) or math.isinf(old):
+        return 1.0
+    return abs(new - old) / max(1.0, abs(new))
+
+
+@njit(cache=True, error_model="numpy")
+def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> tuple[float, int]:
+    """Replace the messages on ``edges`` by ``new`` where ``slots`` is set; the largest relative change and its edge."""
+    worst, where = 0.0, 0
+    for n in range(edges.size):
+        if not slots[n]:
+            continue
+        old, value = messages[edges[n]], new[n]
+        if damping > 0.0 and old != value:
+            value = (1.0 - damping) * value + damping * old
+        change = relative_change(old, value)
+        if change > worst:
+            worst, where = change, edges[n]
+        messages[edges[n]] = value
+    return worst, where
+
+
+@njit(cache=True, error_model="numpy")
+def largest_change(old: Any, new: Any) -> tuple[float, int]:
+    """The largest relative change between two arrays of messages, and where it is."""
+    worst, where = 0.0, 0
+    for e in range(old.size):
+        change = relative_change(old[e], new[e])
+        if change > worst:
+            worst, where = change, e
+    return worst, where

@@ -1,0 +1,192 @@
+"""Message passing on any factor graph: ``infer``, and the sweeps that it repeats until nothing changes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from factorgraph.cavity import beliefs
+from factorgraph.damping import Damping
+from factorgraph.graph import Graph
+from factorgraph.messages import Array, IndefiniteError
+from factorgraph.model import Model
+from factorgraph.priors.base import check_number
+from factorgraph.result import Result, Status, Worst
+from factorgraph.schedule import SCHEDULES
+from factorgraph.settings import data_sizes, weights_of
+from factorgraph.sweeps import ResidualSweeps, ScheduledSweeps, Sweeps
+from factorgraph.unroll import Unrolled, Weights, is_exact, tile, unroll
+
+#: Called after every sweep with its number and its largest change; a true value stops the run.
+Callback = Callable[[int, float], Any]
+
+
+def infer(
+    model: Model | Graph | Unrolled,
+    *,
+    schedule: str = "auto",
+    damping: float = 0.0,
+    reinforcement: float = 0.0,
+    tolerance: float = 1e-9,
+    max_sweeps: int = 1000,
+    observed: Mapping[str, ArrayLike] | None = None,
+    fields: Mapping[str, ArrayLike] | None = None,
+    precisions: Mapping[str, ArrayLike] | None = None,
+    batch: int = 1,
+    start: Result | None = None,
+    maximum: bool = False,
+    callback: Callback | None = None,
+    progress: bool = False,
+    rng: np.random.Generator | int = 0,
+) -> Result:
+    """Marginals and log-partition of a model by belief propagation.
+
+    Args:
+        model: a description, a graph under construction, or an unrolled model, which saves unrolling it again.
+        schedule: "flooding", "sequential", "random", "residual", "forward-backward" or "two-pass"; "auto" is "two-pass"
+            on a forest, and "flooding" else. Two passes are enough once, unless mixtures are projected: such messages
+            depend on what comes back from their receiver, and the passes are repeated until nothing changes.
+        damping: share of the old message in the new one, in [0, 1).
+        reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
+        tolerance: the run ends when no message changes by more, relative to max(1, |message|).
+        max_sweeps: it ends after so many sweeps in any case.
+        observed: values by name, in the variable's shape, NaN where an element stays free. Giving other values in the
+            next run clamps and releases variables without building anything anew.
+        fields: by name, added to the first natural parameters.
+        precisions: by name, added to the second ones.
+        batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
+            leading axis of that length, and the results have one.
+        start: an earlier run on the same graph, whose messages are the first ones of this one.
+        maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
+        callback: called after every sweep with its number and the residual; a true return value ends the run.
+        progress: show a progress bar.
+        rng: generator or seed of the random schedule.
+
+    Raises:
+        ModelError: the model, observations or fields do not fit together.
+        ValueError: an option outside its domain.
+        ContradictionError: evidence that no state satisfies.
+        IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
+    """
+    damped = Damping(damping, reinforcement)
+    check_number("tolerance", tolerance, least=0.0)
+    if max_sweeps < 1 or batch < 1:
+        raise ValueError(f"`max_sweeps` and `batch` must be >= 1, got {max_sweeps} and {batch}")
+    graph = _unrolled(model, observed or {}, batch)
+    weights = weights_of(graph, observed or {}, fields or {}, precisions or {})
+    if maximum:
+        _check_maximum(graph)
+    schedule = _chosen(graph, schedule, damped)
+    messages = _first_messages(graph, start)
+    sweeps = _sweeps(graph, weights, messages, schedule, damped, maximum, np.random.default_rng(rng))
+    once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
+    status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
+    messages = sweeps.messages()
+    if once and status is not Status.DIVERGED:
+        status = Status.EXACT
+    elif status is Status.SWEEPS and _improper(graph, weights, *messages):
+        status = Status.DIVERGED
+    exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
+    everywhere = status is Status.EXACT or not graph.edges
+    place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
+    trace = np.array(residuals)
+    result = Result(status, exact, done, trace, graph, weights, *messages, maximum, place, sweeps.log_partition)
+    if result.converged:
+        _ = result.beliefs  # an improper model is an error now, not when the first marginal is read
+    return result
+
+
+def _unrolled(model: Model | Graph | Unrolled, observed: Mapping[str, ArrayLike], batch: int) -> Unrolled:
+    if isinstance(model, Graph):
+        model = model.model
+    graph = unroll(model, data_sizes(model, observed, batch)) if isinstance(model, Model) else model
+    if graph.copies == batch:
+        return graph
+    if graph.copies > 1:
+        raise ValueError(f"`batch` must be {graph.copies}, that of the unrolled model, got {batch}")
+    return tile(graph, batch)
+
+
+def _check_maximum(graph: Unrolled) -> None:
+    for stack in graph.stacks:
+        if not stack.kind.maximum:
+            raise ValueError(f"`maximum` must be False for a model with {stack.kind.name} factors: no rule for maxima")
+    if graph.laws:
+        raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
+
+
+def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
+    """The schedule to use, by name."""
+    names = [*SCHEDULES, "residual", "two-pass", "auto"]
+    if schedule not in names:
+        raise ValueError(f"`schedule` must be one of {names}, got {schedule!r}")
+    if schedule == "auto":
+        return "two-pass" if damping == Damping() and graph.is_forest else "flooding"
+    if schedule == "two-pass" and not graph.is_forest:
+        raise ValueError("`schedule` must not be 'two-pass' on a graph with loops (two factors on one pair are a loop)")
+    if schedule == "two-pass" and damping != Damping():
+        raise ValueError("`schedule` must not be 'two-pass' with damping or reinforcement: every message is sent once")
+    return schedule
+
+
+def _first_messages(graph: Unrolled, start: Result | None) -> tuple[Array, Array]:
+    if start is None:
+        return np.zeros(graph.edges), graph.silent.astype(np.float64)  # a law begins with omega = 0, V = 1
+    if start.B.shape != (graph.edges,):
+        raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
+    return start.B.copy(), start.A.copy()
+
+
+def _sweeps(
+    graph: Unrolled,
+    weights: Weights,
+    messages: tuple[Array, Array],
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
+) -> Sweeps:
+    """The kernels that a kind brings for graphs of its own alone, if it has any for this run; else the general ones."""
+    if len(graph.stacks) == 1 and not graph.laws and not maximum:
+        solo = graph.stacks[0].kind.sweeps(graph, weights, messages, schedule, damping)
+        if solo is not None:
+            return solo
+    if schedule == "residual":
+        return ResidualSweeps(graph, weights, messages, damping, maximum)
+    return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
+
+
+def _improper(graph: Unrolled, weights: Weights, B: Array, A: Array) -> bool:
+    try:
+        beliefs(graph, weights, B, A)
+    except IndefiniteError:
+        return True
+    return False
+
+
+def _run(
+    sweeps: Sweeps, limit: int, tolerance: float, callback: Callback | None, progress: bool
+) -> tuple[Status, int, list[float], int]:
+    """Sweep until it is over: how it ended, the number of sweeps, the trace, and the edge of the last change."""
+    residuals: list[float] = []
+    done, worst = 0, 0
+    with tqdm(total=limit, disable=not progress, unit="sweep") as bar:
+        while done < limit:
+            count = min(sweeps.stride, limit - done)
+            try:
+                residual, worst = sweeps.sweep(count)
+            except IndefiniteError:
+                residual = np.inf
+            residuals.append(residual)
+            done += count
+            bar.update(count)
+            bar.set_postfix(residual=f"{residual:.1e}")
+            if not np.isfinite(residual):
+                return Status.DIVERGED, done, residuals, worst
+            if residual <= tolerance:
+                return Status.CONVERGED, done, residuals, worst
+            if callback is not None and callback(done, residual):
+                return Status.STOPPED, done, residuals, worst
+    return Status.SWEEPS, done, residuals, worst

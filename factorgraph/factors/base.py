@@ -1,0 +1,182 @@
+"""What every factor kind is: rules on stacked edges; and how a group of factors is described by index arrays."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from factorgraph.layout import Layout
+from factorgraph.messages import Incoming, Outgoing
+from factorgraph.model import Model, ModelError, Selection
+
+Array = NDArray[np.float64]
+Parameters = tuple[Array, ...]
+
+
+class Kind(ABC):
+    """Message rules of F factors with k arguments each, all of one kind. Immutable, hashable, without parameters.
+
+    All rules take the parameters, arrays (F, ...), and the cavity laws of the arguments, normalised (the flat measure
+    dx where the variance is infinite); see ``messages`` for their representation.
+
+    Attributes:
+        name: for messages.
+        spins: which of the k arguments are spins.
+        projects: arguments that are sent the Gaussian projection of the exact message.
+        relaxed: in sums over many arguments full variances replace cavity ones; ``Incoming`` has the full moments too.
+        law_slot: an argument that is sent (omega, V), the parameters of ``channel``, its law; None if there is none.
+        channel: of the argument in ``law_slot``.
+        approximate: its messages are approximations even where all cavity laws are exact.
+        quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
+        maximum: whether the rule has a max-product form.
+    """
+
+    name: str = "Factor"
+    spins: tuple[bool, ...]
+    projects: tuple[int, ...] = ()
+    relaxed: bool = False
+    law_slot: int | None = None
+    channel: Any
+    approximate: bool = False
+    quadratic: bool = False
+    maximum: bool = False
+
+    @abstractmethod
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """Messages to all arguments; in the limit of maxima if asked and the kind has it."""
+
+    @abstractmethod
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """log of the factor's mean under the cavity laws, (F,)."""
+
+    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
+        raise NotImplementedError(f"{self.name} has no mean log-factor")
+
+    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
+        """Compiled sweeps for a graph that has no other kind, equal to the general ones; None if there are none."""
+        return None
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
+        """Joint belief (F, 2, 2) of two spins (probabilities) or two real variables (covariances); None else."""
+        return None
+
+    @abstractmethod
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """The factor's logarithm at values of its arguments, each of shape (F, ...); -∞ where it is 0."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Factors of one kind and arity, as a factor of the model describes them.
+
+    Attributes:
+        kind: what they compute.
+        variables: (F, k) positions of their arguments.
+        parameters: arrays (F, ...).
+    """
+
+    kind: Kind
+    variables: NDArray[Any]
+    parameters: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Group(ABC):
+    """Many factors of one kind, described by selections: a base for factor classes.
+
+    A class with fields for its parameters says how they become ``parts``; the arguments are broadcast against each
+    other, and so are the parameters.
+
+    Attributes:
+        arguments: k selections of the same shape: one factor per element.
+    """
+
+    arguments: tuple[Selection, ...]
+
+    #: Names of the parameters, in the order in which one factor at a time gives them.
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables that the factors touch."""
+        return tuple(dict.fromkeys(selection.name for selection in self.arguments))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the group."""
+        return self.arguments[0].shape
+
+    def check(self, model: Model) -> None:
+        """Raise ``ModelError`` unless the selections are inside their variables."""
+        for selection in self.arguments:
+            size = int(np.prod([s for s in model.shape(selection.name) if s is not None]))
+            if selection.indices.size and not 0 <= selection.indices.min() <= selection.indices.max() < size:
+                raise ModelError(
+                    f"indices of `{selection.name}` must be in 0..{size - 1}, got {selection.indices.max()}"
+                )
+
+    @abstractmethod
+    def parts(self, layout: Layout) -> list[Part]:
+        """The factors as stacked arrays."""
+
+    def table(self, layout: Layout) -> NDArray[np.intp]:
+        """Positions (F, k) of the arguments.
+
+        Raises:
+            ModelError: a factor has one variable as two of its arguments.
+        """
+        table = np.stack([layout.scalars(selection).ravel() for selection in self.arguments], axis=1)
+        for i in range(1, table.shape[1]):
+            for j in range(i):
+                if np.any(table[:, i] == table[:, j]):
+                    row = int(np.flatnonzero(table[:, i] == table[:, j])[0])
+                    raise ModelError(f"arguments of {self} must differ, got {layout.label(table[row, i])} twice")
+        return table
+
+    def pattern(self, layout: Layout) -> tuple[bool, ...]:
+        """Which of the arguments are spins."""
+        return tuple(layout.model.variables[selection.name].is_spin for selection in self.arguments)
+
+    def __str__(self) -> str:
+        count = int(np.prod(self.shape))
+        arguments = ", ".join(selection.name for selection in self.arguments)
+        return f"{type(self).__name__}({arguments}){'' if count == 1 else f' × {count}'}"
+
+
+def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
+    """Selections broadcast to a common shape.
+
+    Raises:
+        ModelError: not selections, none, or shapes that do not fit.
+    """
+    if not arguments or not all(isinstance(a, Selection) for a in arguments):
+        raise ModelError(f"arguments must be selections of variables, got {arguments!r}")
+    try:
+        indices = np.broadcast_arrays(*(a.indices for a in arguments))
+    except ValueError:
+        raise ModelError(f"arguments must have fitting shapes, got {[a.shape for a in arguments]}") from None
+    return tuple(Selection(a.name, np.asarray(i)) for a, i in zip(arguments, indices, strict=True))
+
+
+def numbers(name: str, values: ArrayLike, shape: tuple[int, ...], *, infinite: bool = False) -> Array:
+    """A parameter as a flat array of a group's shape.
+
+    Raises:
+        ModelError: not numbers, not finite (NaN only if ``infinite``), or of a shape that does not fit.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if not np.all(~np.isnan(array) if infinite else np.isfinite(array)):
+        raise ModelError(f"`{name}` must be {'numbers' if infinite else 'finite numbers'}, got {values!r}")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(array, shape)).ravel()
+    except ValueError:
+        raise ModelError(f"`{name}` must be a number or of shape {shape}, got {array.shape}") from None
+
+
+def expand(parameter: Array, x: Array) -> Array:
+    """A parameter (F,) with trailing axes, to broadcast with values (F, ...) of an argument."""
+    return parameter.reshape(parameter.shape + (1,) * (x.ndim - 1))

@@ -1,0 +1,205 @@
+"""Two variables coupled by e^{Jxy}: Ising pairs, Gaussian pairs, and a spin with a real variable."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike
+
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.parity import log_parity_sums, parity_log_factor
+from factorgraph.layout import Layout
+from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
+from factorgraph.model import Selection
+from factorgraph.special import sech2
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Pairwise(Group):
+    """Factors e^{coupling · x · y}: the Ising coupling of two spins, an off-diagonal element of a precision matrix
+    (minus the coupling) of two real variables, or a spin that shifts a real variable.
+
+    Args:
+        x: one end of each pair.
+        y: the other end, of a shape that broadcasts with the first one's.
+        coupling: number or array of the pairs' shape.
+
+    Raises:
+        ModelError: selections or couplings that do not fit.
+    """
+
+    coupling: Array
+    parameter_names = ("coupling",)
+
+    def __init__(self, x: Selection, y: Selection, coupling: ArrayLike) -> None:
+        object.__setattr__(self, "arguments", aligned((x, y)))
+        object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part: the two arguments of a group belong to one variable each."""
+        table, pattern = self.table(layout), self.pattern(layout)
+        if pattern == (False, True):
+            table, pattern = table[:, ::-1], (True, False)
+        kind = SpinPair() if all(pattern) else SpinRealPair() if any(pattern) else RealPair()
+        return [Part(kind, table, (self.coupling,))]
+
+
+@njit(cache=True, error_model="numpy")
+def _spin_messages(J: Array, h: Array, maximum: bool) -> Array:
+    B = np.empty_like(h)
+    for f in range(J.size):
+        if maximum:
+            B[f, 0], B[f, 1] = combine_maxima(J[f], h[f, 1]), combine_maxima(J[f], h[f, 0])
+        else:
+            B[f, 0], B[f, 1] = combine(J[f], h[f, 1]), combine(J[f], h[f, 0])
+    return B
+
+
+@njit(cache=True, error_model="numpy")
+def _spin_joint(J: Array, h: Array) -> Array:
+    joint = np.empty((J.size, 2, 2))
+    for f in range(J.size):
+        total = 0.0
+        for a in range(2):
+            for b in range(2):
+                exponent = min(0.0, (2.0 if a == b else -2.0) * J[f])
+                p = log_weight(h[f, 0], 1.0 - 2.0 * a) + log_weight(h[f, 1], 1.0 - 2.0 * b)
+                joint[f, a, b] = math.exp(exponent + p)
+                total += joint[f, a, b]
+        joint[f] /= total
+    return joint
+
+
+@dataclass(frozen=True)
+class SpinPair(Kind):
+    """e^{J s s'}, J = ±∞ allowed: then the indicator of s s' = sign J."""
+
+    name = "Pairwise"
+    spins = (True, True)
+    maximum = True
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """B = atanh(tanh J tanh h)."""
+        return Outgoing(_spin_messages(parameters[0], incoming.first, maximum))
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """log(e^J P(s s' = 1) + e^{-J} P(s s' = -1))."""
+        return log_parity_sums(parameters[0], incoming.first)[0]
+
+    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """J E[s s']."""
+        return log_parity_sums(parameters[0], incoming.first)[1]
+
+    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
+        """See ``pairwise_sweeps``."""
+        from factorgraph.factors.pairwise_sweeps import spin_sweeps
+
+        return spin_sweeps(graph, weights, messages, schedule, damping)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """Probabilities of (s, s') = (±1, ±1)."""
+        return _spin_joint(parameters[0], incoming.first)
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """J s s'."""
+        return parity_log_factor(parameters[0], x)
+
+
+@dataclass(frozen=True)
+class RealPair(Kind):
+    """e^{J x y}."""
+
+    name = "Pairwise"
+    spins = (False, False)
+    quadratic = True
+    maximum = True
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """B = J m, A = -J² v of the other end; maxima are means."""
+        J, m, v = parameters[0][:, None], incoming.first[:, ::-1], incoming.second[:, ::-1]
+        return Outgoing(J * m, -J * J * v)
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """With D = 1 - J² v v': -½ log D + [J m m' + ½ J² (m² v' + m'² v)]/D."""
+        J, (m0, m1), (v0, v1) = parameters[0], incoming.first.T, incoming.second.T
+        D = 1.0 - J * J * v0 * v1
+        return (J * m0 * m1 + 0.5 * J * J * (m0 * m0 * v1 + m1 * m1 * v0)) / D - 0.5 * np.log(D)
+
+    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """J E[x y] under the joint belief."""
+        J = parameters[0]
+        means, covariance = self.moments(J, incoming)
+        return J * (covariance[:, 0, 1] + means[:, 0] * means[:, 1])
+
+    def moments(self, J: Array, incoming: Incoming) -> tuple[Array, Array]:
+        """Means (F, 2) and covariances (F, 2, 2) of the joint belief."""
+        (m0, m1), (v0, v1) = incoming.first.T, incoming.second.T
+        D = 1.0 - J * J * v0 * v1
+        means = np.stack([m0 + J * v0 * m1, m1 + J * v1 * m0], axis=1) / D[:, None]
+        covariance = np.stack([v0, J * v0 * v1, J * v0 * v1, v1], axis=1).reshape(-1, 2, 2) / D[:, None, None]
+        return means, covariance
+
+    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
+        """See ``pairwise_sweeps``."""
+        from factorgraph.factors.pairwise_sweeps import real_sweeps
+
+        return real_sweeps(graph, weights, messages, schedule, damping)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """Covariances."""
+        return self.moments(parameters[0], incoming)[1]
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """J x y."""
+        return expand(parameters[0], x[0]) * x[0] * x[1]
+
+
+@njit(cache=True, error_model="numpy")
+def _spin_real_messages(J: Array, h: Array, m: Array, v: Array) -> tuple[Array, Array]:
+    B, A = np.zeros((J.size, 2)), np.zeros((J.size, 2))
+    for f in range(J.size):
+        B[f, 0] = J[f] * m[f]
+        t, c = math.tanh(h[f] + B[f, 0]), J[f] * J[f] * sech2(h[f] + B[f, 0])
+        B[f, 1] = (J[f] * t - m[f] * c) / (1.0 + c * v[f])
+        A[f, 1] = -c / (1.0 + c * v[f])
+    return B, A
+
+
+@dataclass(frozen=True)
+class SpinRealPair(Kind):
+    """e^{J s x}: the message to the spin is exact, that to the real variable has the moments of the exact one."""
+
+    name = "Pairwise"
+    spins = (True, False)
+    projects = (1,)
+    quadratic = True
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """To s: J m. To x: with t = tanh(h + J m) a mixture of mean m + J v t and variance v + J² v² (1 - t²)."""
+        h, m, v = incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
+        return Outgoing(*_spin_real_messages(parameters[0], h, m, v))
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """½ J² v + log cosh(h + J m) - log cosh h."""
+        J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
+        return 0.5 * J * J * v + log_cosh_changes(h, J * m)
+
+    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """J E[s x] = J E[s (m + J v s)]."""
+        J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
+        return J * (np.tanh(h + J * m) * m + J * v)
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """J s x."""
+        return expand(parameters[0], x[0]) * x[0] * x[1]
+
+
+@njit(cache=True, error_model="numpy")
+def log_cosh_changes(h: Array, d: Array) -> Array:
+    """``log_cosh_change`` of arrays (F,)."""
+    result = np.empty(h.size)
+    for f in range(h.size):
+        result[f] = log_cosh_change(h[f], d[f])
+    return result

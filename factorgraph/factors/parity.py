@@ -1,0 +1,138 @@
+"""Products of spins: p-spin couplings e^{J s_1 ... s_p}, and parity constraints as their limit J = ±∞."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike
+
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.layout import Layout
+from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, parity_weights
+from factorgraph.model import ModelError, Selection
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PSpin(Group):
+    """Factors e^{coupling · s_1 s_2 ... s_p}.
+
+    Args:
+        spins: p selections of spins of fitting shapes; ``*s[table].columns`` for a table (F, p).
+        coupling: number or array of the factors' shape.
+
+    Raises:
+        ModelError: selections or couplings that do not fit.
+    """
+
+    coupling: Array
+    parameter_names = ("coupling",)
+
+    def __init__(self, *spins: Selection, coupling: ArrayLike) -> None:
+        object.__setattr__(self, "arguments", aligned(spins))
+        object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part."""
+        return _parts(self, layout, self.coupling)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Parity(Group):
+    """Constraints s_1 s_2 ... s_p = sign.
+
+    Args:
+        spins: as for ``PSpin``.
+        sign: ±1, a number or an array of the factors' shape.
+
+    Raises:
+        ModelError: selections or signs that do not fit.
+    """
+
+    sign: Array
+    parameter_names = ("sign",)
+
+    def __init__(self, *spins: Selection, sign: ArrayLike = 1.0) -> None:
+        object.__setattr__(self, "arguments", aligned(spins))
+        object.__setattr__(self, "sign", numbers("sign", sign, self.shape))
+        if not np.all(np.abs(self.sign) == 1.0):
+            raise ModelError(f"`sign` must be 1 or -1, got {sign!r}")
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part."""
+        return _parts(self, layout, self.sign * np.inf)
+
+
+def _parts(group: Group, layout: Layout, coupling: Array) -> list[Part]:
+    pattern = group.pattern(layout)
+    if not all(pattern):
+        name = group.arguments[pattern.index(False)].name
+        raise ModelError(f"arguments of {group} must be spins, got `{name}`")
+    return [Part(SpinProduct(pattern), group.table(layout), (coupling,))]
+
+
+@njit(cache=True, error_model="numpy")
+def _messages(J: Array, h: Array, maximum: bool) -> Array:
+    """B_i = J combined with all h but h_i: from the left and from the right, without a division."""
+    B = np.empty_like(h)
+    for f in range(J.size):
+        total = J[f]
+        for i in range(h.shape[1]):
+            B[f, i] = total
+            total = combine_maxima(total, h[f, i]) if maximum else combine(total, h[f, i])
+        total = math.inf
+        for i in range(h.shape[1] - 1, -1, -1):
+            B[f, i] = combine_maxima(B[f, i], total) if maximum else combine(B[f, i], total)
+            total = combine_maxima(total, h[f, i]) if maximum else combine(total, h[f, i])
+    return B
+
+
+@njit(cache=True, error_model="numpy")
+def log_parity_sums(J: Array, h: Array) -> tuple[Array, Array]:
+    """log E e^{J Π s} and J E[Π s] under the tilted law, for spins in fields h (F, k); see ``SpinProduct``."""
+    log_sum, mean = np.empty(J.size), np.zeros(J.size)
+    for f in range(J.size):
+        even, odd = 1.0, 0.0
+        for i in range(h.shape[1]):
+            even, odd = parity_weights(even, odd, h[f, i])
+        likely, unlikely = (even, odd) if J[f] > 0.0 else (odd, even)
+        if math.isinf(J[f]):
+            log_sum[f] = math.log(likely)
+            continue
+        unlikely *= math.exp(-2.0 * abs(J[f]))
+        log_sum[f] = abs(J[f]) + math.log(likely + unlikely)
+        mean[f] = abs(J[f]) * (likely - unlikely) / (likely + unlikely)
+    return log_sum, mean
+
+
+def parity_log_factor(J: Array, x: tuple[Array, ...]) -> Array:
+    """J Π x, or the logarithm of the indicator of Π x = sign J for J = ±∞."""
+    product = np.prod(np.broadcast_arrays(*x), axis=0)
+    J = np.broadcast_to(expand(J, product), product.shape)
+    hard = np.isinf(J)
+    return np.where(hard, np.where(product == np.sign(J), 0.0, -np.inf), np.where(hard, 0.0, J) * product)
+
+
+@dataclass(frozen=True)
+class SpinProduct(Kind):
+    """e^{J s_1 ... s_k}, or the indicator of s_1 ... s_k = sign J for J = ±∞ [Mézard-Montanari, ch. 14]."""
+
+    spins: tuple[bool, ...]
+    name = "PSpin"
+    maximum = True
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """B_i = atanh(tanh J Π_{j≠i} tanh h_j)."""
+        return Outgoing(_messages(parameters[0], incoming.first, maximum))
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """log(e^J P(Π s = 1) + e^{-J} P(Π s = -1))."""
+        return log_parity_sums(parameters[0], incoming.first)[0]
+
+    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """J E[Π s]."""
+        return log_parity_sums(parameters[0], incoming.first)[1]
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """J Π s."""
+        return parity_log_factor(parameters[0], x)

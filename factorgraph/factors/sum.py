@@ -1,0 +1,174 @@
+"""A channel on a weighted sum with known coefficients: generalized linear models, probit links, signs of sums."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.channels import Channel
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.layout import Layout
+from factorgraph.messages import Incoming, Outgoing, spin_moments
+from factorgraph.model import ModelError, Selection
+from factorgraph.special import log_2cosh_array
+
+#: Smallest variance of a sum: keeps omega/√V finite once all its terms are certain.
+VARIANCE_FLOOR = 1e-8
+_POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Sum(Group):
+    """output ~ P(·|z), z = Σ_i c_i x_i, for any channel P.
+
+    The sum of real variables is Gaussian: the message to the output is exact, those to the inputs have the exact
+    moments. A spin takes part in the sums for other arguments as if it were Gaussian, which is right for many; the
+    message to a spin itself adds its two values to the Gaussian rest.
+
+    Args:
+        output: selection of what the channel gives; spins for a channel whose output is ±1. Often observed.
+        inputs: k selections of fitting shapes; ``*x[table].columns`` for a table (F, k).
+        coefficients: k numbers, or an array of the factors' shape with a last axis of k.
+        channel: the activation; one that acts on scalars.
+
+    Raises:
+        ModelError: selections, coefficients or a channel that do not fit.
+    """
+
+    coefficients: Array
+    channel: Channel
+
+    def __init__(self, output: Selection, *inputs: Selection, channel: Channel, coefficients: ArrayLike = 1.0) -> None:
+        if not isinstance(channel, Channel):
+            raise ModelError(f"`channel` must be a channel that acts on scalars, got {channel!r}")
+        terms = aligned(inputs)
+        object.__setattr__(self, "arguments", aligned((output, *terms)))
+        k = len(terms)
+        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
+        object.__setattr__(self, "channel", channel)
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part."""
+        pattern, table = self.pattern(layout), self.table(layout)
+        if pattern[0] != self.channel.spin:
+            want = "spins" if self.channel.spin else "real"
+            raise ModelError(f"`{self.arguments[0].name}` must be {want} for the channel {self.channel}, got the other")
+        return [Part(ChannelSum(pattern, self.channel), table, (self.coefficients,))]
+
+    def __str__(self) -> str:
+        output, *inputs = self.arguments
+        terms = " + ".join(f"c {selection.name}" for selection in inputs[:3])
+        more = " + ..." if len(inputs) > 3 else ""
+        return f"{output.name} ~ {self.channel}({terms}{more}) × {int(np.prod(self.shape))}"
+
+
+def output_values(
+    channel: Channel, spin: bool, first: Array, second: Array, omega: Array, V: Array
+) -> tuple[Array, Array, Array]:
+    """phi, g and Γ of a channel whose output sends a cavity law, or is observed: rows (F,), omega and V (F, ...).
+
+    phi is relative to a normalised law of a spin; that of a free real output is counted by the variable.
+    """
+    known = np.isinf(first) if spin else np.isinf(second)
+    phi, g, gamma = (np.empty(omega.shape) for _ in range(3))
+    if known.any():
+        y = expand(np.sign(first[known]) if spin else first[known], omega)
+        phi[known], g[known], gamma[known] = channel.observe(y, omega=omega[known], V=V[known])
+    if not known.all():
+        B = expand(first[~known], omega)
+        A = 0.0 if spin else expand(second[~known], omega)
+        values = channel.evaluate(B=B, A=A, omega=omega[~known], V=V[~known])
+        phi[~known], g[~known], gamma[~known] = values.phi, values.g, values.gamma
+        if spin:
+            phi[~known] -= log_2cosh_array(B)
+    return phi, g, gamma
+
+
+def to_output(channel: Channel, omega: Array, V: Array) -> tuple[Array, Array]:
+    """The message to the output: (omega, V) as the parameters of its law; half the log-odds for a spin."""
+    if not channel.spin:
+        return omega, V
+    up, down = (channel.observe(np.full(omega.shape, y), omega=omega, V=V).phi for y in (1.0, -1.0))
+    return 0.5 * (up - down), np.zeros_like(omega)
+
+
+def exclusive_sums(terms: Array) -> Array:
+    """Sums over the last axis (F, k), each term left out in turn, without a subtraction."""
+    left = np.zeros_like(terms)
+    left[:, 1:] = np.cumsum(terms[:, :-1], axis=1)
+    right = np.zeros_like(terms)
+    right[:, :-1] = np.cumsum(terms[:, :0:-1], axis=1)[:, ::-1]
+    return left + right
+
+
+@dataclass(frozen=True)
+class ChannelSum(Kind):
+    """P(x_0 | Σ c_i x_i), with the coefficients (F, k) of x_1 .. x_k."""
+
+    spins: tuple[bool, ...]
+    channel: Any
+    name = "Sum"
+
+    @property
+    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The real inputs."""
+        return tuple(i for i, spin in enumerate(self.spins) if i and not spin)
+
+    @property
+    def approximate(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A sum with spins is not Gaussian."""
+        return any(self.spins[1:])
+
+    @property
+    def law_slot(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The output, unless it is a spin."""
+        return None if self.channel.spin else 0
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """To a real input: the quotient of the tilted and the cavity law, A = c²Γ/(1 - c² v Γ) with g, Γ at the sum.
+
+        To a spin: B = ½[phi(omega_i + c_i) - phi(omega_i - c_i)] with the rest of the sum N(omega_i, V_i).
+        """
+        (c,), (m, v) = parameters, self._moments(incoming)
+        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), VARIANCE_FLOOR)
+        B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
+        B[:, 0], A[:, 0] = to_output(self.channel, omega, V)
+        _, g, gamma = self._values(incoming, omega, V)
+        kept = 1.0 - c * c * v * gamma[:, None]
+        B[:, 1:] = (c * g[:, None] + m * c * c * gamma[:, None]) / kept
+        A[:, 1:] = c * c * gamma[:, None] / kept
+        spins = np.array(self.spins[1:])
+        if spins.any():
+            rest = exclusive_sums(c * m)[:, spins]
+            V_rest = np.maximum(exclusive_sums(c * c * v)[:, spins], VARIANCE_FLOOR)
+            up = self._values(incoming, rest + c[:, spins], V_rest)[0]
+            down = self._values(incoming, rest - c[:, spins], V_rest)[0]
+            where = 1 + np.flatnonzero(spins)
+            B[:, where], A[:, where] = 0.5 * (up - down), 0.0
+        return Outgoing(B, A)
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
+        (c,), (m, v) = parameters, self._moments(incoming)
+        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), VARIANCE_FLOOR)
+        phi = self._values(incoming, omega, V)[0]
+        return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, 0]), phi, 0.0)
+
+    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
+        """log P(x_0 | z)."""
+        z = sum(expand(parameters[0][:, i], value) * value for i, value in enumerate(x[1:]))
+        y, z = np.broadcast_arrays(x[0], z)
+        return self.channel.observe(y, omega=z, V=np.full(z.shape, _POINT)).phi
+
+    def _moments(self, incoming: Incoming) -> tuple[Array, Array]:
+        """Means and variances (F, k) of the inputs."""
+        m, v = incoming.first[:, 1:].copy(), incoming.second[:, 1:].copy()
+        spins = np.array(self.spins[1:], dtype=bool)
+        m[:, spins], v[:, spins] = spin_moments(incoming.first[:, 1:][:, spins])
+        if np.isinf(v).any():
+            raise ModelError("inputs of a sum must have a prior or precision that makes them a law, got a flat one")
+        return m, v
+
+    def _values(self, incoming: Incoming, omega: Array, V: Array) -> tuple[Array, Array, Array]:
+        return output_values(self.channel, self.spins[0], incoming.first[:, 0], incoming.second[:, 0], omega, V)

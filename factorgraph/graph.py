@@ -1,0 +1,168 @@
+"""Models built piece by piece: variables of any shape, factors by index arrays or one at a time."""
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.model import Factor, Model, ModelError, Selection, Variable
+from factorgraph.priors import Prior
+
+
+class Graph:
+    """A model under construction.
+
+    >>> graph = Graph()
+    >>> s = graph.spins("s", (3, 3), field=0.1)
+    >>> graph.add(Pairwise(s[:-1], s[1:], coupling=0.3))
+    >>> graph.add(Pairwise(s[:, :-1], s[:, 1:], coupling=0.3))
+    """
+
+    def __init__(self) -> None:
+        self._plates: dict[str, int | None] = {}
+        self._variables: dict[str, Variable] = {}
+        self._factors: list[Factor | _Growing] = []
+        self._model: Model | None = None
+
+    def spins(
+        self, name: str, shape: int | Sequence[int] = (), *, field: ArrayLike = 0.0, prior: Prior | None = None
+    ) -> Selection:
+        """Add variables with values ±1 and weight e^{field s}, times a prior if one is given.
+
+        Args:
+            name: of the variable.
+            shape: of its array; () for a single one.
+            field: number or array of that shape.
+            prior: a prior of spins; by default both values count 1, and log Z is that of the bare sum over states.
+
+        Raises:
+            ModelError: a name that is taken, a shape, field or prior that does not fit.
+        """
+        if prior is not None and not prior.spin:
+            raise ModelError(f"`prior` of spins `{name}` must be one of spins, got {prior}")
+        return self._variable(name, shape, prior=prior, spin=True, field=field)
+
+    def reals(
+        self,
+        name: str,
+        shape: int | Sequence[int] = (),
+        *,
+        prior: Prior | None = None,
+        field: ArrayLike = 0.0,
+        precision: ArrayLike = 0.0,
+        observed: bool = False,
+    ) -> Selection:
+        """Add real variables with weight e^{field x - precision x²/2}, times a prior if one is given.
+
+        Args:
+            name: of the variable.
+            shape: of its array; () for a single one.
+            prior: by default the flat measure dx, with which factors or the precision must make a law.
+            field: number or array of that shape.
+            precision: number or array of that shape.
+            observed: the values come with the data.
+
+        Raises:
+            ModelError: as for ``spins``.
+        """
+        if prior is not None and prior.spin:
+            raise ModelError(f"`prior` of reals `{name}` must be one of real variables, got {prior}")
+        return self._variable(name, shape, prior=prior, field=field, precision=precision, observed=observed)
+
+    def add(self, factor: Factor) -> None:
+        """Add factors: a group of any size in one object.
+
+        Raises:
+            ModelError: when the model is made, if they do not fit their variables.
+        """
+        self._factors.append(factor)
+        self._model = None
+
+    def one_by_one(self, kind: Any, *targets: Selection, **fixed: Any) -> Callable[..., None]:
+        """A function that adds a single factor of a kind: ``add(index_1, ..., index_k, *parameters)``.
+
+        The indices are flat positions in the k ``targets``; the parameters are numbers, in the order of the kind's
+        keywords (kinds whose parameters are single numbers: ``Pairwise``, ``PSpin``, ``Parity``).
+
+        >>> couple = graph.one_by_one(Pairwise, s, s)
+        >>> couple(0, 1, 0.5)
+        """
+        if not getattr(kind, "parameter_names", ()):
+            raise ModelError(f"`kind` must have parameters that are single numbers, got {kind.__name__}")
+        growing = _Growing(kind, targets, fixed)
+        self._factors.append(growing)
+        self._model = None
+        return growing.appender(self._changed)
+
+    def _changed(self) -> None:
+        self._model = None
+
+    @property
+    def model(self) -> Model:
+        """The description so far, checked.
+
+        Raises:
+            ModelError: something does not fit.
+        """
+        if self._model is None:
+            grown = (f.group() if isinstance(f, _Growing) else f for f in self._factors)
+            factors = tuple(factor for factor in grown if factor is not None)
+            self._model = Model(dict(self._plates), dict(self._variables), factors)
+        return self._model
+
+    def _variable(self, name: str, shape: int | Sequence[int], **options: Any) -> Selection:
+        shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+        if name in self._variables:
+            raise ModelError(f"names of variables must differ, got {name!r} twice")
+        if any(size < 1 for size in shape):
+            raise ModelError(f"`shape` of `{name}` must be of sizes >= 1, got {shape}")
+        plates = tuple(f"{name}.{axis}" for axis in range(len(shape)))
+        variable = Variable(name, plates, **options)
+        Model(dict(zip(plates, shape, strict=True)), {name: variable})
+        self._plates.update(zip(plates, shape, strict=True))
+        self._variables[name] = variable
+        self._model = None
+        return Selection.whole(name, shape)
+
+    def __str__(self) -> str:
+        return str(self.model)
+
+
+class _Growing:
+    """Factors of one kind that arrive one at a time: one typed array, a row of indices and parameters per factor."""
+
+    def __init__(self, kind: Any, targets: tuple[Selection, ...], fixed: dict[str, Any]) -> None:
+        self.kind, self.targets, self.fixed = kind, targets, fixed
+        self.names: tuple[str, ...] = kind.parameter_names
+        self.rows = array("d")
+
+    def appender(self, changed: Callable[[], None]) -> Callable[..., None]:
+        width = len(self.targets) + len(self.names)
+        extend, names = self.rows.extend, self.names
+
+        def append(*row: float) -> None:
+            if len(row) != width:
+                wanted = ", ".join([f"{len(self.targets)} indices", *names])
+                raise ModelError(f"a factor must be given by {width} numbers ({wanted}), got {len(row)}")
+            extend(row)
+            changed()
+
+        return append
+
+    def group(self) -> Factor | None:
+        """The factors so far in one object; None if there are none."""
+        arity = len(self.targets)
+        table = np.frombuffer(self.rows, dtype=np.float64).reshape(-1, arity + len(self.names)).copy()
+        if not len(table):
+            return None
+        arguments = []
+        for target, column in zip(self.targets, table.T[:arity], strict=True):
+            index, size = column.astype(np.intp), target.indices.size
+            if np.any(index != column) or index.min() < 0 or index.max() >= size:
+                wrong = column[(index != column) | (index < 0) | (index >= size)][0]
+                raise ModelError(f"indices of `{target.name}` must be integers in 0..{size - 1}, got {wrong:g}")
+            arguments.append(Selection(target.name, target.indices.ravel()[index]))
+        parameters = dict(zip(self.names, table.T[arity:], strict=True))
+        return self.kind(*arguments, **parameters, **self.fixed)

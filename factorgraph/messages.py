@@ -1,0 +1,138 @@
+"""The two message families and their scalar formulas.
+
+From factor to variable every message is e^{Bx - Ax²/2}: ``B`` alone for a spin, where x² = 1, and ``(B, A)`` for a real
+variable. From variable to factor goes the *cavity law*, what the variable's other factors say:
+
+| family   | to the variable | to the factor: first, second                                                      |
+|----------|-----------------|-----------------------------------------------------------------------------------|
+| spin     | B               | field h of the law ∝ e^{hs}, ±∞ where the spin is observed; unused                |
+| Gaussian | B, A            | mean and variance; variance 0 where it is observed, ∞ where nothing is known      |
+
+A further family (one precision per vector, a matrix of them) is one more row here, one more pair of arrays on its
+edges, and one more case in ``cavity.py``.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factorgraph.elementwise import formula
+from factorgraph.special import LOG_2PI
+
+Array = NDArray[np.float64]
+
+
+class ContradictionError(ValueError):
+    """Evidence or constraints that no state satisfies; the message names a variable."""
+
+
+class IndefiniteError(ValueError):
+    """A Gaussian belief without a positive precision; the message names the variable."""
+
+
+class Incoming(NamedTuple):
+    """Cavity laws that the k arguments of F factors send, in the representation of this module.
+
+    Attributes:
+        first: (F, k).
+        second: (F, k).
+        mean: full means (F, k), given to relaxed kinds only.
+        variance: full variances (F, k), likewise.
+    """
+
+    first: Array
+    second: Array
+    mean: Any = None
+    variance: Any = None
+
+
+class Outgoing(NamedTuple):
+    """Messages B and A (F, k) to the arguments; A is None if all arguments are spins."""
+
+    B: Array
+    A: Array | None = None
+
+
+@formula
+def combine(a: float, b: float) -> float:
+    """atanh(tanh a tanh b): the field that a spin feels through a coupling b from a spin in field a.
+
+    Right to rounding relative to the result, for infinite arguments too.
+    """
+    small, large = min(abs(a), abs(b)), max(abs(a), abs(b))
+    if small < 0.5:
+        t = math.tanh(small) * math.tanh(large)
+        size = 0.5 * math.log1p(2.0 * t / (1.0 - t))
+    elif small == math.inf:
+        size = math.inf
+    else:
+        size = small + 0.5 * (
+            math.log1p(math.exp(-2.0 * (small + large))) - math.log1p(math.exp(-2.0 * (large - small)))
+        )
+    return size if (a >= 0.0) == (b >= 0.0) else -size
+
+
+@formula
+def combine_maxima(a: float, b: float) -> float:
+    """The limit of ``combine`` for large fields, in which sums over states become maxima: the weaker of the two."""
+    size = min(abs(a), abs(b))
+    return size if (a >= 0.0) == (b >= 0.0) else -size
+
+
+@formula
+def log_cosh_change(h: float, d: float) -> float:
+    """log cosh(h + d) - log cosh h, for infinite h too."""
+    if math.isinf(h):
+        return d if h > 0.0 else -d
+    return abs(h + d) - abs(h) + math.log1p(math.exp(-2.0 * abs(h + d))) - math.log1p(math.exp(-2.0 * abs(h)))
+
+
+@formula
+def log_weight(h: float, s: float) -> float:
+    """log of the weight of s = ±1 under the law ∝ e^{hs}."""
+    x = -2.0 * h * s
+    return -(math.log1p(math.exp(x)) if x < 0.0 else x + math.log1p(math.exp(-x)))
+
+
+@formula
+def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
+    """Probabilities that a product of spins is +1 and -1, after one more spin in field h; only positive terms."""
+    small = math.exp(-2.0 * abs(h))
+    up, down = 1.0 / (1.0 + small), small / (1.0 + small)
+    if h < 0.0:
+        up, down = down, up
+    return even * up + odd * down, even * down + odd * up
+
+
+@formula
+def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
+    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); with the flat measure dx if the variance is infinite.
+
+    NaN where the integral diverges.
+    """
+    if math.isinf(variance):
+        return 0.5 * (B * B / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
+    rate = 1.0 + A * variance
+    if not rate > 0.0:
+        return math.nan
+    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+
+
+@formula
+def spin_moment(h: float) -> tuple[float, float]:
+    """tanh h and sech² h, ±∞ included, with one exponential where 1 - e^{-2|h|} does not cancel."""
+    e = math.exp(-2.0 * abs(h))
+    size = (1.0 - e) / (1.0 + e) if e < 0.5 else math.tanh(abs(h))
+    return (size if h >= 0.0 else -size), 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
+@njit(cache=True, error_model="numpy")
+def spin_moments(h: Array) -> tuple[Array, Array]:
+    """``spin_moment`` of fields of any shape."""
+    mean, variance = np.empty(h.size), np.empty(h.size)
+    for i, value in enumerate(h.flat):
+        mean[i], variance[i] = spin_moment(value)
+    return mean.reshape(h.shape), variance.reshape(h.shape)

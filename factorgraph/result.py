@@ -1,0 +1,190 @@
+"""What a run says: whether it converged, marginals by name, pair marginals, the log-partition and its parts."""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from factorgraph.cavity import beliefs, cavity_laws
+from factorgraph.energy import Energy, bethe, entropy
+from factorgraph.messages import Array
+from factorgraph.model import Factor
+from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
+
+
+class Status(Enum):
+    """How a run ended; the values are what a reader is told."""
+
+    EXACT = "the graph is a forest: two passes sent every message once"
+    CONVERGED = "converged: no message changes by more than the tolerance"
+    SWEEPS = (
+        "not converged: the messages still change after the last sweep; if the residuals fall, allow more sweeps; if "
+        "they oscillate, use damping (0.5, say) or the schedule 'sequential'"
+    )
+    DIVERGED = (
+        "not converged: messages grow without bound or a precision turned negative; the couplings are too strong for "
+        "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
+    )
+    STOPPED = "stopped by the callback"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the messages are a fixed point."""
+        return self in (Status.EXACT, Status.CONVERGED)
+
+
+class Marginal(NamedTuple):
+    """Moments of a variable, in its own shape (with the batch in front, if there is one).
+
+    Attributes:
+        mean: of each element; for maxima, where the maximum is.
+        variance: of each element.
+    """
+
+    mean: Array
+    variance: Array
+
+
+class Worst(NamedTuple):
+    """Where the last change was largest.
+
+    Attributes:
+        name: the variable that got the message.
+        residual: the change.
+    """
+
+    name: str
+    residual: float
+
+
+@dataclass
+class Result:
+    """The end of a run. Everything but the status is computed when it is first asked for.
+
+    Attributes:
+        status: how the run ended.
+        exact: means, variances and log-partition are exact: the graph is a forest without approximated messages.
+        sweeps: number of sweeps.
+        residuals: largest changes of a message, relative to max(1, |message|): one a sweep, or one every few sweeps
+            where compiled sweeps look only now and then.
+        graph: the unrolled model.
+        weights: fields, precisions and observations of the run.
+        B: all messages (E,).
+        A: all messages (E,).
+        maximum: whether maxima were taken instead of sums.
+        worst: where the last change was largest; None on a forest.
+        known_log_partition: log Z, if the run found it on its way.
+    """
+
+    status: Status
+    exact: bool
+    sweeps: int
+    residuals: Array
+    graph: Unrolled
+    weights: Weights
+    B: Array
+    A: Array
+    maximum: bool = False
+    worst: Worst | None = None
+    known_log_partition: float | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the messages are a fixed point."""
+        return self.status.converged
+
+    @cached_property
+    def beliefs(self) -> Beliefs:
+        """Natural parameters and moments of all scalars.
+
+        Raises:
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        return beliefs(self.graph, self.weights, self.B, self.A)
+
+    def __getitem__(self, name: str) -> Marginal:
+        """Moments of a variable by its name.
+
+        Raises:
+            KeyError: there is no such variable.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        layout = self.graph.layout
+        if name not in layout.shapes:
+            raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
+        mean, variance = (self._shaped(name, values) for values in (self.beliefs.mean, self.beliefs.variance))
+        if self.maximum and layout.model.variables[name].is_spin:
+            mean, variance = np.sign(self._shaped(name, self.beliefs.H)), np.zeros_like(variance)
+        return Marginal(mean, variance)
+
+    def _shaped(self, name: str, values: Array) -> Array:
+        layout, copies = self.graph.layout, self.graph.copies
+        block = values.reshape(copies, -1)[:, layout.slice(name)].reshape(copies, *layout.shapes[name])
+        return block if copies > 1 else block[0]
+
+    @cached_property
+    def energy(self) -> Energy:
+        """The Bethe log-partition by parts; see ``energy``.
+
+        Raises:
+            ValueError: for maxima, which have no partition function.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: an integral over a real variable that diverges.
+        """
+        if self.maximum:
+            raise ValueError("`maximum` must be False for a log-partition, got a run with True")
+        return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
+
+    @property
+    def log_partition(self) -> float:
+        """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
+        return self.energy.log_partition if self.known_log_partition is None else self.known_log_partition
+
+    @cached_property
+    def entropy(self) -> float:
+        """Entropy of the Bethe law; differential for real variables.
+
+        Raises:
+            NotImplementedError: a factor kind or a prior has no mean log-weight.
+        """
+        return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
+
+    @cached_property
+    def _laws(self) -> tuple[Array, Array]:
+        return cavity_laws(self.graph, self.weights, self.B, self.A)
+
+    def pairs(self, factor: Factor) -> Any:
+        """Joint beliefs of the two arguments of each factor of a ``Pairwise`` group, in the group's shape.
+
+        Returns:
+            For spins, probabilities (..., 2, 2) of the values (+1, -1) of both; for real variables, covariances
+            (..., 2, 2).
+
+        Raises:
+            ValueError: not a factor of this model, or of a kind without pair marginals.
+        """
+        model = self.graph.layout.model
+        numbers = [number for number, other in enumerate(model.factors) if other is factor]
+        if not numbers or self.graph.copies > 1:
+            raise ValueError(f"`factor` must be a group of this model (and the run without a batch), got {factor}")
+        for stack in self.graph.stacks:
+            for number, rows in stack.origins:
+                if number == numbers[0]:
+                    return self._joint(stack, rows).reshape(*getattr(factor, "shape", (-1,)), 2, 2)
+        raise ValueError(f"`factor` must contain at least one pair, got {factor}")
+
+    def _joint(self, stack: Stack, rows: slice) -> Array:
+        joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
+        if joint is None:
+            raise ValueError(f"`factor` must be a pair of two spins or two real variables, got {stack.kind.name}")
+        return joint[rows]
+
+    def __str__(self) -> str:
+        last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
+        where = f" at {self.worst.name}" if self.worst and not self.converged else ""
+        kind = "exact" if self.exact else "approximate"
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}"

@@ -1,0 +1,86 @@
+"""What a run is given besides the graph, checked: observations, fields, sizes that the data decide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.layout import Layout
+from factorgraph.messages import Array
+from factorgraph.model import Model, ModelError
+from factorgraph.unroll import Unrolled, Weights
+
+Values = Mapping[str, ArrayLike]
+
+
+def data_sizes(model: Model, observed: Values, copies: int) -> dict[str, int]:
+    """Sizes of the plates that have none, from the shapes of the observed values.
+
+    Raises:
+        ModelError: unknown variables, values of a wrong shape, or two sizes of one plate.
+    """
+    sizes: dict[str, int] = {}
+    for name, values in observed.items():
+        if name not in model.variables:
+            raise ModelError(f"`observed` must name variables among {sorted(model.variables)}, got {name!r}")
+        shape, plates = model.shape(name), model.variables[name].plates
+        if None not in shape:
+            continue
+        given = np.shape(values)[(1 if copies > 1 and np.ndim(values) > len(shape) else 0) :]
+        if len(given) != len(shape):
+            raise ModelError(
+                f"`observed` values of `{name}` must have {len(shape)} axes {plates}, got {np.ndim(values)}"
+            )
+        for plate, size, actual in zip(plates, shape, given, strict=True):
+            if size is None and sizes.setdefault(plate, actual) != actual:
+                raise ModelError(f"plate `{plate}` must have one size, got {sizes[plate]} and {actual}")
+    return sizes
+
+
+def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Values) -> Weights:
+    """The variables' own weights, with what the run adds to them.
+
+    Raises:
+        ModelError: unknown names, wrong shapes, values that a variable cannot take, or missing observations.
+    """
+    layout = graph.layout
+    value = np.full(graph.variables, np.nan)
+    _fill(graph, value, observed, "observed", lambda old, new: new)
+    field, precision = graph.field.copy(), graph.precision.copy()
+    _fill(graph, field, fields, "fields", np.add)
+    _fill(graph, precision, precisions, "precisions", np.add)
+    for name, variable in layout.model.variables.items():
+        values = _members(graph, value, name)
+        if variable.observed and np.isnan(values).any():
+            raise ModelError(
+                f"`observed` must give every value of `{name}`, got {'some' if name in observed else 'none'}"
+            )
+        if variable.is_spin and not np.all(np.isnan(values) | (np.abs(values) == 1.0)):
+            wrong = values[~(np.isnan(values) | (np.abs(values) == 1.0))][0]
+            raise ModelError(f"`observed` values of the spins `{name}` must be 1, -1 or NaN (free), got {wrong:g}")
+    if np.isinf(value).any() or not (np.isfinite(field).all() and np.isfinite(precision).all()):
+        raise ModelError(
+            "`observed`, `fields` and `precisions` must be finite, got an infinite value or a field of NaN"
+        )
+    return Weights(field, precision, value)
+
+
+def _members(graph: Unrolled, values: Array, name: str) -> Array:
+    """The view (copies, size) of a variable's part of an array over all scalars."""
+    return values.reshape(graph.copies, -1)[:, graph.layout.slice(name)]
+
+
+def _fill(graph: Unrolled, target: Array, given: Values, what: str, update: Any) -> None:
+    layout: Layout = graph.layout
+    for name, values in given.items():
+        if name not in layout.shapes:
+            raise ModelError(f"`{what}` must name variables among {sorted(layout.shapes)}, got {name!r}")
+        shape = layout.shapes[name]
+        try:
+            new = np.broadcast_to(np.asarray(values, dtype=np.float64), (graph.copies, *shape))
+        except ValueError:
+            batch = f" or {(graph.copies, *shape)}" if graph.copies > 1 else ""
+            raise ModelError(f"`{what}` of `{name}` must be of shape {shape}{batch}, got {np.shape(values)}") from None
+        members = _members(graph, target, name)
+        members[...] = update(members, new.reshape(graph.copies, -1))

@@ -1,0 +1,196 @@
+"""What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
+
+import itertools
+from typing import Any, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from factorgraph.cavity import beliefs, cavity_laws
+from factorgraph.damping import Damping, commit, relative_change
+from factorgraph.messages import Array, Outgoing
+from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass
+from factorgraph.unroll import Unrolled, Weights, incoming
+
+
+class Sweeps(Protocol):
+    """Messages, and how they change.
+
+    Attributes:
+        stride: after how many sweeps the change is looked at.
+        log_partition: log Z where sending the messages gave it too; None else.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def log_partition(self) -> float | None: ...
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
+        ...
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        ...
+
+
+class GeneralSweeps:
+    """Any graph, any schedule: the messages of a step are computed together, then replaced together."""
+
+    stride = 1
+    log_partition = None
+
+    def __init__(
+        self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
+    ) -> None:
+        self.graph, self.damping, self.maximum = graph, damping, maximum
+        self.base, self.weights = weights, Weights(weights.field, weights.precision, weights.value)
+        self.B, self.A = messages
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        return self.B, self.A
+
+    def act(self, step: Step) -> tuple[float, int]:
+        """Send the messages of a step."""
+        computed = self.compute(step)
+        return max((self._replace(batch, new) for batch, new in zip(step, computed, strict=True)), default=(0.0, 0))
+
+    def compute(self, step: Step) -> list[Outgoing]:
+        """The new messages of every batch of a step, not sent yet."""
+        size = sum(self._edges(batch).size for batch in step)
+        laws = cavity_laws(self.graph, self.weights, self.B, self.A) if 4 * size > self.graph.edges else None
+        return [self._compute(batch, laws) for batch in step]
+
+    def _compute(self, batch: Batch, laws: tuple[Array, Array] | None) -> Outgoing:
+        stack, edges = self.graph.stacks[batch.stack], self._edges(batch)
+        if laws is None:
+            laws = cavity_laws(self.graph, self.weights, self.B, self.A, edges)
+        elif batch.rows is None:
+            laws = laws[0][stack.edges], laws[1][stack.edges]
+        else:
+            laws = laws[0][edges], laws[1][edges]
+        parameters, variables = stack.parameters, stack.variables
+        if batch.rows is not None:
+            parameters, variables = tuple(p[batch.rows] for p in parameters), variables[batch.rows]
+        known = beliefs(self.graph, self.weights, self.B, self.A) if stack.kind.relaxed else None
+        return stack.kind.rule(parameters, incoming(stack.kind, variables, laws, known), maximum=self.maximum)
+
+    def _edges(self, batch: Batch) -> NDArray[np.intp]:
+        stack = self.graph.stacks[batch.stack]
+        if batch.rows is None:
+            return np.arange(stack.edges.start, stack.edges.stop)
+        arity = stack.variables.shape[1]
+        return (stack.offset + batch.rows[:, None] * arity + np.arange(arity)).ravel()
+
+    def _replace(self, batch: Batch, new: Outgoing) -> tuple[float, int]:
+        edges = self._edges(batch)
+        slots = np.ones(edges.size, dtype=bool) if batch.slots is None else batch.slots.ravel()
+        changes = [commit(self.B, new.B.ravel(), edges, slots, self.damping.damping)]
+        if new.A is not None:
+            changes.append(commit(self.A, new.A.ravel(), edges, slots, self.damping.damping))
+        return max(changes)
+
+    def reinforce(self) -> None:
+        """Let the fields of the next sweep lean towards the present beliefs."""
+        if self.damping.reinforcement:
+            H = beliefs(self.graph, self.weights, self.B, self.A).H
+            self.weights.field = self.base.field + self.damping.reinforcement * H
+
+
+class ScheduledSweeps(GeneralSweeps):
+    """Sweeps whose order does not depend on the messages."""
+
+    def __init__(self, *args: Any, schedule: str, rng: np.random.Generator) -> None:
+        super().__init__(*args)
+        steps = two_pass(self.graph) if schedule == "two-pass" else None
+        self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """All steps of the schedule."""
+        worst = (0.0, 0)
+        for step in next(self.steps):
+            worst = max(worst, self.act(step))
+        self.reinforce()
+        return worst
+
+
+class ResidualSweeps(GeneralSweeps):
+    """The messages that would change most go first [Elidan-McGraw-Koller 2006].
+
+    A sixteenth of the factors, those with the largest pending changes, act together as far as they share no variable;
+    then the pending messages of their neighbours are computed again. A sweep is as many actions as there are factors.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.table = Table.of(self.graph)
+        starts, order = self.graph.incidence
+        self.factors_of = starts, self.graph.owners[order]
+        self.pending = (self.B.copy(), self.A.copy())
+        self._look(np.arange(self.graph.factors))
+
+    def _look(self, factors: NDArray[np.intp]) -> None:
+        """Compute the pending messages of some factors."""
+        for step in self.table.steps(np.zeros(len(factors), np.int64), factors):
+            for batch, new in zip(step, self.compute(step), strict=True):
+                edges = self._edges(batch)
+                self.pending[0][edges] = new.B.ravel()
+                if new.A is not None:
+                    self.pending[1][edges] = new.A.ravel()
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """As many actions as there are factors, or until nothing is pending."""
+        count, done = self.graph.factors, 0
+        while done < count:
+            change = _pending_changes(self.B, self.pending[0], self.A, self.pending[1])
+            if not change.any():
+                break
+            priority = np.maximum.reduceat(change, self.table.starts[:-1])
+            share = max(1, count // 16)
+            first = np.argpartition(-priority, share - 1)[:share]
+            first = first[np.argsort(-priority[first], kind="stable")]
+            first = first[_independent(first, self.table.starts, self.table.variables, self.graph.variables)]
+            first = first[priority[first] > 0.0]
+            self._send(first)
+            done += first.size
+        change = _pending_changes(self.B, self.pending[0], self.A, self.pending[1])
+        self.reinforce()
+        return float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0
+
+    def _send(self, factors: NDArray[np.intp]) -> None:
+        edges = np.concatenate([np.arange(*self.table.starts[f : f + 2]) for f in factors])
+        slots = np.ones(edges.size, dtype=bool)
+        for old, new in zip((self.B, self.A), self.pending, strict=True):
+            commit(old, new[edges], edges, slots, self.damping.damping)
+        starts, owners = self.factors_of
+        touched = np.unique(self.graph.ends[edges])
+        neighbours = np.concatenate([owners[starts[i] : starts[i + 1]] for i in touched])
+        self._look(np.unique(neighbours))
+
+
+@njit(cache=True, error_model="numpy")
+def _pending_changes(B: Any, new_B: Any, A: Any, new_A: Any) -> Any:
+    """Relative change (E,) that each pending message would make."""
+    change = np.empty(B.size)
+    for e in range(B.size):
+        change[e] = max(relative_change(B[e], new_B[e]), relative_change(A[e], new_A[e]))
+    return change
+
+
+@njit(cache=True)
+def _independent(factors: Any, starts: Any, variables: Any, size: int) -> Any:
+    """Mask of those factors that share no variable with an earlier one of the list."""
+    taken, chosen = np.zeros(size, np.bool_), np.zeros(factors.size, np.bool_)
+    for n in range(factors.size):
+        f, free = factors[n], True
+        for p in range(starts[f], starts[f + 1]):
+            free = free and not taken[variables[p]]
+        if free:
+            chosen[n] = True
+            for p in range(starts[f], starts[f + 1]):
+                taken[variables[p]] = True
+    return chosen
