@@ -106,6 +106,9 @@ def run(args: argparse.Namespace) -> int:
     chosen = _checked(args)
     if args.plot:
         _require_matplotlib()
+    for name in ("json", "plot"):
+        if (path := getattr(args, name)) and not path.parent.is_dir():
+            raise BenchError(f"`{name}` must be in an existing folder, got {str(path)!r}")
     to_stdout = args.json == Path("-")
     results: list[dict[str, Any]] = []
     for result in _read(args.earlier) if args.earlier else _measured(chosen):
@@ -146,8 +149,10 @@ def _plan(args: argparse.Namespace) -> Plan:
     if baseline is None:
         baseline = ["eager"] if args.device == "cpu" else ["eager", "compiled"]
     contenders = [*(BASELINES[name] for name in baseline), *args.closure]
-    if not contenders or len(set(contenders)) < len(contenders):
-        raise ValueError(f"contenders must be at least one and differ, got {contenders}")
+    if len(set(args.closure)) < len(args.closure):
+        raise ValueError(f"`closure` must be names that differ, got {args.closure}")
+    if len(set(baseline)) < len(baseline):
+        raise ValueError(f"`baseline` must be names that differ, got {baseline}")
     cases = [] if args.earlier else list(_cases(args))
     for _, _, case in cases:
         for closure in args.closure:
@@ -160,11 +165,11 @@ def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None
     from deepnet.bench.report import cores
     from deepnet.bench.scaling import AXES
 
-    samples = args.samples or _all_samples(args)
+    samples = _all_samples(args) if args.samples is None else args.samples
     common: dict[str, Any] = {
         name: getattr(args, name) for name in ("density", "preset", "dataset", "data_dir", "seed")
     }
-    common |= {"threads": args.threads or cores(), "optimizer": args.baseline_optimizer}
+    common |= {"threads": cores() if args.threads is None else args.threads, "optimizer": args.baseline_optimizer}
     cases = [Case(w, size, samples, **common) for w in args.network for size in args.batch_size]
     if not args.scaling:
         yield from ((None, None, case) for case in cases)
