@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 
 #: Rows and columns of the product that is timed.
@@ -29,12 +30,13 @@ class Limits:
 def best_seconds(action: Callable[[], object]) -> float:
     """The shortest of some calls, after one that is not timed."""
     action()
-    seconds = []
-    while len(seconds) < _REPEATS or sum(seconds) < _SECONDS:
+    best, total, calls = inf, 0.0, 0
+    while calls < _REPEATS or total < _SECONDS:
         start = perf_counter()
         action()
-        seconds.append(perf_counter() - start)
-    return min(seconds)
+        seconds = perf_counter() - start
+        best, total, calls = min(best, seconds), total + seconds, calls + 1
+    return best
 
 
 def limits(
