@@ -24,7 +24,7 @@ from deepnet.kernels import PlainKernels
 from deepnet.state import Array
 from deepnet.train import init, train_epoch
 
-SHORT = ["--network", "20-7-3", "--samples", "60", "--batch-size", "16", "--rounds", "2", "--seconds", "0.01"]
+SHORT = ["--network", "20-7-3", "--samples", "300", "--batch-size", "15", "--rounds", "2", "--seconds", "0.01"]
 SHORT += ["--threads", "1", "--closure", "mf"]
 
 
@@ -272,9 +272,7 @@ def test_errors_in_a_process_come_home() -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of a small scaling study."""
     path = tmp_path_factory.mktemp("bench") / "study.json"
-    assert (
-        main(["bench", *SHORT, "--no-baseline", "--scaling", "width", "--values", "5", "9", "--json", str(path)]) == 0
-    )
+    assert main(["bench", *SHORT, "--no-baseline", "--scaling", "width", "--values", "5", "--json", str(path)]) == 0
     return path
 
 
@@ -283,23 +281,27 @@ def test_a_study_without_the_baseline(study: Path) -> None:
     assert set(document) == {"machine", "protocol", "results"}
     assert document["protocol"] == {"rounds": 2, "seconds": 0.01, "after": [0]}
     assert document["machine"]["cores"] >= 1 and document["machine"]["versions"]["numpy"]
-    assert [result["case"]["widths"] for result in document["results"]] == [[20, 5, 3], [20, 9, 3]]
-    for result in document["results"]:
-        assert result["axis"] == "width" and result["case"]["threads"] == 1
-        (row,) = result["contenders"]
-        assert (row["name"], row["weights"], row["epoch_batches"]) == ("mf", 23 * result["value"], 4)
-        assert 2 <= row["batches"] <= 4 and len(row["seconds"]) == 2 and min(row["seconds"]) > 0
-        assert row["flops"] > 0 and row["share"] > 0 and min(row["limits"].values()) > 0
-        assert row["ratios"] is None and len(row["polarization"]) == 2
+    (result,) = document["results"]
+    assert (result["axis"], result["value"]) == ("width", 5)
+    assert (result["case"]["widths"], result["case"]["threads"]) == ([20, 5, 3], 1)
+    (row,) = result["contenders"]
+    assert (row["name"], row["weights"], row["epoch_batches"]) == ("mf", 115, 20)
+    assert 8 <= row["batches"] <= 20 and len(row["seconds"]) == 2 and min(row["seconds"]) > 0
+    assert row["flops"] > 0 and row["share"] > 0 and min(row["limits"].values()) > 0
+    assert row["ratios"] is None and len(row["polarization"]) == 2
 
 
 def test_a_figure_of_earlier_results(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
+    document = json.loads(study.read_text())
+    wider = json.loads(study.read_text())["results"][0] | {"value": 9}
+    wider["contenders"][0]["weights"] = 23 * 9
+    (tmp_path / "wider.json").write_text(json.dumps(document | {"results": [wider]}))
     path = tmp_path / "scaling.png"
-    assert main(["bench", "--from", str(study), "--plot", str(path)]) == 0
+    assert main(["bench", "--from", str(study), str(tmp_path / "wider.json"), "--plot", str(path)]) == 0
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 10_000
     text = capsys.readouterr().out
-    assert "20-5-3, batch 16, 60 samples; cpu, threads: 1; medians of 2 rounds" in text and "limits of mf: " in text
+    assert "20-5-3, batch 15, 300 samples; cpu, threads: 1; medians of 2 rounds" in text and "limits of mf: " in text
 
 
 def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,7 @@ def figure(results: Sequence[Mapping[str, Any]]) -> bytes:
         (name, _seconds, "seconds an epoch") for name in names
     ]
     if "width" in names:
-        panels.insert(names.index("width") + 1, ("width", _own_memory, "memory without libraries and data (MB)"))
+        panels.insert(names.index("width") + 1, ("width", _own_memory, "memory but libraries and data (MB)"))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     drawing = Figure(figsize=(4.6 * columns, 4.2 * rows), layout="constrained")
@@ -156,7 +156,7 @@ def _curve(axis: Axis, contender: str, results: Sequence[Mapping[str, Any]]) -> 
 
 def _label(axes: Any, axis: Axis, points: Sequence[_Point]) -> None:
     """Ticks at the values of the property; above, if the abscissa is the number of weights."""
-    from matplotlib.ticker import NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     ticks = {x: value for x, value, _ in points}
     shown = axes
@@ -168,5 +168,8 @@ def _label(axes: Any, axis: Axis, points: Sequence[_Point]) -> None:
     shown.set_xlabel(axis.label)
     shown.set_xticks(list(ticks), [f"{value:g}" for value in ticks.values()], fontsize=8)
     shown.xaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)

@@ -26,6 +26,9 @@ _THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 #: Batches before each measurement that are not timed: caches and threads have gone to sleep since the last one.
 _LEAD_IN = 2
 
+#: Least number of batches of an epoch that is cut: what there is to do once an epoch counts with them.
+_LEAST = 8
+
 
 class Worker:
     """A contender in a process of its own, seen from the parent; to be closed.
@@ -120,7 +123,7 @@ class Session:
         return {"weights": contender.weights, "operations": contender.operations}
 
     def batches(self, seconds: float) -> int:
-        """How many batches of an epoch take about so long; at least two, at most all."""
+        """How many batches of an epoch take about so long; at least ``_LEAST``, at most all."""
         case, tried = self._case, 2
         while True:
             tried = min(tried, case.batches)
@@ -130,7 +133,7 @@ class Session:
             self._train_aside(samples)
             taken = perf_counter() - start
             if taken > seconds / 8 or tried == case.batches:
-                return min(case.batches, max(2, round(tried * seconds / taken)))
+                return min(case.batches, max(_LEAST, round(tried * seconds / taken)))
             tried *= 4
 
     def advance(self, epoch: int) -> list[float] | None:
