@@ -128,10 +128,7 @@ class Session:
         while True:
             tried = min(tried, case.batches)
             samples = min(tried * case.batch_size, case.samples)
-            self._train_aside(samples)
-            start = perf_counter()
-            self._train_aside(samples)
-            taken = perf_counter() - start
+            taken = min(self._seconds_aside(samples) for _ in range(3))  # one alone may have been disturbed
             if taken > seconds / 8 or tried == case.batches:
                 return min(case.batches, max(_LEAST, round(tried * seconds / taken)))
             tried *= 4
@@ -159,6 +156,11 @@ class Session:
     def limits(self) -> Limits:
         """Limits of the machine."""
         return self._contender.limits()
+
+    def _seconds_aside(self, samples: int) -> float:
+        start = perf_counter()
+        self._train_aside(samples)
+        return perf_counter() - start
 
     def _train_aside(self, samples: int) -> None:
         """Train without counting it as an epoch."""
