@@ -1,4 +1,4 @@
-"""The command ``deepnet``: train a network, evaluate it, show a run.
+"""The command ``deepnet``: train a network, evaluate it, show a run, time training.
 
 Exit codes: 0; 1 for what failed at run time (files, disk, divergence); 2 for wrong input; 130 after Ctrl-C. The heavy
 imports wait until a command needs them, so that the help texts come at once.
@@ -15,6 +15,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from deepnet.bench.command import add_bench
 
 if TYPE_CHECKING:
     from deepnet.data import Dataset
@@ -80,6 +82,7 @@ def _exit_code(error: Exception) -> int | None:
     """2 for wrong input, 1 for a failure at run time, None for a mistake in this program."""
     if isinstance(error, UsageError):
         return 2
+    from deepnet.bench import BenchError
     from deepnet.checkpoint import CheckpointError
     from deepnet.data import DataError
     from deepnet.run import RunError
@@ -87,7 +90,7 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, RunError):
         return 2
-    return 1 if isinstance(error, CheckpointError | DataError | DivergenceError | MemoryError) else None
+    return 1 if isinstance(error, BenchError | CheckpointError | DataError | DivergenceError | MemoryError) else None
 
 
 @contextlib.contextmanager
@@ -114,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     evaluating.add_argument("dataset", metavar="DATASET", type=_dataset, help=_DATASET_HELP)
     _add_data_options(evaluating)
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
+    add_bench(commands, _dataset, _DATASET_HELP)
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=_show)
@@ -299,8 +303,7 @@ def _draw(run: "Run", network: "Network") -> None:
     from deepnet.figures import save_curves
 
     if run.history:
-        layers = [layer.plan.name for layer in network.layers]
-        save_curves(run.figure, run.history, layers, run.description.title())
+        save_curves(run.figure, run.history, [layer.plan.name for layer in network.layers], run.description.title())
 
 
 def _print_interrupted(run: "Run") -> None:
@@ -346,20 +349,18 @@ def _header(run: "Run", network: "Network") -> str:
 
 
 def _column_heads(network: "Network") -> str:
-    names = " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
     return (
         f"\n{'':9}  {'error (%)':36}polarization of layer\n"
-        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'seconds':>7}  {names}"
-    )
+        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'seconds':>7}  "
+    ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
 
 
 def _row(measured: Mapping[str, Any], epochs: int) -> str:
     """One epoch in one line."""
-    polarization = " ".join(f"{value:6.3f}" for value in measured["polarization"])
     return (
         f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:5.2f}  {measured['test_error']:5.2f}  "
-        f"{measured['bayes_test_error']:10.2f}  {measured['seconds']:7.2f}  {polarization}"
-    )
+        f"{measured['bayes_test_error']:10.2f}  {measured['seconds']:7.2f}  "
+    ) + " ".join(f"{value:6.3f}" for value in measured["polarization"])
 
 
 def _errors(measured: Mapping[str, Any]) -> str:
@@ -384,7 +385,7 @@ def _summary(run: "Run", status: str, plot: bool) -> str:
 def _last_metrics(run: "Run", network: "Network") -> str:
     """The metrics of the last epoch, and where the curves are."""
     epochs = f"epoch {network.epoch} of {network.config.epochs}"
-    figure = f"figure: {run.figure}" if run.figure.exists() else "figure: none"
+    figure = f"figure: {run.figure if run.figure.exists() else 'none'}"
     if not run.history:
         return f"{epochs}\n{figure}"
     last = run.history[-1]

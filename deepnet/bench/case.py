@@ -1,0 +1,119 @@
+"""What is timed: one network on one data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepnet.bench import BenchError
+from deepnet.data import load_dataset
+
+if TYPE_CHECKING:  # the baseline's process is spared what only message passing needs
+    from deepnet.config import Config
+    from deepnet.state import Array
+
+#: Distance of the class means of the synthetic data from the origin, an input, in units of the noise: the classes
+#: overlap a little.
+_SIGNAL = 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network on one data set, checked on construction.
+
+    Attributes:
+        widths: number of inputs, of units in each hidden layer, and of outputs: classes, or 1 for labels ±1.
+        batch_size: samples in a mini-batch.
+        samples: in an epoch.
+        density: fraction of the weights kept.
+        preset: settings of message passing: see ``Config``.
+        dataset: name of a data set; None for synthetic data.
+        data_dir: folder with its files.
+        seed: of the data, the networks and the orders of the samples.
+        device: "cpu" or "cuda".
+        threads: for every contender, on the CPU.
+        optimizer: of the baseline, "sgd" or "adam".
+
+    Raises:
+        ValueError: naming the attribute, what it must be and what it was.
+    """
+
+    widths: tuple[int, ...]
+    batch_size: int = 128
+    samples: int = 60_000
+    density: float = 1.0
+    preset: str = "default"
+    dataset: str | None = None
+    data_dir: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    optimizer: str = "sgd"
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ValueError(f"`network` must be at least two integers >= 1 joined by '-', got {self.name!r}")
+        for name in ("samples", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be an integer >= 1, got {getattr(self, name)}")
+        self.config("mf")  # checks the rest
+
+    @property
+    def name(self) -> str:
+        """The network as it is written on the command line."""
+        return "-".join(map(str, self.widths))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 2 for the labels ±1 of a single output."""
+        return max(2, self.widths[-1])
+
+    @property
+    def batches(self) -> int:
+        """Number of mini-batches in an epoch."""
+        return -(-self.samples // self.batch_size)
+
+    def config(self, closure: str) -> "Config":
+        """Settings of message passing with a closure."""
+        from deepnet.config import Config
+
+        return Config(
+            hidden=self.widths[1:-1],
+            closure=closure,
+            density=self.density,
+            batch_size=self.batch_size,
+            preset=self.preset,
+            seed=self.seed,
+        )
+
+    def load(self) -> "tuple[Array, Array]":
+        """Inputs (samples, features), float32, and labels (samples,): class numbers (int64) or ±1 (int8).
+
+        Raises:
+            BenchError: the network does not fit the data set, or the data set has too few samples.
+            DataError: the data set cannot be had.
+        """
+        if self.dataset is None:
+            return synthetic(self.samples, self.widths[0], self.classes, self.seed)
+        task = "parity" if self.classes == 2 else "multiclass"
+        data = load_dataset(self.dataset, task=task, data_dir=self.data_dir)
+        features, found = data.x_train.shape[1], len(data.x_train)
+        if (features, data.classes) != (self.widths[0], self.classes):
+            outputs = f"{data.classes} outputs, or 1 for odd against even"
+            raise BenchError(f"`network` must have {features} inputs and {outputs}, for {data.name}; got {self.name}")
+        if found < self.samples:
+            raise BenchError(f"`samples` must be at most {found} for {data.name}, got {self.samples}")
+        return data.x_train[: self.samples], data.y_train[: self.samples]
+
+
+def synthetic(samples: int, features: int, classes: int, seed: int) -> "tuple[Array, Array]":
+    """Standardised inputs round one mean a class, and labels: as ``Case.load`` returns them."""
+    rng = np.random.default_rng(seed)
+    means = _SIGNAL * rng.standard_normal((classes, features), np.float32)
+    labels = rng.integers(classes, size=samples)
+    x = rng.standard_normal((samples, features), np.float32)
+    for label in range(classes):
+        x[labels == label] += means[label]
+    x *= (1.0 + _SIGNAL**2) ** -0.5
+    return x, (2 * labels - 1).astype(np.int8) if classes == 2 else labels

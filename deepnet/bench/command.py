@@ -1,0 +1,220 @@
+"""The command ``deepnet bench``: its options, and what it does with them."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepnet.bench import BenchError
+
+if TYPE_CHECKING:
+    from deepnet.bench.case import Case
+    from deepnet.bench.measure import Protocol
+
+_DESCRIPTION = """Time training by message passing and by gradients (BinaryNet, with PyTorch) in turn: the same network,
+data in memory and number of threads, each contender in a process of its own, warm; no errors are computed meanwhile.
+Tables on the standard output stream, progress on the error stream."""
+
+
+def add_bench(commands: Any, dataset: Callable[[str], str], dataset_help: str) -> None:
+    """Add the command to those of ``deepnet``.
+
+    Args:
+        commands: the action that holds the commands.
+        dataset: type of DATASET, which is common to several commands.
+        dataset_help: its text.
+    """
+    command = commands.add_parser("bench", help="time message passing beside BinaryNet", allow_abbrev=False)
+    command.description = _DESCRIPTION
+    command.set_defaults(command=run, parser=command)
+    help_dataset = f"{dataset_help} (default: synthetic data of the shape of MNIST); comes before the options"
+    command.add_argument("dataset", metavar="DATASET", nargs="?", type=dataset, help=help_dataset)
+    command.add_argument("--data-dir", metavar="DIR", type=Path, help="folder with the files of the data set")
+    _add_contenders(command)
+    _add_protocol(command)
+
+
+def _add_contenders(command: argparse.ArgumentParser) -> None:
+    """Options: what is trained, by whom."""
+    add = command.add_argument
+    add(
+        "--network",
+        metavar="N-N-N",
+        nargs="+",
+        type=_network,
+        default=[(784, 501, 501, 10)],
+        help="inputs, units of the hidden layers and outputs: classes, or 1 for labels ±1 (default: 784-501-501-10)",
+    )
+    add("--batch-size", metavar="N", nargs="+", type=int, default=[128], help="samples in a mini-batch (default: 128)")
+    add("--samples", metavar="N", type=int, help="samples in an epoch (default: 60000, or all of DATASET)")
+    closures = ["mf", "amp", "bp"]
+    add("--closure", metavar="NAME", nargs="+", default=closures, help="bp, bpi, mf or amp (default: mf amp bp)")
+    add("--density", metavar="X", type=float, default=1.0, help="fraction of the weights kept (default: 1)")
+    add("--preset", metavar="NAME", default="default", help="settings, default or paper (default: default)")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default: cpu)")
+    add("--threads", metavar="N", type=int, help="threads of each contender (default: as many as there are cores)")
+    add("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
+    baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, eager compiled on a GPU)"
+    add("--baseline", choices=("eager", "compiled"), nargs="+", help=baseline)
+    add("--baseline-optimizer", choices=("sgd", "adam"), default="sgd", help="(default: sgd)")
+    add("--no-baseline", dest="baseline", action="store_const", const=[], help="no PyTorch, no ratios")
+
+
+def _add_protocol(command: argparse.ArgumentParser) -> None:
+    """Options: how it is measured, and what becomes of the results."""
+    add = command.add_argument
+    add("--rounds", metavar="N", type=int, default=5, help="times that each contender is timed (default: 5)")
+    seconds = "cut epochs that take longer after about so many seconds, and scale their time (default: 5)"
+    add("--seconds", metavar="X", type=float, default=5.0, help=seconds)
+    after = "time after so many epochs of training, when weights have polarised (default: 0)"
+    add("--after", metavar="N", nargs="+", type=int, default=[0], help=after)
+    scaling = "vary one property at a time, of the first network and batch size: samples, width, depth, batch, density"
+    add("--scaling", metavar="AXIS", nargs="+", choices=("samples", "width", "depth", "batch", "density"), help=scaling)
+    add("--values", metavar="X", nargs="+", type=float, help="values of the property (default: a wide range)")
+    add("--from", dest="earlier", metavar="FILE", nargs="+", type=Path, help="show earlier results, measure nothing")
+    add("--json", metavar="FILE", type=Path, help="write the results there; '-': print them instead of the tables")
+    add("--plot", metavar="FILE", type=Path, help="draw the scaling study there, a PNG file")
+
+
+def _network(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be integers joined by '-', got {text!r}") from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: cases, with the axis and the value that they stand for in a scaling study, and how."""
+
+    cases: "Sequence[tuple[str | None, float | None, Case]]"
+    contenders: Sequence[str]
+    protocol: "Protocol"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, or read earlier results; print, write and draw them.
+
+    Raises:
+        BenchError: a contender cannot run or failed, matplotlib is missing, or a file cannot be read or written.
+        DataError: the data set cannot be had.
+    """
+    from deepnet.bench.report import document, legend, table
+
+    chosen = _checked(args)
+    if args.plot:
+        _require_matplotlib()
+    for name in ("json", "plot"):
+        if (path := getattr(args, name)) and not path.parent.is_dir():
+            raise BenchError(f"`{name}` must be in an existing folder, got {str(path)!r}")
+    to_stdout = args.json == Path("-")
+    results: list[dict[str, Any]] = []
+    for result in _read(args.earlier) if args.earlier else _measured(chosen):
+        results.append(result)
+        if not to_stdout:
+            print(table(result), end="\n\n", flush=True)
+        if args.json and not to_stdout:  # after every case: a study may take long, and be stopped
+            _save(args.json, document(results, chosen.protocol).encode())
+    print(document(results, chosen.protocol) if to_stdout else legend(results), flush=True)
+    if args.plot:
+        from deepnet.bench.scaling import figure
+
+        _save(args.plot, figure(results))
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> Plan:
+    """The plan; what is wrong with it is an error of the command line."""
+    try:
+        return _plan(args)
+    except ValueError as error:
+        parser: argparse.ArgumentParser = args.parser
+        parser.error(str(error))
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    """Check the options; raises ``ValueError`` naming the option, what it must be and what it was."""
+    from deepnet.bench.contenders import BASELINES
+    from deepnet.bench.measure import Protocol
+
+    if args.plot and not (args.scaling or args.earlier):
+        raise ValueError("`plot` must come with --scaling or --from, got neither")
+    if args.json and args.earlier:
+        raise ValueError("`json` must not come with --from, got both")
+    if args.values and len(args.scaling or ()) != 1:
+        raise ValueError(f"`values` must come with one axis of --scaling, got {len(args.scaling or ())}")
+    baseline = args.baseline
+    if baseline is None:
+        baseline = ["eager"] if args.device == "cpu" else ["eager", "compiled"]
+    contenders = [*(BASELINES[name] for name in baseline), *args.closure]
+    if len(set(args.closure)) < len(args.closure):
+        raise ValueError(f"`closure` must be names that differ, got {args.closure}")
+    if len(set(baseline)) < len(baseline):
+        raise ValueError(f"`baseline` must be names that differ, got {baseline}")
+    cases = [] if args.earlier else list(_cases(args))
+    for _, _, case in cases:
+        for closure in args.closure:
+            case.config(closure)
+    return Plan(cases, contenders, Protocol(args.rounds, args.seconds, tuple(args.after)))
+
+
+def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None, Case]]":
+    from deepnet.bench.case import Case
+    from deepnet.bench.report import cores
+    from deepnet.bench.scaling import AXES
+
+    samples = _all_samples(args) if args.samples is None else args.samples
+    common: dict[str, Any] = {
+        name: getattr(args, name) for name in ("density", "preset", "dataset", "data_dir", "seed")
+    }
+    common |= {"threads": cores() if args.threads is None else args.threads, "optimizer": args.baseline_optimizer}
+    cases = [Case(w, size, samples, **common) for w in args.network for size in args.batch_size]
+    if not args.scaling:
+        yield from ((None, None, case) for case in cases)
+    for axis in args.scaling or ():
+        yield from ((axis, value, case) for value, case in AXES[axis].cases(cases[0], args.values))
+
+
+def _all_samples(args: argparse.Namespace) -> int:
+    from deepnet.data import load_dataset
+
+    return 60_000 if args.dataset is None else len(load_dataset(args.dataset, data_dir=args.data_dir).x_train)
+
+
+def _measured(chosen: Plan) -> Iterator[dict[str, Any]]:
+    from tqdm import tqdm
+
+    from deepnet.bench.measure import measure
+
+    with tqdm(chosen.cases, unit=" cases", leave=False, disable=None) as bar:
+        for axis, value, case in bar:
+            found = measure(case, chosen.contenders, chosen.protocol, bar.set_description)
+            bar.clear()
+            yield {"axis": axis, "value": value} | found
+
+
+def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The results in files that ``--json`` wrote."""
+    for path in paths:
+        try:
+            yield from json.loads(path.read_text())["results"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{path} must hold results that --json wrote: {error}") from error
+
+
+def _save(path: Path, content: bytes) -> None:
+    from deepnet.checkpoint import write_bytes_atomic
+
+    try:
+        write_bytes_atomic(path, content)
+    except OSError as error:
+        raise BenchError(f"could not write {path}: {error.strerror}") from error
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise BenchError(f"matplotlib is needed for the figure ({error}): pip install 'cavity[plots]'") from error

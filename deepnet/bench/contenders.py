@@ -1,0 +1,158 @@
+"""What is compared: each contender holds its network and the data, and trains on request."""
+
+import importlib
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from deepnet.bench import BenchError
+from deepnet.bench.case import Case
+from deepnet.bench.limits import SIZE, Limits, limits
+from deepnet.bench.operations import Operations, binarynet, message_passing
+
+#: The baseline and its variants on the command line, and their names in the results.
+BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled"}
+
+
+class Contender(ABC):
+    """A network in training. Made with its libraries and the data loaded; ``build`` makes the network.
+
+    Attributes:
+        operations: what a sample and a batch take.
+        weights: number of elements of the weight arrays.
+        epoch: completed epochs.
+    """
+
+    operations: Operations
+    weights: int
+    epoch: int = 0
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the network."""
+
+    @abstractmethod
+    def train(self, samples: int) -> None:
+        """Train on the first ``samples`` samples, once each, in random order, as one more epoch."""
+
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Of the machine, with the contender's libraries."""
+
+    def polarization(self) -> list[float] | None:
+        """Mean of m² in each layer; None where the weights have no means."""
+        return None
+
+    def device_memory(self) -> int | None:
+        """Largest size of the pool of GPU memory so far, in bytes; None on the CPU."""
+        return None
+
+
+class MessagePassing(Contender):
+    """A closure of this project, called as ``deepnet train`` calls it."""
+
+    def __init__(self, case: Case, closure: str) -> None:
+        from deepnet import train
+
+        if case.device != "cpu":
+            raise BenchError("`device` must be cpu for message passing: its kernels for the GPU are not there yet")
+        self._config, self._case = case.config(closure), case
+        self._x, self._y = case.load()
+        train.warm_up(self._config, case.classes)
+
+    def build(self) -> None:
+        """See ``Contender.build``."""
+        from deepnet import train
+
+        self._network = train.init(self._config, self._case.widths[0], self._case.classes)
+        self.weights = sum(layer.H.size for layer in self._network.layers)
+        self.operations = message_passing(layer.plan for layer in self._network.layers)
+
+    def train(self, samples: int) -> None:
+        """See ``Contender.train``."""
+        from deepnet import train
+
+        self._network.epoch = self.epoch
+        train.train_epoch(self._network, self._x[:samples], self._y[:samples])
+        self.epoch = self._network.epoch
+
+    def limits(self) -> Limits:
+        """See ``Contender.limits``."""
+        from deepnet.bench.numba_limits import measure
+
+        return measure(self.weights)
+
+    def polarization(self) -> list[float]:
+        """See ``Contender.polarization``."""
+        from deepnet.observables import polarization
+
+        return [polarization(layer) for layer in self._network.layers]
+
+
+class Baseline(Contender):
+    """BinaryNet."""
+
+    def __init__(self, case: Case, *, compiled: bool) -> None:
+        torch = self._torch = _import_torch()
+        if case.device == "cuda" and not torch.cuda.is_available():
+            raise BenchError("`device` must be cpu here: torch finds no CUDA device, or was built without CUDA")
+        torch.set_num_threads(case.threads)
+        self._case, self._compiled = case, compiled
+        x, y = case.load()
+        self._x = torch.from_numpy(x).to(case.device)
+        self._y = torch.from_numpy(y if case.widths[-1] > 1 else y.astype(np.float32)).to(case.device)
+
+    def build(self) -> None:
+        """See ``Contender.build``."""
+        from deepnet.bench.binarynet import BinaryNet, Trainer
+
+        case = self._case
+        network = BinaryNet(case.widths, density=case.density, seed=case.seed).to(case.device)
+        self._trainer = Trainer(network, optimizer=case.optimizer, compiled=self._compiled)
+        self.weights = sum(w.numel() for w in network.weights)
+        self.operations = binarynet(network.edges())
+
+    def train(self, samples: int) -> None:
+        """See ``Contender.train``; returns when the device has done."""
+        rng = np.random.default_rng([self._case.seed, self.epoch])
+        order = self._torch.from_numpy(rng.permutation(samples)).to(self._case.device)
+        self._trainer.epoch(self._x, self._y, order, self._case.batch_size)
+        self._done()
+        self.epoch += 1
+
+    def limits(self) -> Limits:
+        """See ``Contender.limits``."""
+        torch, device = self._torch, self._case.device
+        a, b = torch.randn(2, SIZE, SIZE, device=device)
+        source, target = torch.randn(2, self.weights, device=device)
+        return limits(lambda: self._done(a @ b), lambda: self._done(target.copy_(source)), self.weights)
+
+    def device_memory(self) -> int | None:
+        """See ``Contender.device_memory``."""
+        return self._torch.cuda.max_memory_reserved() if self._case.device == "cuda" else None
+
+    def _done(self, _: object = None) -> None:
+        """Wait until the device has computed what it was given."""
+        if self._case.device == "cuda":
+            self._torch.cuda.synchronize()
+
+
+def _import_torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        remedy = "pip install 'cavity[bench]', or compare nothing with --no-baseline"
+        raise BenchError(f"torch is needed for the baseline ({error}): {remedy}") from error
+
+
+def make(name: str, case: Case) -> Contender:
+    """The contender of a name: a closure, or a baseline.
+
+    Raises:
+        BenchError: what it needs is not installed or not there, or the case does not fit the data set.
+        DataError: the data set cannot be had.
+    """
+    if name in BASELINES.values():
+        return Baseline(case, compiled=name == BASELINES["compiled"])
+    return MessagePassing(case, name)
