@@ -121,3 +121,6 @@ ARGMAX = 1e-10
 
 #: Argmax by rivals: sums of few terms, each right to SPECIAL.
 ARGMAX_RIVALS = 1e-12
+
+#: Averages of state evolution: 4 nodes a panel, 1e-7 measured at kinks; where nothing is known E[Γ] is a difference.
+AVERAGES = 1e-5

@@ -83,7 +83,7 @@ class Laplace(Prior):
 
     @property
     def components(self) -> tuple[tuple[float, float], ...]:
-        return ((0.0, 0.0), (0.0, 2.0**0.5 * self.scale))
+        return ((0.0, 0.0), (0.0, self.scale), (0.0, 4.0 * self.scale))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
         return rng.laplace(0.0, self.scale, size)
