@@ -8,7 +8,7 @@ from deepnet.state import Layer
 def polarization(layer: Layer) -> float:
     """⟨q0⟩ = mean over the edges of m²: 1 once every ±1 weight is certain."""
     edges = layer.mean.size if layer.plan.mask is None else np.count_nonzero(layer.plan.mask)
-    return float(layer.mean_squared.sum(dtype=np.float64)) / edges
+    return _total_square(layer) / edges
 
 
 def overlap(layer: Layer) -> float:
@@ -19,5 +19,10 @@ def overlap(layer: Layer) -> float:
     units, inputs = layer.mean.shape
     if units == 1:
         return 0.0
-    total = np.square(layer.mean.sum(axis=0, dtype=np.float64)).sum() - layer.mean_squared.sum(dtype=np.float64)
+    total = np.square(layer.mean.sum(axis=0, dtype=np.float64)).sum() - _total_square(layer)
     return float(total) / (units * (units - 1) * inputs)
+
+
+def _total_square(layer: Layer) -> float:
+    """Σ m², summed in double precision."""
+    return float(np.einsum("ki,ki->", layer.mean, layer.mean, dtype=np.float64))

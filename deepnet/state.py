@@ -58,6 +58,11 @@ class LayerPlan:
         """Every weight satisfies w² = 1, so that m² + σ = 1 and the message G to it is a constant."""
         return self.prior.spin
 
+    @property
+    def full_spins(self) -> bool:
+        """±1 weights on all edges: m² + σ = 1 everywhere in the weight array."""
+        return self.prior.spin and self.mask is None
+
 
 @dataclass(frozen=True)
 class Message:
@@ -98,7 +103,6 @@ class Layer:
         G: precision, the second one; None for ±1 weights.
         mean: m, damped.
         variance: σ; 1 - m² for ±1 weights.
-        mean_squared: m².
         below: the layer that computes the inputs; None for the first.
         beta: likelihood weight of the current batch: the messages to the weights count β times.
         damping: α of the means, m ← αm + (1 - α) m_new.
@@ -111,6 +115,7 @@ class Layer:
         to_inputs: message about the inputs; None for data.
         H_in: message to the weights.
         G_in: its second natural parameter; None for ±1 weights.
+        scratch: room for one more array of edges.
         memory: what the closure keeps of the earlier iterations of the batch; None at the first one.
     """
 
@@ -120,7 +125,6 @@ class Layer:
     mean: Array
     variance: Array
     below: "Layer | None" = None
-    mean_squared: Array = field(init=False)
     beta: float = field(init=False, default=1.0)
     damping: float = field(init=False, default=0.0)
     x_mean: Array = field(init=False)
@@ -132,8 +136,9 @@ class Layer:
     to_inputs: Message | None = field(init=False, default=None)
     H_in: Array = field(init=False)
     G_in: Array | None = field(init=False, default=None)
+    scratch: Array = field(init=False)
     memory: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.mean_squared = np.square(self.mean)
         self.H_in = np.zeros_like(self.H)
+        self.scratch = np.empty_like(self.H)

@@ -7,7 +7,7 @@ import numpy as np
 
 from deepnet.closures import CLOSURES
 from deepnet.closures.common import input_precision, preactivation_variance, weight_precision
-from deepnet.kernels import PlainKernels
+from deepnet.kernels.plain import PlainKernels, Step
 from deepnet.state import Array, Layer, LayerPlan, Message
 
 
@@ -81,20 +81,25 @@ def train_batch(
         kernels: who computes the elementwise parts.
         tau: number of inner iterations.
         rng: for the sampled form of an argmax output.
+
+    Raises:
+        FloatingPointError: before any weight is changed, if the messages of the labels are no numbers.
     """
     bases = [(layer.H, layer.G) if tau == 1 else (layer.H.copy(), _copied(layer.G)) for layer in layers]
     for layer, update in zip(layers, updates, strict=True):
         layer.beta, layer.damping = update.beta, update.damping
     _start_batch(layers, x)
     for iteration in range(tau):
-        forward(layers, kernels)
-        backward(layers, y, kernels, last=iteration == tau - 1, rng=rng)
-        for layer, update, (base_H, base_G) in zip(layers, updates, bases, strict=True):
-            reinforcement = update.reinforcement if iteration else 0.0
-            kernels.update_weights(layer, base_H, base_G, rho=update.rho, reinforcement=reinforcement)
+        last = iteration == tau - 1
+        steps = [
+            Step(base_H, base_G, update.rho, update.reinforcement if iteration else 0.0)
+            for update, (base_H, base_G) in zip(updates, bases, strict=True)
+        ]
+        forward(layers, kernels, last=last)
+        backward(layers, steps, y, kernels, last=last, rng=rng)
 
 
-def forward(layers: Sequence[Layer], kernels: PlainKernels) -> None:
+def forward(layers: Sequence[Layer], kernels: PlainKernels, *, last: bool) -> None:
     """Moments of the units, then mean and variance of the pre-activations, from the data up."""
     for layer in layers:
         if layer.below is not None:
@@ -102,23 +107,39 @@ def forward(layers: Sequence[Layer], kernels: PlainKernels) -> None:
             mean, variance = kernels.moments(layer.to_inputs, layer.below.omega, layer.below.V)
             layer.x_mean = with_constant_unit(layer.plan, mean, 1)
             layer.x_variance = with_constant_unit(layer.plan, variance, 0)
-        layer.omega = CLOSURES[layer.plan.closure].omega(layer, kernels)
-        layer.V = preactivation_variance(layer)
+        if kernels.fuses(layer, last=last):
+            kernels.preactivations(layer)
+        else:
+            layer.omega = CLOSURES[layer.plan.closure].omega(layer, kernels)
+            layer.V = preactivation_variance(layer, kernels)
 
 
 def backward(
-    layers: Sequence[Layer], y: Array, kernels: PlainKernels, *, last: bool, rng: np.random.Generator | None
+    layers: Sequence[Layer],
+    steps: Sequence[Step],
+    y: Array,
+    kernels: PlainKernels,
+    *,
+    last: bool,
+    rng: np.random.Generator | None,
 ) -> None:
-    """g and Γ of every layer and the messages made of them, from the labels down."""
+    """g and Γ of every layer, the messages made of them and the new weights, from the labels down."""
     output = layers[-1].plan
     above = Message(output.channel, output.scale, y=y, rng=rng)
-    for layer in reversed(layers):
+    for layer, step in zip(reversed(layers), reversed(steps), strict=True):
         layer.g, layer.gamma = kernels.derivatives(above, layer.omega, layer.V)
-        B = CLOSURES[layer.plan.closure].send(layer, above, kernels, last=last)
-        layer.G_in = weight_precision(layer)
+        if layer is layers[-1]:
+            kernels.require_finite(layer.g)
+        A = None
+        if kernels.fuses(layer, last=last):
+            B = kernels.send_and_update(layer, step)
+        else:
+            B = CLOSURES[layer.plan.closure].send(layer, above, kernels, last=last)
+            layer.G_in = weight_precision(layer, kernels)
+            A = input_precision(layer, kernels)
+            kernels.update_weights(layer, step)
         if layer.to_inputs is not None:
             assert B is not None
-            A = input_precision(layer)
             units = layer.plan.inputs - layer.plan.bias
             channel, scale = layer.to_inputs.channel, layer.to_inputs.scale
             above = layer.to_inputs = Message(channel, scale, B=B[:units], A=None if A is None else A[:units])
@@ -131,7 +152,7 @@ def output_moments(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> 
         omega and V times scale and scale², as the output channel sees them, each (outputs, samples).
     """
     _start_batch(layers, x)
-    forward(layers, kernels)
+    forward(layers, kernels, last=True)
     scale = layers[-1].plan.scale
     return scale * layers[-1].omega, scale * scale * layers[-1].V
 

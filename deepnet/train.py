@@ -67,8 +67,6 @@ class Network:
                     f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
                 )
             target[...] = saved
-        for layer in self.layers:
-            np.square(layer.mean, out=layer.mean_squared)
         self.epoch = epoch
 
 
@@ -128,27 +126,31 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
     config = network.config
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
     order = rng.permutation(len(x))
-    for start in range(0, len(x), config.batch_size):
-        batch = order[start : start + config.batch_size]
-        try:
-            train_batch(
-                network.layers,
-                np.ascontiguousarray(x[batch].T),
-                output_labels(network, y[batch]),
-                updates(config, network.epoch + start / len(x)),
-                kernels=network.kernels,
-                tau=config.tau,
-                rng=rng,
-            )
-        except ValueError:  # a channel was given moments outside its domain
-            check_finite(network)
-            raise
-        if not np.isfinite(network.layers[0].g.sum()):
-            check_finite(network)
-        if progress is not None:
-            progress(len(batch))
+    with network.kernels.running():
+        for start in range(0, len(x), config.batch_size):
+            batch = order[start : start + config.batch_size]
+            _train_batch(network, x[batch], y[batch], network.epoch + start / len(x), rng)
+            if progress is not None:
+                progress(len(batch))
     check_finite(network)
     network.epoch += 1
+
+
+def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.random.Generator) -> None:
+    """One mini-batch at a fractional epoch; arguments as of ``train_epoch``."""
+    try:
+        train_batch(
+            network.layers,
+            np.ascontiguousarray(x.T),
+            output_labels(network, y),
+            updates(network.config, epoch),
+            kernels=network.kernels,
+            tau=network.config.tau,
+            rng=rng,
+        )
+    except (ValueError, FloatingPointError):  # the former from a channel that was given moments outside its domain
+        check_finite(network)
+        raise
 
 
 def updates(config: Config, epoch: float) -> list[Update]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deepnet.closures.common import squared_mean_transposed
 from deepnet.kernels.plain import PlainKernels
 from deepnet.state import Array, Layer, Message
 
@@ -19,28 +20,38 @@ class ApproximateMessagePassing:
 
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
-        omega = layer.mean @ layer.x_mean
+        omega = kernels.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
         x, m, g = layer.memory
-        reaction = layer.beta * (layer.variance @ (layer.x_mean * x))
+        reaction = layer.beta * kernels.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:
-            reaction += (layer.mean * m) @ layer.x_variance
-            reaction -= layer.beta * g * ((layer.variance * m) @ (x * layer.x_variance))
+            reaction += kernels.times(layer.mean * m, layer.x_variance)
+            reaction -= layer.beta * g * kernels.times(layer.variance * m, x * layer.x_variance)
         return omega - g * reaction
 
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
-        np.matmul(g, x.T, out=layer.H_in)
-        layer.H_in += m * (gamma @ np.square(x).T)
-        B = None if layer.plan.is_first else m.T @ g + x * (layer.mean_squared.T @ gamma)
+        kernels.outer(g, x, layer.H_in)
+        self._add_outer(layer, m, gamma, np.square(x), kernels)
+        B = None
+        if not layer.plan.is_first:
+            B = kernels.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, kernels)
         if layer.memory is not None:
             x_old, m_old, g_old = layer.memory
             if delta is not None:
-                layer.H_in -= m_old * ((g * g_old) @ delta.T) + m * m_old * ((g_old * gamma) @ (delta * x).T)
+                self._add_outer(layer, -m_old, g * g_old, delta, kernels)
+                self._add_outer(layer, -m * m_old, g_old * gamma, delta * x, kernels)
             if B is not None:
-                reaction = layer.variance.T @ (g * g_old) + x * ((layer.variance * m).T @ (g_old * gamma))
+                reaction = kernels.times_transposed(layer.variance, g * g_old)
+                reaction += x * kernels.times_transposed(layer.variance * m, g_old * gamma)
                 B -= layer.beta * x_old * reaction
         layer.memory = None if last else (x, m.copy(), g)
         return B
+
+    @staticmethod
+    def _add_outer(layer: Layer, weights: Array, units: Array, inputs: Array, kernels: PlainKernels) -> None:
+        """H_in += weights · Σ_n units_kn inputs_in."""
+        kernels.outer(units, inputs, layer.scratch)
+        kernels.add_product(layer.H_in, weights, layer.scratch)

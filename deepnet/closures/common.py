@@ -4,11 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
-from deepnet.kernels.plain import PlainKernels
+from deepnet.kernels.plain import VARIANCE_FLOOR, PlainKernels
 from deepnet.state import Array, Layer, Message
-
-#: Smallest variance of a pre-activation: keeps omega/√V finite once all weights and inputs are certain.
-VARIANCE_FLOOR = 1e-8
 
 
 class Closure(Protocol):
@@ -31,46 +28,56 @@ class Closure(Protocol):
         ...
 
 
-def preactivation_variance(layer: Layer) -> Array:
+def preactivation_variance(layer: Layer, kernels: PlainKernels) -> Array:
     """V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least ``VARIANCE_FLOOR``.
 
-    For ±1 inputs x̂² + Δ = 1, for ±1 weights on all edges m² + σ = 1: one product and a sum replace two products, all
-    terms stay positive and nothing cancels when the weights polarise.
+    For ±1 weights on all edges m² + σ = 1: a product and a sum replace two products, all terms stay positive and
+    nothing cancels when the weights polarise.
     """
-    plan, delta = layer.plan, layer.x_variance
+    delta = layer.x_variance
     if delta is None:
-        V = layer.variance @ np.square(layer.x_mean)
-    elif plan.spin_inputs:
-        V = layer.mean_squared @ delta
-        V += layer.variance.sum(axis=1, keepdims=True)
-    elif plan.spin_weights and plan.mask is None:
-        V = layer.variance @ np.square(layer.x_mean)
+        V = kernels.times(layer.variance, np.square(layer.x_mean))
+    elif layer.plan.full_spins:
+        V = kernels.times(layer.variance, np.square(layer.x_mean))
         V += delta.sum(axis=0)
     else:
-        V = layer.mean_squared @ delta
-        V += layer.variance @ (np.square(layer.x_mean) + delta)
+        V = kernels.times(np.square(layer.mean), delta)
+        V += kernels.times(layer.variance, np.square(layer.x_mean) + delta)
     return np.maximum(V, VARIANCE_FLOOR, out=V)
 
 
-def input_precision(layer: Layer) -> Array | None:
+def squared_mean_transposed(layer: Layer, gamma: Array, kernels: PlainKernels) -> Array:
+    """Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ."""
+    if layer.plan.full_spins:
+        return gamma.sum(axis=0) - kernels.times_transposed(layer.variance, gamma)
+    return kernels.times_transposed(np.square(layer.mean), gamma)
+
+
+def input_precision(layer: Layer, kernels: PlainKernels) -> Array | None:
     """A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
 
     Outputs far from what they should be send a negative precision, e^{-Ax²/2} would grow: it counts as none.
     """
     if layer.plan.is_first or layer.plan.spin_inputs:
         return None
-    A = (layer.mean_squared + layer.variance).T @ layer.gamma - layer.variance.T @ np.square(layer.g)
+    A = -kernels.times_transposed(layer.variance, np.square(layer.g))
+    if layer.plan.full_spins:
+        A += layer.gamma.sum(axis=0)
+    else:
+        A += kernels.times_transposed(np.square(layer.mean) + layer.variance, layer.gamma)
     return np.maximum(A, 0.0, out=A)
 
 
-def weight_precision(layer: Layer) -> Array | None:
+def weight_precision(layer: Layer, kernels: PlainKernels) -> Array | None:
     """G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs), at least 0 as A is; None for ±1 weights, where it is a constant."""
-    if layer.plan.spin_weights:
+    if layer.G is None:
         return None
+    G = np.empty_like(layer.G)
     second_moment = np.square(layer.x_mean)
-    if layer.x_variance is None:
-        G = layer.gamma @ second_moment.T
-    else:
+    if layer.x_variance is not None:
         second_moment += layer.x_variance
-        G = layer.gamma @ second_moment.T - np.square(layer.g) @ layer.x_variance.T
+    kernels.outer(layer.gamma, second_moment, G)
+    if layer.x_variance is not None:
+        kernels.outer(np.square(layer.g), layer.x_variance, layer.scratch)
+        G -= layer.scratch
     return np.maximum(G, 0.0, out=G)

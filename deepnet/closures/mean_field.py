@@ -1,7 +1,5 @@
 """Mean field: full quantities everywhere [DL App. A.5]."""
 
-import numpy as np
-
 from deepnet.kernels.plain import PlainKernels
 from deepnet.state import Array, Layer, Message
 
@@ -13,9 +11,9 @@ class MeanField:
 
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """[DL eq. 89]."""
-        return layer.mean @ layer.x_mean
+        return kernels.times(layer.mean, layer.x_mean)
 
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 93, 95]."""
-        np.matmul(layer.g, layer.x_mean.T, out=layer.H_in)
-        return None if layer.plan.is_first else layer.mean.T @ layer.g
+        kernels.outer(layer.g, layer.x_mean, layer.H_in)
+        return None if layer.plan.is_first else kernels.times_transposed(layer.mean, layer.g)

@@ -90,6 +90,17 @@ def hazard32(y):
 
 
 @inlined
+def hazard_excess32(x):
+    """K(x) and K(x) - x for any x; below zero K = N/(1 - H(|x|)) with the density N and H = N/K(|x|)."""
+    y = min(abs(x), _LARGEST_RATIO)
+    n, e = hazard32(y)
+    excess = e / n
+    inverse = _SQRT_2PI * exp32(min(f32(0.5) * y * y, f32(80.0)))
+    below = (y + excess) / (inverse * (y + excess) - f32(1.0))
+    return (y + excess, excess) if x >= f32(0.0) else (below, below + y)
+
+
+@inlined
 def sign_terms32(t, c, eps):
     """What every moment of a sign unit is made of, at t = omega/√V with a message of log-odds c = 2B from above.
 

@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Callable
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,12 +17,52 @@ from factorgraph.channels import Channel
 #: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
 PRECISION_FLOOR = 1e-6
 
+#: Smallest variance of a pre-activation: keeps omega/√V finite once all weights and inputs are certain.
+VARIANCE_FLOOR = 1e-8
+
 #: Means (m, x̂) of a block of edges: from the rows of the weight array to two (rows, inputs, samples) arrays.
 EdgeMeans = Callable[[slice], tuple[Array, Array]]
 
 
+@dataclass(frozen=True)
+class Step:
+    """How the messages of an iteration change the weights of a layer: H ← βH_in + r H + ρ H_base, G likewise.
+
+    Attributes:
+        field: H at the start of the batch; may be the layer's own array if ``reinforcement`` is 0.
+        precision: G at the start of the batch, likewise; None for ±1 weights.
+        rho: weight of the base.
+        reinforcement: weight of the previous iteration's field; 0 at the first iteration.
+    """
+
+    field: Array
+    precision: Array | None
+    rho: float
+    reinforcement: float
+
+
 class PlainKernels:
-    """Elementwise operations on layers, through the channels' and priors' own formulas."""
+    """Operations on layers: products with NumPy, the rest through the channels' and priors' own formulas."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """To be entered around sweeps, once for many of them."""
+        return nullcontext()
+
+    def times(self, W: Array, x: Array) -> Array:
+        """Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
+        return W @ x
+
+    def times_transposed(self, W: Array, g: Array) -> Array:
+        """Σ_k W_ki g_kn, (inputs, samples), of an array of edges W and an array of outputs g."""
+        return W.T @ g
+
+    def outer(self, g: Array, x: Array, out: Array) -> None:
+        """Fill an array of edges with Σ_n g_kn x_in."""
+        np.matmul(g, x.T, out=out)
+
+    def add_product(self, target: Array, a: Array, b: Array) -> None:
+        """target += a b, arrays of edges."""
+        target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """Mean x̂ and variance Δ of the outputs of a hidden layer, given its pre-activations and the message."""
@@ -57,22 +99,29 @@ class PlainKernels:
                 B += (m * g).sum(axis=0)
         return B
 
-    def update_weights(
-        self, layer: Layer, base_H: Array, base_G: Array | None, *, rho: float, reinforcement: float
-    ) -> None:
-        """New fields H = βH_in + r H + ρ H_base (G likewise), and from them the damped means [DL App. B].
+    def require_finite(self, values: Array) -> None:
+        """Raise ``FloatingPointError`` if a value is not a number or infinite."""
+        if not np.isfinite(values.sum()):
+            raise FloatingPointError("messages must be finite")
 
-        Args:
-            layer: its H, G, mean, variance and m² are replaced in place.
-            base_H: field at the start of the batch; may be the layer's own array if ``reinforcement`` is 0.
-            base_G: precision at the start of the batch, likewise; None for ±1 weights.
-            rho: weight of the prior.
-            reinforcement: weight of the previous iteration's field; 0 at the first iteration.
-        """
-        _renew(layer.H, layer.beta * layer.H_in + rho * base_H, reinforcement)
+    def fuses(self, layer: Layer, *, last: bool) -> bool:
+        """Whether ``preactivations`` and ``send_and_update`` do for this layer what closure and update do in turn."""
+        return False
+
+    def preactivations(self, layer: Layer) -> None:
+        """Set omega and V of a layer that is fused."""
+        raise NotImplementedError
+
+    def send_and_update(self, layer: Layer, step: Step) -> Array | None:
+        """Given g and Γ of a layer that is fused, update its weights; return B as a closure's ``send`` does."""
+        raise NotImplementedError
+
+    def update_weights(self, layer: Layer, step: Step) -> None:
+        """New fields, and from them the damped means [DL App. B]; H, G, mean and variance are replaced in place."""
+        _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
         if layer.G is not None:
-            assert layer.G_in is not None and base_G is not None
-            _renew(layer.G, layer.beta * layer.G_in + rho * base_G, reinforcement)
+            assert layer.G_in is not None and step.precision is not None
+            _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
             np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
         mean, variance = layer.plan.prior.moments(H=layer.H, G=_or_zero(layer.G))
         layer.mean *= layer.damping
@@ -82,7 +131,6 @@ class PlainKernels:
         if layer.plan.mask is not None:
             layer.mean *= layer.plan.mask
             layer.variance *= layer.plan.mask
-        np.square(layer.mean, out=layer.mean_squared)
 
 
 def _or_zero(values: Array | None) -> Array | float:
