@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepnet.closures import CLOSURES
-from deepnet.closures.common import input_precision, preactivation_variance, weight_precision
-from deepnet.kernels.plain import PlainKernels, Step
-from deepnet.state import Array, Layer, LayerPlan, Message
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
+from factorgraph.dense.plain import PlainKernels, Step
+from factorgraph.dense.state import Array, Layer, LayerPlan, Message
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import scipy.linalg  # noqa: F401  (loads the library whose products Numba calls
 from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
-from deepnet.state import Array
+from factorgraph.dense.state import Array
 
 #: Multiply-adds below which a second thread costs more than it saves.
 _SMALL = 1 << 16

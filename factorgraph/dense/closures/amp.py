@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deepnet.closures.common import squared_mean_transposed
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.closures.common import squared_mean_transposed
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class ApproximateMessagePassing:

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from deepnet.blocks import blocks
-from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Channel
+from factorgraph.dense.blocks import blocks
+from factorgraph.dense.state import Array, Layer, Message
 
 #: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
 PRECISION_FLOOR = 1e-6

@@ -1,7 +1,7 @@
 """Mean field: full quantities everywhere [DL App. A.5]."""
 
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class MeanField:

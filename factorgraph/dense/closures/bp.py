@@ -11,10 +11,10 @@ from typing import cast
 
 import numpy as np
 
-from deepnet.blocks import blocks
-from deepnet.closures.bpi import BPInspired
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.blocks import blocks
+from factorgraph.dense.closures.bpi import BPInspired
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 @dataclass(frozen=True)

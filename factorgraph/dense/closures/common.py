@@ -4,8 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
-from deepnet.kernels.plain import VARIANCE_FLOOR, PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.plain import VARIANCE_FLOOR, PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class Closure(Protocol):
