@@ -44,6 +44,7 @@ def initial_layers(
         else:
             deviation = eps_init * plan.inputs**-0.5
             H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
+        assert plan.prior is not None
         mean, variance = plan.prior.moments(H=H, G=0.0 if G is None else G)
         if plan.mask is not None:
             mean, variance = mean * plan.mask, variance * plan.mask

@@ -1,4 +1,4 @@
-"""Inference with known weights: state evolution and free entropy of multi-layer generalized linear models.
+"""Inference with known weights: multi-layer generalized linear models, their state evolution and free entropy.
 
 [ML]: A. Manoel, F. Krzakala, M. Mézard, L. Zdeborová, Multi-layer generalized linear estimation, ISIT 2017.
 """
@@ -10,10 +10,16 @@ from models.free_entropy import (
     free_entropy,
     information_threshold,
 )
+from models.multilayer import GLM, MultiLayerGLM
+from models.result import Estimate, Inference
 from models.state_evolution import StateEvolution, state_evolution
 
 __all__ = [
+    "GLM",
     "Ensemble",
+    "Estimate",
+    "Inference",
+    "MultiLayerGLM",
     "Sample",
     "StateEvolution",
     "algorithmic_threshold",

@@ -124,3 +124,13 @@ ARGMAX_RIVALS = 1e-12
 
 #: Averages of state evolution: 4 nodes a panel, 1e-7 measured at kinks; where nothing is known E[Γ] is a difference.
 AVERAGES = 1e-5
+
+#: Instances of N = 4000 against state evolution, mean of two runs, in units of E x²: fluctuations are O(1/√N) = 0.016
+#: a run, and grow where the error falls fast from one iteration to the next.
+INSTANCE = 0.04
+
+#: The same sweeps with the roles of weights and inputs exchanged: rounding, through some iterations.
+READINGS = 1e-10
+
+#: Bethe free entropy of a dozen spins with two dozen dense constraints, relative: an expansion in 1/12.
+SMALL_MODEL = 0.03

@@ -15,5 +15,6 @@ class MeanField:
 
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 93, 95]."""
-        kernels.outer(layer.g, layer.x_mean, layer.H_in)
+        if not layer.observed:
+            kernels.outer(layer.g, layer.x_mean, layer.H_in)
         return None if layer.plan.is_first else kernels.times_transposed(layer.mean, layer.g)
