@@ -10,21 +10,30 @@ from models.free_entropy import (
     free_entropy,
     information_threshold,
 )
+from models.learning import Learned, learn
 from models.multilayer import GLM, MultiLayerGLM
+from models.perceptron import Committee, Perceptron
+from models.phase_diagram import PhaseDiagram, phase_diagram
 from models.result import Estimate, Inference
 from models.state_evolution import StateEvolution, state_evolution
 
 __all__ = [
     "GLM",
+    "Committee",
     "Ensemble",
     "Estimate",
     "Inference",
+    "Learned",
     "MultiLayerGLM",
+    "Perceptron",
+    "PhaseDiagram",
     "Sample",
     "StateEvolution",
     "algorithmic_threshold",
     "fixed_point_free_entropy",
     "free_entropy",
     "information_threshold",
+    "learn",
+    "phase_diagram",
     "state_evolution",
 ]

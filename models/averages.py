@@ -50,7 +50,7 @@ class Averages(NamedTuple):
     """Averages over one layer: of φ, of the estimate of its output, and of what it tells about its input.
 
     Attributes:
-        phi: E φ of the truth.
+        phi: E φ of an observed layer; elsewhere E[φ - B x̂/2], which stays finite as A → ∞. E B x̂ = A E x².
         output: m, q and V of the outputs; None where these are observed.
         field: E[g g_truth], E[g²] and E[Γ]; None for a prior.
     """
@@ -72,7 +72,7 @@ def prior_averages(prior: Prior, field: Field, truth: Prior | None = None) -> Av
     true = values if truth is None else truth.evaluate(H=_ratio(b, c) * H, G=b * _ratio(b, c))
     weight = _tilted(weight, true.psi, H, truth or prior, b, c)
     return Averages(
-        float(weight @ true.psi),
+        float(weight @ (true.psi - 0.5 * _ratio(b, c) * H * true.mean)),
         Overlap(
             float(weight @ (values.mean * true.mean)),
             float(weight @ values.mean**2),
@@ -118,7 +118,7 @@ def hidden_averages(
         true = truth.evaluate(B=_ratio(b, c) * B, A=b * _ratio(b, c), omega=true_omega, V=true_V)
     weight = _tilted(weight, true.phi, B, source, b, c)
     return Averages(
-        float(np.sum(weight * true.phi)),
+        float(np.sum(weight * (true.phi - 0.5 * _ratio(b, c) * B * true.mean))),
         Overlap(
             float(np.sum(weight * values.mean * true.mean)),
             float(np.sum(weight * values.mean**2)),

@@ -40,8 +40,8 @@ def free_entropy(model: Ensemble, variances: Sequence[float], precisions: Sequen
 
 
 def _coupling(source: Channel | Prior, field: Field, overlap: Overlap) -> float:
-    """-A q/2, and -A/2 that φ and ψ leave out for spins."""
-    return -0.5 * field.precision * (overlap.square + (1.0 if source.spin else 0.0))
+    """What is missing in E[φ - B x̂/2] = E φ - A ρ/2 to E φ - A q/2: A V/2, and -A/2 that φ leaves out for spins."""
+    return 0.5 * field.precision * (overlap.variance - (1.0 if source.spin else 0.0))
 
 
 def fixed_point_free_entropy(model: Ensemble, result: StateEvolution) -> float:

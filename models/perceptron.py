@@ -102,13 +102,14 @@ class Committee:
     """y = sign(Σ_k s_k sign(w_k · x/√N)), with the second layer s known: K perceptrons that see the same patterns.
 
     It is the two-layer model whose first matrix repeats the patterns on its diagonal; inference starts at random
-    means, since all units are alike. The sum over K units is treated as Gaussian.
+    means, since all units are alike. The sum over K units is treated as Gaussian, which is coarse for few units: only
+    strong damping leads to solutions in which the units differ, and not always.
 
     Args:
         second: s, (K,) non-zero numbers.
         prior: of the first layer's weights.
         rng: generator or seed of the random start.
-        options: further arguments of ``MultiLayerGLM.infer``.
+        options: further arguments of ``MultiLayerGLM.infer``; the damping is 0.9 unless given.
 
     Attributes:
         result_: outcome of the inference.
@@ -132,7 +133,9 @@ class Committee:
         first = sparse.block_diag([patterns / inputs**0.5] * units, format="csr")
         last = sparse.kron(self.second[None] / units**0.5, sparse.eye_array(samples), format="csr")
         model = MultiLayerGLM(self.prior, [first, last], [Sign(), Sign()])
-        self.result_: Inference = model.infer(np.asarray(y), **{"start": "random", "rng": self.rng} | self.options)
+        self.result_: Inference = model.infer(
+            np.asarray(y), **{"start": "random", "rng": self.rng, "damping": 0.9} | self.options
+        )
         self.weights_: Array = self.result_.signal.mean.reshape(units, inputs)
         return self
 
