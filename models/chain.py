@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from factorgraph.channels import Channel
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.closures.common import input_precision, preactivation_variance
-from factorgraph.dense.plain import PlainKernels
 from factorgraph.dense.state import Layer, LayerPlan, Message
 from factorgraph.priors import Prior
+from models.products import PairedKernels
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Chain:
     def __init__(
         self, prior: Prior, matrices: Sequence[tuple[Any, Any]], channels: Sequence[Channel], y: Array, closure: str
     ) -> None:
-        self.kernels = PlainKernels()
+        self.kernels = PairedKernels()
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
         self.layers: list[Layer] = []
@@ -70,6 +70,7 @@ class Chain:
             self._estimate(layer)
             if self.start is not None and self.iterations == 0 and layer.below is None:
                 layer.x_mean = self.start
+            self.kernels.pair(layer, layer.x_mean, cast(Array, layer.x_variance))
             layer.V = preactivation_variance(layer, self.kernels)
             layer.omega = self.closure.omega(layer, self.kernels)
             scale = float(np.mean(layer.x_mean**2) + np.mean(cast(Array, layer.x_variance))) + np.finfo(float).tiny
@@ -100,6 +101,7 @@ class Chain:
         for layer in reversed(self.layers):
             assert layer.to_inputs is not None
             layer.g, layer.gamma = self.kernels.derivatives(above, layer.omega, layer.V)
+            self.kernels.pair_transposed(layer, layer.g, layer.gamma)
             layer.A = input_precision(layer, self.kernels)
             B = self.closure.send(layer, above, self.kernels, last=False)
             old = layer.to_inputs

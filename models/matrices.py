@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from models.products import Squared
+
 Array = NDArray[np.float64]
 
 
@@ -53,8 +55,8 @@ def known_matrix(name: str, W: Any, mean_square: float | None) -> tuple[Any, Any
         matrix: Any = sparse.csr_array(W, dtype=np.float64)
         entries, squares = matrix.data, sparse.csr_array(matrix.multiply(matrix))
     else:
-        matrix = entries = np.asarray(W, dtype=np.float64)
-        squares = None if mean_square is not None else np.square(matrix)
+        matrix = entries = np.ascontiguousarray(W, dtype=np.float64)
+        squares = Squared(matrix)
     if not np.all(np.isfinite(entries)):
         raise ValueError(f"{name} must have finite entries, got some that are infinite or not a number")
     return matrix, squares if mean_square is None else Uniform(shape, mean_square)

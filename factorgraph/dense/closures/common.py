@@ -53,8 +53,8 @@ def preactivation_variance(layer: Layer, kernels: PlainKernels) -> Array:
 
 def squared_mean_transposed(layer: Layer, gamma: Array, kernels: PlainKernels) -> Array:
     """Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ. For observed ones it is A itself."""
-    if layer.A is not None:
-        return layer.A
+    if layer.observed:
+        return kernels.times_transposed(layer.squares, gamma) if layer.A is None else layer.A
     if layer.plan.full_spins:
         return gamma.sum(axis=0) - kernels.times_transposed(layer.variance, gamma)
     return kernels.times_transposed(np.square(layer.mean), gamma)
