@@ -27,13 +27,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Phases of sparse regression with a product matrix.")
     parser.add_argument("--points", type=int, default=20, help="grid points an axis")
     parser.add_argument("--size", type=int, default=1000, help="components of the instances' signals")
+    parser.add_argument("--instances", type=int, default=10, help="how many")
     arguments = parser.parse_args()
     values = np.linspace(0.2, 1.2, arguments.points)
     diagram = phase_diagram(family, values, values, path="20_sparse_regression.jsonl")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     diagram.draw(left, labels=("hidden units / N", "measurements / N"))
     left.axhline(LINE, color="k", lw=0.8, ls=":")
-    ratios = np.linspace(0.25, 1.15, 10)
+    ratios = np.linspace(0.25, 1.15, arguments.instances)
     right.plot(ratios, [state_evolution(family(ratio, LINE)).mse[-1, 0] for ratio in ratios], label="state evolution")
     errors = []
     for seed, ratio in enumerate(ratios):

@@ -26,13 +26,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Phases of a binary perceptron with correlated patterns.")
     parser.add_argument("--points", type=int, default=20, help="grid points an axis")
     parser.add_argument("--size", type=int, default=1000, help="weights of the instances")
+    parser.add_argument("--instances", type=int, default=10, help="how many")
     arguments = parser.parse_args()
     values = np.linspace(0.5, 4.0, arguments.points)
     diagram = phase_diagram(family, values, values, path="21_correlated_patterns.jsonl")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     diagram.draw(left, labels=("directions / N", "patterns / N"))
     left.axhline(LINE, color="k", lw=0.8, ls=":")
-    ratios = np.linspace(0.5, 3.8, 10)
+    ratios = np.linspace(0.5, 3.8, arguments.instances)
     right.plot(ratios, [state_evolution(family(ratio, LINE)).mse[-1, 0] for ratio in ratios], label="state evolution")
     errors = []
     for seed, ratio in enumerate(ratios):

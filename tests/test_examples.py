@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-FEW = ["--points", "3", "--size", "200"]
+FEW = ["--points", "2", "--size", "200", "--instances", "3"]
 ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],

@@ -43,8 +43,9 @@ x = rng.standard_normal(n) * (rng.random(n) < 0.2)
 W = rng.standard_normal((1200, n)) / n**0.5
 clock("sparse regression", lambda: GaussBernoulliPrior(size=n, rho=0.2) @ V("x") @ LinearChannel(W) @ V("z")
       @ GaussianChannel(var=1e-4) @ O("y"), W @ x + 0.01 * rng.standard_normal(1200))
-se = StateEvolution((BinaryPrior(size=None) @ V("x") @ MarchenkoPasturChannel(alpha=1.0) @ V("z") @ SgnChannel()
-      @ V("h") @ MarchenkoPasturChannel(alpha=1.0) @ V("u") @ SgnChannel() @ O("y")).to_model().to_observed({"y": None}))
+layer = MarchenkoPasturChannel
+model = BinaryPrior(size=None) @ V("x") @ layer(alpha=1.0) @ V("z") @ SgnChannel() @ V("h") @ layer(alpha=1.0) @ V("u")
+se = StateEvolution((model @ SgnChannel() @ O("y")).to_model().to_observed({"y": None}))
 start = time.perf_counter()
 se.iterate(max_iter=2, callback=never)
 print(f"tramp state evolution of two sign layers: {(time.perf_counter() - start) / 2:.2f} s an iteration", flush=True)
