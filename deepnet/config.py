@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from deepnet.closures import CLOSURES
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer
 from deepnet.schedule import Schedule
+from factorgraph.dense.closures import CLOSURES
 
 Setting = Schedule | float | str
 

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from deepnet.config import Config, Settings
 from deepnet.network import choice
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
-from deepnet.state import Array, Layer
 from deepnet.train import Network, init, status, train, train_epoch
+from factorgraph.dense.state import Array, Layer
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = ("hidden", "closure", "weights", "activation", "bias", "density", "eps_init")

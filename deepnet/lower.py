@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepnet.closures import CLOSURES
 from deepnet.network import choice, per_layer
-from deepnet.state import LayerPlan
 from factorgraph.channels import Argmax, Channel
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.state import LayerPlan
 from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
 

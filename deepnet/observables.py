@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deepnet.state import Layer
+from factorgraph.dense.state import Layer
 
 
 def polarization(layer: Layer) -> float:

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from deepnet.kernels import PlainKernels
-from deepnet.state import Array, Layer
 from deepnet.sweep import output_moments, with_constant_unit
 from factorgraph.channels import Argmax
+from factorgraph.dense.state import Array, Layer
 
 #: Samples in one forward pass: enough for full-speed products, small enough to stay in cache.
 CHUNK = 1024

@@ -21,8 +21,8 @@ from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoi
 from deepnet.config import Config
 from deepnet.data import Dataset, Task, load_dataset
 from deepnet.schedule import Schedule
-from deepnet.state import LayerPlan
 from deepnet.train import Evaluation, Network, init, metrics, model, train, warm_up
+from factorgraph.dense.state import LayerPlan
 from factorgraph.model import Model
 
 CONFIG, METRICS, FIGURE = "config.json", "metrics.jsonl", "curves.png"

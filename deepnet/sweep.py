@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepnet.closures import CLOSURES
-from deepnet.closures.common import input_precision, preactivation_variance, weight_precision
-from deepnet.kernels.plain import PlainKernels, Step
-from deepnet.state import Array, Layer, LayerPlan, Message
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
+from factorgraph.dense.plain import PlainKernels, Step
+from factorgraph.dense.state import Array, Layer, LayerPlan, Message
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def initial_layers(
         else:
             deviation = eps_init * plan.inputs**-0.5
             H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
+        assert plan.prior is not None
         mean, variance = plan.prior.moments(H=H, G=0.0 if G is None else G)
         if plan.mask is not None:
             mean, variance = mean * plan.mask, variance * plan.mask

@@ -14,8 +14,8 @@ from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
-from deepnet.state import Array, Layer
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.dense.state import Array, Layer
 from factorgraph.model import Model
 
 #: Fields beyond this have no digits left for the message of a batch: the run has diverged.

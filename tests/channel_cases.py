@@ -7,7 +7,7 @@ import reference as ref
 import tolerances as tol
 from mpmath import mpf
 
-from factorgraph.channels import Channel, Identity, Probit, ReLU, Sign
+from factorgraph.channels import Absolute, Channel, Heaviside, Identity, Probit, ReLU, Sign
 
 Point = tuple[float, float, float, float]  # B, A, omega, V
 SLOPE, THRESHOLD, NOISE = 300.0, -0.1, 0.3
@@ -52,4 +52,6 @@ CASES = {
         (-1.0, 1.0),
     ),
     "relu": Case(ReLU(), ref.relu, tol.relu_scales, ref.relu_observed, (0.0, 1e-3, 2.0, 7e4)),
+    "absolute": Case(Absolute(), ref.absolute, tol.absolute_scales, ref.absolute_observed, (0.0, 1e-3, 2.0, 7e4)),
+    "heaviside": Case(Heaviside(), ref.heaviside, tol.heaviside_scales, ref.heaviside_observed, (0.0, 1.0)),
 }

@@ -177,3 +177,60 @@ def relu(B: float, A: float, omega: float, V: float) -> Values:
 
 def relu_observed(y: float, omega: float, V: float) -> Values:
     return identity_observed(y, omega, V) if y > 0 else sign_observed(-1.0, omega, V)
+
+
+# ---- absolute value --------------------------------------------------------------------------------------------------
+
+
+class Slab(NamedTuple):
+    """One side of |z|: weight, and mean and variance of |z| there, with mu its untruncated mean."""
+
+    weight: mpf
+    mean: mpf
+    variance: mpf
+    mu: mpf
+
+
+def absolute_slab(B: mpf, A: mpf, omega: mpf, V: mpf) -> Slab:
+    mu, s = (B * V + omega) / (1 + A * V), mp.sqrt(V / (1 + A * V))
+    a = -mu / s
+    k = mills(a)
+    return Slab(mp.exp(identity_phi(B, A, omega, V)) * upper(a), mu + s * k, s**2 * (1 - k * (k - a)), mu)
+
+
+def absolute(B: float, A: float, omega: float, V: float) -> Values:
+    B, A, omega, V = mpf(B), mpf(A), mpf(omega), mpf(V)
+    up, down = absolute_slab(B, A, omega, V), absolute_slab(B, A, -omega, V)
+    z = up.weight + down.weight
+    p, q = up.weight / z, down.weight / z
+    spread = p * up.variance + q * down.variance
+    variance_z = spread + p * q * (up.mean + down.mean) ** 2
+    g = (p * up.mean - q * down.mean - omega) / V
+    x = p * up.mean + q * down.mean
+    return mp.log(z), x, spread + p * q * (up.mean - down.mean) ** 2, g, 1 / V - variance_z / V**2
+
+
+def absolute_observed(y: float, omega: float, V: float) -> Values:
+    y, omega, V = mpf(y), mpf(omega), mpf(V)
+    up, down = mp.exp(-((y - omega) ** 2) / (2 * V)), mp.exp(-((y + omega) ** 2) / (2 * V))
+    z = up + down
+    mean = y * (up - down) / z
+    variance = 4 * y**2 * up * down / z**2
+    return mp.log(z) - mp.log(2 * mp.pi * V) / 2, (mean - omega) / V, 1 / V - variance / V**2
+
+
+# ---- Heaviside -------------------------------------------------------------------------------------------------------
+
+
+def heaviside(B: float, A: float, omega: float, V: float) -> Values:
+    c = mpf(B) - mpf(A) / 2
+    t = mpf(omega) / mp.sqrt(V)
+    up, down = mp.exp(c) * upper(-t), upper(t)
+    z = up + down
+    phi = mp.log(z) if abs(c) > 1 else mp.log1p(upper(-t) * mp.expm1(c))
+    g = mp.expm1(c) * density(t) / mp.sqrt(V) / z
+    return phi, up / z, up * down / z**2, g, g * (mpf(omega) / V + g)
+
+
+def heaviside_observed(y: float, omega: float, V: float) -> Values:
+    return sign_observed(2 * y - 1, omega, V)

@@ -21,8 +21,8 @@ from deepnet.bench.worker import Worker, memory
 from deepnet.cli import main
 from deepnet.config import Config
 from deepnet.kernels import PlainKernels
-from deepnet.state import Array
 from deepnet.train import init, train_epoch
+from factorgraph.dense.state import Array
 
 SHORT = ["--network", "20-7-3", "--samples", "300", "--batch-size", "15", "--rounds", "2", "--seconds", "0.01"]
 SHORT += ["--threads", "1", "--closure", "mf"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from factorgraph.channels import Channel, Identity, Probit, ReLU, Sign
+from factorgraph.channels import Absolute, Channel, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
 
 NAMES = pytest.mark.parametrize("name", CASES)
 CHEAP = settings(deadline=None, derandomize=True, max_examples=60)
@@ -138,7 +138,9 @@ def test_observed_accuracy(name: str) -> None:
             exact = tuple(float(x) for x in rounded)
             expected = ref.to_agreement(case.observed, *exact)
             scales = expected
-            if name in ("identity", "noisy") or (name == "relu" and y > 0):  # the logarithm and the square
+            if name == "absolute":
+                scales = tol.absolute_observed_scales(expected, *exact)
+            elif name in ("identity", "noisy") or (name == "relu" and y > 0):  # the logarithm and the square
                 logarithm = mp.log(2 * mp.pi / expected[2]) / 2
                 scales = (abs(logarithm) + abs(expected[0] + logarithm), *expected[1:])
             with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -177,6 +179,13 @@ def test_bounds(name: str) -> None:
         assert np.all(mean >= 0)
         assert np.all(gamma[B <= 0] >= 0)  # then the integrand is log-concave in z
         assert np.any(gamma < 0)
+    elif name == "absolute":
+        assert np.all(mean > 0)
+        assert np.all(gamma[(B <= 0) & (abs(omega) < 10 * np.sqrt(V))] >= 0)
+        assert np.any(gamma < 0)
+    elif name == "heaviside":
+        assert np.all((mean >= 0) & (mean <= 1) & (variance <= 0.25))
+        assert np.all(g * (B - A / 2) >= 0)
     else:
         assert np.all(gamma >= 0)
 
@@ -187,7 +196,11 @@ def test_observed_likelihood_is_log_concave(name: str) -> None:
     for y in CASES[name].outputs:
         phi, g, gamma = CASES[name].channel.observe(y, omega=omega, V=V)
         assert all(np.all(np.isfinite(x)) for x in (phi, g, gamma))
-        assert np.all(gamma >= 0) and np.all(gamma * V <= 1 + 1e-12)
+        assert np.all(gamma * V <= 1 + 1e-12)
+        if name == "absolute" and y > 0:  # two places for z
+            assert np.any(gamma < 0)
+        else:
+            assert np.all(gamma >= 0)
 
 
 @NAMES
@@ -274,13 +287,78 @@ def test_change_of_units(name: str) -> None:
     before = {"noisy": Identity(NOISE), "probit": Probit(2.0, 0.5)}.get(name, CASES[name].channel)
     after = {"noisy": Identity(NOISE * c * c), "probit": Probit(2.0 / c, 0.5 * c)}.get(name, before)
     B, A, omega, V = random_points(1000)
-    unit = 1.0 if before.spin else c
+    unit = 1.0 if before.interval is None else c
     phi, mean, variance, g, gamma = evaluate(before, B, A, omega, V)
     scaled = evaluate(after, B / unit, A / unit**2, omega * c, V * c * c)
     for got, expected in zip(scaled, (phi, mean * unit, variance * unit**2, g / c, gamma / c**2), strict=True):
         normal = abs(expected) > tol.TINY64
         assert np.count_nonzero(normal) > 100
         np.testing.assert_array_equal(got[normal], expected[normal])
+
+
+def test_absolute_value_does_not_see_the_sign() -> None:
+    B, A, omega, V = random_points(1000)
+    phi, mean, variance, g, gamma = evaluate(Absolute(), B, A, omega, V)
+    for got, expected in zip(evaluate(Absolute(), B, A, -omega, V), (phi, mean, variance, -g, gamma), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_heaviside_is_a_shifted_spin() -> None:
+    step = evaluate(Heaviside(), 1.4, 0.6, OMEGA, 2.0)
+    spin = evaluate(Sign(), 0.55, 0.0, OMEGA, 2.0)
+    expected = (spin[0] + 0.55, (1 + spin[1]) / 2, spin[2] / 4, spin[3], spin[4])
+    for a, b in zip(step, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("y", [0, 1, 7, 200])
+@pytest.mark.parametrize(("omega", "V"), [(0.0, 1.0), (-3.0, 0.2), (2.0, 4.0), (5.0, 1e-4), (1.0, 40.0), (60.0, 1.0)])
+def test_counts(y: int, omega: float, V: float) -> None:
+    """log E e^{yz - e^z}/y! and its derivatives, as moments of the law of z in many digits."""
+    with mp.workdps(25):
+        start = min(omega + y * V, math.log(y + 1.0 + max(omega, 0.0) / V))
+        mode = mp.findroot(lambda z: y - mp.exp(z) - (z - omega) / mpf(V), start)
+        width = 1 / mp.sqrt(1 / mpf(V) + mp.exp(mode))
+
+        def moment(k: int) -> mpf:
+            def f(z: mpf) -> mpf:
+                d = z - mode
+                return d**k * mp.exp(y * d - mp.exp(mode) * mp.expm1(d) - d * (d + 2 * (mode - omega)) / (2 * mpf(V)))
+
+            return mp.quad(f, [mode + width * k for k in range(-40, 17, 4)])
+
+        total, mean = moment(0), moment(1) / moment(0)
+        top = y * mode - mp.exp(mode) - (mode - omega) ** 2 / (2 * mpf(V))
+        phi = mp.log(total) + top - mp.log(2 * mp.pi * V) / 2 - mp.loggamma(y + 1)
+        g, gamma = (mode + mean - omega) / V, (1 - (moment(2) / total - mean**2) / V) / V
+    terms = abs(y * mode) + mp.exp(mode) + (mode - omega) ** 2 / (2 * V) + mp.loggamma(y + 1) + abs(mp.log(V))
+    got = Poisson().observe(y, omega=omega, V=V)
+    np.testing.assert_allclose(got.phi, float(phi), atol=tol.PANELS * float(terms + 1))
+    np.testing.assert_allclose(got.g, float(g), atol=tol.PANELS * float(y + mp.exp(mode) + 1 / mp.sqrt(V)))
+    np.testing.assert_allclose(got.gamma, float(gamma), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [Identity(0.3), Probit(0.7, 0.4), Sign(), ReLU(), Absolute(), Heaviside(), Numeric(np.tanh, noise=0.1), Poisson()],
+    ids=str,
+)
+def test_samples_have_the_likelihood(channel: Channel) -> None:
+    """Mean of e^{phi_observe} over drawn outputs agrees with its integral; for continuous outputs a histogram does."""
+    x = channel.sample(np.full(200_000, 0.3), np.random.default_rng(0))
+    V = 1e-12 if channel.interval else 1e-9
+    if channel.interval is None and channel.atoms:
+        for y in channel.atoms:
+            p = float(np.exp(channel.observe(y, omega=0.3, V=V).phi))
+            assert np.mean(x == y) == pytest.approx(p, abs=4 * math.sqrt(0.25 / x.size))
+    elif isinstance(channel, Poisson):
+        for y in range(5):
+            p = float(np.exp(channel.observe(y, omega=0.3, V=V).phi))
+            assert np.mean(x == y) == pytest.approx(p, abs=4 * math.sqrt(0.25 / x.size))
+    else:
+        values = channel.evaluate(B=0.0, A=0.0, omega=0.3, V=V)
+        assert np.mean(x) == pytest.approx(values.mean, abs=4 * math.sqrt(values.variance / x.size) + 1e-5)
+        assert np.var(x) == pytest.approx(values.variance, rel=0.02, abs=1e-9)
 
 
 # ---- interface -------------------------------------------------------------------------------------------------------
@@ -330,6 +408,8 @@ def test_activation_functions() -> None:
         (Sign(), [-1, 1, 1, 1]),
         (Probit(2.0, 0.5), [-1, -1, -1, 1]),
         (ReLU(), [0, 0, 0.3, 1]),
+        (Absolute(), [2, 0, 0.3, 1]),
+        (Heaviside(), [0, 1, 1, 1]),
     ):
         result = channel(z)
         assert result.dtype == np.float32
@@ -343,7 +423,7 @@ def test_repr_and_equality() -> None:
     assert repr(Probit(2, 1)) == "Probit(slope=2.0, threshold=1.0)"
     assert Identity(1) == Identity(1.0) != Identity(2)
     assert len({Sign(), Sign(), ReLU()}) == 2
-    assert [c.channel.spin for c in CASES.values()] == [False, False, True, True, False]
+    assert [name for name, case in CASES.items() if case.channel.spin] == ["sign", "probit"]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +442,13 @@ def test_repr_and_equality() -> None:
         (lambda: Sign().observe(math.nan, omega=0.0, V=1.0), "`y` must be -1 or +1, got nan"),
         (lambda: ReLU().observe([0.0, -0.5], omega=0.0, V=1.0), "`y` must be finite and >= 0, got -0.5"),
         (lambda: ReLU().observe(math.inf, omega=0.0, V=1.0), "`y` must be finite and >= 0, got inf"),
+        (lambda: Absolute().observe([1.0, -0.5], omega=0.0, V=1.0), "`y` must be finite and >= 0, got -0.5"),
+        (lambda: Heaviside().observe([1, 2], omega=0.0, V=1.0), "`y` must be 0 or 1, got 2"),
+        (lambda: Poisson().observe([1, 2.5], omega=0.0, V=1.0), "`y` must be integers >= 0, got 2.5"),
+        (
+            lambda: Poisson().evaluate(B=0.0, A=0.0, omega=0.0, V=1.0),
+            "`channel` of a hidden layer must be another one than Poisson, which is an output only",
+        ),
     ],
 )
 def test_wrong_arguments(build: Callable[[], Any], message: str) -> None:

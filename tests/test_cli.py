@@ -17,11 +17,11 @@ import pytest
 from deepnet import cli, figures
 from deepnet.checkpoint import CheckpointError
 from deepnet.cli import main
-from deepnet.closures import CLOSURES
 from deepnet.config import PRESETS, Config
 from deepnet.data import DATASETS, TASKS
 from deepnet.network import ACTIVATIONS, WEIGHTS
 from deepnet.predict import predict_pointwise
+from factorgraph.dense.closures import CLOSURES
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["train", "digits", "--task", "parity", "--hidden", "31", "--epochs", "2"]

@@ -8,7 +8,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-ARGUMENTS = {"01_digits": [], "02_likelihood_weight": ["digits", "--epochs", "1"], "10_loops": []}
+FEW = ["--points", "2", "--size", "200", "--instances", "3"]
+ARGUMENTS = {
+    "01_digits": [],
+    "02_likelihood_weight": ["digits", "--epochs", "1"],
+    "10_loops": [],
+    "20_sparse_regression": FEW,
+    "21_correlated_patterns": FEW,
+    "22_decoder": FEW,
+}
 
 
 def test_every_example_is_run_here():

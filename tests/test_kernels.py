@@ -10,9 +10,9 @@ from deepnet.kernels import FusedKernels, PlainKernels
 from deepnet.kernels.float32 import exp32, f32, hazard32, hazard_excess32, sign_g32, tanh32
 from deepnet.lower import lower
 from deepnet.network import perceptron
-from deepnet.state import Message
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.channels import Sign
+from factorgraph.dense.state import Message
 from factorgraph.special import inverse_mills_array
 
 #: Rounding of a dozen float32 operations.

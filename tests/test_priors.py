@@ -11,6 +11,8 @@ from reference import to_agreement
 from factorgraph.priors.binary import Binary
 from factorgraph.priors.gauss_bernoulli import GaussBernoulli
 from factorgraph.priors.gaussian import Gaussian
+from factorgraph.priors.gaussian_mixture import GaussianMixture
+from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
 
 # ---- the definitions -------------------------------------------------------------------------------------------------
@@ -50,6 +52,35 @@ def _mixture(H, G, *flat):
     return mp.log(total / sum(mpf(w) for w in weights)), mean, variance
 
 
+def _laplace_side(H, G, scale):
+    """Log-integral of e^{Hw - Gw²/2} under the exponential law on w > 0, mean and variance."""
+    c = 1 / mpf(scale) - mpf(H)
+    if G == 0:
+        return -mp.log(scale * c), 1 / c, 1 / c**2
+    a = c / mp.sqrt(G)
+    tail, density = mp.erfc(a / mp.sqrt(2)) / 2, mp.npdf(a)
+    k = density / tail
+    return mp.log(tail / density / mp.sqrt(G) / scale), (k - a) / mp.sqrt(G), (1 - k * (k - a)) / G
+
+
+def _laplace(H, G, scale):
+    (s1, x1, v1), (s0, x0, v0) = _laplace_side(H, G, scale), _laplace_side(-mpf(H), G, scale)
+    p1, p0 = mp.exp(s1), mp.exp(s0)
+    total = p0 + p1
+    p0, p1 = p0 / total, p1 / total
+    return mp.log(total / 2), p1 * x1 - p0 * x0, p0 * v0 + p1 * v1 + p0 * p1 * (x0 + x1) ** 2
+
+
+def _gaussian_mixture(H, G, *flat):
+    n = len(flat) // 3
+    parts = [_slab(H, G, m, 1 / mpf(v)) for m, v in zip(flat[n : 2 * n], flat[2 * n :], strict=True)]
+    p = [mpf(w) * mp.exp(s) for w, (s, _, _) in zip(flat[:n], parts, strict=True)]
+    total = sum(p)
+    mean = sum(q * m for q, (_, m, _) in zip(p, parts, strict=True)) / total
+    variance = sum(q * (v + (m - mean) ** 2) for q, (_, m, v) in zip(p, parts, strict=True)) / total
+    return mp.log(total / sum(mpf(w) for w in flat[:n])), mean, variance
+
+
 # ---- natural scales, see tolerances.py: the values themselves but for these ------------------------------------------
 
 
@@ -86,6 +117,29 @@ def _mixture_scales(values, H, G, *flat):
     return max(abs(values[0]), min(small, abs(e[top]) + abs(mp.log(q[top])))), spread, values[2]
 
 
+def _laplace_scales(values, H, G, scale):
+    """psi: |H| E|w| + G E w²/2 for a small message. Mean: E|w|."""
+    (s1, x1, v1), (s0, x0, v0) = _laplace_side(H, G, scale), _laplace_side(-mpf(H), G, scale)
+    p1, p0 = mp.exp(s1) / (mp.exp(s1) + mp.exp(s0)), mp.exp(s0) / (mp.exp(s1) + mp.exp(s0))
+    size = p1 * x1 + p0 * x0
+    change = abs(mpf(H)) * size + mpf(G) * (p1 * (v1 + x1**2) + p0 * (v0 + x0**2)) / 2
+    return max(abs(values[0]), min(change, 1)), size, values[2]
+
+
+def _gaussian_mixture_scales(values, H, G, *flat):
+    """psi: the terms of each log-integral for a small message, else those of the greatest one. Mean: Σ π_j |m_j|."""
+    n = len(flat) // 3
+    weights = [mpf(w) / sum(mpf(v) for v in flat[:n]) for w in flat[:n]]
+    parts = [_slab(H, G, m, 1 / mpf(v)) for m, v in zip(flat[n : 2 * n], flat[2 * n :], strict=True)]
+    logs = [mp.log1p(mpf(G) * mpf(v)) / 2 for v in flat[2 * n :]]
+    sizes = [abs(s + log) + abs(log) for (s, _, _), log in zip(parts, logs, strict=True)]
+    p = [w * mp.exp(s - values[0]) for w, (s, _, _) in zip(weights, parts, strict=True)]
+    small = sum(w * size for w, size in zip(weights, sizes, strict=True))
+    top = max(range(n), key=lambda j: p[j])
+    spread = sum(q * abs(m) for q, (_, m, _) in zip(p, parts, strict=True))
+    return max(abs(values[0]), min(small, sizes[top] + 1)), spread, values[2]
+
+
 CASES = {
     "binary": (Binary, _binary, _own_scales, [(0.0,), (1e-8,), (1.0,), (-7.0,), (10.0,), (-1e4,)]),
     "gaussian": (
@@ -104,6 +158,12 @@ CASES = {
             (-1.0, 1.0, 1.0, 1.0), (0.0, 1.0, 1.0, 2.0), (-1.5, 0.1, 0.2, 3.0, 1.0, 2.0, 3.0, 1e-8),
             (-1.0, 0.0, 1.0, 1.0, 2.0, 1.0), (2.0, 3.0),
         ],
+    ),
+    "laplace": (Laplace, _laplace, _laplace_scales, [(1.0,), (0.07,), (3.0,)]),
+    "gaussian_mixture": (
+        lambda *flat: GaussianMixture(*(flat[k * len(flat) // 3 : (k + 1) * len(flat) // 3] for k in range(3))),
+        _gaussian_mixture, _gaussian_mixture_scales,
+        [(1.0, 0.5, 2.0), (1.0, 3.0, -1.0, 2.0, 0.5, 0.01), (1.0, 1e-6, 2.0, 0.0, 0.0, 5.0, 1.0, 1e4, 1e-3)],
     ),
 }  # fmt: skip
 ALL = [(kind, parameters) for kind, case in CASES.items() for parameters in case[3]]
@@ -133,6 +193,8 @@ def test_against_many_digits(kind, parameters):
     prior = _make(kind, parameters)
     flat = parameters == (0.0, 0.0)
     grid = [(H, G) for H in H_GRID for G in G_GRID if (G == 0.0 or not prior.spin) and (G > 0.0 or not flat)]
+    if kind == "laplace":
+        grid = [(H, G) for H, G in grid if G > 0.0 or abs(H) * parameters[0] < 1.0]
     H, G = (np.array(column) for column in zip(*grid, strict=True))
     values = np.stack(prior.evaluate(H=H, G=G), axis=-1)
     assert np.all(np.isfinite(values))
@@ -251,6 +313,8 @@ def test_no_message_gives_the_moments_of_the_prior():
         (Gaussian(-2.0, 4.0), -2.0, 0.25),
         (GaussBernoulli(0.25, 2.0, 3.0), 0.5, 0.25 * 3 + 0.25 * 0.75 * 4),
         (Mixture([0.0, 4.0], [3, 1]), 1.0, 3.0),
+        (Laplace(1.5), 0.0, 4.5),
+        (GaussianMixture([3, 1], [0.0, 4.0], [1.0, 2.0]), 1.0, 4.25),
     ]:
         values = prior.evaluate(H=0.0, G=0.0)
         assert values.psi == 0.0
@@ -271,6 +335,25 @@ def test_array_is_scalar_by_scalar(kind, parameters):
     assert prior.moments(H=1.0, G=1.0) == prior.evaluate(H=1.0, G=1.0)[1:]
 
 
+@pytest.mark.parametrize(("kind", "parameters"), [c for c in ALL if c != ("gaussian", (0.0, 0.0))])
+def test_samples_have_the_moments(kind, parameters):
+    prior = _make(kind, parameters)
+    x = prior.sample(100_000, np.random.default_rng(3))
+    values = prior.evaluate(H=0.0, G=0.0)
+    centres, deviations = np.array(prior.components).T
+    widest = np.max(np.abs(centres)) + 4 * np.max(deviations)
+    np.testing.assert_allclose(x.mean(), values.mean, atol=5e-3 * np.sqrt(values.variance * 10) + 1e-9)
+    np.testing.assert_allclose(x.var(), values.variance, atol=5e-3 * widest**2)
+    assert prior.sample((2, 3), np.random.default_rng(0)).shape == (2, 3)
+
+
+def test_a_mixture_of_one_normal_is_gaussian():
+    H, G = (a.ravel() for a in np.meshgrid([-1e4, -3.0, 0.0, 0.5, 1e4], [-0.9, 0.0, 1.0, 1e12]))
+    a, b = GaussianMixture([2.0], [2.0], [0.25]).evaluate(H=H, G=G), Gaussian(2.0, 4.0).evaluate(H=H, G=G)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=tol.PRIOR)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -285,6 +368,14 @@ def test_array_is_scalar_by_scalar(kind, parameters):
         (lambda: Mixture([1, 1], [1, 1]), r"`atoms` must be distinct"),
         (lambda: Mixture([0, 1], [1]), r"`weights` must be as many as the 2 atoms, got 1"),
         (lambda: Mixture([0, 1], [1, 0]), r"`weights` must be a finite number > 0, got 0"),
+        (lambda: Laplace(0.0), r"`scale` must be a finite number > 0, got 0.0"),
+        (lambda: Laplace(2.0).evaluate(H=0.0, G=-1.0), r"`G` must be >= 0, got -1.0"),
+        (lambda: Laplace(2.0).evaluate(H=[0.1, 0.5], G=0.0), r"`G` must be > 0 where \|H\| >= 1/scale = 0.5"),
+        (lambda: GaussianMixture([], [], []), r"`weights` must be at least one"),
+        (lambda: GaussianMixture([1], [1, 2], [1]), r"`means` must be as many as the 1 weights, got 2"),
+        (lambda: GaussianMixture([1], [1], [0]), r"`variances` must be a finite number > 0, got 0"),
+        (lambda: GaussianMixture([1], [1], [2]).evaluate(H=0, G=-0.5), r"`G` must be > -1/variance = -0.5"),
+        (lambda: Gaussian(0.0, 0.0).sample(3, np.random.default_rng(0)), r"`precision` must be > 0 for a prior"),
         (lambda: Gaussian(0.0, 0.0).evaluate(H=0.0, G=np.array([1.0, 0.0])), r"`G` must be > -precision.*got 0.0"),
         (lambda: Gaussian(0.0, 2.0).evaluate(H=0.0, G=-2.5), r"`G` must be > -precision = -2 .*got -2.5"),
         (lambda: GaussBernoulli(0.5, 0.0, 2.0).evaluate(H=0.0, G=-0.5), r"`G` must be > -1/variance = -0.5"),

@@ -11,7 +11,7 @@ from deepnet.data import load_dataset
 
 if TYPE_CHECKING:  # the baseline's process is spared what only message passing needs
     from deepnet.config import Config
-    from deepnet.state import Array
+    from factorgraph.dense.state import Array
 
 #: Distance of the class means of the synthetic data from the origin, an input, in units of the noise: the classes
 #: overlap a little.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepnet.bench.limits import Limits
-    from deepnet.state import LayerPlan
+    from factorgraph.dense.state import LayerPlan
 
 _BYTES = 4  # of a float32
 

@@ -8,10 +8,10 @@ from numba import get_num_threads
 
 from deepnet.kernels import loops, products, series
 from deepnet.kernels.float32 import f32
-from deepnet.kernels.plain import VARIANCE_FLOOR, EdgeMeans, PlainKernels, Step
 from deepnet.kernels.tile import DEPTH
-from deepnet.state import Array, Layer, Message
 from factorgraph.channels import Argmax, Sign
+from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
+from factorgraph.dense.state import VARIANCE_FLOOR, Array, Layer, Message
 
 #: Elements below which a second thread costs more than it saves.
 _SMALL = 1 << 13

@@ -15,7 +15,7 @@ from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
 from deepnet.kernels.tile import DEPTH, panels_of, rows_of_product
-from deepnet.state import Array
+from factorgraph.dense.state import Array
 
 parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
 

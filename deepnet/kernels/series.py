@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit, prange
 
 from deepnet.kernels.float32 import FAST, exp32, f32, inlined, sign_g32
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 

@@ -1,20 +1,26 @@
 """Channels: one activation a file, each a scalar free energy phi(B, A, omega, V) with its moments and derivatives."""
 
+from factorgraph.channels.absolute import Absolute
 from factorgraph.channels.argmax import Argmax
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.heaviside import Heaviside
 from factorgraph.channels.identity import Identity
 from factorgraph.channels.numeric import Numeric
+from factorgraph.channels.poisson import Poisson
 from factorgraph.channels.probit import Probit
 from factorgraph.channels.relu import ReLU
 from factorgraph.channels.sign import Sign
 
 __all__ = [
+    "Absolute",
     "Argmax",
     "Channel",
     "ChannelValues",
+    "Heaviside",
     "Identity",
     "Numeric",
     "ObservedValues",
+    "Poisson",
     "Probit",
     "ReLU",
     "Sign",

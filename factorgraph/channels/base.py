@@ -1,8 +1,10 @@
 """What every channel is: the scalar free energy of one neuron, with its moments and derivatives."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 
@@ -46,9 +48,15 @@ class Channel(ABC):
 
     Attributes:
         spin: the output takes the values ±1 only, so that A x² is a constant and A drops out.
+        atoms: the outputs that have a probability.
+        interval: where the others have a density; None if there are no others.
+        kinks: where P(x|z) is not smooth in z.
     """
 
     spin: bool = False
+    atoms: tuple[float, ...] = ()
+    interval: tuple[float, float] | None = (-math.inf, math.inf)
+    kinks: tuple[float, ...] = ()
 
     @abstractmethod
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
@@ -68,6 +76,10 @@ class Channel(ABC):
     @abstractmethod
     def __call__(self, z: ArrayLike) -> Any:
         """The most probable output for a known pre-activation ``z``: the activation function itself."""
+
+    def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
+        """An output x ~ P(x|z) for every known pre-activation ``z``."""
+        return self(z)
 
     def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
         """Mean x̂ and variance Δ of the output."""

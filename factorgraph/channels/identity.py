@@ -119,3 +119,7 @@ class Identity(Channel):
 
     def __call__(self, z: ArrayLike) -> Any:
         return np.asarray(z)[()]
+
+    def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
+        """z plus noise."""
+        return np.asarray(z) + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))

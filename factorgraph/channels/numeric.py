@@ -92,11 +92,16 @@ class Numeric(Channel):
             raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise!r}")
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
         object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "kinks", self.breakpoints)
         object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""
         return self.activation(np.asarray(z))
+
+    def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
+        """f(z) plus noise."""
+        return self(z) + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         """See ``Channel``. The noise is integrated in closed form: it divides B and A by 1 + A noise.

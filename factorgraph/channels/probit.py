@@ -65,6 +65,8 @@ class Probit(Channel):
     threshold: float = 0.0
 
     spin = True
+    atoms = (-1.0, 1.0)
+    interval = None
 
     def __post_init__(self) -> None:
         if not self.slope >= _LEAST_SLOPE:
@@ -73,6 +75,7 @@ class Probit(Channel):
             raise ValueError(f"`threshold` must be a finite number, got {self.threshold}")
         object.__setattr__(self, "slope", float(self.slope))
         object.__setattr__(self, "threshold", float(self.threshold))
+        object.__setattr__(self, "kinks", (self.threshold,))
 
     @cached_property
     def _parameters(self) -> tuple[float, float, float]:
@@ -96,3 +99,7 @@ class Probit(Channel):
 
     def __call__(self, z: ArrayLike) -> Any:
         return Sign()(np.subtract(z, self.threshold))
+
+    def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
+        """sign(z - threshold + noise)."""
+        return self(np.asarray(z) + rng.standard_normal(np.shape(z)) / self.slope)

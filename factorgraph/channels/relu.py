@@ -21,22 +21,23 @@ from factorgraph.special import half_square_ratio, normal_tail
 
 # The output is a mixture of a *spike* at 0 (z < 0), of weight W0 = H(t) with t = omega/√V, and a *slab*, the normal
 # density of mean mu = (BV + omega)/(1 + AV) and variance s² = V/(1 + AV) on x > 0, of weight W1 = e^E H(a)/√(1 + AV)
-# with a = -mu/s and E from ``gaussian_exponent``; E = a²/2 - q, q = t²/2. p0 and p1 are the normalised weights.
+# with a = -mu/s and E from ``gaussian_exponent``; E = a²/2 - q, q = t²/2. p0 and p1 are the normalised weights. |z| is
+# a mixture of two such slabs, at omega and -omega.
 
-_SMALL = 4e-3  # below: ``_log_tilt`` is exact to 1e-15; above: differences of logarithms lose less than 2.5 digits
+SMALL = 4e-3  # below: ``log_tilt`` is exact to 1e-15; above: differences of logarithms lose less than 2.5 digits
 _NODES = (0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262)  # Gauss-Legendre on [0, 1]
 _WEIGHTS = (0.17392742256872692, 0.32607257743127307, 0.32607257743127307, 0.17392742256872692)
 
 
 @formula
-def _slab_position(B: float, A: float, omega: float, V: float) -> tuple[float, float]:
+def slab_position(B: float, A: float, omega: float, V: float) -> tuple[float, float]:
     """a = -(BV + omega)/√(V(1 + AV)) and s = √(V/(1 + AV))."""
     sd, root = math.sqrt(V), math.sqrt(1.0 + A * V)
     return -gaussian_tilt(B, omega, V, 0.0) / sd / root, sd / root
 
 
 @formula
-def _log_tilt(B: float, A: float, omega: float, V: float) -> float:
+def log_tilt(B: float, A: float, omega: float, V: float) -> float:
     """log of the slab's mean of e^{Bx - Ax²/2} under B = A = 0, for messages that hardly change the slab.
 
     It is ∫_0^1 dr [B E_r x - A E_r x²/2] with the slab of (rB, rA), so that its error is relative to B and A, while
@@ -44,23 +45,39 @@ def _log_tilt(B: float, A: float, omega: float, V: float) -> float:
     """
     total = 0.0
     for i in range(4):
-        a, s = _slab_position(_NODES[i] * B, _NODES[i] * A, omega, V)
+        a, s = slab_position(_NODES[i] * B, _NODES[i] * A, omega, V)
         _, _, _, excess, variance = normal_tail(a, 0.5 * a * a)
         total += _WEIGHTS[i] * (B * s * excess - 0.5 * A * s * s * (variance + excess * excess))
     return total
 
 
 @formula
-def _weights(
-    t: float, a: float, q: float, q_lo: float, E: float, E_lo: float, f0: float, f1: float
-) -> tuple[float, float, float, float, float]:
-    """p0, p1, and phi as (exponent, W0 part, W1 part): phi = exponent + log(part0 + part1).
+def slab_values(
+    B: float, A: float, omega: float, V: float, q: float, q_lo: float
+) -> tuple[float, float, float, float, float, float, float]:
+    """e, e_lo, f, x1, v1, d1, a: the slab's weight f e^{e + e_lo}/√(1 + AV), moments, and d1 = B - A x1.
 
-    W0 = f0 e^{e0} and W1 = f1 e^{e1} with e0 = -q or 0 and e1 = -q or E. The exponents are compared before they are
-    taken: q cancels exactly for t > 0, a > 0, and the others differ by E, -q or E + q, right to 1e-16 absolutely.
+    The exponent is E where the slab is mostly there, and where it is mostly cut off (a > 0) E - a²/2 = -q exactly.
     """
-    e0, e0_lo = (-q, -q_lo) if t > 0.0 else (0.0, 0.0)
-    e1, e1_lo = (-q, -q_lo) if a > 0.0 else (E, E_lo)
+    a, s = slab_position(B, A, omega, V)
+    E, E_lo = gaussian_exponent(B, A, omega, V, 0.0)
+    _, f, k, excess, variance = normal_tail(a, max((E + q) + (E_lo + q_lo), 0.0))
+    x1, v1 = s * excess, s * s * variance
+    # B - A x1 with x1 = s (K - a) for a slab that is mostly cut off, with x1 = mu + s K for one that is mostly there.
+    if a > 0.0:
+        return -q, -q_lo, f, x1, v1, B - A * x1, a
+    rate = gaussian_rate(A, V, 0.0)[0]
+    return E, E_lo, f, x1, v1, gaussian_pull(B, A, omega) / rate - A * s * k, a
+
+
+@formula
+def two_weights(
+    e0: float, e0_lo: float, f0: float, e1: float, e1_lo: float, f1: float
+) -> tuple[float, float, float, float, float]:
+    """p0, p1 and log(W0 + W1) as (exponent, part0, part1): exponent + log(part0 + part1), for W = f e^{e + e_lo}.
+
+    The exponents are compared before they are taken: equal ones, where large numbers cancel, cancel exactly.
+    """
     delta = (e1 - e0) + (e1_lo - e0_lo)
     small = math.exp(-abs(delta))
     part0, part1 = (f0 * small, f1) if delta > 0.0 else (f0, f1 * small)
@@ -79,18 +96,14 @@ def relu_values(B: float, A: float, omega: float, V: float) -> tuple[float, floa
     """
     sd = math.sqrt(V)
     t = omega / sd
-    a, s = _slab_position(B, A, omega, V)
-    rate = gaussian_rate(A, V, 0.0)[0]
     q, q_lo = half_square_ratio(omega, 0.0, V, 0.0)
-    E, E_lo = gaussian_exponent(B, A, omega, V, 0.0)
     h, f0, _, z0, _ = normal_tail(t, q)
-    _, f1, k, excess, variance = normal_tail(a, max((E + q) + (E_lo + q_lo), 0.0))
-    p0, p1, exponent, part0, part1 = _weights(t, a, q, q_lo, E, E_lo, f0, f1 / math.sqrt(rate))
-    x1, v1 = s * excess, s * s * variance
-    # B - A x1 with x1 = s (K - a) for a slab that is mostly cut off, with x1 = mu + s K for one that is mostly there.
-    d1 = B - A * x1 if a > 0.0 else gaussian_pull(B, A, omega) / rate - A * s * k
-    if abs(B) * x1 + 0.5 * A * (v1 + x1 * x1) < _SMALL:
-        phi = math.log1p((1.0 - h if t > 0.0 else h) * math.expm1(_log_tilt(B, A, omega, V)))
+    e0, e0_lo = (-q, -q_lo) if t > 0.0 else (0.0, 0.0)
+    e1, e1_lo, f1, x1, v1, d1, _ = slab_values(B, A, omega, V, q, q_lo)
+    root = math.sqrt(gaussian_rate(A, V, 0.0)[0])
+    p0, p1, exponent, part0, part1 = two_weights(e0, e0_lo, f0, e1, e1_lo, f1 / root)
+    if abs(B) * x1 + 0.5 * A * (v1 + x1 * x1) < SMALL:
+        phi = math.log1p((1.0 - h if t > 0.0 else h) * math.expm1(log_tilt(B, A, omega, V)))
     elif exponent == 0.0 and t <= 0.0:  # W0 = 1 - h is not to swallow a small W1
         phi = math.log1p(part1 - h)
     else:
@@ -124,6 +137,10 @@ _observe = Elementwise(_observe_kernel, 3, 3)
 @dataclass(frozen=True)
 class ReLU(Channel):
     """x = max(0, z). The output has a point mass at 0, so an observed y = 0 stands for z < 0."""
+
+    atoms = (0.0,)
+    interval = (0.0, math.inf)
+    kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))

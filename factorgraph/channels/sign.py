@@ -66,6 +66,21 @@ def _slopes(t: float, k: float, excess: float, one: float, n: float) -> tuple[fl
 
 
 @formula
+def sign_parts(
+    B: float, omega: float, omega_lo: float, V: float, V_lo: float
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float]:
+    """b, t, q, q_lo, h, f, field, one, n, gap, slope and shifted: what the bodies above need and give."""
+    b = B if omega >= 0.0 else -B
+    t = abs(omega) / math.sqrt(V)
+    q, q_lo = half_square_ratio(omega, omega_lo, V, V_lo)
+    f, k, excess, _ = upper_tail(t)
+    h = f * math.exp(-q)
+    one, n, gap = _terms(b, q, q_lo, f)
+    slope, shifted = _slopes(t, k, excess, one, n)
+    return b, t, q, q_lo, h, f, _field(b, t, q, q_lo, h, f), one, n, gap, slope, shifted
+
+
+@formula
 def sign_values(
     B: float, omega: float, omega_lo: float, V: float, V_lo: float
 ) -> tuple[float, float, float, float, float]:
@@ -75,16 +90,8 @@ def sign_values(
     x̂ = tanh(B + atanh erf(omega/√(2V))), Δ = sech² of the same, g and Γ from ``_slopes``.
     omega + omega_lo and V + V_lo are twofold numbers, since omega²/(2V) has to be right absolutely.
     """
-    side = 1.0 if omega >= 0.0 else -1.0
-    b = side * B
-    sd = math.sqrt(V)
-    t = abs(omega) / sd
-    q, q_lo = half_square_ratio(omega, omega_lo, V, V_lo)
-    f, k, excess, _ = upper_tail(t)
-    h = f * math.exp(-q)
-    field = _field(b, t, q, q_lo, h, f)
-    one, n, gap = _terms(b, q, q_lo, f)
-    slope, shifted = _slopes(t, k, excess, one, n)
+    b, t, q, q_lo, _, _, field, one, n, gap, slope, shifted = sign_parts(B, omega, omega_lo, V, V_lo)
+    side, sd = (1.0 if omega >= 0.0 else -1.0), math.sqrt(V)
     phi = _phi(b, t, q, q_lo, one, n, gap)
     return phi, side * math.tanh(field), sech2(field), side * slope / sd, slope * shifted / sd / sd
 
@@ -125,6 +132,9 @@ class Sign(Channel):
     """x = sign(z) = ±1, with sign(0) = +1. A drops out; the constant -A/2 is left out of phi."""
 
     spin = True
+    atoms = (-1.0, 1.0)
+    interval = None
+    kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))

@@ -4,6 +4,17 @@ from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.binary import Binary
 from factorgraph.priors.gauss_bernoulli import GaussBernoulli
 from factorgraph.priors.gaussian import Gaussian
+from factorgraph.priors.gaussian_mixture import GaussianMixture
+from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
 
-__all__ = ["Binary", "GaussBernoulli", "Gaussian", "Mixture", "Prior", "PriorValues"]
+__all__ = [
+    "Binary",
+    "GaussBernoulli",
+    "Gaussian",
+    "GaussianMixture",
+    "Laplace",
+    "Mixture",
+    "Prior",
+    "PriorValues",
+]

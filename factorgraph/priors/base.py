@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 
@@ -48,6 +49,15 @@ class Prior(ABC):
             H: first natural parameter of the incoming messages, any real number.
             G: their second natural parameter; may be negative where the prior's own precision outweighs it.
         """
+
+    @property
+    @abstractmethod
+    def components(self) -> tuple[tuple[float, float], ...]:
+        """Centres and deviations of the narrow and wide parts of q; a deviation of 0 is an atom or a kink."""
+
+    @abstractmethod
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        """Independent draws from q, of shape ``size``."""
 
     def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
         """Mean m and variance σ."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
@@ -69,3 +70,10 @@ class Binary(Prior):
     def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
         """See ``Prior``."""
         return PriorValues(*_evaluate(H, G, self.field))
+
+    @property
+    def components(self) -> tuple[tuple[float, float], ...]:
+        return ((-1.0, 0.0), (1.0, 0.0))
+
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        return np.where(rng.random(size) < 0.5 * (1.0 + math.tanh(self.field)), 1.0, -1.0)

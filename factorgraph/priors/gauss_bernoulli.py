@@ -78,3 +78,11 @@ class GaussBernoulli(Prior):
         if not np.all(total > 0.0):
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
         return PriorValues(*_evaluate(H, G, self.density, self.mean, self.variance))
+
+    @property
+    def components(self) -> tuple[tuple[float, float], ...]:
+        return ((0.0, 0.0), (self.mean, self.variance**0.5))
+
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        slab = self.mean + self.variance**0.5 * rng.standard_normal(size)
+        return np.where(rng.random(size) < self.density, slab, 0.0)

@@ -95,3 +95,15 @@ class Gaussian(Prior):
                 f"`G` must be > -precision = {-self.precision:g} (the total precision must be > 0), got {np.min(G)!s}"
             )
         return PriorValues(*_evaluate(H, G, self.mean, self.precision))
+
+    @property
+    def components(self) -> tuple[tuple[float, float], ...]:
+        return ((self.mean, self._deviation()),)
+
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        return self.mean + self._deviation() * rng.standard_normal(size)
+
+    def _deviation(self) -> float:
+        if self.precision == 0.0:
+            raise ValueError("`precision` must be > 0 for a prior that can be drawn from, got 0.0")
+        return self.precision**-0.5

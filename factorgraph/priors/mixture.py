@@ -147,3 +147,10 @@ class Mixture(Prior):
         with np.errstate(over="ignore", under="ignore"):
             values = out.reshape(3, *H.shape).astype(dtype, copy=False)
         return PriorValues(*(v[()] for v in values))
+
+    @property
+    def components(self) -> tuple[tuple[float, float], ...]:
+        return tuple((a, 0.0) for a in self.atoms)
+
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        return rng.choice(self.atoms, size, p=self.weights)

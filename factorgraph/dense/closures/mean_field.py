@@ -1,7 +1,7 @@
 """Mean field: full quantities everywhere [DL App. A.5]."""
 
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class MeanField:
@@ -15,5 +15,6 @@ class MeanField:
 
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """[DL eqs. 93, 95]."""
-        kernels.outer(layer.g, layer.x_mean, layer.H_in)
+        if not layer.observed:
+            kernels.outer(layer.g, layer.x_mean, layer.H_in)
         return None if layer.plan.is_first else kernels.times_transposed(layer.mean, layer.g)

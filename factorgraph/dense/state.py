@@ -1,5 +1,7 @@
 """One dense layer: what it is, the state of its weights, and its messages.
 
+The weights are free, with means m and variances σ, or observed: then σ = 0, and m may be any linear operator.
+
 Weight arrays are (outputs, inputs), arrays of units (units, samples). ``x`` are the inputs of the layer, ``z`` its
 pre-activations, in units where the scale of the layer is 1: z = Σ_i W_ki x_in.
 """
@@ -12,6 +14,9 @@ import numpy as np
 from factorgraph.channels import Argmax, Channel
 from factorgraph.priors import Prior
 
+#: Smallest variance of a pre-activation in training.
+VARIANCE_FLOOR = 1e-8
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -23,25 +28,27 @@ class LayerPlan:
         name: of the weight variable, used in every message about the layer.
         inputs: columns of the weight array; the constant unit of a bias is the last one.
         outputs: rows of the weight array.
-        prior: base measure of the weights.
+        prior: base measure of the weights; None if they are observed.
         channel: activation of the outputs.
         closure: name of what replaces the cavity quantities: see ``closures``.
         scale: z = scale · Σ_i W_ki x_in.
         bias: whether the last input is the constant unit.
-        input_channel: activation that produces the inputs; None for data.
+        input_channel: activation that produces the inputs, or their prior; None for data.
         mask: boolean (outputs, inputs), False where there is no edge; None for all edges.
+        least_variance: of the pre-activations; keeps omega/√V finite once all weights and inputs are certain.
     """
 
     name: str
     inputs: int
     outputs: int
-    prior: Prior
+    prior: Prior | None
     channel: Channel | Argmax
     closure: str
     scale: float
     bias: bool
-    input_channel: Channel | None
+    input_channel: Channel | Prior | None
     mask: np.ndarray[Any, np.dtype[np.bool_]] | None
+    least_variance: float = VARIANCE_FLOOR
 
     @property
     def is_first(self) -> bool:
@@ -56,12 +63,12 @@ class LayerPlan:
     @property
     def spin_weights(self) -> bool:
         """Every weight satisfies w² = 1, so that m² + σ = 1 and the message G to it is a constant."""
-        return self.prior.spin
+        return self.prior is not None and self.prior.spin
 
     @property
     def full_spins(self) -> bool:
         """±1 weights on all edges: m² + σ = 1 everywhere in the weight array."""
-        return self.prior.spin and self.mask is None
+        return self.spin_weights and self.mask is None
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Message:
     """What is known from above about the outputs of a layer: natural parameters (B, A), or the observed values.
 
     Attributes:
-        channel: activation of the outputs.
+        channel: activation of the outputs, or their prior if they are the signal.
         scale: the channel sees scale · z.
         B: first natural parameter, (outputs, samples); None at the start of a batch, when nothing is known.
         A: second natural parameter; None where the outputs are ±1.
@@ -77,7 +84,7 @@ class Message:
         rng: for the sampled form of an argmax output.
     """
 
-    channel: Channel | Argmax
+    channel: Channel | Argmax | Prior
     scale: float
     B: Array | None = None
     A: Array | None = None
@@ -99,10 +106,11 @@ class Layer:
 
     Attributes:
         plan: what the layer is.
-        H: field, first natural parameter of the weights' posterior (the next prior).
+        H: field, first natural parameter of the weights' posterior (the next prior); None if they are observed.
         G: precision, the second one; None for ±1 weights.
         mean: m, damped.
-        variance: σ; 1 - m² for ±1 weights.
+        variance: σ; 1 - m² for ±1 weights; None if they are observed.
+        squares: m² of observed weights, an operator as m is; None for free ones.
         below: the layer that computes the inputs; None for the first.
         beta: likelihood weight of the current batch: the messages to the weights count β times.
         damping: α of the means, m ← αm + (1 - α) m_new.
@@ -112,6 +120,7 @@ class Layer:
         V: their variance.
         g: ∂_omega phi.
         gamma: Γ = -∂²_omega phi.
+        A: precision of the message to the inputs; None for data, and while it has not been computed.
         to_inputs: message about the inputs; None for data.
         H_in: message to the weights.
         G_in: its second natural parameter; None for ±1 weights.
@@ -120,10 +129,11 @@ class Layer:
     """
 
     plan: LayerPlan
-    H: Array
+    H: Any
     G: Array | None
-    mean: Array
-    variance: Array
+    mean: Any
+    variance: Any
+    squares: Any = None
     below: "Layer | None" = None
     beta: float = field(init=False, default=1.0)
     damping: float = field(init=False, default=0.0)
@@ -133,6 +143,7 @@ class Layer:
     V: Array = field(init=False)
     g: Array = field(init=False)
     gamma: Array = field(init=False)
+    A: Array | None = field(init=False, default=None)
     to_inputs: Message | None = field(init=False, default=None)
     H_in: Array = field(init=False)
     G_in: Array | None = field(init=False, default=None)
@@ -140,5 +151,11 @@ class Layer:
     memory: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.H_in = np.zeros_like(self.H)
-        self.scratch = np.empty_like(self.H)
+        if not self.observed:
+            self.H_in = np.zeros_like(self.H)
+            self.scratch = np.empty_like(self.H)
+
+    @property
+    def observed(self) -> bool:
+        """The weights are known: nothing is sent to them."""
+        return self.variance is None

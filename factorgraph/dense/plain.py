@@ -10,15 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from deepnet.blocks import blocks
-from deepnet.state import Array, Layer, Message
-from factorgraph.channels import Channel
+from factorgraph.channels import Argmax, Channel
+from factorgraph.dense.blocks import blocks
+from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.priors import Prior
 
 #: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
 PRECISION_FLOOR = 1e-6
-
-#: Smallest variance of a pre-activation: keeps omega/√V finite once all weights and inputs are certain.
-VARIANCE_FLOOR = 1e-8
 
 #: Means (m, x̂) of a block of edges: from the rows of the weight array to two (rows, inputs, samples) arrays.
 EdgeMeans = Callable[[slice], tuple[Array, Array]]
@@ -69,7 +67,12 @@ class PlainKernels:
         target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """Mean x̂ and variance Δ of the outputs of a hidden layer, given its pre-activations and the message."""
+        """Mean x̂ and variance Δ of the outputs of a hidden layer, given its pre-activations and the message.
+
+        A signal has its prior instead, and pre-activations of no account.
+        """
+        if isinstance(message.channel, Prior):
+            return message.channel.moments(H=_or_zero(message.B), G=_or_zero(message.A))
         channel, s = cast(Channel, message.channel), message.scale
         return channel.moments(B=_or_zero(message.B), A=_or_zero(message.A), omega=s * omega, V=s * s * V)
 
@@ -82,7 +85,8 @@ class PlainKernels:
         elif isinstance(message.channel, Channel):
             _, g, gamma = message.channel.observe(message.y, omega=s * omega, V=s * s * V)
         else:
-            _, g, gamma = message.channel.observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
+            output = cast(Argmax, message.channel)
+            _, g, gamma = output.observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
         return s * g, s * s * gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
@@ -98,7 +102,8 @@ class PlainKernels:
             m, x = (layer.mean[rows, :, None], layer.x_mean[None]) if means is None else means(rows)
             own = m * x
             g, _ = self.derivatives(message.rows(rows), layer.omega[rows, None] - own, layer.V[rows, None])
-            layer.H_in[rows] = (x * g).sum(axis=2)
+            if not layer.observed:
+                layer.H_in[rows] = (x * g).sum(axis=2)
             if B is not None:
                 B += (m * g).sum(axis=0)
         return B
@@ -127,7 +132,7 @@ class PlainKernels:
             assert layer.G_in is not None and step.precision is not None
             _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
             np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
-        mean, variance = layer.plan.prior.moments(H=layer.H, G=_or_zero(layer.G))
+        mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
         layer.mean *= layer.damping
         layer.mean += (1.0 - layer.damping) * mean
         # A spin of mean m has variance 1 - m², damped or not; (1 - m)(1 + m) keeps its digits as |m| -> 1.

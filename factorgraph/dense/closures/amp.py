@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deepnet.closures.common import squared_mean_transposed
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.closures.common import squared_mean_transposed
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class ApproximateMessagePassing:
@@ -19,11 +19,13 @@ class ApproximateMessagePassing:
     name = "amp"
 
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
-        """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
+        """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ; with σ = 0, m = m⁻ the second sum is V."""
         omega = kernels.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
         x, m, g = layer.memory
+        if layer.observed:
+            return omega - g * layer.V
         reaction = layer.beta * kernels.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:
             reaction += kernels.times(layer.mean * m, layer.x_variance)
@@ -33,11 +35,14 @@ class ApproximateMessagePassing:
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
         """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
-        kernels.outer(g, x, layer.H_in)
-        self._add_outer(layer, m, gamma, np.square(x), kernels)
         B = None
         if not layer.plan.is_first:
             B = kernels.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, kernels)
+        if layer.observed:
+            layer.memory = None if last else (x, m, g)
+            return B
+        kernels.outer(g, x, layer.H_in)
+        self._add_outer(layer, m, gamma, np.square(x), kernels)
         if layer.memory is not None:
             x_old, m_old, g_old = layer.memory
             if delta is not None:

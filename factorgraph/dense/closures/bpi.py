@@ -1,8 +1,8 @@
 """BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
 
-from deepnet.closures.mean_field import MeanField
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.closures.mean_field import MeanField
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class BPInspired(MeanField):

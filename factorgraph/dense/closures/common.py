@@ -4,12 +4,15 @@ from typing import Protocol
 
 import numpy as np
 
-from deepnet.kernels.plain import VARIANCE_FLOOR, PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 class Closure(Protocol):
-    """One answer to the question what replaces the cavity quantities in omega, H and B."""
+    """One answer to the question what replaces the cavity quantities in omega, H and B.
+
+    Where the weights are observed there is no H, and V is to be computed before omega, A before B.
+    """
 
     @property
     def name(self) -> str:
@@ -29,7 +32,7 @@ class Closure(Protocol):
 
 
 def preactivation_variance(layer: Layer, kernels: PlainKernels) -> Array:
-    """V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least ``VARIANCE_FLOOR``.
+    """V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``least_variance`` of the layer.
 
     For ±1 weights on all edges m² + σ = 1: a product and a sum replace two products, all terms stay positive and
     nothing cancels when the weights polarise.
@@ -37,17 +40,21 @@ def preactivation_variance(layer: Layer, kernels: PlainKernels) -> Array:
     delta = layer.x_variance
     if delta is None:
         V = kernels.times(layer.variance, np.square(layer.x_mean))
+    elif layer.observed:
+        V = kernels.times(layer.squares, delta)
     elif layer.plan.full_spins:
         V = kernels.times(layer.variance, np.square(layer.x_mean))
         V += delta.sum(axis=0)
     else:
         V = kernels.times(np.square(layer.mean), delta)
         V += kernels.times(layer.variance, np.square(layer.x_mean) + delta)
-    return np.maximum(V, VARIANCE_FLOOR, out=V)
+    return np.maximum(V, layer.plan.least_variance, out=V)
 
 
 def squared_mean_transposed(layer: Layer, gamma: Array, kernels: PlainKernels) -> Array:
-    """Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ."""
+    """Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ. For observed ones it is A itself."""
+    if layer.observed:
+        return kernels.times_transposed(layer.squares, gamma) if layer.A is None else layer.A
     if layer.plan.full_spins:
         return gamma.sum(axis=0) - kernels.times_transposed(layer.variance, gamma)
     return kernels.times_transposed(np.square(layer.mean), gamma)
@@ -60,6 +67,9 @@ def input_precision(layer: Layer, kernels: PlainKernels) -> Array | None:
     """
     if layer.plan.is_first or layer.plan.spin_inputs:
         return None
+    if layer.observed:
+        A = kernels.times_transposed(layer.squares, layer.gamma)
+        return np.maximum(A, 0.0, out=A)
     A = -kernels.times_transposed(layer.variance, np.square(layer.g))
     if layer.plan.full_spins:
         A += layer.gamma.sum(axis=0)

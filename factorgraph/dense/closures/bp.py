@@ -3,7 +3,8 @@
 A cavity mean depends on the messages of its own edge in all earlier iterations of the batch. Keeping them would take
 (outputs × inputs × samples) numbers; instead the layer's full quantities of each iteration are kept, and the
 messages of a block of edges are replayed from the first iteration on. At the first one cavity and full means coincide:
-BP is BPI there, and with one iteration a batch it costs the same.
+BP is BPI there, and with one iteration a batch it costs the same. Where the weights are
+observed the cavity means of the inputs are kept on the edges instead, and nothing is replayed.
 """
 
 from dataclasses import dataclass, replace
@@ -11,10 +12,10 @@ from typing import cast
 
 import numpy as np
 
-from deepnet.blocks import blocks
-from deepnet.closures.bpi import BPInspired
-from deepnet.kernels.plain import PlainKernels
-from deepnet.state import Array, Layer, Message
+from factorgraph.dense.blocks import blocks
+from factorgraph.dense.closures.bpi import BPInspired
+from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.state import Array, Layer, Message
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Iteration:
         above: message about the outputs.
         omega: mean of the pre-activations.
         V: their variance.
-        H: field of the weights after the iteration.
+        H: field of the weights after the iteration; None if they are observed.
         G: their precision; None for ±1 weights.
         to_inputs: message about the inputs.
         below_omega: pre-activations of the layer below in the *next* iteration.
@@ -35,7 +36,7 @@ class Iteration:
     above: Message
     omega: Array
     V: Array
-    H: Array
+    H: Array | None
     G: Array | None
     to_inputs: Message | None
     below_omega: Array | None
@@ -48,25 +49,29 @@ class History:
 
     Attributes:
         mean: m of the first iteration.
-        x_mean: x̂ of the first iteration.
+        x_mean: x̂ of the first iteration; with observed weights x̂_{→k} of the latest one, (outputs, inputs, samples).
         above: message about the outputs in the latest iteration.
+        omega: mean of the pre-activations there.
+        V: their variance.
         iterations: oldest first.
     """
 
     mean: Array
     x_mean: Array
     above: Message
+    omega: Array
+    V: Array
     iterations: list[Iteration]
 
     def complete(self, layer: Layer) -> None:
-        """Record the latest iteration; called at the next one, while the layer still holds its omega and V."""
+        """Record the latest iteration; called at the next one, when its fields and messages below are known."""
         below = layer.below
         self.iterations.append(
             Iteration(
                 above=self.above,
-                omega=layer.omega,
-                V=layer.V,
-                H=layer.H.copy(),
+                omega=self.omega,
+                V=self.V,
+                H=None if layer.observed else layer.H.copy(),
                 G=None if layer.G is None else layer.G.copy(),
                 to_inputs=layer.to_inputs,
                 below_omega=None if below is None else below.omega,
@@ -77,7 +82,7 @@ class History:
     def cavity_means(self, layer: Layer, rows: slice, kernels: PlainKernels) -> tuple[Array, Array]:
         """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
         m: Array = self.mean[rows, :, None]
-        x: Array = self.x_mean[None]
+        x: Array = self.x_mean[None] if self.x_mean.ndim == 2 else self.x_mean[rows]
         for past in self.iterations:
             g, _ = kernels.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
             m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, kernels)
@@ -85,7 +90,9 @@ class History:
 
 
 def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array) -> Array:
-    """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped."""
+    """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped; observed ones stay."""
+    if past.H is None or layer.plan.prior is None:
+        return m
     G = 0.0 if past.G is None else past.G[rows, :, None]
     new, _ = layer.plan.prior.moments(H=past.H[rows, :, None] - layer.beta * own, G=G)
     m = layer.damping * m + (1.0 - layer.damping) * new
@@ -96,10 +103,11 @@ def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, kernels: Pl
     """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay."""
     if past.to_inputs is None:
         return x
-    assert past.to_inputs.B is not None and past.below_omega is not None and past.below_variance is not None
+    assert past.to_inputs.B is not None
     units = past.to_inputs.B.shape[0]
     cavity = replace(past.to_inputs, B=past.to_inputs.B - own[:, :units])
-    new, _ = kernels.moments(cavity, past.below_omega, past.below_variance)
+    omega, V = cast(Array, past.below_omega), cast(Array, past.below_variance)  # None below a signal: not needed
+    new, _ = kernels.moments(cavity, omega, V)
     return np.concatenate([new, np.ones_like(own[:, units:])], axis=1)
 
 
@@ -115,9 +123,14 @@ class BeliefPropagation(BPInspired):
         history = cast(History, layer.memory)
         history.complete(layer)
         omega = np.empty_like(layer.omega)
+        edges = np.empty((layer.plan.outputs, *layer.x_mean.shape)) if layer.observed else None
         for rows in blocks(layer.plan.outputs, layer.x_mean.size):
             m, x = history.cavity_means(layer, rows, kernels)
             omega[rows] = (m * x).sum(axis=1)
+            if edges is not None:
+                edges[rows] = x
+        if edges is not None:
+            history.x_mean, history.iterations = edges, []
         return omega
 
     def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
@@ -125,8 +138,9 @@ class BeliefPropagation(BPInspired):
         if layer.memory is not None:
             history = cast(History, layer.memory)
             B = kernels.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, kernels))
-            history.above = above
+            history.above, history.omega, history.V = above, layer.omega, layer.V
             return B
         if not last:
-            layer.memory = History(layer.mean.copy(), layer.x_mean, above, [])
+            mean = layer.mean if layer.observed else layer.mean.copy()
+            layer.memory = History(mean, layer.x_mean, above, layer.omega, layer.V, [])
         return super().send(layer, above, kernels, last=last)

@@ -1,0 +1,89 @@
+"""Laplace prior: two-sided exponential."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from factorgraph.elementwise import Elementwise, formula
+from factorgraph.priors.base import Prior, PriorValues, check_number
+from factorgraph.special import add2, log_upper_tail, normal_tail, two_product
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@formula
+def exponential_side(H: float, G: float, scale: float) -> tuple[float, float, float, float]:
+    """s = log of the mean of e^{Hw - Gw²/2} under the exponential law on w > 0, e^s - 1 or NaN, mean and variance.
+
+    With c = 1/scale - H and a = c/√G the tilted law is a normal one of variance 1/G above a/√G. By parts
+    e^{-s} = scale (c + G mean), which keeps e^s - 1 accurate for a small message; it is given where c > 0.
+    """
+    p, p_lo = two_product(scale, H)
+    c = -add2(p, p_lo, -1.0, 0.0)[0] / scale
+    a = c / math.sqrt(G) if G > 0.0 else math.inf
+    if a > 1e9:  # the curvature G is nothing: an exponential law of mean 1/c, K - a = 1/a to 1e-18
+        mean, variance = 1.0 / c, 1.0 / c / c
+    else:
+        _, _, _, excess, spread = normal_tail(a, 0.5 * a * a)
+        mean, variance = excess / math.sqrt(G), spread / G
+    if c > 0.0:
+        growth = (H - G * mean) * scale / (scale * (c + G * mean))
+        return -math.log(scale * (c + G * mean)), growth, mean, variance
+    s = _HALF_LOG_2PI - 0.5 * math.log(G) - math.log(scale) + (0.5 * a * a + log_upper_tail(a, 0.5 * a * a))
+    return s, math.nan, mean, variance
+
+
+def _kernel(H: float, G: float, scale: float, psi: Any, mean: Any, variance: Any) -> None:
+    s1, e1, x1, v1 = exponential_side(H, G, scale)
+    s0, e0, x0, v0 = exponential_side(-H, G, scale)
+    top = max(s0, s1)
+    p0, p1 = math.exp(s0 - top), math.exp(s1 - top)
+    total = p0 + p1
+    excess = 0.5 * (e0 + e1)
+    psi[0] = math.log1p(excess) if abs(excess) < 0.5 else top + math.log(0.5 * total)
+    p0, p1 = p0 / total, p1 / total
+    mean[0] = p1 * x1 - p0 * x0
+    variance[0] = p0 * v0 + p1 * v1 + p0 * p1 * (x0 + x1) * (x0 + x1)
+
+
+_evaluate = Elementwise(_kernel, inputs=3, outputs=3)
+
+
+@dataclass(frozen=True)
+class Laplace(Prior):
+    """q(w) = e^{-|w|/scale}/(2 scale), of variance 2 scale².
+
+    Args:
+        scale: finite, > 0.
+
+    Raises:
+        ValueError: the scale outside its domain.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_number("scale", self.scale, above=0.0))
+
+    def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """See ``Prior``; the mean is accurate relative to E|w|.
+
+        Raises:
+            ValueError: the integral diverges: G < 0, or G = 0 and |H| >= 1/scale.
+        """
+        H, G = np.asarray(H), np.asarray(G)
+        if not np.all(G >= 0.0):
+            raise ValueError(f"`G` must be >= 0, got {np.min(G)!s}")
+        if not np.all((G > 0.0) | (np.abs(H) * self.scale < 1.0)):
+            raise ValueError(f"`G` must be > 0 where |H| >= 1/scale = {1.0 / self.scale:g}, got 0.0")
+        return PriorValues(*_evaluate(H, G, self.scale))
+
+    @property
+    def components(self) -> tuple[tuple[float, float], ...]:
+        return ((0.0, 0.0), (0.0, self.scale), (0.0, 4.0 * self.scale))
+
+    def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        return rng.laplace(0.0, self.scale, size)

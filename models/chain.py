@@ -1,0 +1,176 @@
+"""A chain of dense layers with observed weights and a free signal: the state that inference iterates.
+
+Every layer is a dense layer of ``factorgraph.dense`` with σ = 0, and its messages are those of the same closures: AMP
+becomes GAMP and ML-AMP [ML, eq. 5], omega = W x̂ - g⁻ V, V = W² Δ, B = Wᵀ g + x̂ A, A = (W²)ᵀ Γ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.channels import Channel
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.closures.common import input_precision, preactivation_variance
+from factorgraph.dense.state import Layer, LayerPlan, Message
+from factorgraph.priors import Prior
+from models.products import PairedKernels
+
+Array = NDArray[np.float64]
+
+#: Least variance of a pre-activation, relative to that under the prior: far below any noise, far above underflow. With
+#: discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of these
+#: messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
+LEAST_VARIANCE = 1e-24
+
+
+class Chain:
+    """Layers from the signal to the observed output, for one inference."""
+
+    def __init__(
+        self, prior: Prior, matrices: Sequence[tuple[Any, Any]], channels: Sequence[Channel], y: Array, closure: str
+    ) -> None:
+        self.kernels = PairedKernels()
+        self.closure = CLOSURES[closure]
+        self.y = Message(channels[-1], 1.0, y=y)
+        self.layers: list[Layer] = []
+        source: Prior | Channel = prior
+        for i, ((W, squares), channel) in enumerate(zip(matrices, channels, strict=True)):
+            outputs, inputs = W.shape
+            plan = LayerPlan(
+                name=f"W{i}", inputs=inputs, outputs=outputs, prior=None, channel=channel, closure=closure, scale=1.0,
+                bias=False, input_channel=source, mask=None, least_variance=0.0,
+            )  # fmt: skip
+            below = self.layers[-1] if self.layers else None
+            self.layers.append(Layer(plan, H=None, G=None, mean=W, variance=None, squares=squares, below=below))
+            source = channel
+        self.begin()
+
+    def begin(self, start: Array | None = None) -> None:
+        """Take back all messages.
+
+        Args:
+            start: estimate of the signal for the first iteration, instead of the prior's mean.
+        """
+        self.start, self.iterations = start, 0
+        for layer in self.layers:
+            source = layer.plan.input_channel
+            assert source is not None and self.y.y is not None
+            zeros = np.zeros((layer.plan.inputs, self.y.y.shape[1]))
+            layer.to_inputs = Message(source, 1.0, B=zeros, A=None if source.spin else zeros)
+            layer.memory = None
+
+    def forward(self) -> float:
+        """Estimates of the signal and the hidden layers, V and omega; how much the estimates have changed."""
+        change, size = 0.0, 0.0
+        for layer in self.layers:
+            old = layer.x_mean if self.iterations else None
+            self._estimate(layer)
+            if self.start is not None and self.iterations == 0 and layer.below is None:
+                layer.x_mean = self.start
+            self.kernels.pair(layer, layer.x_mean, cast(Array, layer.x_variance))
+            layer.V = preactivation_variance(layer, self.kernels)
+            layer.omega = self.closure.omega(layer, self.kernels)
+            scale = float(np.mean(layer.x_mean**2) + np.mean(cast(Array, layer.x_variance))) + np.finfo(float).tiny
+            change += float(np.mean((layer.x_mean - old) ** 2)) / scale if old is not None else 1.0
+            size += 1.0
+        self.iterations += 1
+        return (change / size) ** 0.5
+
+    def _estimate(self, layer: Layer) -> None:
+        assert layer.to_inputs is not None
+        below = layer.below
+        omega, V = (0.0, 0.0) if below is None else (below.omega, below.V)
+        mean, variance = self.kernels.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
+        layer.x_mean, layer.x_variance = mean, variance
+        if layer.plan.least_variance == 0.0:  # the first iteration, without messages: variances under the prior
+            share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
+            least = share * float(np.mean(layer.squares @ (variance + mean**2)))
+            layer.plan = replace(layer.plan, least_variance=max(least, np.finfo(float).tiny))
+
+    def backward(self, damping: float, reinforcement: float) -> None:
+        """g, Γ and messages from the output down to the signal.
+
+        Args:
+            damping: α, messages ← α old + (1 - α) new.
+            reinforcement: r, weight of the signal's old message on top of the new one.
+        """
+        above = self.y
+        for layer in reversed(self.layers):
+            assert layer.to_inputs is not None
+            layer.g, layer.gamma = self.kernels.derivatives(above, layer.omega, layer.V)
+            self.kernels.pair_transposed(layer, layer.g, layer.gamma)
+            layer.A = input_precision(layer, self.kernels)
+            B = self.closure.send(layer, above, self.kernels, last=False)
+            old = layer.to_inputs
+            keep, take = (reinforcement, 1.0) if layer.below is None and reinforcement else (damping, 1.0 - damping)
+            above = layer.to_inputs = replace(
+                old, B=_mixed(keep, old.B, take, B), A=None if old.A is None else _mixed(keep, old.A, take, layer.A)
+            )
+
+    @property
+    def finite(self) -> bool:
+        """All messages are numbers."""
+        arrays = (values for layer in self.layers for values in (layer.to_inputs.B, layer.to_inputs.A, layer.omega))  # pyright: ignore[reportOptionalMemberAccess]
+        return all(values is None or bool(np.isfinite(values.sum())) for values in arrays)
+
+    @property
+    def field(self) -> tuple[Array, Array]:
+        """B and A of the message about the signal; A is 0 for spins."""
+        message = self.layers[0].to_inputs
+        assert message is not None and message.B is not None
+        return message.B, np.zeros_like(message.B) if message.A is None else message.A
+
+    def output(self) -> tuple[Array, Array]:
+        """Posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ."""
+        last = self.layers[-1]
+        g, gamma = self.kernels.derivatives(self.y, last.omega, last.V)
+        return last.omega + last.V * g, last.V * (1.0 - last.V * gamma)
+
+    @property
+    def means(self) -> list[Array]:
+        """x̂ of every layer, (n, samples)."""
+        return [layer.x_mean for layer in self.layers]
+
+    @property
+    def variances(self) -> list[Array]:
+        """Δ of every layer."""
+        return [layer.x_variance for layer in self.layers]  # pyright: ignore[reportReturnType]
+
+
+def _discrete(source: Prior | Channel | None) -> bool:
+    if isinstance(source, Channel):
+        return source.interval is None
+    return source is not None and all(width == 0.0 for _, width in source.components)
+
+
+def _mixed(keep: float, old: Array | None, take: float, new: Array | None) -> Array:
+    assert old is not None and new is not None
+    return new if keep == 0.0 and take == 1.0 else keep * old + take * new
+
+
+def bethe_free_entropy(chain: Chain) -> float:
+    """Σ ψ + Σ φ + Σ φ_out + Σ [A (x̂² + Δ)/2 - B x̂] + Σ (omega - W x̂)²/(2V), over all components and samples.
+
+    Stationary in x̂, Δ, omega, V, A and B at the fixed points of AMP; an estimate of log P(y) there. For spins, x² = 1,
+    ψ and φ leave out the term in A, and so does the sum that compensates it.
+    """
+    total = 0.0
+    for layer in chain.layers:
+        message, below = layer.to_inputs, layer.below
+        assert message is not None and message.B is not None
+        A = 0.0 if message.A is None else message.A
+        if isinstance(message.channel, Prior):
+            values = message.channel.evaluate(H=message.B, G=A)
+            total += float(np.sum(values.psi))
+        else:
+            assert below is not None and isinstance(message.channel, Channel)
+            values = message.channel.evaluate(B=message.B, A=A, omega=below.omega, V=below.V)
+            total += float(np.sum(values.phi))
+        total += float(np.sum(0.5 * A * (values.mean**2 + values.variance) - message.B * values.mean))
+        total += float(np.sum((layer.omega - layer.mean @ layer.x_mean) ** 2 / (2.0 * layer.V)))
+    last = chain.layers[-1]
+    assert isinstance(last.plan.channel, Channel) and chain.y.y is not None
+    return total + float(np.sum(last.plan.channel.observe(chain.y.y, omega=last.omega, V=last.V).phi))

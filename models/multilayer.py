@@ -1,0 +1,247 @@
+"""Generalized linear models with known matrices, of one layer or many."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import lsqr
+
+from factorgraph.channels import Channel, Identity
+from factorgraph.factors import Bilinear
+from factorgraph.model import Model, Variable
+from factorgraph.priors import Prior
+from models.chain import Chain, bethe_free_entropy
+from models.damping import Damping
+from models.matrices import known_matrix, outlying_mean, with_entries
+from models.result import Estimate, Inference, Scores, Trace
+
+Array = NDArray[np.float64]
+
+CLOSURE_NAMES = ("amp", "bp", "mf")
+
+
+class MultiLayerGLM:
+    """x^0 ~ prior, x^{l+1} ~ P^{l+1}(x | W^l x^l) with all W and the last output observed [ML, eqs. 1-4].
+
+    Args:
+        prior: law of the components of the signal x^0.
+        weights: W^l, (n_{l+1}, n_l), from the signal up: arrays, SciPy sparse matrices or ``LinearOperator``, with
+            entries of order 1/√n_l and of mean near 0.
+        channels: one per layer, the last one that of the observed output.
+        mean_square: E (W^l)², to replace the squared entries; one per layer, or one for all, None for exact squares.
+            A ``LinearOperator`` needs it.
+
+    Raises:
+        ValueError: matrices that do not chain, that are not finite, or without channel.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        weights: Sequence[Any],
+        channels: Sequence[Channel],
+        *,
+        mean_square: float | Sequence[float | None] | None = None,
+    ) -> None:
+        if not weights or len(weights) != len(channels):
+            raise ValueError(f"`weights` must be one per channel, and at least one, got {len(weights)}")
+        if isinstance(mean_square, Sequence):
+            if len(mean_square) != len(weights):
+                raise ValueError(f"`mean_square` must be one or {len(weights)}, got {len(mean_square)}")
+            squares = list(mean_square)
+        else:
+            squares = [mean_square] * len(weights)
+        self.prior, self.channels = prior, tuple(channels)
+        self.matrices = [
+            known_matrix(f"`weights[{i}]`", W, square)
+            for i, (W, square) in enumerate(zip(weights, squares, strict=True))
+        ]
+        shapes = [W.shape for W, _ in self.matrices]
+        for i in range(1, len(shapes)):
+            if shapes[i][1] != shapes[i - 1][0]:
+                raise ValueError(
+                    f"`weights[{i}]` must have {shapes[i - 1][0]} columns, the outputs below it, got {shapes[i][1]}"
+                )
+
+    def with_parameters(self, prior: Prior, channel: Channel) -> "MultiLayerGLM":
+        """The same matrices and hidden channels with another prior and output channel; nothing is copied."""
+        other = copy(self)
+        other.prior, other.channels = prior, (*self.channels[:-1], channel)
+        return other
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """n_0 of the signal, n_1, ... n_{L+1} of the output."""
+        return (self.matrices[0][0].shape[1], *(W.shape[0] for W, _ in self.matrices))
+
+    def description(self) -> Model:
+        """The model as plates, variables and factors: the signal free, weights and output observed."""
+        last = len(self.channels)
+        plates: dict[str, int | None] = {f"units{i}": n for i, n in enumerate(self.sizes)} | {"samples": None}
+        names = [*(f"x{i}" for i in range(last)), "y"]
+        variables = [
+            Variable(name, (f"units{i}", "samples"), self.prior if i == 0 else None, observed=i == last)
+            for i, name in enumerate(names)
+        ]
+        variables += [Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), observed=True) for i in range(last)]
+        factors = [Bilinear(names[i + 1], f"W{i}", names[i], channel) for i, channel in enumerate(self.channels)]
+        return Model.of(plates, variables, factors)
+
+    def infer(
+        self,
+        y: ArrayLike,
+        *,
+        closure: str = "amp",
+        damping: float | str = "adaptive",
+        tolerance: float = 1e-6,
+        iterations: int = 1000,
+        start: str | ArrayLike = "prior",
+        reinforcement: float = 0.0,
+        truth: Any = None,
+        callback: Callable[[int, Chain], bool | None] | None = None,
+        rng: np.random.Generator | int | None = 0,
+    ) -> Inference:
+        """Posterior of the signal and of every hidden layer given the output.
+
+        Args:
+            y: observed output (n_{L+1},), or (n_{L+1}, samples) for several signals seen through the same matrices.
+            closure: "amp"; "bp", relaxed belief propagation with a message on every edge (dense or sparse matrices);
+                or "mf", without reaction terms.
+            damping: α in [0, 1) of the messages, or "adaptive": none, and more and more where that does not converge.
+            tolerance: largest change of the estimates by an undamped step, relative to their size, at which it stops.
+            iterations: most of them.
+            start: "prior" begins with the prior's mean; "random" adds fluctuations of a tenth of its deviation, for
+                models that do not see the sign of the signal; or the means (n_0,) to begin with.
+            reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
+                r_t = 1 - (1 - r)^t, which drives the estimates to one solution.
+            truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
+            callback: called after each iteration with its number and the chain; True stops.
+            rng: generator or seed of the random start.
+
+        Raises:
+            ValueError: an argument outside its domain, ``y`` not possible for the channel or not of the right size.
+        """
+        observed = self._checked_output(y)
+        if closure not in CLOSURE_NAMES:
+            raise ValueError(f"`closure` must be one of {CLOSURE_NAMES}, got {closure!r}")
+        if iterations < 1 or not tolerance >= 0.0 or not 0.0 <= reinforcement < 1.0:
+            raise ValueError(
+                "`iterations` must be >= 1, `tolerance` >= 0 and `reinforcement` in [0, 1), "
+                f"got {iterations}, {tolerance} and {reinforcement}"
+            )
+        samples = observed.shape[1]
+        scores = Scores(truth, [(n, samples) for n in self.sizes[:-1]])
+        matrices = self.matrices
+        if closure == "bp":
+            matrices = [(with_entries(f"`weights[{i}]`", W), squares) for i, (W, squares) in enumerate(matrices)]
+        chain = Chain(self.prior, matrices, self.channels, observed, closure)
+        begin = self._start(start, samples, np.random.default_rng(rng))
+        chain.begin(begin)
+        trace, mixer, status = Trace(), Damping.of(damping), "not converged"
+        with np.errstate(all="ignore"):  # what is not finite is found below, and reported
+            while len(trace.residual) < iterations and status == "not converged":
+                status = _iterate(chain, trace, mixer.value, tolerance, reinforcement, scores)
+                if status == "not converged" and callback is not None and callback(len(trace.residual), chain):
+                    status = "stopped"
+                failed = status == "not converged" and chain.iterations > 1 and mixer.fails(trace.residual[-1])
+                if failed or (status == "diverged" and mixer.raise_level()):
+                    chain.begin(begin)
+                    status = "not converged"
+            phi = bethe_free_entropy(chain) if status != "diverged" else float("nan")
+        return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
+
+    def _result(self, chain: Chain, trace: Trace, status: str, phi: float, flat: bool, scores: Scores) -> Inference:
+        estimates = [
+            Estimate(mean[:, 0], variance[:, 0]) if flat else Estimate(mean, variance)
+            for mean, variance in [*zip(chain.means, chain.variances, strict=True), chain.output()]
+        ]
+        B, A = chain.field
+        return Inference(
+            signal=estimates[0],
+            hidden=tuple(estimates[1:-1]),
+            output=estimates[-1],
+            field=(B[:, 0], A[:, 0]) if flat else (B, A),
+            free_entropy=phi,
+            status=status,
+            message=status if status in ("converged", "stopped") else f"{status}: {self._advice()}",
+            iterations=len(trace.residual),
+            trace=trace,
+            mse=tuple(scores.mse(chain.means)) if scores.truth else None,
+            overlap=tuple(scores.overlap(chain.means)) if scores.truth else None,
+        )
+
+    def _advice(self) -> str:
+        means = [i for i, (W, _) in enumerate(self.matrices) if outlying_mean(W)]
+        if means:
+            return (
+                f"the entries of weights[{means[0]}] have an outlying mean, for which these messages are not made: "
+                "remove it (from the output too), or try stronger `damping`, or VAMP"
+            )
+        return (
+            "raise `iterations`, or try stronger `damping`; matrices far from independent entries (ill-conditioned, "
+            "correlated columns) need VAMP"
+        )
+
+    def _checked_output(self, y: ArrayLike) -> Array:
+        observed = np.asarray(y, dtype=np.float64)
+        observed = observed[:, None] if observed.ndim == 1 else observed
+        if observed.ndim != 2 or len(observed) != self.sizes[-1] or observed.shape[1] == 0:
+            raise ValueError(f"`y` must have {self.sizes[-1]} rows, one per row of the last matrix, got {np.shape(y)}")
+        self.channels[-1].observe(observed, omega=0.0, V=1.0)  # raises for outputs that the channel cannot have
+        W = self.matrices[0][0]
+        if len(self.channels) == 1 and self.channels[0] == Identity() and W.shape[0] > W.shape[1]:
+            for column in observed.T:
+                rest = float(lsqr(W, column, atol=1e-14, btol=1e-14, iter_lim=4 * sum(W.shape))[3])
+                if rest > 1e-6 * np.linalg.norm(column):
+                    raise ValueError(
+                        f"`y` must be W x for some x where there is no noise, got a distance {rest:.2g}: give "
+                        "Identity the variance of the noise"
+                    )
+        return observed
+
+    def _start(self, start: str | ArrayLike, samples: int, rng: np.random.Generator) -> Array | None:
+        shape = (self.sizes[0], samples)
+        if isinstance(start, str):
+            if start not in ("prior", "random"):
+                raise ValueError(f"`start` must be 'prior', 'random' or means of shape {shape}, got {start!r}")
+            if start == "prior":
+                return None
+            mean, variance = self.prior.moments(H=0.0, G=0.0)
+            return mean + 0.1 * variance**0.5 * rng.standard_normal(shape)
+        means = np.asarray(start, dtype=np.float64)
+        means = means[:, None] if means.ndim == 1 else means
+        if means.shape != shape or not np.all(np.isfinite(means)):
+            raise ValueError(f"`start` must be finite means of shape {shape}, got shape {means.shape}")
+        return means
+
+
+def _iterate(chain: Chain, trace: Trace, damping: float, tolerance: float, reinforcement: float, scores: Scores) -> str:
+    """One pass forward and one backward; the status after it."""
+    previous, taken = (trace.residual[-1], 1.0 - trace.damping[-1]) if chain.iterations else (0.0, 1.0)
+    residual = chain.forward() / taken
+    first = chain.iterations == 1
+    trace.residual.append(residual)
+    trace.damping.append(0.0 if first else damping)
+    if scores.truth:
+        trace.mse.append(scores.mse(chain.means))
+        trace.overlap.append(scores.overlap(chain.means))
+    if residual <= tolerance and residual <= previous:
+        return "converged"
+    chain.backward(trace.damping[-1], 1.0 - (1.0 - reinforcement) ** chain.iterations)
+    return "not converged" if chain.finite else "diverged"
+
+
+class GLM(MultiLayerGLM):
+    """y ~ P(y | W x), x ~ prior, with W observed: ``MultiLayerGLM`` of one layer.
+
+    Args:
+        prior: law of the components of x.
+        weights: W, (outputs, inputs).
+        channel: that of the output.
+        mean_square: as for ``MultiLayerGLM``.
+    """
+
+    def __init__(self, prior: Prior, weights: Any, channel: Channel, *, mean_square: float | None = None) -> None:
+        super().__init__(prior, [weights], [channel], mean_square=mean_square)

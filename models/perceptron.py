@@ -1,0 +1,155 @@
+"""Learning of a perceptron as inference of its weights: patterns are the known matrix, weights the signal."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from factorgraph.channels import Channel, Identity, Sign
+from factorgraph.priors import Binary, Prior
+from models.chain import Chain
+from models.multilayer import GLM, MultiLayerGLM
+from models.result import Inference
+
+Array = NDArray[np.float64]
+
+
+class Perceptron:
+    """y = sign(w · x/√N) with weights from a prior: ±1, Gaussian, sparse.
+
+    Args:
+        prior: of the weights; ``Binary()`` for ±1.
+        channel: of the output ±1; ``Probit`` for labels with noise.
+        reinforcement: r > 0 looks for one solution: the field of each iteration adds to the next with weight
+            1 - (1 - r)^t, until the most probable weights classify all patterns. 0 gives the posterior.
+        iterations: most of them.
+        options: further arguments of ``MultiLayerGLM.infer``.
+
+    Attributes:
+        result_: outcome of the inference.
+        weights_: most probable ones, ±1, or the posterior's mean if the weights are not spins; (N,).
+        errors_: number of training patterns that ``weights_`` misclassifies.
+    """
+
+    def __init__(
+        self,
+        prior: Prior | None = None,
+        channel: Channel | None = None,
+        *,
+        reinforcement: float = 0.0,
+        iterations: int = 1000,
+        **options: Any,
+    ) -> None:
+        self.prior = Binary() if prior is None else prior
+        self.channel = Sign() if channel is None else channel
+        self.reinforcement = reinforcement
+        self.iterations = iterations
+        self.options = options
+        if not self.channel.spin:
+            raise ValueError(f"`channel` must have outputs ±1, got {self.channel}")
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Infer the weights.
+
+        Args:
+            X: patterns (samples, N), of entries of order 1.
+            y: labels ±1, (samples,).
+
+        Raises:
+            ValueError: shapes that do not fit, patterns that are not finite, labels other than ±1.
+        """
+        patterns, labels = _patterns(X), np.asarray(y, dtype=np.float64)
+        matrix = patterns / patterns.shape[1] ** 0.5
+        options: dict[str, Any] = {"damping": 0.0} | self.options if self.reinforcement else self.options
+
+        def solved(iteration: int, chain: Chain) -> bool:
+            return self._errors(patterns, labels, self._most_probable(chain.means[0][:, 0])) == 0
+
+        self.result_: Inference = GLM(self.prior, matrix, self.channel).infer(
+            labels,
+            iterations=self.iterations,
+            reinforcement=self.reinforcement,
+            callback=solved if self.reinforcement else None,
+            **options,
+        )
+        self.weights_: Array = self._most_probable(self.result_.signal.mean)
+        self.errors_: int = self._errors(patterns, labels, self.weights_)
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Most probable labels ±1 under the posterior, (samples,)."""
+        return np.where(self.predict_proba(X) >= 0.5, 1.0, -1.0)
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """P(y = +1), averaged over the posterior of the weights, (samples,)."""
+        matrix = _patterns(X) / self.weights_.size**0.5
+        signal = self.result_.signal
+        if matrix.shape[1] != signal.mean.size:
+            raise ValueError(f"`X` must have {signal.mean.size} columns, as in `fit`, got {matrix.shape[1]}")
+        V = np.maximum(np.square(matrix) @ signal.variance, 1e-300)
+        return np.exp(self.channel.observe(1.0, omega=matrix @ signal.mean, V=V).phi)
+
+    def _most_probable(self, means: Array) -> Array:
+        return np.where(means >= 0, 1.0, -1.0) if self.prior.spin else means
+
+    @staticmethod
+    def _errors(patterns: Array, labels: Array, weights: Array) -> int:
+        return int(np.count_nonzero(labels * (patterns @ weights) <= 0))
+
+
+class Committee:
+    """y = sign(Σ_k s_k sign(w_k · x/√N)), with the second layer s known: K perceptrons that see the same patterns.
+
+    It is the two-layer model whose first matrix repeats the patterns on its diagonal; inference starts at random
+    means, since all units are alike. The sum over K units is treated as Gaussian, which is coarse for few units: only
+    strong damping leads to solutions in which the units differ, and not always.
+
+    Args:
+        second: s, (K,) non-zero numbers.
+        prior: of the first layer's weights.
+        rng: generator or seed of the random start.
+        options: further arguments of ``MultiLayerGLM.infer``; the damping is 0.9 unless given.
+
+    Attributes:
+        result_: outcome of the inference.
+        weights_: posterior means (K, N).
+    """
+
+    def __init__(
+        self, second: ArrayLike, prior: Prior | None = None, *, rng: np.random.Generator | int = 0, **options: Any
+    ) -> None:
+        self.second = np.atleast_1d(np.asarray(second, dtype=np.float64))
+        if self.second.ndim != 1 or not np.all(np.isfinite(self.second) & (self.second != 0.0)):
+            raise ValueError(f"`second` must be non-zero numbers (K,), got {second!r}")
+        self.prior = Binary() if prior is None else prior
+        self.rng = rng
+        self.options = options
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Infer the first layer from patterns (samples, N) and labels ±1, (samples,); raises ValueError as above."""
+        patterns, units = _patterns(X), self.second.size
+        samples, inputs = patterns.shape
+        first = sparse.block_diag([patterns / inputs**0.5] * units, format="csr")
+        last = sparse.kron(self.second[None] / units**0.5, sparse.eye_array(samples), format="csr")
+        model = MultiLayerGLM(self.prior, [first, last], [Sign(), Sign()])
+        self.result_: Inference = model.infer(
+            np.asarray(y), **{"start": "random", "rng": self.rng, "damping": 0.9} | self.options
+        )
+        self.weights_: Array = self.result_.signal.mean.reshape(units, inputs)
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Most probable labels ±1 under the posterior, (samples,)."""
+        matrix = _patterns(X) / self.weights_.shape[1] ** 0.5
+        variance = self.result_.signal.variance.reshape(self.weights_.shape)
+        V = np.maximum(np.square(matrix) @ variance.T, 1e-300)
+        hidden, _ = Sign().moments(B=0.0, A=0.0, omega=matrix @ self.weights_.T, V=V)
+        return Sign()(Identity()(hidden @ self.second))
+
+
+def _patterns(X: ArrayLike) -> Array:
+    patterns = np.asarray(X, dtype=np.float64)
+    if patterns.ndim != 2 or not np.all(np.isfinite(patterns)):
+        raise ValueError(f"`X` must be finite patterns (samples, N), got shape {patterns.shape}")
+    return patterns
