@@ -165,7 +165,7 @@ def _start_batch(layers: Sequence[Layer], x: Array) -> None:
             layer.x_mean = with_constant_unit(layer.plan, x, 1)
         else:
             plan = layer.below.plan
-            B = np.zeros((plan.outputs, x.shape[1]), layer.H.dtype)
+            B = np.zeros_like(layer.H, shape=(plan.outputs, x.shape[1]))
             layer.to_inputs = Message(plan.channel, plan.scale, B=B)
 
 
@@ -173,7 +173,7 @@ def with_constant_unit(plan: LayerPlan, values: Array, constant: float) -> Array
     """Inputs (units, samples) of a layer with the value of the constant unit below them, if it has a bias."""
     if not plan.bias:
         return values
-    return np.concatenate([values, np.full((1, values.shape[1]), constant, values.dtype)])
+    return np.concatenate([values, np.full_like(values, constant, shape=(1, values.shape[1]))])
 
 
 def _copied(values: Array | None) -> Array | None:
