@@ -81,7 +81,7 @@ class Translation:
 
 def literal(value: Any) -> str:
     """A number as C++ reads it back, of its own type."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | np.integer):
         return str(int(value))

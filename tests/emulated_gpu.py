@@ -80,9 +80,9 @@ def elementwise(kernel, inputs, outputs):
     loads = "".join(f"double a{i} = p{i}[e]; " for i in range(inputs))
     names = ", ".join(f"o{j}" for j in range(outputs))
     stores = "".join(f"q{j}[e] = o{j}; " for j in range(outputs))
-    body = f"{loads}double {names}; {statement} {stores}"
-    text = f'{HEADER}{definitions}\nextern "C" void run(long size{arrays}{results}) {{ for (long e = 0; e < size; e++) {{ {body} }} }}'
-    run = compiled(text, ("-ffp-contract=off",)).run
+    loop = f"for (long e = 0; e < size; e++) {{ {loads}double {names}; {statement} {stores} }}"
+    function = f'extern "C" void run(long size{arrays}{results}) {{ {loop} }}'
+    run = compiled(f"{HEADER}{definitions}\n{function}", ("-ffp-contract=off",)).run
 
     def apply(*args):
         args = [np.ascontiguousarray(a, np.float64) for a in np.broadcast_arrays(*args)]
@@ -91,6 +91,36 @@ def elementwise(kernel, inputs, outputs):
         return tuple(out)
 
     return apply
+
+
+class _Tape:
+    """What is done while a step is captured, to be done again; ``operations`` is None at other times."""
+
+    operations: "list | None" = None
+
+    @classmethod
+    def change(cls, operation):
+        """Do something to existing arrays; while capturing, it is only noted."""
+        if cls.operations is None:
+            operation()
+        else:
+            cls.operations.append(operation)
+
+    @classmethod
+    def make(cls, operation):
+        """The result of ``operation`` as a new array of the device, filled again at every replay."""
+        values = operation()
+        if not isinstance(values, np.ndarray | np.generic):
+            return values
+        result = DeviceArray(np.array(values))
+        if cls.operations is not None:
+            cls.operations.append(lambda: np.copyto(result._values, operation()))
+        return result
+
+    @classmethod
+    def waits(cls):
+        """For the device, which is not allowed while capturing."""
+        assert cls.operations is None, "the host waits for the device during a capture"
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -109,23 +139,25 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         assert method == "__call__", method
-        if out is not None:
-            kwargs["out"] = tuple(_inside(a) for a in out)
-        result = ufunc(*(_inside(a) for a in inputs), **kwargs)
-        return out[0] if out is not None else wrapped(result)
+        values = [_inside(a) for a in inputs]
+        if out is None:
+            return _Tape.make(lambda: ufunc(*values, **kwargs))
+        _Tape.change(lambda: ufunc(*values, out=tuple(_inside(a) for a in out), **kwargs))
+        return out[0]
 
     def __array_function__(self, function, types, args, kwargs):
-        return wrapped(function(*_inside(args), **{name: _inside(value) for name, value in kwargs.items()}))
+        args, kwargs = _inside(args), {name: _inside(value) for name, value in kwargs.items()}
+        return _Tape.make(lambda: function(*args, **kwargs))
 
-    def __getitem__(self, key):
-        key = _inside(key)
-        values = self._values[key]
-        if not isinstance(values, np.ndarray):
-            values = self._values[(*key, ...) if isinstance(key, tuple) else (key, ...)]
+    def _view(self, values):
         return DeviceArray(values, self if self.base is None else self.base)
 
+    def __getitem__(self, key):
+        return self._view(self._values[(*key, ...) if isinstance(key, tuple) else (key, ...)])
+
     def __setitem__(self, key, value):
-        self._values[_inside(key)] = _inside(value)
+        key, value = _inside(key), _inside(value)
+        _Tape.change(lambda: self._values.__setitem__(key, value))
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
@@ -134,23 +166,23 @@ class DeviceArray(NDArrayOperatorsMixin):
         return len(self._values)
 
     def __float__(self):
+        _Tape.waits()
         return float(self._values)
+
+    def __bool__(self):
+        _Tape.waits()
+        return bool(self._values)
 
     def __getattr__(self, name):
         if name in ("shape", "dtype", "size", "ndim", "strides", "flags", "itemsize"):
             return getattr(self._values, name)
         if name == "T":
-            return DeviceArray(self._values.T, self)
-        if name in ("sum", "max", "copy", "astype", "take", "transpose", "reshape"):
-            return lambda *args, **kwargs: wrapped(getattr(self._values, name)(*_inside(args), **kwargs))
+            return self._view(self._values.T)
+        if name == "transpose":
+            return lambda *axes: self._view(self._values.transpose(*axes))
+        if name in ("sum", "max", "copy", "astype"):
+            return lambda *args, **kwargs: _Tape.make(lambda: getattr(self._values, name)(*args, **kwargs))
         raise AttributeError(name)
-
-
-def wrapped(result):
-    """Results on the device: scalars are arrays without axes there."""
-    if isinstance(result, np.ndarray | np.generic):
-        return DeviceArray(np.asarray(result))
-    return result
 
 
 def _inside(value):
@@ -167,23 +199,28 @@ class _ArrayModule:
     """Functions that make or take arrays of the device."""
 
     def asarray(self, values):
-        return values if isinstance(values, DeviceArray) else DeviceArray(np.array(values))
+        if isinstance(values, DeviceArray):
+            return values
+        _Tape.waits()
+        return DeviceArray(np.array(values))
+
+    def empty(self, shape, dtype):
+        return self.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype)
 
     def take(self, values, indices, axis, out=None):
-        result = np.take(values._values, indices._values, axis=axis)
         if out is None:
-            return DeviceArray(result)
-        assert out.shape == result.shape and out.dtype == result.dtype
-        out[...] = DeviceArray(result)
+            return _Tape.make(lambda: np.take(values._values, indices._values, axis=axis))
+        assert out.dtype == values.dtype
+        _Tape.change(lambda: np.copyto(out._values, np.take(values._values, indices._values, axis=axis)))
         return out
 
     def __getattr__(self, name):
-        assert name in ("empty", "zeros", "full", "stack")
-        return lambda *args, **kwargs: wrapped(getattr(np, name)(*_inside(args), **kwargs))
+        assert name in ("zeros", "full", "stack")
+        return lambda *args, **kwargs: _Tape.make(lambda: getattr(np, name)(*_inside(args), **kwargs))
 
 
 class EmulatedDevice:
-    """A ``Device`` on the processor. ``launches`` counts the kernels, ``captures`` the steps that a graph would hold."""
+    """A ``Device`` on the processor; ``launches`` counts the kernels by name, ``captures`` the captured steps."""
 
     def __init__(self):
         self.xp = _ArrayModule()
@@ -194,22 +231,34 @@ class EmulatedDevice:
 
     def launch(self, name, count, *args):
         self.launches[name] = self.launches.get(name, 0) + 1
-        getattr(self._kernels, name)(ctypes.c_longlong(count), *map(self._argument, args))
+        values = [self._argument(value) for value in args]
+        _Tape.change(lambda args=args: getattr(self._kernels, name)(ctypes.c_longlong(count), *values))
 
     def product(self, a, b, out):
-        self._cublas.product(a, b, out)
+        _Tape.change(lambda: self._cublas.product(a, b, out))
 
     def running(self):
         return contextlib.nullcontext()
 
     def captured(self, step):
-        """A graph cannot see anything of the host: whatever a step reads there is as it was at the capture."""
+        """A graph sees nothing of the host: numbers that a step reads there stay as they were at the capture."""
         step()
         self.captures += 1
-        return step
+        _Tape.operations = operations = []
+        try:
+            step()
+        finally:
+            _Tape.operations = None
+
+        def replay():
+            for operation in operations:
+                operation()
+
+        return replay
 
     def host(self, values):
-        return values._values if isinstance(values, DeviceArray) else values
+        _Tape.waits()
+        return values._values.copy() if isinstance(values, DeviceArray) else values
 
     @staticmethod
     def _argument(value):
@@ -229,8 +278,8 @@ def apply_compiled(kernel, inputs, outputs, dtype):
     function = elementwise(kernel, inputs, outputs)
 
     def apply(*args):
-        results = function(*(_inside(a) for a in args))
+        values = [_inside(a) for a in args]
         with np.errstate(over="ignore", under="ignore"):
-            return tuple(DeviceArray(r.astype(dtype)) for r in results)
+            return tuple(_Tape.make(lambda j=j: function(*values)[j].astype(dtype)) for j in range(outputs))
 
     return apply

@@ -81,7 +81,8 @@ class Argmax:
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """The label of the greatest pre-activation, the first of several."""
-        return np.argmax(z if on_device(z) else np.asarray(z), axis=axis)
+        values: Any = z if on_device(z) else np.asarray(z)
+        return np.argmax(values, axis=axis)
 
     def observe(
         self,

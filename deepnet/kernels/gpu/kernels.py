@@ -205,4 +205,4 @@ def edge_parts(outputs: int, inputs: int, samples: int) -> tuple[int, int]:
     wanted = max(1.0, _THREADS / inputs)
     chunks = min(max(round((wanted * samples / outputs) ** 0.5), 1), samples)
     groups = min(max(round(wanted / chunks), 1), tiles)
-    return groups, chunks
+    return groups, min(max(round(wanted / groups), 1), samples)
