@@ -209,9 +209,9 @@ class _ArrayModule:
 
     def take(self, values, indices, axis, out=None):
         if out is None:
-            return _Tape.make(lambda: np.take(values._values, indices._values, axis=axis))
+            return _Tape.make(lambda: np.take(values._values, indices._values, axis, mode="wrap"))
         assert out.dtype == values.dtype
-        _Tape.change(lambda: np.copyto(out._values, np.take(values._values, indices._values, axis=axis)))
+        _Tape.change(lambda: np.copyto(out._values, np.take(values._values, indices._values, axis, mode="wrap")))
         return out
 
     def __getattr__(self, name):
@@ -242,19 +242,26 @@ class EmulatedDevice:
 
     def captured(self, step):
         """A graph sees nothing of the host: numbers that a step reads there stay as they were at the capture."""
-        step()
-        self.captures += 1
-        _Tape.operations = operations = []
-        try:
-            step()
-        finally:
-            _Tape.operations = None
+        operations = []
+        warm = False
 
-        def replay():
+        def run():
+            nonlocal warm
+            if not warm:
+                step()
+                warm = True
+                return
+            if not operations:
+                self.captures += 1
+                _Tape.operations = operations
+                try:
+                    step()
+                finally:
+                    _Tape.operations = None
             for operation in operations:
                 operation()
 
-        return replay
+        return run
 
     def host(self, values):
         _Tape.waits()

@@ -48,10 +48,11 @@ class Device(Protocol):
         ...
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
-        """A faster function that does what ``step`` did, on the same arrays.
+        """A function that does what ``step`` does, without the host's part in it from the second call on.
 
-        ``step`` is run once, in full. Afterwards it must do the same operations whatever the numbers are, and read what
-        changes from arrays.
+        ``step`` must do the same operations on the same arrays whatever their numbers are, and read from arrays what
+        changes. It runs in full at the first call. At the second one its operations are recorded, and then done; the
+        arrays that it left anywhere are those of the record, which further calls fill again.
         """
         ...
 
@@ -109,34 +110,46 @@ class CudaDevice:
             self._stream.synchronize()
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
-        """As ``Device.captured``, by a CUDA graph.
-
-        The graph reads and writes at the addresses of the capture. Its temporary arrays come from a memory pool of its
-        own, from which nobody else takes memory, and which lives as long as the graph does.
-        """
-        pool = self.xp.cuda.MemoryPool()
-        with self.xp.cuda.using_allocator(pool.malloc):
-            step()  # compiles what is not yet compiled, and fills the pool: neither is for the time of a capture
-            self._stream.begin_capture(self.xp.cuda.runtime.streamCaptureModeRelaxed)
-            try:
-                step()
-            finally:
-                graph = self._stream.end_capture()
-        return _Replay(graph, pool, self._stream)
+        """As ``Device.captured``, by a CUDA graph."""
+        return _Graph(self.xp.cuda, self._stream, step)
 
     def host(self, values: Array) -> Array:
         """As ``Device.host``."""
         return self.xp.asnumpy(values)
 
 
-class _Replay:
-    """A graph, with the pool that holds its memory."""
+class _Graph:
+    """A step as a CUDA graph.
 
-    def __init__(self, graph: Any, pool: Any, stream: Any) -> None:
-        self._graph, self._pool, self._stream = graph, pool, stream
+    The graph reads and writes at the addresses of its capture. Temporary arrays come from a memory pool of its own, from
+    which nobody else takes memory, and which lives as long as the graph does.
+    """
+
+    def __init__(self, cuda: Any, stream: Any, step: Callable[[], None]) -> None:
+        self._cuda, self._stream, self._step = cuda, stream, step
+        self._pool = cuda.MemoryPool()
+        self._warm, self._graph = False, None
 
     def __call__(self) -> None:
+        if not self._warm:  # compiles what is not yet compiled, and fills the pool: neither is for a capture
+            with self._cuda.using_allocator(self._pool.malloc):
+                self._step()
+            self._warm = True
+            return
+        if self._graph is None:
+            self._graph = self._capture()
         self._graph.launch(self._stream)
+
+    def _capture(self) -> Any:
+        with self._cuda.using_allocator(self._pool.malloc):
+            self._stream.begin_capture()  # in relaxed mode: the pool may still grow
+            try:
+                self._step()
+            except BaseException:
+                with contextlib.suppress(Exception):  # what has been recorded cannot be used: the first error counts
+                    self._stream.end_capture()
+                raise
+            return self._stream.end_capture()
 
 
 def _argument(value: Any) -> Any:

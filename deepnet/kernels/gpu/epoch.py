@@ -1,7 +1,7 @@
 """Epochs on the device: the data stay there, and every batch is the replay of one captured step."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -70,18 +70,14 @@ class DeviceEpochs:
         self._schedules[...] = xp.asarray(np.array(values, np.float32))
         self._batch[...] = 0
         for size in [self._size] * self._full + [self._rest] * (self._rest > 0):
-            self._step(size)
+            if size not in self._steps:
+                self._steps[size] = self._kernels.device.captured(partial(self._train, size))
+            self._steps[size]()
             if progress is not None:
                 progress(size)
 
-    def _step(self, size: int) -> None:
-        """The next batch, of ``size`` samples: in full the first time, replayed from then on."""
-        if size in self._steps:
-            self._steps[size]()
-        else:
-            self._steps[size] = self._kernels.device.captured(lambda: self._train(size))
-
     def _train(self, size: int) -> None:
+        """The next batch, of ``size`` samples."""
         xp = self._kernels.device.xp
         xp.take(self._schedules, self._batch, axis=0, out=self._now)
         chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
