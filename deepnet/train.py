@@ -57,7 +57,7 @@ class Network:
         return {name: self.kernels.host(values) for name, values in self._arrays().items()}
 
     def to(self, device: str) -> "Network":
-        """The network itself if it is on the device, else one with a copy of its state; errors as of ``kernels_for``."""
+        """The network itself if it is there, else one with a copy of its state; errors as of ``kernels_for``."""
         return self if device == self.device else self.on(kernels_for(device, self.config.dtype), device)
 
     def on(self, kernels: PlainKernels, device: str) -> "Network":

@@ -213,13 +213,15 @@ class _Body:
             case ast.Subscript(value=ast.Call() as call, slice=index):
                 return f"{self._expression(call)}.v[{self._expression(index)}]"
             case ast.Call(func=func, args=args, keywords=[]):
-                return self._call(self._value(func), args)
+                return self._call(self._value(func), node, args)
         raise self._refusal(node)
 
-    def _call(self, function: Any, args: list[ast.expr]) -> str:
+    def _call(self, function: Any, node: ast.expr, args: list[ast.expr]) -> str:
         values = [self._expression(a) for a in args]
         if function is np.float32 and isinstance(args[0], ast.Constant):
             return literal(np.float32(args[0].value))  # pyright: ignore[reportArgumentType]
+        if function not in _FUNCTIONS and not inspect.isfunction(_plain(function)):
+            raise self._refusal(node)
         name = _FUNCTIONS.get(function) or self._whole.add(function)
         return f"{name}({', '.join(values)})"
 

@@ -40,8 +40,9 @@ extern "C" int cublasSetStream_v2(void* handle, void* stream) { return handle !=
 extern "C" int cublasSetWorkspace_v2(void* handle, void* memory, unsigned long size) { return handle != (void*)42; }
 extern "C" int cublasSetMathMode(void* handle, int mode) { return handle != (void*)42 || (mode != 0 && mode != 3); }
 extern "C" int cublasSgemmStridedBatched(
-    void* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const float* a, int lda, long long step_a,
-    const float* b, int ldb, long long step_b, const float* beta, float* c, int ldc, long long step_c, int count) {
+    void* handle, int op_a, int op_b, int m, int n, int k, const float* alpha,
+    const float* a, int lda, long long step_a, const float* b, int ldb, long long step_b,
+    const float* beta, float* c, int ldc, long long step_c, int count) {
     if (handle != (void*)42) return 1;
     if (lda < (op_a ? k : m) || ldb < (op_b ? n : k) || ldc < m) return 7;
     for (int s = 0; s < count; s++, a += step_a, b += step_b, c += step_c)

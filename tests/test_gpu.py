@@ -1,26 +1,39 @@
 """The GPU path: its own kernels and the sweeps on device arrays, on a processor that stands in for the device."""
 
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import emulated_gpu
 import numpy as np
 import pytest
-from emulated_gpu import EmulatedDevice, needs_compiler
+from emulated_gpu import EmulatedDevice
 from test_parity import FLOAT32_SWEEP, problem
+from test_translate import KERNELS as FORMULAS
+from test_translate import arguments
 
+from deepnet import MessagePassingClassifier
+from deepnet.cli import main
 from deepnet.config import Config
-from deepnet.kernels import PlainKernels
-from deepnet.kernels.gpu import GpuKernels
+from deepnet.device import DeviceUnavailableError, _gpu_kernels, kernels_for
+from deepnet.kernels import PlainKernels, gpu
+from deepnet.kernels.gpu import DeviceError, GpuKernels
+from deepnet.kernels.gpu import source as gpu_source
 from deepnet.kernels.gpu.kernels import edge_parts
-from deepnet.kernels.gpu.source import STRIP, TILE, module_source
+from deepnet.kernels.gpu.source import KERNELS, STRIP, TILE, module_source
+from deepnet.run import Run
 from deepnet.sweep import train_batch
 from deepnet.train import DivergenceError, Evaluation, Network, init, metrics, train_epoch
+from factorgraph.device import OPTIONS, elementwise_source
 
-pytestmark = needs_compiler
+#: Factors of products rounded to 2^-11, through two batches.
+TF32_SWEEP = 5e-2
 
 
 @pytest.fixture
 def kernels(monkeypatch):
+    if emulated_gpu.COMPILER is None:
+        pytest.skip("needs a C++ compiler to run the kernels on the processor")
     monkeypatch.setattr("factorgraph.device._compiled", emulated_gpu.apply_compiled)
     return GpuKernels(EmulatedDevice())
 
@@ -33,7 +46,7 @@ def polarise(layers, factor):
         layer.variance[...] = (1 - layer.mean**2) * mask
 
 
-def compare(kernels, kind, closure, *, tau, polarised=1.0, widths=(25, 20, 18), **options):
+def compare(kernels, kind, closure, *, tau, polarised=1.0, widths=(25, 20, 18), tolerance=FLOAT32_SWEEP, **options):
     """Two batches on the device and on the processor; both layers' quantities, all of float32."""
     layers, batches, updates = problem(kind, closure, widths=widths, dtype=np.float32, **options)
     if polarised != 1.0:
@@ -46,7 +59,7 @@ def compare(kernels, kind, closure, *, tau, polarised=1.0, widths=(25, 20, 18), 
         for name in ("H", "mean", "variance", "omega", "V", "g", "gamma"):
             a, b = kernels.host(getattr(layer, name)), getattr(theirs, name)
             assert a.dtype == np.float32
-            np.testing.assert_allclose(a, b, rtol=0, atol=FLOAT32_SWEEP * np.abs(b).max(), err_msg=name)
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=name)
         assert np.abs(theirs.g).max() > 1e-3
 
 
@@ -72,22 +85,26 @@ def trained(config, kernels, x, y, epochs, classes):
     return network
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
-def test_replayed_epochs_equal_plain_ones(kernels, closure, classes):
+def check_epochs(kernels, closure, classes):
     """Schedules that change every batch, a last batch of another size, biases, and steps that are only replayed."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((50, 9)).astype(np.float32)
     y = rng.integers(0, 3, 50) if classes > 2 else rng.choice([-1.0, 1.0], 50)
     config = Config(hidden=(8, 7), closure=closure, batch_size=16, bias=True, beta="4:1:0.5", rho="0.9:1:0.5")
     ours, plain = (trained(config, k, x, y, 3, classes) for k in (kernels, None))
-    assert kernels.device.captures == 2
     assert ours.epoch == plain.epoch == 3
     for name, values in ours.arrays().items():
         theirs = plain.arrays()[name]
         np.testing.assert_allclose(values, theirs, rtol=0, atol=FLOAT32_SWEEP * np.abs(theirs).max(), err_msg=name)
     ours, plain = (metrics(network, Evaluation(x, y, x[:20], y[:20])) for network in (ours, plain))
     assert {name: pytest.approx(value, abs=1e-3) for name, value in plain.items()} == ours
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
+def test_replayed_epochs_equal_plain_ones(kernels, closure, classes):
+    check_epochs(kernels, closure, classes)
+    assert kernels.device.captures == 2
 
 
 def test_state_moves_between_devices(kernels):
@@ -138,3 +155,144 @@ def test_edges_in_many_groups_and_chunks(kernels, monkeypatch):
         H = layer.H_in
         np.testing.assert_allclose(kernels.host(ours.H_in), H, rtol=0, atol=1e-5 * np.abs(H).max())
         assert np.abs(H).max() > 1e-3
+
+
+def test_products_of_every_layout(kernels):
+    """Both factors plain or transposed, single or stacked, alone or as parts of larger arrays."""
+    rng = np.random.default_rng(0)
+    product = kernels.device.product
+    for stack in ((), (3,)):
+        a, b = (rng.standard_normal((*stack, *shape)).astype(np.float32) for shape in ((4, 5), (5, 6)))
+        for transposed_a, transposed_b in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            x, y = (
+                kernels.array(np.ascontiguousarray(np.swapaxes(v, -1, -2))) if transposed else kernels.array(v)
+                for v, transposed in ((a, transposed_a), (b, transposed_b))
+            )
+            axes = (0, 2, 1) if stack else (1, 0)
+            x, y = (v.transpose(axes) if t else v for v, t in ((x, transposed_a), (y, transposed_b)))
+            out = kernels.array(np.empty((*stack, 4, 6), np.float32))
+            product(x, y, out)
+            np.testing.assert_allclose(kernels.host(out), a @ b, rtol=0, atol=1e-5)
+    wide = kernels.array(rng.standard_normal((4, 9)).astype(np.float32))
+    part, out = wide[:, :5], kernels.array(np.empty((4, 6), np.float32))
+    right = kernels.array(b[0])
+    product(part, right, out)
+    np.testing.assert_allclose(kernels.host(out), kernels.host(part) @ b[0], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="`out` must be the contiguous product"):
+        product(right, part, out)
+    with pytest.raises(ValueError, match="contiguous in rows or in columns"):
+        product(wide[:, ::2], right, out)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_is_used(kernel):
+    assert f"KERNEL {kernel}(" in module_source()
+    assert any(f'"{kernel}"' in path.read_text() for path in Path(gpu.__file__).parent.glob("kernels.py"))
+
+
+def test_a_device_is_refused_at_the_door(monkeypatch, tmp_path, capsys):
+    def nothing(self, *, tf32):
+        raise DeviceError("no driver")
+
+    monkeypatch.setattr("deepnet.kernels.gpu.CudaDevice.__init__", nothing)
+    _gpu_kernels.cache_clear()
+    with pytest.raises(
+        DeviceUnavailableError, match=r"`device` 'cuda' needs CuPy and a GPU: .*cavity\[gpu\].*no driver"
+    ):
+        kernels_for("cuda", "float32")
+    with pytest.raises(ValueError, match="`dtype` must be float32 on device 'cuda', got 'float64'"):
+        kernels_for("cuda", "float64")
+    with pytest.raises(ValueError, match="`device` must be one of"):
+        kernels_for("tpu", "float32")
+    out = tmp_path / "run"
+    assert main(["train", "digits", "--device", "cuda", "--no-plot", "--out", str(out)]) == 1
+    assert "`device` 'cuda' needs CuPy and a GPU" in capsys.readouterr().err
+    assert main(["train", "digits", "--device", "tpu", "--no-plot", "--out", str(out)]) == 2
+    assert not out.exists()
+
+
+def test_a_run_may_change_its_device(monkeypatch, kernels, tmp_path, capsys):
+    """Trained on the processor, resumed on the device, evaluated on the processor."""
+    monkeypatch.setattr("deepnet.device._gpu_kernels", lambda device: kernels)
+    options = ["--hidden", "6", "--batch-size", "300", "--no-plot", "--out", str(tmp_path)]
+    assert main(["train", "digits", "--epochs", "1", *options]) == 0
+    assert main(["train", "digits", "--epochs", "3", "--resume", "--device", "cuda", *options]) == 0
+    assert kernels.device.captures >= 1
+    assert Run.open(tmp_path).description.device == "cuda"
+    assert main(["evaluate", str(tmp_path), "digits"]) == 0
+    assert "epoch 3" in capsys.readouterr().out
+
+
+def test_estimator_trains_on_the_device_and_predicts_without(monkeypatch, kernels):
+    monkeypatch.setattr("deepnet.device._gpu_kernels", lambda device: kernels)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 5))
+    y = X[:, 0] > 0
+    network = MessagePassingClassifier(hidden=(7,), epochs=4, device="cuda", random_state=0).fit(X, y)
+    assert kernels.device.captures >= 1
+    assert network.network_.device == "cpu"
+    again = MessagePassingClassifier(hidden=(7,), epochs=4, random_state=0).fit(X, y)
+    np.testing.assert_allclose(network.predict_proba(X), again.predict_proba(X), rtol=0, atol=FLOAT32_SWEEP)
+    network.partial_fit(X, y)
+    assert network.n_iter_ == 5
+
+
+# ---- with CuPy's compiler, and with a device -------------------------------------------------------------------------
+
+
+def nvrtc():
+    """CuPy's way to NVRTC, which needs no device; skips where either is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiler = pytest.importorskip("cupy.cuda.compiler", reason="needs CuPy")
+        try:
+            compiler.compile_using_nvrtc("__global__ void nothing() {}", (), "75")
+        except Exception as error:
+            pytest.skip(f"needs NVRTC: {error}")
+    return compiler
+
+
+@pytest.mark.parametrize("architecture", ["75", "80", "90"])
+def test_kernels_compile_for_gpus(architecture):
+    compiler = nvrtc()
+    code, _ = compiler.compile_using_nvrtc(module_source(), gpu_source.OPTIONS, architecture)
+    text = code.decode() if isinstance(code, bytes) else code
+    assert all(kernel in text for kernel in KERNELS)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_compile_for_gpus(name):
+    compiler, function = nvrtc(), FORMULAS[name]
+    definitions, statement = elementwise_source(function._kernel, function._inputs, function._outputs)
+    inputs = "".join(f", float a{i}" for i in range(function._inputs))
+    outputs = ", ".join(f"double& o{j}" for j in range(function._outputs))
+    code = f"{definitions}\n__device__ void formula(int size{inputs}, {outputs}) {{ {statement} }}"
+    compiler.compile_using_nvrtc(code, ("--std=c++17", *OPTIONS), "75")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["cuda", "cuda-tf32"])
+@pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
+@pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
+@pytest.mark.parametrize("tau", [1, 2])
+def test_sweeps_on_a_gpu_equal_the_plain_ones(device, kind, closure, tau):
+    kernels = kernels_for(device, "float32")
+    assert isinstance(kernels, GpuKernels)
+    with kernels.running():
+        compare(kernels, kind, closure, tau=tau, tolerance=FLOAT32_SWEEP if device == "cuda" else TF32_SWEEP)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
+def test_replayed_epochs_on_a_gpu_equal_plain_ones(closure):
+    check_epochs(kernels_for("cuda", "float32"), closure, 3)
+
+
+@pytest.mark.gpu
+def test_formulas_on_a_gpu_equal_the_bodies():
+    import cupy  # pyright: ignore[reportMissingImports]
+
+    for function in FORMULAS.values():
+        args = arguments(function._kernel, function._inputs, np.random.default_rng(0))
+        for our, their in zip(function(*map(cupy.asarray, args)), function(*args), strict=True):
+            np.testing.assert_allclose(our.get(), their, rtol=1e-11, atol=1e-290)

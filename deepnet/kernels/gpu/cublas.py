@@ -1,7 +1,7 @@
 """Matrix products by cuBLAS through its C interface.
 
-CuPy refuses to call cuBLAS while a stream is captured. cuBLAS itself allows it, as long as the handle has a workspace of
-its own [cuBLAS documentation, "CUDA Graphs Support" and cublasSetWorkspace].
+CuPy refuses to call cuBLAS while a stream is captured. cuBLAS itself allows it, best with a workspace of the handle's
+own [cuBLAS documentation, "CUDA Graphs Support" and cublasSetWorkspace].
 """
 
 import ctypes

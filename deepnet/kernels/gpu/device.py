@@ -121,8 +121,8 @@ class CudaDevice:
 class _Graph:
     """A step as a CUDA graph.
 
-    The graph reads and writes at the addresses of its capture. Temporary arrays come from a memory pool of its own, from
-    which nobody else takes memory, and which lives as long as the graph does.
+    The graph reads and writes at the addresses of its capture. Temporary arrays come from a memory pool of its own,
+    from which nobody else takes memory, and which lives as long as the graph does.
     """
 
     def __init__(self, cuda: Any, stream: Any, step: Callable[[], None]) -> None:

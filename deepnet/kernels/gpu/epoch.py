@@ -49,9 +49,7 @@ class DeviceEpochs:
         self._now = xp.zeros((1, len(layers), 3), np.float32)
         self._batch = xp.zeros(1, np.int64)
         numbers = [self._now[0, index] for index in range(len(layers))]
-        self._updates = [
-            Update(rho=n[0], damping=n[1], beta=n[2], reinforcement=reinforcement) for n in numbers
-        ]
+        self._updates = [Update(rho=n[0], damping=n[1], beta=n[2], reinforcement=reinforcement) for n in numbers]
         self._steps: dict[int, Callable[[], None]] = {}
 
     def run(self, order: Array, schedules: Sequence[Sequence[Update]], progress: Callable[[int], None] | None) -> None:
