@@ -83,7 +83,7 @@ def literal(value: Any) -> str:
     """A number as C++ reads it back, of its own type."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | np.integer):
+    if isinstance(value, (int, np.integer)):
         return str(int(value))
     if not math.isfinite(value):
         return "INFINITY" if value > 0 else "-INFINITY" if value < 0 else "NAN"

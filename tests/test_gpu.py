@@ -240,34 +240,44 @@ def test_estimator_trains_on_the_device_and_predicts_without(monkeypatch, kernel
 # ---- with CuPy's compiler, and with a device -------------------------------------------------------------------------
 
 
-def nvrtc():
-    """CuPy's way to NVRTC, which needs no device; skips where either is missing."""
+@pytest.fixture(scope="module")
+def compile_for():
+    """CuPy's NVRTC, which needs no device; skips where either is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiler = pytest.importorskip("cupy.cuda.compiler", reason="needs CuPy")
+        library = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs CuPy")
         try:
-            compiler.compile_using_nvrtc("__global__ void nothing() {}", (), "75")
+            library.getVersion()
         except Exception as error:
             pytest.skip(f"needs NVRTC: {error}")
-    return compiler
+
+    def run(text, options, architecture):
+        program = library.createProgram(text, "kernels.cu", (), ())
+        try:
+            library.compileProgram(program, (*options, f"-arch=compute_{architecture}"))
+            return library.getPTX(program)
+        except library.NVRTCError as error:
+            raise AssertionError(library.getProgramLog(program)) from error
+        finally:
+            library.destroyProgram(program)
+
+    return run
 
 
 @pytest.mark.parametrize("architecture", ["75", "80", "90"])
-def test_kernels_compile_for_gpus(architecture):
-    compiler = nvrtc()
-    code, _ = compiler.compile_using_nvrtc(module_source(), gpu_source.OPTIONS, architecture)
-    text = code.decode() if isinstance(code, bytes) else code
-    assert all(kernel in text for kernel in KERNELS)
+def test_kernels_compile_for_gpus(compile_for, architecture):
+    text = compile_for(module_source(), gpu_source.OPTIONS, architecture).decode()
+    assert all(f".entry {kernel}(" in text for kernel in KERNELS)
+    assert ".f64" not in text
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_formulas_compile_for_gpus(name):
-    compiler, function = nvrtc(), FORMULAS[name]
+def test_formulas_compile_for_gpus(compile_for, name):
+    function = FORMULAS[name]
     definitions, statement = elementwise_source(function._kernel, function._inputs, function._outputs)
-    inputs = "".join(f", float a{i}" for i in range(function._inputs))
+    inputs = ", ".join(f"float a{i}" for i in range(function._inputs))
     outputs = ", ".join(f"double& o{j}" for j in range(function._outputs))
-    code = f"{definitions}\n__device__ void formula(int size{inputs}, {outputs}) {{ {statement} }}"
-    compiler.compile_using_nvrtc(code, ("--std=c++17", *OPTIONS), "75")
+    compile_for(f"{definitions}\n__device__ void formula({inputs}, {outputs}) {{ {statement} }}", OPTIONS, "75")
 
 
 @pytest.mark.gpu

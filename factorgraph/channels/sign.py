@@ -142,6 +142,6 @@ class Sign(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        z: Any = z if on_device(z) else np.asarray(z)
-        one = np.result_type(z.dtype, np.float32).type(1)
-        return np.where(z >= 0, one, -one)[()]
+        values: Any = z if on_device(z) else np.asarray(z)
+        one = np.result_type(values.dtype, np.float32).type(1)
+        return np.where(values >= 0, one, -one)[()]
