@@ -87,7 +87,7 @@ def literal(value: Any) -> str:
         return str(int(value))
     if not math.isfinite(value):
         return "INFINITY" if value > 0 else "-INFINITY" if value < 0 else "NAN"
-    return repr(float(value)) + ("f" if isinstance(value, np.float32) else "")
+    return repr(float(value)) + ("f" if type(value) is np.float32 else "")
 
 
 def _plain(body: Any) -> Any:
