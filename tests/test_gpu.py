@@ -22,8 +22,10 @@ from deepnet.kernels.gpu import source as gpu_source
 from deepnet.kernels.gpu.kernels import edge_parts
 from deepnet.kernels.gpu.source import KERNELS, STRIP, TILE, module_source
 from deepnet.run import Run
+from deepnet.state import Message
 from deepnet.sweep import train_batch
 from deepnet.train import DivergenceError, Evaluation, Network, init, metrics, train_epoch
+from factorgraph.channels import Argmax
 from factorgraph.device import OPTIONS, elementwise_source
 
 #: Factors of products rounded to 2^-11, through two batches.
@@ -155,6 +157,11 @@ def test_edges_in_many_groups_and_chunks(kernels, monkeypatch):
         H = layer.H_in
         np.testing.assert_allclose(kernels.host(ours.H_in), H, rtol=0, atol=1e-5 * np.abs(H).max())
         assert np.abs(H).max() > 1e-3
+
+
+def test_only_one_form_of_argmax(kernels):
+    with pytest.raises(ValueError, match="`form` of an argmax must be 'double_jensen' on a GPU, got 'exact'"):
+        kernels.derivatives(Message(Argmax("exact"), 1.0), kernels.array(np.ones((2, 3), np.float32)), None)
 
 
 def test_products_of_every_layout(kernels):

@@ -75,6 +75,8 @@ class GpuKernels(PlainKernels):
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """As ``PlainKernels.derivatives``; g and Γ lie one behind the other."""
         if isinstance(message.channel, Argmax):
+            if message.channel.form != "double_jensen":
+                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
