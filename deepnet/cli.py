@@ -28,8 +28,10 @@ FIGURE_PERIOD = 30.0
 
 _DATASET_HELP = "digits, mnist, fashion-mnist or cifar10"
 
+_DEVICE_HELP = "where to compute: cpu, cuda, or cuda-tf32, which rounds the factors of matrix products to 10 bits"
+
 #: Arguments of ``train`` that are no settings of the network.
-_NOT_SETTINGS = ("command", "dataset", "data_dir", "out", "resume", "plot")
+_NOT_SETTINGS = ("command", "dataset", "data_dir", "out", "resume", "plot", "device")
 
 
 class UsageError(Exception):
@@ -85,12 +87,14 @@ def _exit_code(error: Exception) -> int | None:
     from deepnet.bench import BenchError
     from deepnet.checkpoint import CheckpointError
     from deepnet.data import DataError
+    from deepnet.device import DeviceUnavailableError
     from deepnet.run import RunError
     from deepnet.train import DivergenceError
 
     if isinstance(error, RunError):
         return 2
-    return 1 if isinstance(error, BenchError | CheckpointError | DataError | DivergenceError | MemoryError) else None
+    failures = BenchError | CheckpointError | DataError | DeviceUnavailableError | DivergenceError | MemoryError
+    return 1 if isinstance(error, failures) else None
 
 
 @contextlib.contextmanager
@@ -116,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     evaluating.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
     evaluating.add_argument("dataset", metavar="DATASET", type=_dataset, help=_DATASET_HELP)
     _add_data_options(evaluating)
+    evaluating.add_argument("--device", metavar="NAME", default="cpu", help=f"{_DEVICE_HELP} (default: cpu)")
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
     add_bench(commands, _dataset, _DATASET_HELP)
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
@@ -159,6 +164,7 @@ def _add_train(commands: Any) -> None:
     _add_data_options(training)
     add("--out", metavar="DIR", type=Path, default=None, help="folder of the run (default: runs/DATASET-CLOSURE-SEED)")
     add("--resume", action="store_true", default=False, help="go on with the run in the folder, with its settings")
+    add("--device", metavar="NAME", default=None, help=f"{_DEVICE_HELP} (default: cpu, or that of a resumed run)")
     add("--no-plot", dest="plot", action="store_false", default=True, help="draw no figure")
 
 
@@ -196,7 +202,7 @@ def _train(args: argparse.Namespace) -> int:
     given = {name: _unwrapped(name, value) for name, value in vars(args).items() if name not in _NOT_SETTINGS}
     run, data = (_resumed if args.resume else _begun)(args, given)
     with _wrong_input():
-        network = run.load()
+        network = run.load(run.description.device)
     with run.locked():
         try:
             run.prepare(network)
@@ -225,22 +231,25 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Datas
     """A new run; nothing is written yet."""
     from deepnet.config import Config
     from deepnet.data import load_dataset
+    from deepnet.device import kernels_for
     from deepnet.run import Description, Run, check_free, default_directory
 
     settings = dict(given)
     task = settings.pop("task", "multiclass")
     with _wrong_input():
         config = Config(**settings)
+        kernels_for(args.device or "cpu", config.dtype)
     directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
     with _wrong_input():
-        return Run(directory, Description.of(data, config, args.data_dir)), data
+        return Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu")), data
 
 
 def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
     """The run in the folder, further epochs added."""
     from deepnet.config import Config
+    from deepnet.device import kernels_for
     from deepnet.run import Run, check_writable, default_directory
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
@@ -248,7 +257,8 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dat
     run = Run.open(directory)
     with _wrong_input():
         run.description.check_same(args.dataset, given)
-        run.extend(given.get("epochs", run.description.config.epochs))
+        run.extend(given.get("epochs", run.description.config.epochs), args.device)
+        kernels_for(run.description.device, run.description.config.dtype)
     check_writable(directory)
     if changed := run.description.changed_versions():
         print(f"deepnet: note: the last digits may differ from before: {changed}", file=sys.stderr)
@@ -315,11 +325,14 @@ def _print_interrupted(run: "Run") -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from deepnet.device import kernels_for
     from deepnet.run import Run, evaluate
 
     run = Run.open(args.run)
+    with _wrong_input():
+        kernels_for(args.device, run.description.config.dtype)
     data = run.description.load_data(args.data_dir, dataset=args.dataset, task=getattr(args, "task", None))
-    network = run.load()
+    network = run.load(args.device)
     measured = evaluate(network, data)
     if args.json:
         _say(json.dumps({"run": str(args.run), "dataset": data.name, "task": data.task} | measured))

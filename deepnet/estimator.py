@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepnet.config import Config, Settings
+from deepnet.device import kernels_for
 from deepnet.network import choice
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
 from deepnet.train import Network, init, status, train, train_epoch
@@ -51,6 +52,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         eps_init: size of the random initial fields.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
+        device: where to train: "cpu", "cuda" or "cuda-tf32", as of ``deepnet.device``; predictions need no GPU.
         prediction: ``predict`` and ``score`` average over the weights ("bayes") or use the likeliest ("pointwise").
         verbose: print a line after every epoch.
 
@@ -81,6 +83,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         eps_init: float = 1.0,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
+        device: str = "cpu",
         prediction: str = "bayes",
         verbose: bool | int = False,
     ) -> None:
@@ -101,6 +104,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.eps_init = eps_init
         self.random_state = random_state
         self.standardize = standardize
+        self.device = device
         self.prediction = prediction
         self.verbose = verbose
 
@@ -114,17 +118,18 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: a setting or the data are not as described.
             DivergenceError: training left the range of numbers; the message says what to change.
+            DeviceUnavailableError: CuPy or a GPU is missing.
         """
         config = self._config(_seed(self.random_state))
         vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
         data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64)
-        network = self._start(config, *data, classes=data[1])
+        network = self._start(config, *data, classes=data[1]).to(self.device)
         x, numbers = self._samples(*data)
         epochs = train(network, x, _targets(network, numbers))
         history = [epoch | self._report(network, x, numbers) for epoch in epochs]
         if self.verbose:
             print(status(history, len(self.classes_)))
-        self.network_, self.n_iter_ = network, network.epoch
+        self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
@@ -152,9 +157,10 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         network = network or self._start(config, *data, classes=classes)
         x, numbers = self._samples(*data)
         network.config = config
+        network = network.to(self.device)
         train_epoch(network, x, _targets(network, numbers))
         self._report(network, x, numbers)
-        self.network_, self.n_iter_ = network, network.epoch
+        self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -188,6 +194,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
     def _config(self, seed: int) -> Config:
         choice("prediction", self.prediction, _PREDICTIONS)
+        kernels_for(self.device, Config.dtype)
         values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.hidden, Integral):
             values["hidden"] = (self.hidden,)
@@ -208,7 +215,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         if not self.verbose:
             return {}
         some = slice(None, None, -(-len(x) // _REPORTED))
-        error = error_percent(self._predicted(network, x[some].astype(np.float64)), numbers[some])
+        error = error_percent(self._predicted(network.to("cpu"), x[some].astype(np.float64)), numbers[some])
         print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
         return {"train_error": error}
 

@@ -10,6 +10,8 @@ from deepnet.sweep import output_moments, with_constant_unit
 from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array, Layer
 
+_HOST = PlainKernels()
+
 #: Samples in one forward pass: enough for full-speed products, small enough to stay in cache.
 CHUNK = 1024
 
@@ -22,25 +24,25 @@ def most_probable_weights(layer: Layer) -> Array:
     return weights if layer.plan.mask is None else weights * layer.plan.mask
 
 
-def predict_pointwise(layers: Sequence[Layer], x: Array) -> Array:
+def predict_pointwise(layers: Sequence[Layer], x: Array, kernels: PlainKernels = _HOST) -> Array:
     """Labels by the network with its most probable weights.
 
     Args:
         layers: a trained network.
         x: inputs (samples, features).
+        kernels: who knows where the arrays of the layers are.
 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
     weights = [most_probable_weights(layer) for layer in layers]
     labels = []
-    for chunk in _chunks(x):
-        units = chunk
+    for units in _chunks(x, kernels):
         for layer, W in zip(layers, weights, strict=True):
             z = W @ with_constant_unit(layer.plan, units, 1)
             z *= layer.plan.scale
             units = layer.plan.channel(z)
-        labels.append(units.T)
+        labels.append(kernels.host(units).T)
     return np.concatenate(labels)
 
 
@@ -56,8 +58,8 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
     output, probabilities = layers[-1].plan, []
-    for chunk in _chunks(x):
-        omega, V = output_moments(layers, chunk, kernels)
+    for chunk in _chunks(x, kernels):
+        omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
         if isinstance(output.channel, Argmax):
             probabilities.append(output.channel.probabilities(omega=omega, V=V).T)
         else:
@@ -68,8 +70,8 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
 def predict_bayes(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
     channel, labels = layers[-1].plan.channel, []
-    for chunk in _chunks(x):
-        omega, V = output_moments(layers, chunk, kernels)
+    for chunk in _chunks(x, kernels):
+        omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
         if isinstance(channel, Argmax):
             labels.append(channel.most_probable(omega=omega, V=V))
         else:
@@ -82,7 +84,7 @@ def error_percent(predicted: Array, y: Array) -> float:
     return 100.0 * float(np.mean(predicted.reshape(y.shape) != y))
 
 
-def _chunks(x: Array) -> Iterator[Array]:
-    """Contiguous (features, samples) pieces of ``x``."""
+def _chunks(x: Array, kernels: PlainKernels) -> Iterator[Array]:
+    """Contiguous (features, samples) pieces of ``x``, where the kernels compute."""
     for start in range(0, max(len(x), 1), CHUNK):
-        yield np.ascontiguousarray(x[start : start + CHUNK].T)
+        yield kernels.array(np.ascontiguousarray(x[start : start + CHUNK].T))

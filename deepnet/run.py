@@ -46,6 +46,7 @@ class Description:
         classes: number of classes.
         config: the settings.
         versions: of this package and of those that its results depend on, when the run began.
+        device: where it is trained; the only part that may change when a run is resumed, besides the epochs.
     """
 
     dataset: str
@@ -55,13 +56,16 @@ class Description:
     classes: int
     config: Config
     versions: Mapping[str, str]
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None) -> "Description":
+    def of(
+        cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None, device: str = "cpu"
+    ) -> "Description":
         """The description of a run that begins now."""
         folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
         features = data.x_train.shape[1]
-        return cls(data.name, data.task, folder, features, data.classes, config, versions())
+        return cls(data.name, data.task, folder, features, data.classes, config, versions(), device)
 
     def to_json(self) -> str:
         """Text of ``config.json``."""
@@ -128,6 +132,7 @@ class Description:
         return "\n".join(
             [
                 f"data set  {self.dataset} ({self.task}), {self.features} features, {self.classes} classes",
+                f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",
                 *(f"  {name:<14}{value}" for name, value in values.items()),
@@ -172,19 +177,21 @@ class Run:
         """Where the curves are drawn."""
         return self.directory / FIGURE
 
-    def extend(self, epochs: int) -> None:
-        """Train up to ``epochs`` in all."""
-        self.description = replace(self.description, config=replace(self.description.config, epochs=epochs))
+    def extend(self, epochs: int, device: str | None = None) -> None:
+        """Train up to ``epochs`` in all, from now on on another device if one is given."""
+        config = replace(self.description.config, epochs=epochs)
+        self.description = replace(self.description, config=config, device=device or self.description.device)
 
-    def load(self) -> Network:
+    def load(self, device: str = "cpu") -> Network:
         """The network at the newest checkpoint, the history with it; the initial network if there is none.
 
         Raises:
+            DeviceUnavailableError: the device is not there.
             ValueError: settings that are no network.
             CheckpointError: the checkpoint is damaged or of another network.
         """
         description = self.description
-        network = init(description.config, description.features, description.classes)
+        network = init(description.config, description.features, description.classes, device)
         path = latest_checkpoint(self.directory)
         if path is None:
             return network
@@ -238,7 +245,7 @@ class Run:
             DivergenceError: the run has diverged; the last checkpoint is as it was.
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
-        warm_up(network.config, data.classes)  # so that the seconds of the first epoch are its own
+        warm_up(network.config, data.classes, network.device)  # so that the seconds of the first epoch are its own
         x, y, seed = data.x_train, data.y_train, network.config.seed
         epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), progress)
         while True:

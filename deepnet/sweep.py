@@ -172,7 +172,7 @@ def with_constant_unit(plan: LayerPlan, values: Array, constant: float) -> Array
     """Inputs (units, samples) of a layer with the value of the constant unit below them, if it has a bias."""
     if not plan.bias:
         return values
-    return np.concatenate([values, np.full((1, values.shape[1]), constant, values.dtype)])
+    return np.concatenate([values, np.full_like(values, constant, shape=(1, values.shape[1]))])
 
 
 def _copied(values: Array | None) -> Array | None:

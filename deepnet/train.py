@@ -2,14 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepnet.config import Config
-from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.device import kernels_for
+from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.observables import overlap, polarization
@@ -17,6 +18,9 @@ from deepnet.predict import error_percent, predict_bayes, predict_pointwise
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.dense.state import Array, Layer
 from factorgraph.model import Model
+
+if TYPE_CHECKING:
+    from deepnet.kernels.gpu import DeviceEpochs
 
 #: Fields beyond this have no digits left for the message of a batch: the run has diverged.
 LARGEST_FIELD = 1e12
@@ -38,15 +42,38 @@ class Network:
         layers: from the data to the output.
         kernels: who computes the elementwise parts of its sweeps.
         epoch: completed epochs.
+        device: where the layers are: one of ``deepnet.device.DEVICES``.
     """
 
     config: Config
     layers: list[Layer]
     kernels: PlainKernels
     epoch: int = 0
+    device: str = "cpu"
+    _resident: "_Resident | None" = field(default=None, repr=False)
 
     def arrays(self) -> dict[str, Array]:
-        """The state of the weights, by name: all that training carries from one epoch to the next."""
+        """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
+        return {name: self.kernels.host(values) for name, values in self._arrays().items()}
+
+    def to(self, device: str) -> "Network":
+        """The network itself if it is there, else one with a copy of its state; errors as of ``kernels_for``."""
+        return self if device == self.device else self.on(kernels_for(device, self.config.dtype), device)
+
+    def on(self, kernels: PlainKernels, device: str) -> "Network":
+        """As ``to``, for given kernels of the device."""
+
+        def moved(values: Array | None) -> Any:
+            return None if values is None else kernels.array(self.kernels.host(values).copy())
+
+        layers: list[Layer] = []
+        for layer in self.layers:
+            plan = replace(layer.plan, mask=moved(layer.plan.mask))
+            arrays = {name: moved(getattr(layer, name)) for name in ("H", "G", "mean", "variance")}
+            layers.append(kernels.place(Layer(plan, **arrays, below=layers[-1] if layers else None)))
+        return Network(self.config, layers, kernels, self.epoch, device)
+
+    def _arrays(self) -> dict[str, Array]:
         state: dict[str, Array] = {}
         for layer in self.layers:
             state[f"{layer.plan.name}.H"] = layer.H
@@ -58,7 +85,7 @@ class Network:
 
     def restore(self, arrays: dict[str, Array], epoch: int) -> None:
         """Take up a state given by ``arrays``; raises ``ValueError`` if names, shapes or types differ."""
-        for name, target in self.arrays().items():
+        for name, target in self._arrays().items():
             if name not in arrays:
                 raise ValueError(f"the saved network must have the array {name!r}, got {sorted(arrays)}")
             saved = arrays[name]
@@ -66,8 +93,17 @@ class Network:
                 raise ValueError(
                     f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
                 )
-            target[...] = saved
+            target[...] = self.kernels.array(saved)
         self.epoch = epoch
+
+
+@dataclass(frozen=True)
+class _Resident:
+    """What a network on a GPU keeps there: the epochs of some data, which are held so that their ids stay theirs."""
+
+    key: tuple[Any, ...]
+    data: tuple[Array, Array]
+    epochs: "DeviceEpochs"
 
 
 def model(config: Config, features: int, classes: int) -> Model:
@@ -90,20 +126,32 @@ def model(config: Config, features: int, classes: int) -> Model:
     )
 
 
-def init(config: Config, features: int, classes: int) -> Network:
-    """A network with random initial fields; arguments as of ``model``."""
+def init(config: Config, features: int, classes: int, device: str = "cpu") -> Network:
+    """A network with random initial fields, the same on every device.
+
+    Args:
+        config: settings.
+        features: number of inputs.
+        classes: as of ``model``.
+        device: where it is trained: one of ``deepnet.device.DEVICES``.
+
+    Raises:
+        ValueError, DeviceUnavailableError: as by ``kernels_for``.
+    """
+    kernels = kernels_for(device, config.dtype)
     layers = initial_layers(
         lower(model(config, features, classes), config.closure),
         eps_init=config.eps_init,
         rng=np.random.default_rng([config.seed, _INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
-    return Network(config, layers, FusedKernels())
+    network = Network(config, layers, kernels_for("cpu", config.dtype))
+    return network if device == "cpu" else network.on(kernels, device)
 
 
-def warm_up(config: Config, classes: int) -> None:
+def warm_up(config: Config, classes: int, device: str = "cpu") -> None:
     """Compile what training and predicting with these settings need, on a network too small to matter."""
-    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes)
+    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device)
     x = np.eye(4, 3, dtype=config.dtype)
     y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
     with contextlib.suppress(DivergenceError):  # no matter with three units
@@ -113,6 +161,9 @@ def warm_up(config: Config, classes: int) -> None:
 
 def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], None] | None = None) -> None:
     """One pass over the training set in random order; depends on the seed and the number of the epoch only.
+
+    A network on a GPU copies the data there at the first epoch and keeps them for further ones of the same arrays,
+    which must not be changed in between.
 
     Args:
         network: changed in place.
@@ -127,13 +178,33 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
     order = rng.permutation(len(x))
     with network.kernels.running():
-        for start in range(0, len(x), config.batch_size):
-            batch = order[start : start + config.batch_size]
-            _train_batch(network, network.kernels.gather(x, batch), y[batch], network.epoch + start / len(x), rng)
-            if progress is not None:
-                progress(len(batch))
+        if network.device == "cpu":
+            for start in range(0, len(x), config.batch_size):
+                batch = order[start : start + config.batch_size]
+                inputs = network.kernels.gather(x, batch)
+                _train_batch(network, inputs, y[batch], network.epoch + start / len(x), rng)
+                if progress is not None:
+                    progress(len(batch))
+        else:
+            starts = range(0, len(x), config.batch_size)
+            schedules = [updates(config, network.epoch + start / len(x)) for start in starts]
+            _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
+
+
+def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
+    """The data on the device and the captured steps, kept while data and settings are the same."""
+    from deepnet.kernels.gpu import DeviceEpochs, GpuKernels
+
+    config, kernels, kept = network.config, network.kernels, network._resident
+    key = (id(x), id(y), config.batch_size, config.tau, config.reinforcement)
+    if kept is None or kept.key != key:
+        assert isinstance(kernels, GpuKernels)
+        sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
+        epochs = DeviceEpochs(network.layers, kernels, x, output_labels(network, y).T, **sizes)
+        network._resident = kept = _Resident(key, (x, y), epochs)
+    return kept.epochs
 
 
 def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.random.Generator) -> None:
@@ -204,14 +275,18 @@ class Evaluation:
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     """Errors in percent, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
-    for name, x, y in (
-        ("train", evaluation.x_train, evaluation.y_train),
-        ("test", evaluation.x_test, evaluation.y_test),
-    ):
-        values[f"{name}_error"] = error_percent(predict_pointwise(network.layers, x), y)
-        values[f"bayes_{name}_error"] = error_percent(predict_bayes(network.layers, x, network.kernels), y)
-    values["polarization"] = [polarization(layer) for layer in network.layers]
-    values["overlap"] = [overlap(layer) for layer in network.layers]
+    layers, kernels = network.layers, network.kernels
+    with contextlib.nullcontext() if network.device == "cpu" else kernels.running():
+        for name, x, y in (
+            ("train", evaluation.x_train, evaluation.y_train),
+            ("test", evaluation.x_test, evaluation.y_test),
+        ):
+            values[f"{name}_error"] = error_percent(predict_pointwise(layers, x, kernels), y)
+            values[f"bayes_{name}_error"] = error_percent(predict_bayes(layers, x, kernels), y)
+    if network.device != "cpu":
+        layers = network.to("cpu").layers
+    values["polarization"] = [polarization(layer) for layer in layers]
+    values["overlap"] = [overlap(layer) for layer in layers]
     return values
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from numba import guvectorize, njit
 from numpy.typing import ArrayLike
 
+from factorgraph.device import apply_on_device, on_device
+
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
 formula: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=False)
 
@@ -47,7 +49,12 @@ class Elementwise:
         return guvectorize([f"void({','.join(types)})"], layout, nopython=True)(self._kernel)
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
-        """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars."""
+        """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars.
+
+        Arrays on a GPU give arrays there.
+        """
+        if on_device(*args):
+            return apply_on_device(self._kernel, self._outputs, args)
         if self._ufunc is None:
             self._ufunc = self._compile()
         dtype = result_type(*args)

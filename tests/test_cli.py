@@ -86,7 +86,7 @@ def test_every_setting_has_an_option_and_names_its_values() -> None:
     options = settings(cli.parser())
     fields = set(Config.__dataclass_fields__)
     assert fields <= set(options)
-    assert set(options) - fields == {"help", "dataset", "task", "data_dir", "out", "resume", "plot"}
+    assert set(options) - fields == {"help", "dataset", "task", "data_dir", "out", "resume", "plot", "device"}
     for name in fields:
         assert options[name].default == argparse.SUPPRESS
     for name, values in (

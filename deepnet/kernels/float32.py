@@ -40,6 +40,7 @@ _SQRT_2PI = f32(2.5066282746310002)
 _TWICE_DENSITY = f32(0.7978845608028654)  # 2/√(2π)
 _LARGEST_EXPONENT = f32(25.0)  # e^25 = 7e10: what it outweighs is far below float32 resolution
 _SMALLEST_EXPONENT = f32(-87.0)  # just above the smallest normal number: denormals are slow
+_NEGLIGIBLE = f32(1e-25)  # variances of units below this are zero: products of such numbers would be denormal, and slow
 _LARGEST_RATIO = f32(1e4)  # |omega|/√V beyond which g is clipped: y^7 e^25 must not overflow
 
 
@@ -139,3 +140,71 @@ def sign_g32(t, c, eps, strength):
     """√V g = 2 N(t) sinh B / Z of a sign unit; ``strength`` = sign(B)(1 - e^{-2|B|})."""
     against, along, _, d, _ = sign_terms32(t, c, eps)
     return strength * d / (against + along)
+
+
+@inlined
+def sign_moments32(B, omega, V):
+    """x̂ and Δ of a sign unit that receives the field B."""
+    t = omega / np.sqrt(V)
+    c = f32(2.0) * B
+    eps = exp32(max(-abs(c), _SMALLEST_EXPONENT))
+    against, along, _, _, _ = sign_terms32(t, c, eps)
+    scale = f32(1.0) / (against + along)
+    u, v = against * scale, along * scale
+    delta = f32(4.0) * u * v
+    return v - u if t >= f32(0.0) else u - v, delta if delta > _NEGLIGIBLE else f32(0.0)
+
+
+@inlined
+def free_sign_moments32(omega, V):
+    """x̂ and Δ of a sign unit that receives no message."""
+    t = omega / np.sqrt(V)
+    tails = tails32(t)
+    delta = tails * (f32(2.0) - tails)
+    return f32(1.0) - tails if t >= f32(0.0) else tails - f32(1.0), delta if delta > _NEGLIGIBLE else f32(0.0)
+
+
+@inlined
+def sign_derivatives32(B, omega, V):
+    """g and Γ of a sign unit that receives the field B: ±1e30 where it is observed."""
+    inverse = f32(1.0) / np.sqrt(V)
+    t = omega * inverse
+    c = f32(2.0) * B
+    eps = exp32(max(-abs(c), _SMALLEST_EXPONENT))
+    against, along, slope, d, y = sign_terms32(t, c, eps)
+    scale = f32(1.0) / (against + along)
+    strength = (f32(1.0) - eps) if c >= f32(0.0) else (eps - f32(1.0))
+    h = strength * d * scale
+    # Γ V = h (h + t), and h + t written without the cancellation against t in the tail: E/N of the hazard.
+    excess = (slope - y * along) * scale
+    return inverse * h, inverse * inverse * h * (excess if t < f32(0.0) else -excess)
+
+
+@inlined
+def rival32(gap, inverse):
+    """-g and Γ of a rival of the label: ``gap`` = omega - omega_label, ``inverse`` = 1/√(V + V_label)."""
+    hazard, excess = hazard_excess32(gap * inverse)
+    return inverse * hazard, inverse * inverse * hazard * excess
+
+
+@inlined
+def update_spin32(H_in, base, H, m, beta, rho, r, alpha):
+    """New field, mean and variance of a ±1 weight."""
+    field = beta * H_in + rho * base + r * H
+    mean = alpha * m + (f32(1.0) - alpha) * tanh32(field)
+    return field, mean, (f32(1.0) - mean) * (f32(1.0) + mean)
+
+
+@inlined
+def edge_factor32(B, omega, V):
+    """What all edges of a sign unit that receives the field B share: t = omega/√V, 1/√V, c = 2B and e^{-|c|}."""
+    inverse = f32(1.0) / np.sqrt(V)
+    c = f32(2.0) * B
+    return omega * inverse, inverse, c, exp32(max(-abs(c), _SMALLEST_EXPONENT))
+
+
+@inlined
+def edge_g32(t, inverse, c, eps, own):
+    """g of a sign unit at omega minus the ``own`` term of an edge."""
+    strength = inverse * (f32(1.0) - eps) if c >= f32(0.0) else inverse * (eps - f32(1.0))
+    return sign_g32(t - own * inverse, c, eps, strength)

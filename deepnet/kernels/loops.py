@@ -9,13 +9,19 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from deepnet.kernels.float32 import FAST, exp32, f32, hazard_excess32, inlined, sign_terms32, tails32, tanh32
+from deepnet.kernels.float32 import (
+    FAST,
+    f32,
+    free_sign_moments32,
+    inlined,
+    rival32,
+    sign_derivatives32,
+    sign_moments32,
+    update_spin32,
+)
 from deepnet.kernels.tile import ROWS, panels_of, panels_of_transposed, rows_of_product, strip_for, strip_of_product
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
-
-#: Variances of units below this are zero: products of such numbers would be denormal, and slow.
-_NEGLIGIBLE = f32(1e-25)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
@@ -48,15 +54,7 @@ def sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any, threads: 
 @inlined
 def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
     for j in range(omega.shape[0]):
-        t = omega[j] / np.sqrt(V[j])
-        c = f32(2.0) * B[j]
-        eps = exp32(max(-abs(c), f32(-87.0)))
-        against, along, _, _, _ = sign_terms32(t, c, eps)
-        scale = f32(1.0) / (against + along)
-        u, v = against * scale, along * scale
-        delta = f32(4.0) * u * v
-        mean[j] = v - u if t >= f32(0.0) else u - v
-        variance[j] = delta if delta > _NEGLIGIBLE else f32(0.0)
+        mean[j], variance[j] = sign_moments32(B[j], omega[j], V[j])
 
 
 @loop
@@ -71,11 +69,7 @@ def free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any, threads: int
 @inlined
 def _free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any) -> None:
     for j in range(omega.shape[0]):
-        t = omega[j] / np.sqrt(V[j])
-        tails = tails32(t)
-        delta = tails * (f32(2.0) - tails)
-        mean[j] = f32(1.0) - tails if t >= f32(0.0) else tails - f32(1.0)
-        variance[j] = delta if delta > _NEGLIGIBLE else f32(0.0)
+        mean[j], variance[j] = free_sign_moments32(omega[j], V[j])
 
 
 @loop
@@ -90,18 +84,7 @@ def sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any, threads: in
 @inlined
 def _sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
     for j in range(omega.shape[0]):
-        inverse = f32(1.0) / np.sqrt(V[j])
-        t = omega[j] * inverse
-        c = f32(2.0) * B[j]
-        eps = exp32(max(-abs(c), f32(-87.0)))
-        against, along, slope, d, y = sign_terms32(t, c, eps)
-        scale = f32(1.0) / (against + along)
-        strength = (f32(1.0) - eps) if c >= f32(0.0) else (eps - f32(1.0))
-        h = strength * d * scale
-        # Γ V = h (h + t), and h + t written without the cancellation against t in the tail: E/N of the hazard.
-        excess = (slope - y * along) * scale
-        g[j] = inverse * h
-        gamma[j] = inverse * inverse * h * (excess if t < f32(0.0) else -excess)
+        g[j], gamma[j] = sign_derivatives32(B[j], omega[j], V[j])
 
 
 @loop
@@ -115,10 +98,10 @@ def argmax_derivatives(y: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
     for k in range(classes):
         for j in range(samples):
             inverse = f32(1.0) / np.sqrt(V[k, j] + V_y[j])
-            hazard, excess = hazard_excess32((omega[k, j] - omega_y[j]) * inverse)
-            rival = f32(0.0) if y[j] == k else inverse
-            g[k, j] = -rival * hazard
-            gamma[k, j] = rival * inverse * hazard * excess
+            slope, curvature = rival32(omega[k, j] - omega_y[j], inverse)
+            rival = f32(0.0) if y[j] == k else f32(1.0)
+            g[k, j] = -rival * slope
+            gamma[k, j] = rival * curvature
             g_y[j] -= g[k, j]
             gamma_y[j] += gamma[k, j]
     for j in range(samples):
@@ -158,11 +141,7 @@ def update_spins(
 @inlined
 def _update_row(H_in: Any, base: Any, H: Any, m: Any, sigma: Any, beta: Any, rho: Any, r: Any, alpha: Any) -> None:
     for i in range(H.shape[0]):
-        field = beta * H_in[i] + rho * base[i] + r * H[i]
-        mean = alpha * m[i] + (f32(1.0) - alpha) * tanh32(field)
-        H[i] = field
-        m[i] = mean
-        sigma[i] = (f32(1.0) - mean) * (f32(1.0) + mean)
+        H[i], m[i], sigma[i] = update_spin32(H_in[i], base[i], H[i], m[i], beta, rho, r, alpha)
 
 
 @loop

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from deepnet.kernels.float32 import FAST, exp32, f32, inlined, sign_g32
+from deepnet.kernels.float32 import FAST, edge_g32, exp32, f32, inlined, sign_g32
 from factorgraph.dense.plain import PlainKernels
 from factorgraph.dense.state import Array, Layer
 
@@ -200,10 +200,8 @@ def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B:
 @inlined
 def _add_edges_of(m, x, omega, V, c, H, B, start, stop):
     inverse = f32(1.0) / np.sqrt(V)
-    ratio = omega * inverse
     eps = exp32(max(-abs(c), f32(-87.0)))
-    strength = inverse * (f32(1.0) - eps) if c >= f32(0.0) else inverse * (eps - f32(1.0))
     for i in range(start, stop):
-        g = sign_g32(ratio - m[i] * x[i] * inverse, c, eps, strength)
+        g = edge_g32(omega * inverse, inverse, c, eps, m[i] * x[i])
         H[i] += x[i] * g
         B[i] += m[i] * g

@@ -17,6 +17,7 @@ from scipy.special import ndtr
 
 from factorgraph.channels.base import ObservedValues
 from factorgraph.channels.winner import grid_probabilities
+from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula, result_type
 from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
@@ -80,7 +81,8 @@ class Argmax:
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """The label of the greatest pre-activation, the first of several."""
-        return np.argmax(np.asarray(z), axis=axis)
+        values: Any = z if on_device(z) else np.asarray(z)
+        return np.argmax(values, axis=axis)
 
     def observe(
         self,

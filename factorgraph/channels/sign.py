@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import (
     SQRT_HALF,
@@ -121,7 +122,9 @@ _observe = Elementwise(_observe_kernel, 3, 3)
 
 
 def check_spins(y: ArrayLike) -> None:
-    """Raise ValueError unless every ``y`` is -1 or +1."""
+    """Raise ValueError unless every ``y`` is -1 or +1; nothing is read back from a GPU."""
+    if on_device(y):
+        return
     wrong = ~(np.abs(y) == 1)
     if np.any(wrong):
         raise ValueError(f"`y` must be -1 or +1, got {np.extract(wrong, y)[0]}")
@@ -149,6 +152,6 @@ class Sign(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        z = np.asarray(z)
-        one = np.ones((), dtype=np.result_type(z, np.float32))
-        return np.where(z >= 0, one, -one)[()]
+        values: Any = z if on_device(z) else np.asarray(z)
+        one = np.result_type(values.dtype, np.float32).type(1)
+        return np.where(values >= 0, one, -one)[()]

@@ -50,6 +50,18 @@ class PlainKernels:
         """The chosen rows of the data (samples, features) as inputs (features, chosen)."""
         return np.ascontiguousarray(data[chosen].T)
 
+    def array(self, values: Array) -> Array:
+        """The values where these operations take place; the same array if it is there."""
+        return values
+
+    def host(self, values: Array) -> Array:
+        """The values as a NumPy array; the same array if it is one."""
+        return values
+
+    def place(self, layer: Layer) -> Layer:
+        """Arrange the arrays of a layer, which are where they belong, as the operations like them best."""
+        return layer
+
     def times(self, W: Array, x: Array) -> Array:
         """Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
         return W @ x

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.priors.base import Prior, PriorValues, check_number
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
@@ -87,10 +88,9 @@ class Gaussian(Prior):
         """See ``Prior``; psi is a natural quantity of size H²/(G + λ) + λμ² + |log(1 + G/λ)| and may cross zero.
 
         Raises:
-            ValueError: G + precision > 0 does not hold everywhere.
+            ValueError: G + precision > 0 does not hold everywhere; nothing is read back from a GPU.
         """
-        total = np.asarray(G, dtype=np.float64) + self.precision
-        if not np.all(total > 0.0):
+        if not on_device(G) and not np.all(np.asarray(G, dtype=np.float64) + self.precision > 0.0):
             raise ValueError(
                 f"`G` must be > -precision = {-self.precision:g} (the total precision must be > 0), got {np.min(G)!s}"
             )

@@ -1,0 +1,84 @@
+"""Epochs on the device: the data stay there, and every batch is the replay of one captured step."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from deepnet.kernels.gpu.kernels import GpuKernels
+from deepnet.sweep import Update, train_batch
+from factorgraph.dense.state import Array, Layer
+
+
+class DeviceEpochs:
+    """Training batches of one network and one data set.
+
+    What changes from batch to batch lies in device arrays: the order of the samples, the schedules of the
+    hyper-parameters, and the number of the batch, which every step increases. So all steps of a size are the same
+    operations on the same addresses.
+
+    Args:
+        layers: from the data to the output, on the device.
+        kernels: of the device.
+        x: inputs (samples, features), float32.
+        y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32.
+        batch_size: samples in a batch.
+        tau: inner iterations.
+        reinforcement: r of all layers.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        kernels: GpuKernels,
+        x: Array,
+        y: Array,
+        *,
+        batch_size: int,
+        tau: int,
+        reinforcement: float,
+    ) -> None:
+        xp = kernels.device.xp
+        self._layers, self._kernels, self._tau = layers, kernels, tau
+        self._x, self._y = xp.asarray(x), xp.asarray(y)
+        self._size = batch_size
+        self._full, self._rest = divmod(len(x), batch_size)
+        batches = self._full + (self._rest > 0)
+        self._order = xp.zeros((batches, batch_size), np.int64)
+        self._schedules = xp.zeros((batches, len(layers), 3), np.float32)
+        self._now = xp.zeros((1, len(layers), 3), np.float32)
+        self._batch = xp.zeros(1, np.int64)
+        numbers = [self._now[0, index] for index in range(len(layers))]
+        self._updates = [Update(rho=n[0], damping=n[1], beta=n[2], reinforcement=reinforcement) for n in numbers]
+        self._steps: dict[int, Callable[[], None]] = {}
+
+    def run(self, order: Array, schedules: Sequence[Sequence[Update]], progress: Callable[[int], None] | None) -> None:
+        """One epoch.
+
+        Args:
+            order: permutation of the samples.
+            schedules: updates of the layers, for every batch.
+            progress: called with the number of samples after each batch was sent to the device.
+        """
+        xp = self._kernels.device.xp
+        padded = np.zeros(self._order.size, np.int64)
+        padded[: len(order)] = order
+        self._order[...] = xp.asarray(padded.reshape(self._order.shape))
+        values = [[(update.rho, update.damping, update.beta) for update in updates] for updates in schedules]
+        self._schedules[...] = xp.asarray(np.array(values, np.float32))
+        self._batch[...] = 0
+        for size in [self._size] * self._full + [self._rest] * (self._rest > 0):
+            if size not in self._steps:
+                self._steps[size] = self._kernels.device.captured(partial(self._train, size))
+            self._steps[size]()
+            if progress is not None:
+                progress(size)
+
+    def _train(self, size: int) -> None:
+        """The next batch, of ``size`` samples."""
+        xp = self._kernels.device.xp
+        xp.take(self._schedules, self._batch, axis=0, out=self._now)
+        chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
+        self._batch += 1
+        x, y = (xp.take(values, chosen, axis=0).T.copy() for values in (self._x, self._y))
+        train_batch(self._layers, x, y, self._updates, kernels=self._kernels, tau=self._tau)

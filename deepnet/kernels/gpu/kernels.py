@@ -1,0 +1,211 @@
+"""The operations of a sweep on device arrays."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from deepnet.kernels.fused import _fields, _fits
+from deepnet.kernels.gpu.cublas import address
+from deepnet.kernels.gpu.device import Device
+from deepnet.kernels.gpu.source import STRIP, TILE
+from factorgraph.channels import Argmax
+from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
+from factorgraph.dense.state import VARIANCE_FLOOR, Array, Layer, Message
+
+#: Threads that keep a large device busy, several times over.
+_THREADS = 1 << 17
+
+
+class GpuKernels(PlainKernels):
+    """Own kernels for sign units and ±1 weights, the scalar free energies elementwise on the device for the rest.
+
+    Arrays are float32. Nothing here waits for the device: there are no checks that would read a number back.
+
+    Args:
+        device: where the arrays are.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def running(self) -> AbstractContextManager[Any]:
+        """As ``PlainKernels.running``: one stream for everything."""
+        return self.device.running()
+
+    def array(self, values: Array) -> Array:
+        """As ``PlainKernels.array``: on the device."""
+        return self.device.xp.asarray(values)
+
+    def host(self, values: Array) -> Array:
+        """As ``PlainKernels.host``."""
+        return self.device.host(values)
+
+    def place(self, layer: Layer) -> Layer:
+        """As ``PlainKernels.place``; arrays that are factors of the same products lie one behind the other."""
+        xp = self.device.xp
+        layer.mean, layer.variance = xp.stack([layer.mean, layer.variance])
+        layer.H_in, layer.scratch = xp.stack([layer.H_in, layer.scratch])
+        return layer
+
+    def times(self, W: Array, x: Array) -> Array:
+        """As ``PlainKernels.times``."""
+        return self._product(W, x)
+
+    def times_transposed(self, W: Array, g: Array) -> Array:
+        """As ``PlainKernels.times_transposed``."""
+        return self._product(W.T, g)
+
+    def outer(self, g: Array, x: Array, out: Array) -> None:
+        """As ``PlainKernels.outer``."""
+        self.device.product(g, x.T, out)
+
+    def add_product(self, target: Array, a: Array, b: Array) -> None:
+        """As ``PlainKernels.add_product``."""
+        self.device.launch("add_product", target.size, a, b, target)
+
+    def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``PlainKernels.moments``."""
+        if not _fits(message, omega):
+            return super().moments(message, omega, V)
+        mean, variance = self._empty(2, *omega.shape)
+        B = np.zeros_like(omega) if message.B is None else message.B
+        self.device.launch("sign_moments", omega.size, B, omega, V, mean, variance)
+        return mean, variance
+
+    def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``PlainKernels.derivatives``; g and Γ lie one behind the other."""
+        if isinstance(message.channel, Argmax):
+            if message.channel.form != "double_jensen":
+                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
+            g, gamma = self._empty(2, *omega.shape)
+            classes, samples = omega.shape
+            self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
+        elif _fits(message, omega):
+            g, gamma = self._empty(2, *omega.shape)
+            self.device.launch("sign_derivatives", omega.size, _fields(message), omega, V, g, gamma)
+        else:
+            return super().derivatives(message, omega, V)
+        return g, gamma
+
+    def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
+        """As ``PlainKernels.edge_messages``; at full means of sign units, g of every edge in one kernel."""
+        if means is not None or not _fits(message, layer.omega):
+            return super().edge_messages(layer, message, means)
+        launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
+        groups, chunks = edge_parts(outputs, inputs, samples)
+        padded = -(-outputs // TILE) * TILE
+        factors = self._empty(samples, padded, 4)
+        shape = (outputs, padded, samples)
+        launch("edge_factors", samples * padded, *shape, _fields(message), layer.omega, layer.V, factors)
+        H_parts = self._empty(chunks, outputs, inputs)
+        B_parts = None if layer.plan.is_first else self._empty(groups, samples, inputs)
+        sizes = (outputs, inputs, samples, padded, groups, chunks)
+        arrays = (layer.mean, layer.x_mean.T.copy(), factors, H_parts, B_parts)
+        launch("edge_messages", inputs * groups * chunks, *sizes, *arrays)
+        launch("sum_parts", outputs * inputs, chunks, H_parts, layer.H_in)
+        if B_parts is None:
+            return None
+        B = self._empty(inputs, samples)
+        launch("sum_parts_transposed", B.size, groups, inputs, B_parts, B)
+        return B
+
+    def require_finite(self, values: Array) -> None:
+        """Nothing: the answer would have to come from the device. The whole network is checked after the epoch."""
+
+    def fuses(self, layer: Layer, *, last: bool) -> bool:
+        """Layers of ±1 weights on all edges with sign inputs or data, where no earlier iteration takes part."""
+        plan = layer.plan
+        closure = plan.closure == "mf" or (plan.closure == "amp" and layer.memory is None and last)
+        return closure and plan.full_spins and (plan.is_first or plan.spin_inputs)
+
+    def preactivations(self, layer: Layer) -> None:
+        """As ``PlainKernels.preactivations``: both products in one call."""
+        inputs = self._empty(2, *layer.x_mean.shape)
+        self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
+        layer.omega, layer.V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
+        self.device.product(self._pair(layer.mean, layer.variance), inputs, outputs)
+        arguments = self._strip_sums(layer.x_variance)
+        self.device.launch("finish_variances", *self._strips(layer.V), *arguments, VARIANCE_FLOOR, layer.V)
+
+    def send_and_update(self, layer: Layer, step: Step) -> Array | None:
+        """As ``PlainKernels.send_and_update``; for AMP both products of each kind in one call."""
+        B = None
+        if layer.plan.closure == "mf":
+            if not layer.plan.is_first:
+                B = self.times_transposed(layer.mean, layer.g)
+            self.outer(layer.g, layer.x_mean, layer.H_in)
+            self._update(layer, step, None)
+            return B
+        g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.variance)
+        if not layer.plan.is_first:
+            B, reaction = parts = self._empty(2, *layer.x_mean.shape)
+            self.device.product(weights.transpose(0, 2, 1), g, parts)
+            arguments = self._strip_sums(layer.gamma)
+            self.device.launch("finish_fields", *self._strips(B), *arguments, layer.x_mean, reaction, B)
+        inputs = self._empty(2, *layer.x_mean.shape)
+        self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
+        messages = self._pair(layer.H_in, layer.scratch)
+        self.device.product(g, inputs.transpose(0, 2, 1), messages)
+        self._update(layer, step, messages[1])
+        return B
+
+    def update_weights(self, layer: Layer, step: Step) -> None:
+        """As ``PlainKernels.update_weights``; one kernel for ±1 weights."""
+        if layer.plan.spin_weights:
+            self._update(layer, step, None)
+        else:
+            super().update_weights(layer, step)
+
+    def _update(self, layer: Layer, step: Step, reaction: Array | None) -> None:
+        arrays = (layer.H_in, reaction, step.field, layer.plan.mask)
+        numbers = (self._number(layer.beta), self._number(step.rho), self._number(layer.damping))
+        weights = (layer.H, layer.mean, layer.variance)
+        self.device.launch("update_spins", layer.H.size, *arrays, *numbers, float(step.reinforcement), *weights)
+
+    def _number(self, value: Any) -> Array:
+        """A hyper-parameter in device memory, where schedules have it already."""
+        return value if hasattr(value, "shape") else self.device.xp.full((), value, np.float32)
+
+    def _empty(self, *shape: int) -> Array:
+        return self.device.xp.empty(shape, np.float32)
+
+    def _product(self, a: Array, b: Array) -> Array:
+        out = self._empty(a.shape[0], b.shape[1])
+        self.device.product(a, b, out)
+        return out
+
+    def _pair(self, a: Array, b: Array) -> Array:
+        """(2, ...): both arrays without a copy if, as ``place`` and ``derivatives`` leave them, b follows a."""
+        whole = a.base
+        if whole is not None and whole is b.base and whole.shape == (2, *a.shape) and address(whole) == address(a):
+            return whole
+        return self.device.xp.stack([a, b])
+
+    def _strips(self, units: Array) -> tuple[int, ...]:
+        """Threads over strips of an array of units, and its shape."""
+        rows, samples = units.shape
+        return -(-rows // STRIP) * samples, rows, samples
+
+    def _strip_sums(self, values: Array | None) -> tuple[int, Array | None]:
+        """Number and array of the partial sums over units, (strips, samples); none for no values."""
+        if values is None:
+            return 0, None
+        size, rows, samples = self._strips(values)
+        parts = self._empty(size // samples, samples)
+        self.device.launch("strip_sums", size, rows, samples, values, parts)
+        return len(parts), parts
+
+
+def edge_parts(outputs: int, inputs: int, samples: int) -> tuple[int, int]:
+    """How many groups of outputs and chunks of samples the edges of a layer are split into.
+
+    Each thread takes an input, a group and a chunk. Their product is what keeps a device busy; of the ways to have it,
+    this one balances the memory of the partial sums, groups · samples · inputs and chunks · outputs · inputs. It
+    depends on the layer only, so that results do not depend on the device.
+    """
+    tiles = -(-outputs // TILE)
+    wanted = max(1.0, _THREADS / inputs)
+    chunks = min(max(round((wanted * samples / outputs) ** 0.5), 1), samples)
+    groups = min(max(round(wanted / chunks), 1), tiles)
+    return groups, min(max(round(wanted / groups), 1), samples)
