@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from deepnet.kernels import loops, products, series
+from deepnet.kernels import loops, products, series, sparse
 from deepnet.kernels.float32 import f32
+from deepnet.kernels.sparse import DENSE, Edges
 from deepnet.kernels.tile import DEPTH
 from factorgraph.channels import Argmax, Sign
 from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
@@ -22,6 +23,9 @@ _OBSERVED = f32(1e30)
 
 class FusedKernels(PlainKernels):
     """Fused loops where inputs are float32 and the channel is ``Sign`` or the weights are ±1; plain ones elsewhere."""
+
+    def __init__(self) -> None:
+        self._edges: dict[str, tuple[Array, Edges]] = {}
 
     def running(self) -> AbstractContextManager[Any]:
         """As ``PlainKernels.running``: one pool of threads for everything."""
@@ -87,12 +91,24 @@ class FusedKernels(PlainKernels):
         return series.edge_messages(layer, _fields(message), self, get_num_threads())
 
     def fuses(self, layer: Layer, *, last: bool) -> bool:
-        """Layers of ±1 weights on all edges with sign inputs or data, where no earlier iteration takes part."""
+        """Layers of ±1 weights on all edges or few, with sign inputs or data, without part of an earlier iteration."""
         plan = layer.plan
         closure = plan.closure == "mf" or (plan.closure == "amp" and layer.memory is None and last)
-        spins = plan.full_spins and (plan.is_first or plan.spin_inputs)
-        small = max(plan.inputs, plan.outputs, layer.x_mean.shape[1]) <= DEPTH
-        return closure and spins and small and layer.H.dtype == np.float32
+        spins = plan.spin_weights and (plan.is_first or plan.spin_inputs) and layer.H.dtype == np.float32
+        if not (closure and spins):
+            return False
+        if plan.mask is None:
+            return max(plan.inputs, plan.outputs, layer.x_mean.shape[1]) <= DEPTH
+        return self._edges_of(layer).inputs.size < DENSE * layer.H.size
+
+    def _edges_of(self, layer: Layer) -> Edges:
+        """The edges of a layer with a mask, kept from call to call."""
+        mask = layer.plan.mask
+        assert mask is not None
+        kept = self._edges.get(layer.plan.name)
+        if kept is None or kept[0] is not mask:
+            kept = self._edges[layer.plan.name] = (mask, Edges.of(mask))
+        return kept[1]
 
     def preactivations(self, layer: Layer) -> None:
         """As ``PlainKernels.preactivations``."""
@@ -100,17 +116,27 @@ class FusedKernels(PlainKernels):
         layer.V = np.empty_like(layer.omega)
         delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
         arrays = (layer.mean, layer.variance, layer.x_mean, delta, f32(VARIANCE_FLOOR), layer.omega, layer.V)
-        loops.preactivations(*arrays, _threads(layer.mean))
+        if layer.plan.mask is None:
+            loops.preactivations(*arrays, _threads(layer.mean))
+        else:
+            sparse.preactivations(*self._edges_of(layer)[:2], *arrays, _threads(layer.mean))
 
     def send_and_update(self, layer: Layer, step: Step) -> Array | None:
         """As ``PlainKernels.send_and_update``."""
         messages, amp, threads = (layer.g, layer.gamma, layer.x_mean), layer.plan.closure == "amp", _threads(layer.mean)
-        B = None
-        if not layer.plan.is_first:
-            B = np.empty_like(layer.x_mean)
-            loops.send(*messages, layer.mean, layer.variance, amp, B, threads)
+        B = None if layer.plan.is_first else np.empty_like(layer.x_mean)
         base, numbers = _update_arguments(layer, step)
-        loops.receive(*messages, amp, base, layer.H, layer.mean, layer.variance, *numbers, threads)
+        sending = (*messages, layer.mean, layer.variance, amp, B, threads)
+        receiving = (*messages, amp, base, layer.H, layer.mean, layer.variance, *numbers, threads)
+        if layer.plan.mask is None:
+            if B is not None:
+                loops.send(*sending)
+            loops.receive(*receiving)
+        else:
+            edges = self._edges_of(layer)
+            if B is not None:
+                sparse.send(*edges[2:], *sending)
+            sparse.receive(*edges[:2], *receiving)
         return B
 
     def update_weights(self, layer: Layer, step: Step) -> None:
