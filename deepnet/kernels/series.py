@@ -36,6 +36,8 @@ LARGEST_SHIFT = 2.0
 #: Cost of one evaluation of g in multiply-adds of a product, roughly (2 and 0.022 ns on one core).
 EVALUATION = 90.0
 
+_UNKNOWN = np.int8(-1)
+
 #: Smaller numbers are zero: their products would be denormal, and slow.
 _NEGLIGIBLE = f32(1e-30)
 
@@ -53,11 +55,13 @@ def edge_messages(layer: Layer, fields: Array, kernels: PlainKernels, threads: i
     largest = np.maximum(np.abs(layer.x_mean).max(axis=0), f32(1e-20))
     coefficients = np.empty((ORDERS + 1, *layer.omega.shape), f32)
     needed = np.empty(layer.omega.shape, np.int8)
-    _expand(layer.omega, layer.V, c, np.abs(layer.mean).max(axis=1), largest, coefficients, needed, threads)
+    computed = np.empty(len(needed), np.int8)
+    largest_m = np.abs(layer.mean).max(axis=1)
+    _expand(layer.omega, layer.V, c, largest_m, largest, coefficients, needed, computed, threads)
     order = _cheapest_order(needed)
-    rest = np.argwhere(needed > order)
     used = coefficients[: order + 1]
-    used[:, rest[:, 0], rest[:, 1]] = 0
+    _clear(used, needed, computed, threads)
+    rest = np.argwhere(needed > order)
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, kernels, threads)
     B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, kernels, threads)
@@ -126,9 +130,17 @@ def _multiply(target: Any, factor: Any, threads: int) -> None:
 
 @loop
 def _expand(
-    omega: Any, V: Any, c: Any, largest_m: Any, largest_x: Any, coefficients: Any, needed: Any, threads: int
+    omega: Any,
+    V: Any,
+    c: Any,
+    largest_m: Any,
+    largest_x: Any,
+    coefficients: Any,
+    needed: Any,
+    computed: Any,
+    threads: int,
 ) -> None:
-    """C_p of every factor, and the order it needs: ORDERS + 1 if none is enough.
+    """C_p of every factor and the order it needs: ORDERS + 1 if none is enough; a row ends with its last need.
 
     h = √V g = ∂_t log Z, and the normal density has N' = -tN; hence h' = -h (h + t), and
     (p + 1) a_{p+1} = -t a_p - a_{p-1} - Σ_j a_j a_{p-j}. In float64: the recurrence amplifies rounding by |t| an order.
@@ -136,34 +148,71 @@ def _expand(
     rows, samples = omega.shape
     for thread in prange(threads):
         a = np.empty((coefficients.shape[0], samples))
-        inverse, t, total = np.empty(samples), np.empty(samples), np.empty(samples)
+        t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
+        limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            for j in range(samples):
-                inverse[j] = 1.0 / np.sqrt(V[k, j])
-                t[j] = omega[k, j] * inverse[j]
-                a[0, j] = _g(f32(t[j]), c[k, j])
-            for p in range(a.shape[0] - 1):
-                for j in range(samples):
-                    total[j] = -t[j] * a[p, j]
+            _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
+            power[:] = 1.0
+            before[:] = 0
+            computed[k] = a.shape[0]
+            for p in range(a.shape[0]):
                 if p > 0:
-                    for j in range(samples):
-                        total[j] -= a[p - 1, j]
-                for q in range(p + 1):
-                    for j in range(samples):
-                        total[j] -= a[q, j] * a[p - q, j]
+                    _next_coefficients(a, p, t)
+                unresolved = 0
                 for j in range(samples):
-                    a[p + 1, j] = total[j] / (p + 1)
-            for j in range(samples):
-                ratio = largest_x[j] * inverse[j]
-                limit = RESOLUTION * np.sqrt(t[j] * t[j] + 1.0)
-                size = largest_m[k] * ratio
-                fits = ratio < LARGEST_RATIO and abs(t[j]) * size < LARGEST_SHIFT
-                needed[k, j] = _order(a, j, size, limit) if fits else ORDERS + 1
-                scale = inverse[j]
-                for p in range(a.shape[0]):
-                    value = f32(scale * a[p, j])
+                    small = abs(a[p, j]) * power[j] <= limit[j]
+                    found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
+                    needed[k, j] = max(p - 2, 0) if found else needed[k, j]
+                    unresolved += 1 if needed[k, j] == _UNKNOWN else 0
+                    before[j] = 1 if small else 0
+                    power[j] *= largest_m[k] * ratio[j]
+                    value = f32(scale[j] * a[p, j])
                     coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
-                    scale *= ratio
+                    scale[j] *= ratio[j]
+                if unresolved == 0:
+                    computed[k] = p + 1
+                    break
+            for j in range(samples):
+                needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
+
+
+@inlined
+def _start_row(omega, V, c, largest_m, largest_x, a, t, ratio, scale, limit, needed):
+    for j in range(omega.shape[0]):
+        scale[j] = 1.0 / np.sqrt(V[j])
+        t[j] = omega[j] * scale[j]
+        a[j] = _g(f32(t[j]), c[j])
+        ratio[j] = largest_x[j] * scale[j]
+        limit[j] = RESOLUTION * np.sqrt(t[j] * t[j] + 1.0)
+        fits = ratio[j] < LARGEST_RATIO and abs(t[j]) * largest_m * ratio[j] < LARGEST_SHIFT
+        needed[j] = _UNKNOWN if fits else ORDERS + 1
+
+
+@inlined
+def _next_coefficients(a, p, t):
+    """a_p from those before it."""
+    for j in range(t.shape[0]):
+        a[p, j] = -t[j] * a[p - 1, j]
+    if p > 1:
+        for j in range(t.shape[0]):
+            a[p, j] -= a[p - 2, j]
+    for q in range(p):
+        for j in range(t.shape[0]):
+            a[p, j] -= a[q, j] * a[p - 1 - q, j]
+    for j in range(t.shape[0]):
+        a[p, j] /= p
+
+
+@loop
+def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
+    """Zero where nothing was computed, and all of the factors that need a higher order."""
+    orders, rows, samples = coefficients.shape
+    for thread in prange(threads):
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            for p in range(orders):
+                for j in range(samples):
+                    kept = p < computed[k] and needed[k, j] < orders
+                    coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
 
 
 @inlined
@@ -171,19 +220,6 @@ def _g(t, c):
     """√V g of a sign unit at t with a message of log-odds c."""
     eps = exp32(max(-abs(c), f32(-87.0)))
     return sign_g32(t, c, eps, (f32(1.0) - eps) if c >= f32(0.0) else (eps - f32(1.0)))
-
-
-@inlined
-def _order(a, j, size, limit):
-    """The order after which two terms a_p size^p in a row are within the limit."""
-    power, before = 1.0, False
-    for p in range(a.shape[0]):
-        small = abs(a[p, j]) * power <= limit
-        if small and before:
-            return max(p - 2, 0)
-        before = small
-        power *= size
-    return a.shape[0]
 
 
 @loop
