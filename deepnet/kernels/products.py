@@ -3,8 +3,13 @@
 One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
 other. Products of moderate depth are computed by tiles, others by the library, split over the threads; its own threads
 are to be limited to one (``one_thread_each``) meanwhile.
+
+The regions are short. A thread that waits for the next one by spinning, as OpenMP has it by default, uses up its share
+of a core that other processes want too, and then all wait for it: so it is to sleep, unless the environment says
+otherwise. With nothing else running that costs nothing; with one busy core of two it is 1.7 times faster.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,6 +21,8 @@ from threadpoolctl import threadpool_limits
 
 from deepnet.kernels.tile import DEPTH, panels_of, rows_of_product
 from factorgraph.dense.state import Array
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when the first parallel loop starts the threads
 
 parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
 
