@@ -167,7 +167,7 @@ def test_fused_kernels_equal_plain_ones(closure, tau, options, polarised):
 @pytest.mark.parametrize("closure, tau", [("mf", 1), ("mf", 3), ("amp", 1)])
 def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):
     """More polarised, the variance of a unit of three inputs is made of the last bits of 1 - m²."""
-    compare_fused(closure, tau, {"bias": True, "density": 0.15}, polarised)
+    compare_fused(closure, tau, {"bias": True, "density": 0.1}, polarised)
 
 
 def compare_fused(closure, tau, options, polarised):

@@ -15,7 +15,7 @@ from deepnet.kernels.loops import loop
 from factorgraph.dense.state import Array
 
 #: Density from which on the loops over edges take longer than products of whole arrays.
-DENSE = 0.25
+DENSE = 0.12
 
 #: Sums over samples may be reordered: that is what lets them run in vector registers.
 summing: Any = njit(error_model="numpy", fastmath=FAST | {"reassoc"}, forceinline=True)
