@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 #: discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of these
 #: messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
 LEAST_VARIANCE = 1e-24
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class Chain:
@@ -73,8 +74,8 @@ class Chain:
             self.kernels.pair(layer, layer.x_mean, cast(Array, layer.x_variance))
             layer.V = preactivation_variance(layer, self.kernels)
             layer.omega = self.closure.omega(layer, self.kernels)
-            scale = float(np.mean(layer.x_mean**2) + np.mean(cast(Array, layer.x_variance))) + np.finfo(float).tiny
-            change += float(np.mean((layer.x_mean - old) ** 2)) / scale if old is not None else 1.0
+            scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
+            change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
         self.iterations += 1
         return (change / size) ** 0.5
@@ -88,7 +89,7 @@ class Chain:
         if layer.plan.least_variance == 0.0:  # the first iteration, without messages: variances under the prior
             share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
             least = share * float(np.mean(layer.squares @ (variance + mean**2)))
-            layer.plan = replace(layer.plan, least_variance=max(least, np.finfo(float).tiny))
+            layer.plan = replace(layer.plan, least_variance=max(least, TINY))
 
     def backward(self, damping: float, reinforcement: float) -> None:
         """g, Γ and messages from the output down to the signal.
@@ -138,6 +139,11 @@ class Chain:
     def variances(self) -> list[Array]:
         """Δ of every layer."""
         return [layer.x_variance for layer in self.layers]  # pyright: ignore[reportReturnType]
+
+
+def _square(values: Array) -> float:
+    """The sum of the squares."""
+    return float(np.vdot(values, values))
 
 
 def _discrete(source: Prior | Channel | None) -> bool:
