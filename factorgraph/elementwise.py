@@ -16,11 +16,15 @@ from factorgraph.device import apply_on_device, on_device
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
 formula: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=False)
 
+_DOUBLE = np.dtype(np.float64)
+
 
 def result_type(*args: ArrayLike) -> np.dtype[Any]:
     """float32 if all arrays are float32, else float64; lists count as arrays, and Python numbers do not widen."""
+    if any(isinstance(a, np.ndarray) and a.dtype == _DOUBLE for a in args):
+        return _DOUBLE
     dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
-    return dtype if dtype == np.float32 else np.dtype(np.float64)
+    return dtype if dtype == np.float32 else _DOUBLE
 
 
 class Elementwise:
@@ -61,5 +65,7 @@ class Elementwise:
         results = self._ufunc(*(np.asarray(a, dtype=np.float64) for a in args))
         if self._outputs == 1:
             results = (results,)
+        if dtype == _DOUBLE:
+            return tuple(r[()] for r in results)
         with np.errstate(over="ignore", under="ignore"):
             return tuple(np.asarray(r).astype(dtype, copy=False)[()] for r in results)

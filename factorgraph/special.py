@@ -120,9 +120,10 @@ def _tail_fraction(a: float) -> tuple[float, float, float]:
     With c_j = a + (j+1)/c_{j+1} it gives K - a = 1/c_1 and Var = 1 - K(K - a) = (a + 4/c_2 - 3/c_3)/(c_1² c_2), where
     the leading terms have been cancelled by hand; the plain differences lose a² and a⁴ ulps.
     """
-    c = a
+    p, q, square = 1.0, 1.0, 1.0 / a / a  # c = a p/q, without a division at every level
     for j in range(int(6.0 + 170.0 / a), 3, -1):  # depth for full precision, found by comparison with 40 digits
-        c = a + j / c
+        p, q = p + j * square * q, p
+    c = a * (p / q)
     c2 = a + 3.0 / c
     c1 = a + 2.0 / c2
     return a + 1.0 / c1, 1.0 / c1, (a + (4.0 / c2 - 3.0 / c)) / c1 / c1 / c2
@@ -164,10 +165,16 @@ def _half_square(a: float) -> float:
 
 
 @formula
+def tail_logarithm(a: float, q: float, h: float, f: float) -> float:
+    """log H(a) of the H(|a|) and F that ``normal_tail`` has found."""
+    return math.log(f) - q if a > 0.0 else math.log1p(-h)
+
+
+@formula
 def log_upper_tail(a: float, q: float) -> float:
     """log H(a), given q = a²/2."""
     h, f, _, _, _ = normal_tail(a, q)
-    return math.log(f) - q if a > 0.0 else math.log1p(-h)
+    return tail_logarithm(a, q, h, f)
 
 
 @formula

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 #: discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of these
 #: messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
 LEAST_VARIANCE = 1e-24
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class Chain:
@@ -36,6 +37,7 @@ class Chain:
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
         self.layers: list[Layer] = []
+        self.least: dict[str, float] = {}
         source: Prior | Channel = prior
         for i, ((W, squares), channel) in enumerate(zip(matrices, channels, strict=True)):
             outputs, inputs = W.shape
@@ -68,13 +70,15 @@ class Chain:
         for layer in self.layers:
             old = layer.x_mean if self.iterations else None
             self._estimate(layer)
+            least = self._least(layer)
             if self.start is not None and self.iterations == 0 and layer.below is None:
                 layer.x_mean = self.start
             self.kernels.pair(layer, layer.x_mean, cast(Array, layer.x_variance))
             layer.V = preactivation_variance(layer, self.kernels)
-            layer.omega = self.closure.omega(layer, self.kernels)
-            scale = float(np.mean(layer.x_mean**2) + np.mean(cast(Array, layer.x_variance))) + np.finfo(float).tiny
-            change += float(np.mean((layer.x_mean - old) ** 2)) / scale if old is not None else 1.0
+            layer.omega = self.closure.omega(layer, self.kernels)  # what does not vary does not react: V as it is
+            layer.V = np.maximum(layer.V, least)
+            scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
+            change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
         self.iterations += 1
         return (change / size) ** 0.5
@@ -85,10 +89,14 @@ class Chain:
         omega, V = (0.0, 0.0) if below is None else (below.omega, below.V)
         mean, variance = self.kernels.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
         layer.x_mean, layer.x_variance = mean, variance
-        if layer.plan.least_variance == 0.0:  # the first iteration, without messages: variances under the prior
+
+    def _least(self, layer: Layer) -> float:
+        """Least variance of the pre-activations, from that under the prior: without messages, at the beginning."""
+        if layer.plan.name not in self.least:
             share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
-            least = share * float(np.mean(layer.squares @ (variance + mean**2)))
-            layer.plan = replace(layer.plan, least_variance=max(least, np.finfo(float).tiny))
+            second = cast(Array, layer.x_variance) + layer.x_mean**2
+            self.least[layer.plan.name] = max(share * float(np.mean(layer.squares @ second)), TINY)
+        return self.least[layer.plan.name]
 
     def backward(self, damping: float, reinforcement: float) -> None:
         """g, Γ and messages from the output down to the signal.
@@ -138,6 +146,11 @@ class Chain:
     def variances(self) -> list[Array]:
         """Δ of every layer."""
         return [layer.x_variance for layer in self.layers]  # pyright: ignore[reportReturnType]
+
+
+def _square(values: Array) -> float:
+    """The sum of the squares."""
+    return float(np.vdot(values, values))
 
 
 def _discrete(source: Prior | Channel | None) -> bool:

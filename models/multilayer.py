@@ -150,7 +150,7 @@ class MultiLayerGLM:
                     chain.begin(begin)
                     status = "not converged"
             phi = bethe_free_entropy(chain) if status != "diverged" else float("nan")
-        return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
+            return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
 
     def _result(self, chain: Chain, trace: Trace, status: str, phi: float, flat: bool, scores: Scores) -> Inference:
         estimates = [

@@ -244,6 +244,14 @@ def test_stopping_does_not_fire_in_a_bottleneck():
         assert result.iterations > 20 and result.mse[0] < 1e-3
 
 
+@pytest.mark.parametrize("seed", [2, 20, 22])
+def test_a_solution_is_not_left_again(seed):
+    """Where state evolution gives no error: certain spins do not react, whatever variance their sums are given."""
+    model = Ensemble(Binary(), [Identity(), Sign()], [1.233, 2.5 / 1.233])
+    result, _ = infer(model, 1000, seed)
+    assert result.converged and result.iterations < 50 and result.mse == (0.0, result.mse[1])
+
+
 def test_divergence_is_reported_with_its_cause():
     rng = np.random.default_rng(0)
     W = rng.standard_normal((300, 500)) / 500**0.5

@@ -14,9 +14,9 @@ from factorgraph.special import (
     SQRT_HALF,
     half_square_ratio,
     log_cosh,
-    log_upper_tail,
     normal_tail,
     sech2,
+    tail_logarithm,
     upper_tail,
 )
 
@@ -103,8 +103,8 @@ def sign_observed(y: float, omega: float, omega_lo: float, V: float, V_lo: float
     sd = math.sqrt(V)
     a = -y * omega / sd
     q, _ = half_square_ratio(omega, omega_lo, V, V_lo)
-    _, _, k, excess, _ = normal_tail(a, q)
-    return log_upper_tail(a, q), y * k / sd, k * excess / sd / sd
+    h, f, k, excess, _ = normal_tail(a, q)
+    return tail_logarithm(a, q, h, f), y * k / sd, k * excess / sd / sd
 
 
 def _evaluate_kernel(

@@ -39,7 +39,13 @@ def _kernel(H: float, G: float, field: float, psi: Any, mean: Any, variance: Any
     variance[0] = sech2(H + field)
 
 
+def _moments_kernel(H: float, G: float, field: float, mean: Any, variance: Any) -> None:
+    mean[0] = math.tanh(H + field)
+    variance[0] = sech2(H + field)
+
+
 _evaluate = Elementwise(_kernel, inputs=3, outputs=3)
+_moments = Elementwise(_moments_kernel, inputs=3, outputs=2)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class Binary(Prior):
     def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
         """See ``Prior``."""
         return PriorValues(*_evaluate(H, G, self.field))
+
+    def moments(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> tuple[Any, Any]:
+        """See ``Prior``; leaves out the logarithms."""
+        m, variance = _moments(H, G, self.field)
+        return m, variance
 
     @property
     def components(self) -> tuple[tuple[float, float], ...]:

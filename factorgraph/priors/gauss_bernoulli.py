@@ -24,20 +24,27 @@ def log_mixture(s: float, density: float) -> float:
     return s + math.log(density + (1.0 - density) * math.exp(-s))
 
 
-def _kernel(H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any) -> None:
+@formula
+def spike_and_slab(H: float, G: float, density: float, mean: float, slab: float) -> tuple[float, float, float]:
+    """s, m and σ: the posterior weights of slab and spike are each a quotient, neither is one minus the other."""
     s, slab_mean, slab_variance = tilted_normal(H, G, mean, 1.0, slab)
-    psi[0] = log_mixture(s, density)
-    # Posterior weights of slab and spike, each by its own quotient: neither is one minus the other.
-    if s > 0.0:
-        on, off = density, (1.0 - density) * math.exp(-s)
-    else:
-        on, off = density * math.exp(s), 1.0 - density
+    small = math.exp(-abs(s))
+    on, off = (density, (1.0 - density) * small) if s > 0.0 else (density * small, 1.0 - density)
     on, off = on / (on + off), off / (on + off)
-    m[0] = on * slab_mean
-    variance[0] = on * (slab_variance + off * slab_mean * slab_mean)
+    return s, on * slab_mean, on * (slab_variance + off * slab_mean * slab_mean)
+
+
+def _kernel(H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any) -> None:
+    s, m[0], variance[0] = spike_and_slab(H, G, density, mean, slab)
+    psi[0] = log_mixture(s, density)
+
+
+def _moments_kernel(H: float, G: float, density: float, mean: float, slab: float, m: Any, variance: Any) -> None:
+    _, m[0], variance[0] = spike_and_slab(H, G, density, mean, slab)
 
 
 _evaluate = Elementwise(_kernel, inputs=5, outputs=3)
+_moments = Elementwise(_moments_kernel, inputs=5, outputs=2)
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,18 @@ class GaussBernoulli(Prior):
         Raises:
             ValueError: G > -1/variance does not hold everywhere: the slab integral diverges.
         """
-        total = 1.0 + np.asarray(G, dtype=np.float64) * self.variance
-        if not np.all(total > 0.0):
-            raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
+        self._check(G)
         return PriorValues(*_evaluate(H, G, self.density, self.mean, self.variance))
+
+    def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
+        """See ``Prior``; raises as ``evaluate`` does, and leaves out the logarithms."""
+        self._check(G)
+        m, variance = _moments(H, G, self.density, self.mean, self.variance)
+        return m, variance
+
+    def _check(self, G: ArrayLike) -> None:
+        if not np.all(1.0 + np.asarray(G, dtype=np.float64) * self.variance > 0.0):
+            raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 
     @property
     def components(self) -> tuple[tuple[float, float], ...]:

@@ -34,6 +34,8 @@ def tilted_normal(H: float, G: float, mean: float, a: float, b: float) -> tuple[
     """
     bG, bG_lo = two_product(b, G)
     D, D_lo = add2(bG, bG_lo, a, 0.0)
+    if mean == 0.0 and a > 0.0:  # nothing to cancel in the exponent
+        return 0.5 * (b * H * H / D - log_ratio(D, a, bG)), b * H / D, b / D
     bH, bH_lo = two_product(b, H)
     am, am_lo = two_product(a, mean)
     centre, _ = add2(bH, bH_lo, am, am_lo)
