@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from factorgraph.messages import Array, ContradictionError, IndefiniteError, spin_moment
 from factorgraph.unroll import Beliefs, Unrolled, Weights
+from factorgraph.vectors import conditioned, moments, represent, smallest_eigenvalues
 
 
 @njit(cache=True, error_model="numpy")
@@ -117,6 +118,7 @@ def cavity_laws(
     raw = graph.silent[edges] if graph.laws else None
     natural = (h[raw], g[raw]) if raw is not None else None
     laws = _law_moments(graph, weights, B, A, graph.ends[edges], h, g) if graph.laws else []
+    laws += _vector_laws(graph, weights, graph.ends[edges], h, g)
     _represent(edges, graph.ends, graph.spin, weights.value, h, g)
     for where, mean, variance in laws:
         h[where], g[where] = mean, variance
@@ -141,6 +143,19 @@ def _law_moments(
     return result
 
 
+def _vector_laws(
+    graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array, g: Array
+) -> list[tuple[NDArray[np.intp], Array, Array]]:
+    """Positions among ``variables`` of all places of vectors, and what is sent from there."""
+    result = []
+    for k, places in enumerate(graph.vectors):
+        d = places.shape[1]
+        where = np.flatnonzero(graph.vector_of[variables] == k).reshape(-1, d, d)
+        given = conditioned(h[where][..., 0], g[where], weights.value[variables[where[..., 0]]])
+        result.append((where.ravel(), *represent(given)))
+    return result
+
+
 def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     """Moments of all variables.
 
@@ -150,19 +165,25 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     """
     H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
     mean, variance = np.empty_like(H), np.empty_like(H)
-    wrong = _moments(graph.spin, graph.law_of, weights.value, H, G, mean, variance)
+    wrong = _moments(graph.spin, graph.plain, weights.value, H, G, mean, variance)
     if wrong >= 0 and graph.spin[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
-        raise _indefinite(graph, wrong, G)
+        raise _indefinite(graph, wrong, G[wrong])
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
+    for places in graph.vectors:
+        given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
+        least = smallest_eigenvalues(given.precision)
+        if not np.all(least > 0.0):
+            raise _indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
+        mean[places[..., 0]], variance[places] = moments(given)
     return Beliefs(H, G, mean, variance)
 
 
 @njit(cache=True, error_model="numpy")
-def _moments(spin: Any, law_of: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> int:
+def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> int:
     """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
     for i in range(H.size):
         if not np.isnan(value[i]):
@@ -173,7 +194,7 @@ def _moments(spin: Any, law_of: Any, value: Any, H: Any, G: Any, mean: Any, vari
             mean[i], variance[i] = spin_moment(H[i])
             if np.isnan(H[i]):
                 return i
-        elif law_of[i] < 0:
+        elif plain[i]:
             mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
             if not (0.0 < G[i] < np.inf and np.isfinite(H[i])):
                 return i
@@ -197,11 +218,11 @@ def _contradiction(graph: Unrolled, i: int) -> None:
     )
 
 
-def _indefinite(graph: Unrolled, i: int, G: Array) -> IndefiniteError:
-    """The error for variable i of total precision G[i]."""
+def _indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
+    """The error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
     cause = (
         "nothing says where it is: give it a prior, a precision or a factor"
-        if G[i] == 0.0
+        if G == 0.0
         else "the couplings are too strong for the precisions: its law has no normalisation, or the messages diverged"
     )
-    return IndefiniteError(f"precision of {graph.label(i)} must be > 0, got {G[i]:g}; {cause}")
+    return IndefiniteError(f"precision of {graph.label(i)} must be > 0, got {G:g}; {cause}")

@@ -66,6 +66,8 @@ def check_factor(
     rng = np.random.default_rng(seed)
     differences: list[list[float]] = [[], [], [], []]
     for stack in graph.stacks:
+        if stack.kind.dimensions:
+            raise ModelError(f"arguments must be scalars to be checked, got vectors in {factor}")
         parameters = tuple(p[:1] for p in stack.parameters)
         for _ in range(cases):
             _compare(stack.kind, parameters, _random_laws(stack.kind, rng, spread), differences)

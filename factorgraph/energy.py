@@ -16,6 +16,7 @@ from numba import njit
 from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_weight
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Beliefs, Unrolled, Weights
+from factorgraph.vectors import conditioned, log_constants, log_integrals
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
         IndefiniteError: an integral over a real variable diverges.
     """
     up, down, edges = np.zeros((3, graph.variables))
-    plain = graph.law_of < 0
-    _edge_sums(graph.ends, graph.spin, graph.silent, *laws, B, A, up, down, edges)
+    silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
+    _edge_sums(graph.ends, graph.spin, silent, *laws, B, A, up, down, edges)
     variables = graph.log_base.copy()
-    _variable_sums(graph.spin, plain, weights.value, weights.field, up, down, known.H, known.G, variables)
+    _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.H, known.G, variables)
     for law in graph.laws:
         free = np.flatnonzero(np.isnan(weights.value[law.variables]))
         where = law.variables[free]
         variables[where] += law.evaluate(known.H[where], known.G[where], B, A, free)[0]
+    if graph.vectors:
+        _vector_sums(graph, weights, B, A, known, variables, edges)
     _check(graph, variables - edges)
     factors = []
     for stack in graph.stacks:
@@ -116,6 +119,25 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     return Energy(tuple(factors), float(variables.sum()), float(edges.sum()))
 
 
+def _vector_sums(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, known: Beliefs, variables: Array, edges: Array
+) -> None:
+    """Fill in log Z_i of vectors, and log Z_e summed over their edges.
+
+    Their cavity laws are not normalised, e^{hx - x·Gx/2} dx, in factors and edges alike, because the flat ones cannot
+    be. Every Z_e then is the integral of Z_i; up to what is constant where components are observed, which is linear in
+    the natural parameters: that of the messages counts.
+    """
+    count = np.bincount(graph.ends, minlength=graph.variables)
+    H, G = (np.bincount(graph.ends, m, minlength=graph.variables).astype(np.float64) for m in (B, A))
+    for places in graph.vectors:
+        value, first = weights.value[places[..., 0]], places[:, 0, 0]
+        integral = log_integrals(conditioned(known.H[places][..., 0], known.G[places], value))
+        variables[places], edges[places] = 0.0, 0.0
+        variables[first] = integral + log_constants(known.H[places][..., 0], known.G[places], value)
+        edges[first] = count[first] * integral + log_constants(H[places][..., 0], G[places], value)
+
+
 def entropy(
     graph: Unrolled, weights: Weights, laws: tuple[Array, Array], known: Beliefs, log_partition: float
 ) -> float:
@@ -127,6 +149,9 @@ def entropy(
     if graph.laws:
         raise NotImplementedError("the entropy needs variables whose own weight is a field or a Gaussian")
     square = known.mean**2 + known.variance
+    for places in graph.vectors:
+        mean = known.mean[places[..., 0]]
+        square[places] = known.variance[places] + mean[:, :, None] * mean[:, None, :]
     precision = np.where(graph.spin, 0.0, weights.precision)
     total = log_partition - float((weights.field * known.mean - 0.5 * precision * square + graph.log_base).sum())
     for stack in graph.stacks:

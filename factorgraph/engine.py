@@ -133,7 +133,8 @@ def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
 
 def _first_messages(graph: Unrolled, start: Result | None) -> tuple[Array, Array]:
     if start is None:
-        return np.zeros(graph.edges), graph.silent.astype(np.float64)  # a law begins with omega = 0, V = 1
+        A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # pages of zeros cost no memory
+        return np.zeros(graph.edges), A  # a law begins with omega = 0, V = 1
     if start.B.shape != (graph.edges,):
         raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
     return start.B.copy(), start.A.copy()

@@ -71,6 +71,43 @@ class Graph:
             raise ModelError(f"`prior` of reals `{name}` must be one of real variables, got {prior}")
         return self._variable(name, shape, prior=prior, field=field, precision=precision, observed=observed)
 
+    def vectors(
+        self,
+        name: str,
+        shape: int | Sequence[int] = (),
+        dimension: int = 2,
+        *,
+        field: ArrayLike = 0.0,
+        precision: ArrayLike = 0.0,
+    ) -> Selection:
+        """Add variables with values in R^d and weight e^{field · x - x · precision x/2}, for ``Linear`` factors.
+
+        Args:
+            name: of the variable.
+            shape: of its array; () for a single vector.
+            dimension: d >= 1, number of components of each vector.
+            field: number or array that broadcasts to (*shape, d).
+            precision: number, for a multiple of the identity, or symmetric matrices that broadcast to (*shape, d, d).
+
+        Raises:
+            ModelError: as for ``spins``; or a matrix that is not symmetric.
+        """
+        if dimension < 1:
+            raise ModelError(f"`dimension` of `{name}` must be >= 1, got {dimension}")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        field, matrix = np.asarray(field, dtype=np.float64), np.asarray(precision, dtype=np.float64)
+        matrix = matrix * np.eye(dimension) if not matrix.ndim else matrix
+        try:
+            field = np.broadcast_to(field, (*shape, dimension))
+            matrix = np.broadcast_to(matrix, (*shape, dimension, dimension))
+        except ValueError:
+            needs = f"of shapes {(*shape, dimension)} and {(*shape, dimension, dimension)}"
+            got = f"{field.shape} and {matrix.shape}"
+            raise ModelError(f"`field` and `precision` of `{name}` must be {needs}, got {got}") from None
+        if not np.array_equal(matrix, np.swapaxes(matrix, -1, -2)):
+            raise ModelError(f"`precision` of `{name}` must be symmetric, got {precision!r}")
+        return self._variable(name, shape, field=field, precision=matrix, dimension=dimension)
+
     def add(self, factor: Factor) -> None:
         """Add factors: a group of any size in one object.
 
@@ -124,7 +161,7 @@ class Graph:
         self._plates.update(zip(plates, shape, strict=True))
         self._variables[name] = variable
         self._model = None
-        return Selection.whole(name, shape)
+        return Selection.whole(name, shape, variable.dimension)
 
     def __str__(self) -> str:
         return str(self.model)

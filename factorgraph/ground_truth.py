@@ -4,8 +4,9 @@ Nothing here uses a message rule: factors enter through ``log_factor`` alone.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,8 +53,7 @@ class Exact:
         layout = self.graph.layout
         if name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        block, shape = layout.slice(name), layout.shapes[name]
-        return Marginal(self.mean[block].reshape(shape), self.variance[block].reshape(shape))
+        return Marginal(layout.components(name, self.mean), layout.components(name, self.variance))
 
 
 def exact(
@@ -163,16 +163,40 @@ def _integrate(
 
 def _log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
     """log of the product of everything at states x (S, N)."""
-    precision = np.where(graph.spin, 0.0, weights.precision)
-    total = graph.log_base.sum() + x @ weights.field - 0.5 * x**2 @ precision
-    for stack in graph.stacks:
-        total = total + stack.kind.log_factor(stack.parameters, *_arguments(stack, x)).sum(axis=0)
+    total = graph.log_base.sum() + x @ weights.field - 0.5 * x**2 @ _precision(graph, weights)
+    for term in _terms(graph, weights):
+        total = total + term.log_factor(term.parameters, *_arguments(term, x)).sum(axis=0)
     return total
 
 
-def _arguments(stack: Stack, x: Array) -> list[Array]:
+def _precision(graph: Unrolled, weights: Weights) -> Array:
+    """Own precision of all real scalars, 0 elsewhere."""
+    return np.where(graph.spin | (graph.vector_of >= 0), 0.0, weights.precision)
+
+
+class _Term(NamedTuple):
+    """Factors of one kind (see ``Stack``), or the vectors' own precision matrices."""
+
+    spins: tuple[bool, ...]
+    log_factor: Callable[..., Array]
+    variables: NDArray[Any]
+    parameters: tuple[Array, ...]
+
+
+def _terms(graph: Unrolled, weights: Weights) -> list[_Term]:
+    stacks = [_Term(s.kind.spins, s.kind.log_factor, s.variables, s.parameters) for s in graph.stacks]
+    own = [_Term((False,) * p.shape[1], _own, p[..., 0], (weights.precision[p],)) for p in graph.vectors]
+    return [*stacks, *own]
+
+
+def _own(parameters: tuple[Array, ...], *x: Array) -> Array:
+    """-x·Gx/2 of vectors with components x."""
+    return -0.5 * np.einsum("fij,if...,jf...->f...", parameters[0], np.stack(x), np.stack(x))
+
+
+def _arguments(term: _Term, x: Array) -> list[Array]:
     """Values (F, S) of each argument."""
-    return [x[:, column].T for column in stack.variables.T]
+    return [x[:, column].T for column in term.variables.T]
 
 
 def _quadratic(graph: Unrolled, weights: Weights, reals: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
@@ -184,30 +208,28 @@ def _quadratic(graph: Unrolled, weights: Weights, reals: NDArray[np.intp], x: Ar
     place[reals] = np.arange(reals.size)
     b = np.broadcast_to(weights.field[reals], (len(x), reals.size)).copy()
     Q = np.zeros((len(x), reals.size, reals.size))
-    Q[:, np.arange(reals.size), np.arange(reals.size)] = weights.precision[reals]
-    for stack in graph.stacks:
-        values, where = _arguments(stack, x), place[stack.variables]
+    Q[:, np.arange(reals.size), np.arange(reals.size)] = _precision(graph, weights)[reals]
+    for term in _terms(graph, weights):
+        values, where = _arguments(term, x), place[term.variables]
         free = [np.where(where[:, i] >= 0, 1.0, 0.0)[:, None] for i in range(where.shape[1])]
 
-        def at(*moved: tuple[int, float], stack=stack, values=values, free=free) -> Array:
+        def at(*moved: tuple[int, float], term=term, values=values, free=free) -> Array:
             shifted = list(values)
             for i, step in moved:
                 shifted[i] = shifted[i] + step * free[i]
-            return stack.kind.log_factor(stack.parameters, *shifted)
+            return term.log_factor(term.parameters, *shifted)
 
         zero = at()
-        for i in range(where.shape[1]):
-            if stack.kind.spins[i]:
-                continue
+        moving = [i for i in range(where.shape[1]) if not term.spins[i] and np.any(where[:, i] >= 0)]
+        for n, i in enumerate(moving):
             up, down, rows = at((i, 1.0)), at((i, -1.0)), where[:, i] >= 0
             _accumulate(b, (where[rows, i],), 0.5 * (up - down)[rows])
             _accumulate(Q, (where[rows, i], where[rows, i]), -(up + down - 2.0 * zero)[rows])
-            for j in range(i):
-                if not stack.kind.spins[j]:
-                    mixed = -(at((i, 1.0), (j, 1.0)) - up - at((j, 1.0)) + zero)
-                    rows = (where[:, i] >= 0) & (where[:, j] >= 0)
-                    _accumulate(Q, (where[rows, i], where[rows, j]), mixed[rows])
-                    _accumulate(Q, (where[rows, j], where[rows, i]), mixed[rows])
+            for j in moving[:n]:
+                mixed = -(at((i, 1.0), (j, 1.0)) - up - at((j, 1.0)) + zero)
+                rows = (where[:, i] >= 0) & (where[:, j] >= 0)
+                _accumulate(Q, (where[rows, i], where[rows, j]), mixed[rows])
+                _accumulate(Q, (where[rows, j], where[rows, i]), mixed[rows])
     return b, Q
 
 
@@ -311,12 +333,11 @@ def _factor_table(graph: Unrolled, weights: Weights, stack: Stack, row: int, fre
 def _constant(graph: Unrolled, weights: Weights) -> float:
     """log-weight of what is observed, and of the factors that have nothing free."""
     known = np.where(np.isnan(weights.value), 0.0, weights.value)
-    precision = np.where(graph.spin, 0.0, weights.precision)
-    total = float(graph.log_base.sum() + known @ weights.field - 0.5 * known**2 @ precision)
-    for stack in graph.stacks:
-        settled = ~np.isnan(weights.value[stack.variables]).any(axis=1)
-        x = [weights.value[stack.variables[settled, i]][:, None] for i in range(stack.variables.shape[1])]
-        total += float(stack.kind.log_factor(tuple(p[settled] for p in stack.parameters), *x).sum())
+    total = float(graph.log_base.sum() + known @ weights.field - 0.5 * known**2 @ _precision(graph, weights))
+    for term in _terms(graph, weights):
+        settled = ~np.isnan(weights.value[term.variables]).any(axis=1)
+        x = [weights.value[term.variables[settled, i]][:, None] for i in range(term.variables.shape[1])]
+        total += float(term.log_factor(tuple(p[settled] for p in term.parameters), *x).sum())
     return total
 
 

@@ -1,7 +1,12 @@
-"""Where the scalars of each variable are in one long row, and how they are called."""
+"""Where the scalars of each variable are in one long row, and how they are called.
+
+A vector of dimension d takes the d² places of a matrix. What is a matrix (precision, covariance) fills them; what is a
+vector (information, mean, value) fills the first column. Natural parameters then add place by place for vectors too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,31 +36,49 @@ class Layout:
     def of(cls, model: Model, sizes: Mapping[str, int]) -> "Layout":
         """Lay out the variables in the order of the model; ``sizes`` are those of the plates without a size."""
         shapes = {name: _shape(model, variable, sizes) for name, variable in model.variables.items()}
-        counts = [int(np.prod(shape)) for shape in shapes.values()]
+        counts = [int(np.prod(shape)) * _places(model.variables[name]) for name, shape in shapes.items()]
         offsets = dict(zip(shapes, np.cumsum([0, *counts])[:-1].tolist(), strict=True))
         spin = np.repeat([v.is_spin for v in model.variables.values()], counts).astype(bool)
         return cls(model, shapes, offsets, sum(counts), spin)
 
     def slice(self, name: str) -> slice:
         """The scalars of a variable."""
-        return slice(self.offsets[name], self.offsets[name] + int(np.prod(self.shapes[name])))
+        size = int(np.prod(self.shapes[name])) * _places(self.model.variables[name])
+        return slice(self.offsets[name], self.offsets[name] + size)
 
     def scalars(self, selection: Selection) -> NDArray[np.intp]:
-        """Positions of the selected scalars, in the shape of the selection."""
-        return selection.indices + self.offsets[selection.name]
+        """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
+        return selection.indices * _places(self.model.variables[selection.name]) + self.offsets[selection.name]
 
     def whole(self, name: str) -> NDArray[np.intp]:
         """Positions of all scalars of a variable, in its shape."""
         return self.scalars(Selection.whole(name, self.shapes[name]))
+
+    def matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The view of a variable's part of an array (..., N), in its shape; for vectors with two more axes."""
+        d = self.model.variables[name].dimension
+        shape = (*values.shape[:-1], *self.shapes[name], *(2 * (d,) if d else ()))
+        return values[..., self.slice(name)].reshape(shape)
+
+    def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The same of an array of numbers and vectors; for vectors with one more axis."""
+        view = self.matrices(name, values)
+        return view[..., 0] if self.model.variables[name].dimension else view
 
     def label(self, i: int) -> str:
         """Name of a scalar, such as ``s[3, 4]``."""
         for name in self.shapes:
             block = self.slice(name)
             if block.start <= i < block.stop:
-                position = np.unravel_index(i - block.start, self.shapes[name])
+                element = (i - block.start) // _places(self.model.variables[name])
+                position = np.unravel_index(element, self.shapes[name])
                 return f"{name}[{', '.join(map(str, position))}]" if position else name
         raise ValueError(f"`i` must be in 0..{self.size - 1}, got {i}")
+
+
+def _places(variable: Variable) -> int:
+    """How many places an element of a variable takes."""
+    return max(1, variable.dimension**2)
 
 
 def _shape(model: Model, variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:

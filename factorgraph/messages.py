@@ -7,9 +7,10 @@ variable. From variable to factor goes the *cavity law*, what the variable's oth
 |----------|-----------------|-----------------------------------------------------------------------------------|
 | spin     | B               | field h of the law ∝ e^{hs}, ±∞ where the spin is observed; unused                |
 | Gaussian | B, A            | mean and variance; variance 0 where it is observed, ∞ where nothing is known      |
+| vector   | B, A            | information h and precision matrix G; value and ∞ for components that are observed |
 
-A further family (one precision per vector, a matrix of them) is one more row here, one more pair of arrays on its
-edges, and one more case in ``cavity.py``.
+A vector of dimension d has d² places on every edge, as in ``layout``: B fills the first column, A is the matrix.
+Messages add place by place; what else the family needs is in ``vectors.py``.
 """
 
 import math
@@ -37,8 +38,8 @@ class Incoming(NamedTuple):
     """Cavity laws that the k arguments of F factors send, in the representation of this module.
 
     Attributes:
-        first: (F, k).
-        second: (F, k).
+        first: (F, k), for vectors (F, slots).
+        second: likewise.
         mean: full means (F, k), given to relaxed kinds only.
         variance: full variances (F, k), likewise.
     """

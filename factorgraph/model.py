@@ -39,6 +39,8 @@ class Variable:
         spin: its values are ±1; what a prior says about this counts more.
         field: number or array of the variable's shape.
         precision: number or array of the variable's shape; without effect on a spin.
+        dimension: 0 for scalars; else each element is a vector of so many components, whose field and precision matrix
+            are arrays with one and two more axes.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Variable:
     spin: bool = False
     field: Any = dataclasses.field(default=0.0, compare=False, repr=False)
     precision: Any = dataclasses.field(default=0.0, compare=False, repr=False)
+    dimension: int = 0
 
     @property
     def is_spin(self) -> bool:
@@ -90,15 +93,17 @@ class Selection:
     Attributes:
         name: of the variable.
         indices: positions in the flattened array of the variable, in any shape.
+        dimension: of each element, as for ``Variable``.
     """
 
     name: str
     indices: NDArray[np.intp]
+    dimension: int = 0
 
     @classmethod
-    def whole(cls, name: str, shape: tuple[int, ...]) -> "Selection":
+    def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
         """All elements of a variable of that shape."""
-        return cls(name, np.arange(int(np.prod(shape)), dtype=np.intp).reshape(shape))
+        return cls(name, np.arange(int(np.prod(shape)), dtype=np.intp).reshape(shape), dimension)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,7 +116,7 @@ class Selection:
         return tuple(self[..., i] for i in range(self.shape[-1]))
 
     def __getitem__(self, key: Any) -> "Selection":
-        return Selection(self.name, np.asarray(self.indices[key]))
+        return Selection(self.name, np.asarray(self.indices[key]), self.dimension)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -155,8 +160,9 @@ class Model:
         for plate in variable.plates:
             if plate not in self.plates:
                 raise ModelError(f"plates of `{name}` must be among {sorted(self.plates)}, got {plate!r}")
-        shape = self.shape(name)
-        for what in ("field", "precision"):
+        own = (variable.dimension,) if variable.dimension else ()
+        for what, axes in (("field", own), ("precision", 2 * own)):
+            shape = (*self.shape(name), *axes)
             values = np.asarray(getattr(variable, what))
             if not np.issubdtype(values.dtype, np.number) or not np.all(np.isfinite(values)):
                 raise ModelError(f"`{what}` of `{name}` must be finite numbers, got {getattr(variable, what)!r}")

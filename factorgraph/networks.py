@@ -81,8 +81,13 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
     result = nx.Graph()
     labels = _labels(unrolled)
     for i, label in enumerate(labels):
+        if not unrolled.firsts[i]:
+            continue
         kind = "spin" if unrolled.spin[i] else "real"
         own = {"field": float(unrolled.field[i]), "precision": float(unrolled.precision[i])}
+        if unrolled.vector_of[i] >= 0:
+            places = next(p for p in unrolled.vectors[unrolled.vector_of[i]] if p[0, 0] == i)
+            own = {"field": unrolled.field[places[:, 0]].tolist(), "precision": unrolled.precision[places].tolist()}
         result.add_node(label, bipartite=0, kind=kind, **own)
     number = 0
     for stack in unrolled.stacks:
@@ -99,7 +104,8 @@ def _labels(graph: Unrolled) -> list[str]:
     labels: list[str] = []
     for name, shape in graph.layout.shapes.items():
         positions = np.ndindex(*shape)
-        labels.extend(f"{name}[{', '.join(map(str, p))}]" if p else name for p in positions)
+        places = max(1, graph.layout.model.variables[name].dimension ** 2)
+        labels.extend(f"{name}[{', '.join(map(str, p))}]" if p else name for p in positions for _ in range(places))
     return labels
 
 

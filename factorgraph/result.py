@@ -116,15 +116,30 @@ class Result:
         layout = self.graph.layout
         if name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        mean, variance = (self._shaped(name, values) for values in (self.beliefs.mean, self.beliefs.variance))
+        mean = layout.components(name, self._rows(self.beliefs.mean))
+        variance = layout.matrices(name, self._rows(self.beliefs.variance))
+        if layout.model.variables[name].dimension:
+            variance = np.diagonal(variance, axis1=-2, axis2=-1)
         if self.maximum and layout.model.variables[name].is_spin:
-            mean, variance = np.sign(self._shaped(name, self.beliefs.H)), np.zeros_like(variance)
+            mean, variance = np.sign(layout.components(name, self._rows(self.beliefs.H))), np.zeros_like(variance)
         return Marginal(mean, variance)
 
-    def _shaped(self, name: str, values: Array) -> Array:
-        layout, copies = self.graph.layout, self.graph.copies
-        block = values.reshape(copies, -1)[:, layout.slice(name)].reshape(copies, *layout.shapes[name])
-        return block if copies > 1 else block[0]
+    def covariance(self, name: str) -> Array:
+        """Covariance matrices (..., d, d) of a variable of vectors.
+
+        Raises:
+            KeyError: there is no such variable of vectors.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        layout = self.graph.layout
+        names = [other for other, variable in layout.model.variables.items() if variable.dimension]
+        if name not in names:
+            raise KeyError(f"`name` must be one of the vectors {sorted(names)}, got {name!r}")
+        return layout.matrices(name, self._rows(self.beliefs.variance))
+
+    def _rows(self, values: Array) -> Array:
+        """An array over all scalars with a row for each copy, if there are several."""
+        return values.reshape(self.graph.copies, -1) if self.graph.copies > 1 else values
 
     @cached_property
     def energy(self) -> Energy:

@@ -89,14 +89,15 @@ def _conflict_levels(order: Any, starts: Any, variables: Any, size: int) -> Any:
 
 @njit(cache=True)
 def _last_arguments(starts: Any, variables: Any) -> Any:
-    """(E,) True at the last variable of each factor, in the order of the graph."""
+    """(E,) True at the last variable of each factor, in the order of the graph; ``variables`` by first places."""
     last = np.zeros(variables.size, np.bool_)
     for f in range(starts.size - 1):
         best = starts[f]
         for p in range(starts[f], starts[f + 1]):
             if variables[p] > variables[best]:
                 best = p
-        last[best] = True
+        for p in range(starts[f], starts[f + 1]):
+            last[p] = variables[p] == variables[best]
     return last
 
 
@@ -177,8 +178,9 @@ def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
 def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
     """Forward every factor sends to the last of its variables, in the order of the graph; backward to the others."""
     table = Table.of(graph)
-    last = _last_arguments(table.starts, table.variables)
-    order = np.argsort(table.variables[last], kind="stable")
+    element = np.maximum.accumulate(np.where(graph.firsts, np.arange(graph.variables), 0))[table.variables]
+    last = _last_arguments(table.starts, element)
+    order = np.argsort(np.maximum.reduceat(element, table.starts[:-1]), kind="stable")
     level = _forward_levels(order, table.starts, table.variables, last, graph.variables)
     factors = np.arange(graph.factors)
     steps = table.steps(level, factors, last) + table.steps(-level, factors, ~last)

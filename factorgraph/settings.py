@@ -46,12 +46,12 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
     """
     layout = graph.layout
     value = np.full(graph.variables, np.nan)
-    _fill(graph, value, observed, "observed", lambda old, new: new)
+    _fill(graph, value, observed, "observed", layout.components, lambda old, new: new)
     field, precision = graph.field.copy(), graph.precision.copy()
-    _fill(graph, field, fields, "fields", np.add)
-    _fill(graph, precision, precisions, "precisions", np.add)
+    _fill(graph, field, fields, "fields", layout.components, np.add)
+    _fill(graph, precision, precisions, "precisions", layout.matrices, np.add)
     for name, variable in layout.model.variables.items():
-        values = _members(graph, value, name)
+        values = layout.components(name, value.reshape(graph.copies, -1))
         if variable.observed and np.isnan(values).any():
             raise ModelError(
                 f"`observed` must give every value of `{name}`, got {'some' if name in observed else 'none'}"
@@ -63,24 +63,21 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
         raise ModelError(
             "`observed`, `fields` and `precisions` must be finite, got an infinite value or a field of NaN"
         )
+    for vectors in graph.vectors:
+        value[vectors[:, :, 1:]] = 0.0  # only the first column of a vector's places is free
     return Weights(field, precision, value)
 
 
-def _members(graph: Unrolled, values: Array, name: str) -> Array:
-    """The view (copies, size) of a variable's part of an array over all scalars."""
-    return values.reshape(graph.copies, -1)[:, graph.layout.slice(name)]
-
-
-def _fill(graph: Unrolled, target: Array, given: Values, what: str, update: Any) -> None:
+def _fill(graph: Unrolled, target: Array, given: Values, what: str, view: Any, update: Any) -> None:
     layout: Layout = graph.layout
     for name, values in given.items():
         if name not in layout.shapes:
             raise ModelError(f"`{what}` must name variables among {sorted(layout.shapes)}, got {name!r}")
-        shape = layout.shapes[name]
+        members = view(name, target.reshape(graph.copies, -1))
+        shape = members.shape[1:]
         try:
-            new = np.broadcast_to(np.asarray(values, dtype=np.float64), (graph.copies, *shape))
+            new = np.broadcast_to(np.asarray(values, dtype=np.float64), members.shape)
         except ValueError:
             batch = f" or {(graph.copies, *shape)}" if graph.copies > 1 else ""
             raise ModelError(f"`{what}` of `{name}` must be of shape {shape}{batch}, got {np.shape(values)}") from None
-        members = _members(graph, target, name)
-        members[...] = update(members, new.reshape(graph.copies, -1))
+        members[...] = update(members, new)

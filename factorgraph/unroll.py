@@ -94,6 +94,7 @@ class Unrolled:
         precision: (N,) second one.
         log_base: (N,) logarithm of its constant.
         laws: variables with more than that.
+        vectors: for each dimension d the places (n, d, d) of all vectors, as ``layout`` has them.
         copies: how many copies of the model lie side by side (a batch).
     """
 
@@ -103,6 +104,7 @@ class Unrolled:
     precision: Array
     log_base: Array
     laws: tuple[Law, ...]
+    vectors: tuple[NDArray[np.intp], ...] = ()
     copies: int = 1
 
     @property
@@ -149,10 +151,18 @@ class Unrolled:
     @cached_property
     def peeled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
         """For a forest, the round in which each edge (E,) is taken off, and whether with its factor as the leaf."""
-        if self.edges >= self.variables + self.factors:
-            return None
-        when, inwards, removed = peel(self.factor_starts, self.ends, *self.incidence, self.owners)
-        return (when, inwards) if removed == self.edges else None
+        if not self.vectors:
+            if self.edges >= self.variables + self.factors:
+                return None
+            when, inwards, removed = peel(self.factor_starts, self.ends, *self.incidence, self.owners)
+            return (when, inwards) if removed == self.edges else None
+        first = self.firsts[self.ends]  # one edge for all places of a vector
+        edges = np.flatnonzero(first)
+        starts, ends = np.searchsorted(edges, self.factor_starts), self.ends[edges]
+        by_variable, order = group_by(ends, self.variables)
+        when, inwards, removed = peel(starts, ends, by_variable, order, self.owners[edges])
+        of = np.cumsum(first) - 1
+        return (when[of], inwards[of]) if removed == edges.size else None
 
     @cached_property
     def elimination(self) -> NDArray[np.int32] | None:
@@ -174,6 +184,27 @@ class Unrolled:
         for number, law in enumerate(self.laws):
             index[law.variables] = number
         return index
+
+    @cached_property
+    def vector_of(self) -> NDArray[np.int8]:
+        """(N,) index of the vectors that a place belongs to, -1 for a scalar."""
+        index = np.full(self.variables, -1, dtype=np.int8)
+        for number, places in enumerate(self.vectors):
+            index[places] = number
+        return index
+
+    @cached_property
+    def firsts(self) -> NDArray[np.bool_]:
+        """(N,) scalars, and the first place of each vector."""
+        first = self.vector_of < 0
+        for places in self.vectors:
+            first[places[:, 0, 0]] = True
+        return first
+
+    @cached_property
+    def plain(self) -> NDArray[np.bool_]:
+        """(N,) scalars without a law of their own."""
+        return (self.law_of < 0) & (self.vector_of < 0)
 
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
@@ -200,7 +231,7 @@ class Unrolled:
 
     def factor_label(self, stack: Stack, row: int) -> str:
         """A factor, told by its arguments."""
-        return f"{stack.kind.name}({', '.join(self.label(i) for i in stack.variables[row])})"
+        return f"{stack.kind.name}({', '.join(dict.fromkeys(self.label(i) for i in stack.variables[row]))})"
 
 
 @dataclass
@@ -284,7 +315,7 @@ def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
         parts.extend((number, part) for part in factor.parts(layout))
     stacks = tuple(_stacks(parts))
     base, priors = _base(layout)
-    return Unrolled(layout, stacks, *base, laws=(*priors, *_output_laws(stacks)))
+    return Unrolled(layout, stacks, *base, laws=(*priors, *_output_laws(stacks)), vectors=_vectors(layout))
 
 
 def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
@@ -308,9 +339,9 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Array], list[Law]]:
     field, precision, log_base = np.zeros((3, layout.size))
     laws: dict[Prior, list[NDArray[np.intp]]] = {}
     for name, variable in layout.model.variables.items():
-        block, shape = layout.slice(name), layout.shapes[name]
-        field[block] = np.broadcast_to(variable.field, shape).ravel()
-        precision[block] = np.broadcast_to(variable.precision, shape).ravel()
+        block = layout.slice(name)
+        layout.components(name, field)[...] = variable.field
+        layout.matrices(name, precision)[...] = variable.precision
         if variable.prior is None:
             continue
         if variable.prior.natural is None:
@@ -321,6 +352,15 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Array], list[Law]]:
         precision[block] += g
         log_base[block] += c
     return (field, precision, log_base), [Law(prior, np.concatenate(where)) for prior, where in laws.items()]
+
+
+def _vectors(layout: Layout) -> tuple[NDArray[np.intp], ...]:
+    """Places of the vectors by dimension."""
+    found: dict[int, list[NDArray[np.intp]]] = {}
+    for name, variable in layout.model.variables.items():
+        if d := variable.dimension:
+            found.setdefault(d, []).append(layout.matrices(name, np.arange(layout.size)).reshape(-1, d, d))
+    return tuple(np.concatenate(places) for places in found.values())
 
 
 def _output_laws(stacks: tuple[Stack, ...]) -> list[Law]:
@@ -357,7 +397,9 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
         for law in graph.laws
         if law.parameter is None
     ]
-    return Unrolled(graph.layout, tuple(stacks), *base, laws=(*priors, *_output_laws(tuple(stacks))), copies=copies)
+    vectors = tuple((shift[:, None, None, None] + places).reshape(-1, *places.shape[1:]) for places in graph.vectors)
+    laws = (*priors, *_output_laws(tuple(stacks)))
+    return Unrolled(graph.layout, tuple(stacks), *base, laws=laws, vectors=vectors, copies=copies)
 
 
 def is_exact(graph: Unrolled, weights: Weights) -> bool:

@@ -32,6 +32,7 @@ class Kind(ABC):
         approximate: its messages are approximations even where all cavity laws are exact.
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
+        dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
     """
 
     name: str = "Factor"
@@ -43,6 +44,7 @@ class Kind(ABC):
     approximate: bool = False
     quadratic: bool = False
     maximum: bool = False
+    dimensions: tuple[int, ...] = ()
 
     @abstractmethod
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
@@ -138,7 +140,14 @@ class Group(ABC):
         return table
 
     def pattern(self, layout: Layout) -> tuple[bool, ...]:
-        """Which of the arguments are spins."""
+        """Which of the arguments are spins.
+
+        Raises:
+            ModelError: an argument is a vector.
+        """
+        for selection in self.arguments:
+            if layout.model.variables[selection.name].dimension:
+                raise ModelError(f"arguments of {self} must be scalars (only Linear takes vectors), got a vector")
         return tuple(layout.model.variables[selection.name].is_spin for selection in self.arguments)
 
     def __str__(self) -> str:
@@ -159,7 +168,7 @@ def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
         indices = np.broadcast_arrays(*(a.indices for a in arguments))
     except ValueError:
         raise ModelError(f"arguments must have fitting shapes, got {[a.shape for a in arguments]}") from None
-    return tuple(Selection(a.name, np.asarray(i)) for a, i in zip(arguments, indices, strict=True))
+    return tuple(Selection(a.name, np.asarray(i), a.dimension) for a, i in zip(arguments, indices, strict=True))
 
 
 def numbers(name: str, values: ArrayLike, shape: tuple[int, ...], *, infinite: bool = False) -> Array:

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_weight
 from factorgraph.model import ModelError, Selection
@@ -22,13 +23,16 @@ class Linear(Group):
     """Factors N(target; Σ_i c_i x_i, noise).
 
     Arguments may be spins: their states are enumerated, so that messages to spins are exact, and messages to real
-    variables have the moments of the exact mixture.
+    variables have the moments of the exact mixture. Or all arguments are vectors, of any dimensions: then the
+    coefficients are matrices with the same number m of rows, and the noise is a covariance matrix.
 
     Args:
         terms: k selections of fitting shapes; ``*x[table].columns`` for a table (F, k).
-        coefficients: k numbers, or an array of the factors' shape with a last axis of k.
-        target: what the sum is measured to be: number or array of the factors' shape.
-        noise: variance of the noise, > 0: number or array of the factors' shape.
+        coefficients: k numbers, or an array of the factors' shape with a last axis of k; for vectors k matrices
+            (..., m, d), each with the factors' shape in front or without, or numbers for multiples of the identity.
+        target: what the sum is measured to be: number or array of the factors' shape; for vectors with an axis of m.
+        noise: variance of the noise, > 0: number or array of the factors' shape; for vectors a number or covariance
+            matrices (..., m, m).
 
     Raises:
         ModelError: selections or parameters that do not fit, or more than 12 spins in a factor (use ``Sum``).
@@ -39,9 +43,14 @@ class Linear(Group):
     noise: Array
 
     def __init__(
-        self, *terms: Selection, coefficients: ArrayLike = 1.0, target: ArrayLike = 0.0, noise: ArrayLike = 1.0
+        self, *terms: Selection, coefficients: Any = 1.0, target: ArrayLike = 0.0, noise: ArrayLike = 1.0
     ) -> None:
         object.__setattr__(self, "arguments", aligned(terms))
+        if any(term.dimension for term in self.arguments):
+            values = vector_parameters(self.arguments, coefficients, target, noise)
+            for name, value in zip(("coefficients", "target", "noise"), values, strict=True):
+                object.__setattr__(self, name, value)
+            return
         k = len(self.arguments)
         object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
         object.__setattr__(self, "target", numbers("target", target, self.shape))
@@ -51,6 +60,13 @@ class Linear(Group):
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part."""
+        if self.noise.ndim > 1:
+            dimensions = tuple(term.dimension for term in self.arguments)
+            places = [
+                first[:, None] + np.arange(d * d) for first, d in zip(self.table(layout).T, dimensions, strict=True)
+            ]
+            parameters = whitened(self.coefficients, self.target, self.noise)
+            return [Part(VectorGaussian(self.target.shape[1], dimensions), np.concatenate(places, axis=1), parameters)]
         pattern = self.pattern(layout)
         if sum(pattern) > _MOST_SPINS:
             raise ModelError(f"spins in {self} must be at most {_MOST_SPINS}, got {sum(pattern)}: use Sum for many")

@@ -152,7 +152,7 @@ class SpinFlooding:
 
     def messages(self) -> tuple[Array, Array]:
         """B = ½ log r."""
-        return 0.5 * np.log(self.r).ravel(), np.zeros(self.r.size)
+        return _logarithms(self.r)
 
 
 class SpinTwoPass:
@@ -173,7 +173,14 @@ class SpinTwoPass:
 
     def messages(self) -> tuple[Array, Array]:
         """B = ½ log r."""
-        return 0.5 * np.log(self.r).ravel(), np.zeros(self.r.size)
+        return _logarithms(self.r)
+
+
+def _logarithms(r: Array) -> tuple[Array, Array]:
+    """B = ½ log r, and an A that is zero everywhere and takes no memory."""
+    B = np.log(r.ravel())
+    B *= 0.5
+    return B, np.broadcast_to(np.zeros(()), B.shape)
 
 
 def odds_are_safe(graph: Unrolled, weights: Weights, messages: tuple[Array, Array]) -> bool:
