@@ -19,7 +19,7 @@ from deepnet.kernels.float32 import (
     sign_moments32,
     update_spin32,
 )
-from deepnet.kernels.tile import ROWS, panels_of, panels_of_transposed, rows_of_product, strip_for, strip_of_product
+from deepnet.kernels.tile import ROWS, panels_of, rows_of_product, strip_for, strip_of_product
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 
@@ -219,8 +219,8 @@ def receive(
     rows, (inputs, samples) = m.shape[0], x.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = panels_of_transposed(x, False)
-        squares = panels_of_transposed(x if amp else x[:0], True)
+        panels = panels_of(x.T, False)
+        squares = panels_of(x.T if amp else x[:0].T, True)
         H_in, reaction = strip_for(panels), strip_for(squares)
         for first in range(start, stop, ROWS):
             offset = strip_of_product(g, first, start, stop, samples, 1, panels, H_in)

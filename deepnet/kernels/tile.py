@@ -140,22 +140,6 @@ def panels_of(right, squared):
 
 
 @inlined
-def panels_of_transposed(right, squared):
-    """The same of the transpose of ``right``, (columns, depth)."""
-    columns, depth = right.shape
-    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
-    for j in range(panels.shape[0]):
-        width = min(WIDTH, columns - j * WIDTH)
-        for p in range(depth):
-            for v in range(width):
-                value = right[j * WIDTH + v, p]
-                panels[j, p, v] = value * value if squared else value
-            for v in range(width, WIDTH):
-                panels[j, p, v] = f32(0.0)
-    return panels
-
-
-@inlined
 def strip_for(panels):
     """Room for a strip of a product with these panels."""
     return np.empty((ROWS, panels.shape[0] * panels.shape[2]), np.float32)
