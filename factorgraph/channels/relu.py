@@ -86,13 +86,15 @@ def two_weights(
 
 
 @formula
-def relu_values(B: float, A: float, omega: float, V: float) -> tuple[float, float, float, float, float]:
-    """phi = log(W0 + W1), x̂ = p1 x1, Δ = p1 (v1 + p0 x1²), g = p1 d1, Γ = p1 [A v1 - p0 d1 (z0 + x1)]/V.
+def relu_slopes(
+    B: float, A: float, omega: float, V: float
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float]:
+    """x̂ = p1 x1, Δ = p1 (v1 + p0 x1²), g = p1 d1, Γ = p1 [A v1 - p0 d1 (z0 + x1)]/V, and what phi is made of.
 
-    phi is [DL, eq. 122] with a normalised Gaussian. x1, v1: mean and variance of the slab; d1 = B - A x1, the slab mean
-    of ∂_x(Bx - Ax²/2); z0 = E|z| in the spike. g follows by parts: the boundary terms of spike and slab at z = 0
-    cancel, so they never appear, and g, Γ → 0 with B and A. For Γ = g² + p1 [d1 (omega - x1) + A v1]/V, the identity
-    E z = omega + V g turns the part in d1 into a single product.
+    x1, v1: mean and variance of the slab; d1 = B - A x1, the slab mean of ∂_x(Bx - Ax²/2); z0 = E|z| in the spike. g
+    follows by parts: the boundary terms of spike and slab at z = 0 cancel, so they never appear, and g, Γ → 0 with B
+    and A. For Γ = g² + p1 [d1 (omega - x1) + A v1]/V, the identity E z = omega + V g turns the part in d1 into a single
+    product.
     """
     sd = math.sqrt(V)
     t = omega / sd
@@ -102,14 +104,21 @@ def relu_values(B: float, A: float, omega: float, V: float) -> tuple[float, floa
     e1, e1_lo, f1, x1, v1, d1, _ = slab_values(B, A, omega, V, q, q_lo)
     root = math.sqrt(gaussian_rate(A, V, 0.0)[0])
     p0, p1, exponent, part0, part1 = two_weights(e0, e0_lo, f0, e1, e1_lo, f1 / root)
+    gamma = p1 * (A * v1 - p0 * d1 * (sd * z0 + x1)) / V
+    return p1 * x1, p1 * (v1 + p0 * x1 * x1), p1 * d1, gamma, x1, v1, t, h, exponent, part0, part1
+
+
+@formula
+def relu_values(B: float, A: float, omega: float, V: float) -> tuple[float, float, float, float, float]:
+    """phi = log(W0 + W1), [DL, eq. 122] with a normalised Gaussian, and its derivatives."""
+    mean, variance, g, gamma, x1, v1, t, h, exponent, part0, part1 = relu_slopes(B, A, omega, V)
     if abs(B) * x1 + 0.5 * A * (v1 + x1 * x1) < SMALL:
         phi = math.log1p((1.0 - h if t > 0.0 else h) * math.expm1(log_tilt(B, A, omega, V)))
     elif exponent == 0.0 and t <= 0.0:  # W0 = 1 - h is not to swallow a small W1
         phi = math.log1p(part1 - h)
     else:
         phi = exponent + math.log(part0 + part1)
-    gamma = p1 * (A * v1 - p0 * d1 * (sd * z0 + x1)) / V
-    return phi, p1 * x1, p1 * (v1 + p0 * x1 * x1), p1 * d1, gamma
+    return phi, mean, variance, g, gamma
 
 
 @formula
@@ -126,11 +135,21 @@ def _evaluate_kernel(
     phi[0], mean[0], variance[0], g[0], gamma[0] = relu_values(B, A, omega, V)
 
 
+def _moments_kernel(B: float, A: float, omega: float, V: float, mean: Any, variance: Any) -> None:
+    mean[0], variance[0], _, _, _, _, _, _, _, _, _ = relu_slopes(B, A, omega, V)
+
+
+def _derivatives_kernel(B: float, A: float, omega: float, V: float, g: Any, gamma: Any) -> None:
+    _, _, g[0], gamma[0], _, _, _, _, _, _, _ = relu_slopes(B, A, omega, V)
+
+
 def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = relu_observed(y, omega, V)
 
 
 _evaluate = Elementwise(_evaluate_kernel, 4, 5)
+_moments = Elementwise(_moments_kernel, 4, 2)
+_derivatives = Elementwise(_derivatives_kernel, 4, 2)
 _observe = Elementwise(_observe_kernel, 3, 3)
 
 
@@ -144,6 +163,16 @@ class ReLU(Channel):
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))
+
+    def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
+        """See ``Channel``; leaves out phi."""
+        mean, variance = _moments(B, A, omega, V)
+        return mean, variance
+
+    def derivatives(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
+        """See ``Channel``; leaves out phi."""
+        g, gamma = _derivatives(B, A, omega, V)
+        return g, gamma
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log H(omega/√V) for y = 0, log N(y; omega, V) for y > 0.

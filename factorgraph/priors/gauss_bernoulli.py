@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.priors.base import Prior, PriorValues, check_number
-from factorgraph.priors.gaussian import tilted_normal
+from factorgraph.priors.gaussian import gaussian_moments, log_ratio
 
 
 @formula
@@ -25,22 +25,27 @@ def log_mixture(s: float, density: float) -> float:
 
 
 @formula
-def spike_and_slab(H: float, G: float, density: float, mean: float, slab: float) -> tuple[float, float, float]:
-    """s, m and σ: the posterior weights of slab and spike are each a quotient, neither is one minus the other."""
-    s, slab_mean, slab_variance = tilted_normal(H, G, mean, 1.0, slab)
-    small = math.exp(-abs(s))
-    on, off = (density, (1.0 - density) * small) if s > 0.0 else (density * small, 1.0 - density)
+def spike_and_slab(
+    H: float, G: float, density: float, mean: float, slab: float
+) -> tuple[float, float, float, float, float]:
+    """m and σ, and E, D, D - 1 of the slab integral s = E - log(D)/2; no logarithm, since only e^{-s} is needed.
+
+    The posterior weights of slab and spike are each a quotient, neither is one minus the other.
+    """
+    slab_mean, slab_variance, E, D, excess = gaussian_moments(H, G, mean, 1.0, slab)
+    small, spike = math.exp(-abs(E)), (1.0 - density) * math.sqrt(D)
+    on, off = (density, spike * small) if E > 0.0 else (density * small, spike)
     on, off = on / (on + off), off / (on + off)
-    return s, on * slab_mean, on * (slab_variance + off * slab_mean * slab_mean)
+    return on * slab_mean, on * (slab_variance + off * slab_mean * slab_mean), E, D, excess
 
 
 def _kernel(H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any) -> None:
-    s, m[0], variance[0] = spike_and_slab(H, G, density, mean, slab)
-    psi[0] = log_mixture(s, density)
+    m[0], variance[0], E, D, excess = spike_and_slab(H, G, density, mean, slab)
+    psi[0] = log_mixture(E - 0.5 * log_ratio(D, 1.0, excess), density)
 
 
 def _moments_kernel(H: float, G: float, density: float, mean: float, slab: float, m: Any, variance: Any) -> None:
-    _, m[0], variance[0] = spike_and_slab(H, G, density, mean, slab)
+    m[0], variance[0], _, _, _ = spike_and_slab(H, G, density, mean, slab)
 
 
 _evaluate = Elementwise(_kernel, inputs=5, outputs=3)
@@ -91,7 +96,7 @@ class GaussBernoulli(Prior):
         return m, variance
 
     def _check(self, G: ArrayLike) -> None:
-        if not np.all(1.0 + np.asarray(G, dtype=np.float64) * self.variance > 0.0):
+        if not 1.0 + np.min(np.asarray(G, dtype=np.float64)) * self.variance > 0.0:
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 
     @property

@@ -21,33 +21,44 @@ def log_ratio(numerator: float, denominator: float, excess: float) -> float:
 
 
 @formula
-def tilted_normal(H: float, G: float, mean: float, a: float, b: float) -> tuple[float, float, float]:
-    """log ∫ N(w; mean, b/a) e^{Hw - Gw²/2} dw and the mean and variance of the tilted law.
+def gaussian_moments(
+    H: float, G: float, mean: float, a: float, b: float
+) -> tuple[float, float, float, float, float]:
+    """Mean and variance of N(w; mean, b/a) e^{Hw - Gw²/2}, and E, D, D - a of ``tilted_normal``, without a logarithm.
 
     The prior's precision is the quotient a/b, so that neither a precision (b = 1) nor a variance (a = 1) is rounded by
-    an inversion. With D = a + bG the log-integral is
-
-        [H (bH + 2a mean) - aG mean²] / (2D) - log(D/a) / 2
-
-    D and the numerator are twofold numbers: their terms may be much larger than their difference. a = 0 is the flat
-    measure dw (mean then plays no part), for which log(D/a) becomes log(D/(2πb)).
+    an inversion. D and the numerator of E are twofold numbers: their terms may be much larger than their difference.
     """
     bG, bG_lo = two_product(b, G)
     D, D_lo = add2(bG, bG_lo, a, 0.0)
-    if mean == 0.0 and a > 0.0:  # nothing to cancel in the exponent
-        return 0.5 * (b * H * H / D - log_ratio(D, a, bG)), b * H / D, b / D
+    if mean == 0.0:  # nothing to cancel in the exponent
+        centre = b * H / D
+        return centre, b / D, 0.5 * H * centre, D, bG
     bH, bH_lo = two_product(b, H)
     am, am_lo = two_product(a, mean)
     centre, _ = add2(bH, bH_lo, am, am_lo)
-    if a == 0.0:
-        return 0.5 * (H * bH / D + math.log(2.0 * math.pi * b / D)), centre / D, b / D
     sum_, sum_lo = add2(bH, bH_lo, 2.0 * am, 2.0 * am_lo)
     gain, gain_lo = multiply2(sum_, sum_lo, H, 0.0)
     Gm, Gm_lo = two_product(G, mean)
     loss, loss_lo = multiply2(am, am_lo, Gm, Gm_lo)
     numerator, numerator_lo = add2(gain, gain_lo, -loss, -loss_lo)
     exponent, _ = divide2(numerator, numerator_lo, D, D_lo)
-    return 0.5 * (exponent - log_ratio(D, a, bG)), centre / D, b / D
+    return centre / D, b / D, 0.5 * exponent, D, bG
+
+
+@formula
+def tilted_normal(H: float, G: float, mean: float, a: float, b: float) -> tuple[float, float, float]:
+    """log ∫ N(w; mean, b/a) e^{Hw - Gw²/2} dw and the mean and variance of the tilted law.
+
+    With D = a + bG the log-integral is E - log(D/a) / 2, where
+
+        E = [H (bH + 2a mean) - aG mean²] / (2D)
+
+    a = 0 is the flat measure dw (mean then plays no part), for which log(D/a) becomes log(D/(2πb)).
+    """
+    m, variance, E, D, bG = gaussian_moments(H, G, mean, a, b)
+    volume = log_ratio(D, a, bG) if a > 0.0 else math.log(D / (2.0 * math.pi * b))
+    return E - 0.5 * volume, m, variance
 
 
 def _kernel(H: float, G: float, mean: float, precision: float, psi: Any, m: Any, variance: Any) -> None:
