@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-FEW = ["--points", "2", "--size", "200", "--instances", "3"]
+FEW = ["--points", "2", "--size", "200", "--instances", "3", "--workers", "2"]
 ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],
@@ -20,12 +20,13 @@ ARGUMENTS = {
 
 
 def test_every_example_is_run_here():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ARGUMENTS)
+    assert {path.stem for path in EXAMPLES.glob("[0-9]*.py")} == set(ARGUMENTS)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_example(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)  # as for a script
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS[name]])
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None and spec.loader is not None

@@ -21,9 +21,7 @@ def log_ratio(numerator: float, denominator: float, excess: float) -> float:
 
 
 @formula
-def gaussian_moments(
-    H: float, G: float, mean: float, a: float, b: float
-) -> tuple[float, float, float, float, float]:
+def gaussian_moments(H: float, G: float, mean: float, a: float, b: float) -> tuple[float, float, float, float, float]:
     """Mean and variance of N(w; mean, b/a) e^{Hw - Gw²/2}, and E, D, D - a of ``tilted_normal``, without a logarithm.
 
     The prior's precision is the quotient a/b, so that neither a precision (b = 1) nor a variance (a = 1) is rounded by
