@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.channels import Channel
+from factorgraph.channels import Channel, Identity
 from factorgraph.priors import Prior
 from factorgraph.quadrature import panel_rule
 
@@ -22,6 +22,9 @@ _NEGLIGIBLE = 1e-14  # nodes of less weight are left out
 _PRIOR_NODES = 12  # small errors of the signal come from the far tails, and the one-dimensional integral costs nothing
 #: Panel edges about a narrow part, in units of its width; further ones double.
 _STEPS = np.array([0.0, 0.5, 1.0, 1.6, 2.4, 3.4, 4.8, 7.0])
+#: Gauss-Hermite nodes of a unit normal, and weights over its density: exact for polynomials of degree five.
+_NORMAL_NODES = np.array([-(3.0**0.5), 0.0, 3.0**0.5])
+_NORMAL_WEIGHTS = np.array([1.0, 4.0, 1.0]) / 6.0 * np.sqrt(2.0 * np.pi) * np.exp(0.5 * _NORMAL_NODES**2)
 
 
 class Overlap(NamedTuple):
@@ -106,7 +109,7 @@ def hidden_averages(
             mean, deviation = _bulk(source, true_omega, true_V)
             centres.append(b * mean)
             widths.append(np.hypot(b * deviation, c**0.5))
-        B, panel_weight = _rule(centres, widths)
+        B, panel_weight = _rule(centres, widths, normal=_linear(channel, truth))
         weight = weight * panel_weight
         likely = weight * _density_bound(source, B, b, c, true_omega, true_V) > _NEGLIGIBLE
         omega, true_omega = (np.broadcast_to(values, B.shape)[likely] for values in (omega, true_omega))
@@ -139,7 +142,7 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
         raise ValueError(f"`channel` must have a density or finitely many outputs, got {source}")
     omega, weight, true_omega, true_V = _preactivations(channel, below, second_moment, truth)
     phi, field = 0.0, np.zeros(3)
-    for y, y_weight in _outputs(source, true_omega, true_V):
+    for y, y_weight in _outputs(source, true_omega, true_V, _linear(channel, truth)):
         values = channel.observe(y, omega=omega, V=below.variance)
         true = values if truth is None else truth.observe(y, omega=true_omega, V=true_V)
         total = weight * y_weight * np.exp(true.phi)
@@ -148,13 +151,13 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
     return Averages(phi, None, Field(*field.tolist()))
 
 
-def _outputs(source: Channel, omega: Array, V: float) -> list[tuple[Array, Array | float]]:
+def _outputs(source: Channel, omega: Array, V: float, normal: bool) -> list[tuple[Array, Array | float]]:
     """Values of y that broadcast with omega (n, 1), and their weights."""
     outputs: list[tuple[Array, Array | float]] = [(np.array(atom), 1.0) for atom in source.atoms]
     if source.interval is not None:
         mean, deviation = _bulk(source, omega, V)
         low, high = source.interval
-        y, weight = _rule([mean], [deviation], low, high)
+        y, weight = _rule([mean], [deviation], low, high, normal=normal)
         outputs.append((np.maximum(y, np.nextafter(low, np.inf)), weight))
     return outputs
 
@@ -182,19 +185,32 @@ def _preactivations(
         parts += [(kink / slope, true_V**0.5 / slope) for kink in truth.kinks]
     centres, widths = np.array([part for part in parts if part[1] <= q**0.5]).T
     limit = _STEPS[-1] * q**0.5
-    omega, weight = _rule([centres], [widths], -limit, limit)
+    omega, weight = _rule([centres], [widths], -limit, limit, normal=_linear(channel, truth))
     omega, weight = (values[weight > 0.0].reshape(-1, 1) for values in (omega, weight * _normal(omega, q)))
     return omega, weight, omega if truth is None else slope * omega, true_V
 
 
+def _linear(channel: Channel, truth: Channel | None) -> bool:
+    """All laws are normal, and all that is averaged over them a polynomial of degree two."""
+    return isinstance(channel, Identity) and (truth is None or isinstance(truth, Identity))
+
+
 def _rule(
-    centres: list[Array], widths: list[Array], low: float = -np.inf, high: float = np.inf, nodes: int = _NODES
+    centres: list[Array],
+    widths: list[Array],
+    low: float = -np.inf,
+    high: float = np.inf,
+    nodes: int = _NODES,
+    normal: bool = False,
 ) -> tuple[Array, Array]:
     """Nodes and weights (..., K) of the integral over a line with narrow parts at ``centres``.
 
-    A list of one vector describes one line; arrays (n, 1), one per part, describe n lines.
+    A list of one vector describes one line; arrays (n, 1), one per part, describe n lines. With ``normal`` there is one
+    part, and the integrand is the normal density of that centre and width times a polynomial.
     """
     centre, width = np.concatenate(centres, axis=-1), np.concatenate(widths, axis=-1)
+    if normal:
+        return centre + width * _NORMAL_NODES, width * _NORMAL_WEIGHTS
     start, end = (centre - _STEPS[-1] * width).min(axis=-1), (centre + _STEPS[-1] * width).max(axis=-1)
     doublings = int(np.ceil(np.log2(max(1.0, np.max((end - start)[..., None] / (_STEPS[-1] * width))))))
     steps = np.concatenate([_STEPS, _STEPS[-1] * 2.0 ** np.arange(1, doublings + 1)])
