@@ -21,6 +21,8 @@ Family = Callable[[float, float], Ensemble]
 
 EASY, HARD, IMPOSSIBLE = 0, 1, 2
 NAMES = ("easy", "hard", "impossible")
+#: Of state evolution. Where a bottleneck lets through so little, it takes longer than there are iterations.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class PhaseDiagram:
         x: values of the first parameter, (nx,).
         y: values of the second one, (ny,).
         algorithm: error of the signal from the uninformative start, relative to E x², (ny, nx).
-        best: that of the fixed point of greater free entropy.
+        best: that of the fixed point of greater free entropy; the same where it is easy.
         phase: 0 easy, 1 hard, 2 impossible, (ny, nx).
     """
 
@@ -90,7 +92,7 @@ def phase_diagram(
     for name, values in (("x", x), ("y", y)):
         if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
             raise ValueError(f"`{name}` must be finite numbers (n,), got {values!r}")
-    head = {"x": x.tolist(), "y": y.tolist(), "iterations": iterations}
+    head = {"x": x.tolist(), "y": y.tolist(), "success": success, "iterations": iterations}
     done = {} if path is None else _read(Path(path), head)
     todo = [(i, j) for i in range(y.size) for j in range(x.size) if (i, j) not in done]
     tasks = [(i, j, float(x[j]), float(y[i])) for i, j in todo]
@@ -99,7 +101,7 @@ def phase_diagram(
         if file is not None and file.tell() == 0:
             _write(file, head)
         for i, j, low, best in tqdm(
-            _computed(family, tasks, workers, iterations), total=len(todo), disable=not progress
+            _computed(family, tasks, workers, success, iterations), total=len(todo), disable=not progress
         ):
             done[i, j] = (low, best)
             if file is not None:
@@ -114,26 +116,29 @@ def phase_diagram(
 
 
 def _computed(
-    family: Family, tasks: list[tuple[int, int, float, float]], workers: int | None, iterations: int
+    family: Family, tasks: list[tuple[int, int, float, float]], workers: int | None, success: float, iterations: int
 ) -> Iterator[tuple[int, int, float, float]]:
     if workers == 1 or len(tasks) < 2:
         for i, j, x, y in tasks:
-            yield i, j, *errors(family(x, y), iterations)
+            yield i, j, *errors(family(x, y), success, iterations)
         return
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        futures = {pool.submit(errors, family(x, y), iterations): (i, j) for i, j, x, y in tasks}
+        futures = {pool.submit(errors, family(x, y), success, iterations): (i, j) for i, j, x, y in tasks}
         for future in as_completed(futures):
             yield *futures[future], *future.result()
 
 
-def errors(model: Ensemble, iterations: int = 1000) -> tuple[float, float]:
-    """Relative error from the uninformative start, and that of the fixed point of greater free entropy."""
+def errors(model: Ensemble, success: float = 1e-3, iterations: int = 1000) -> tuple[float, float]:
+    """Relative error from the uninformative start, and that of the fixed point of greater free entropy.
+
+    Where the first is below ``success`` there is no other phase to look for, and it is returned twice.
+    """
     rho = model.second_moments[0]
-    low = state_evolution(model, iterations=iterations)
+    low = state_evolution(model, iterations=iterations, tolerance=_TOLERANCE)
     error = float(low.mse[-1, 0]) / rho
-    if error < 1e-9:
+    if error < success:
         return error, error
-    high = state_evolution(model, iterations=iterations, start="informative")
+    high = state_evolution(model, iterations=iterations, tolerance=_TOLERANCE, start="informative")
     if float(high.mse[-1, 0]) / rho > 0.99 * error:
         return error, error
     better = fixed_point_free_entropy(model, high) > fixed_point_free_entropy(model, low)

@@ -235,6 +235,16 @@ def test_converges_without_tuning_and_no_worse_than_with_constant_damping(name):
         assert mse(result) <= 1.01 * mse(constant) + 1e-9
 
 
+@pytest.mark.parametrize("name", HARD_FOR_OTHERS)
+def test_what_comes_after_the_stop_changes_nothing(name):
+    model, options, _ = HARD_FOR_OTHERS[name]
+    (stopped, _), (fine, _) = (infer(model, 300, tolerance=tolerance, **options) for tolerance in (1e-6, 1e-10))
+    assert stopped.converged and fine.converged and stopped.iterations <= fine.iterations
+    scale = np.sqrt(np.mean(fine.signal.mean**2))
+    assert scale > 0.1
+    assert np.sqrt(np.mean((stopped.signal.mean - fine.signal.mean) ** 2)) < tol.STOPPED * scale
+
+
 def test_stopping_does_not_fire_in_a_bottleneck():
     """Just above the spinodal the estimates hardly change for many iterations, then find the truth."""
     model = Ensemble(Binary(), [Sign()], [1.55])

@@ -151,3 +151,6 @@ READINGS = 1e-10
 
 #: Bethe free entropy of a dozen spins with two dozen dense constraints, relative: an expansion in 1/12.
 SMALL_MODEL = 0.03
+
+#: Where an iteration that stops at a relative change of 1e-6 ends: 1e-6/(1 - rate), for rates up to 0.99.
+STOPPED = 1e-4

@@ -1,8 +1,9 @@
 """An iteration of AMP beside its products, and state evolution, with tramp and vampyre in the same run.
 
 ``python tests/benchmarks/inference.py CASE [--python PYTHON] [--tramp CHECKOUT] [--vampyre CHECKOUT]``, on one thread
-(OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1). CASE is sparse, decoder, perceptron or evolution, by default all. PYTHON
-is that of an environment where the peers run (networkx 1.11, SciPy, PyWavelets), CHECKOUT their sources.
+(OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1). CASE is sparse, decoder, perceptron, evolution or phases (which takes two
+processes), by default all. PYTHON is that of an environment where the peers run (networkx 1.11, SciPy, PyWavelets),
+CHECKOUT their sources.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 
 from factorgraph.channels import Identity, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli
-from models import Ensemble, MultiLayerGLM, state_evolution
+from models import Ensemble, MultiLayerGLM, phase_diagram, state_evolution
 
 N, ROUNDS = 2000, 15
 MODELS = {
@@ -24,6 +25,7 @@ MODELS = {
     "perceptron": Ensemble(Binary(), [Sign()], [1.2]),
 }
 SIGNS = Ensemble(Binary(), [Sign(), Sign()], [1.0, 1.0])
+CASES = [*MODELS, "evolution", "phases"]
 SCRIPT = Path(__file__).with_name("inference_peers.py")
 PEERS = [("tramp", case) for case in ("sparse", "decoder", "evolution")]
 PEERS += [("vampyre", case) for case in ("sparse", "decoder")]
@@ -64,18 +66,35 @@ def evolution() -> None:
     print(f"two sign layers: {seconds:.2f} s, {count} iterations, {result.message}; {each}", flush=True)
 
 
+def noiseless(ratio: float, density: float) -> Ensemble:
+    """Sparse regression without noise."""
+    return Ensemble(GaussBernoulli(density), [Identity()], [ratio])
+
+
+def phases() -> None:
+    """Print the seconds of a phase diagram."""
+    start = time.perf_counter()
+    values = np.linspace(0.02, 0.98, 50)
+    diagram = phase_diagram(noiseless, values, values, workers=2, progress=False)
+    shares = np.bincount(diagram.phase.ravel(), minlength=3) / diagram.phase.size
+    seconds = time.perf_counter() - start
+    print(f"50 x 50 points: {seconds:.0f} s; easy, hard, impossible {shares}", flush=True)
+
+
 def main() -> None:
     """Print one line per case and contender."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="one of " + ", ".join([*MODELS, "evolution"]))
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="one of " + ", ".join(CASES))
     parser.add_argument("--python", default=sys.executable, help="of the peers")
     parser.add_argument("--tramp", metavar="CHECKOUT")
     parser.add_argument("--vampyre", metavar="CHECKOUT")
     arguments = parser.parse_args()
-    for case in arguments.cases or [*MODELS, "evolution"]:
+    for case in arguments.cases or CASES:
         print(f"-- {case}", flush=True)
         if case == "evolution":
             evolution()
+        elif case == "phases":
+            phases()
         else:
             for squares, mean_square in (("exact squares", None), ("mean square", 1 / N)):
                 own, products, ratio = iteration(MODELS[case], mean_square)
