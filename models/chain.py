@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 #: discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of these
 #: messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
 LEAST_VARIANCE = 1e-24
+#: E g²/E Γ of an output 10⁵ deviations off, more than any wrong guess of the noise should make of it.
+CONTRADICTION = 1e10
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -123,6 +125,12 @@ class Chain:
         """All messages are numbers."""
         arrays = (values for layer in self.layers for values in (layer.to_inputs.B, layer.to_inputs.A, layer.omega))  # pyright: ignore[reportOptionalMemberAccess]
         return all(values is None or bool(np.isfinite(values.sum())) for values in arrays)
+
+    @property
+    def contradicted(self) -> bool:
+        """The estimates are certain of what the output excludes: where they are right, E g² = E Γ."""
+        last = self.layers[-1]
+        return _square(last.g) > CONTRADICTION * float(np.abs(last.gamma).sum())
 
     @property
     def field(self) -> tuple[Array, Array]:

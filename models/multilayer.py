@@ -113,7 +113,9 @@ class MultiLayerGLM:
             tolerance: largest change of the estimates by an undamped step, relative to their size, at which it stops.
             iterations: most of them.
             start: "prior" begins with the prior's mean; "random" adds fluctuations of a tenth of its deviation, for
-                models that do not see the sign of the signal; or the means (n_0,) to begin with.
+                models that do not see the sign of the signal; or the means (n_0,) to begin with. Where there are
+                several fixed points, start and damping decide which is reached: the one of greater ``free_entropy``
+                is the better one.
             reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
                 r_t = 1 - (1 - r)^t, which drives the estimates to one solution.
             truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
@@ -180,8 +182,8 @@ class MultiLayerGLM:
                 "remove it (from the output too), or try stronger `damping`, or VAMP"
             )
         return (
-            "raise `iterations`, or try stronger `damping`; matrices far from independent entries (ill-conditioned, "
-            "correlated columns) need VAMP"
+            "raise `iterations`, or try stronger `damping` or another `start`; matrices far from independent entries "
+            "(ill-conditioned, correlated columns) need VAMP"
         )
 
     def _checked_output(self, y: ArrayLike) -> Array:
@@ -228,7 +230,7 @@ def _iterate(chain: Chain, trace: Trace, damping: float, tolerance: float, reinf
         trace.mse.append(scores.mse(chain.means))
         trace.overlap.append(scores.overlap(chain.means))
     if residual <= tolerance and residual <= previous:
-        return "converged"
+        return "diverged" if chain.contradicted else "converged"
     chain.backward(trace.damping[-1], 1.0 - (1.0 - reinforcement) ** chain.iterations)
     return "not converged" if chain.finite else "diverged"
 

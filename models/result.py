@@ -49,7 +49,8 @@ class Inference:
         output: posterior of the last pre-activation z, of which y is the noisy picture.
         field: B and A of the message about the signal, as the prior sees it.
         free_entropy: Bethe estimate of log P(y); of all samples together.
-        status: "converged", "stopped" (by the callback), "not converged" or "diverged".
+        status: "converged", "stopped" (by the callback), "not converged" or "diverged": to numbers that are not finite,
+            or to certainty of what the output excludes.
         message: the status with its cause and what to try.
         iterations: how many there were.
         trace: what happened on the way.

@@ -62,7 +62,10 @@ _observe = Elementwise(_observe_kernel, 3, 3)
 
 @dataclass(frozen=True)
 class Absolute(Channel):
-    """x = |z|: real phase retrieval. z and -z are alike, so that inference has to start away from omega = 0."""
+    """x = |z|: real phase retrieval. z and -z are alike, so that inference has to start away from omega = 0.
+
+    The modulus of a complex z is no such channel: phi is a function of real scalars.
+    """
 
     interval = (0.0, math.inf)
     kinks = (0.0,)
