@@ -66,16 +66,16 @@ def evolution() -> None:
     print(f"two sign layers: {seconds:.2f} s, {count} iterations, {result.message}; {each}", flush=True)
 
 
-def noiseless(ratio: float, density: float) -> Ensemble:
-    """Sparse regression without noise."""
-    return Ensemble(GaussBernoulli(density), [Identity()], [ratio])
+def biased(ratio: float, field: float) -> Ensemble:
+    """A binary perceptron whose weights prefer one sign."""
+    return Ensemble(Binary(field), [Sign()], [ratio])
 
 
 def phases() -> None:
     """Print the seconds of a phase diagram."""
     start = time.perf_counter()
-    values = np.linspace(0.02, 0.98, 50)
-    diagram = phase_diagram(noiseless, values, values, workers=2, progress=False)
+    ratios, fields = np.linspace(0.5, 2.0, 50), np.linspace(0.0, 1.0, 50)
+    diagram = phase_diagram(biased, ratios, fields, workers=2, progress=False)
     shares = np.bincount(diagram.phase.ravel(), minlength=3) / diagram.phase.size
     seconds = time.perf_counter() - start
     print(f"50 x 50 points: {seconds:.0f} s; easy, hard, impossible {shares}", flush=True)
