@@ -48,7 +48,8 @@ class Layout:
 
     def scalars(self, selection: Selection) -> NDArray[np.intp]:
         """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
-        return selection.indices * _places(self.model.variables[selection.name]) + self.offsets[selection.name]
+        places, offset = _places(self.model.variables[selection.name]), self.offsets[selection.name]
+        return (selection.indices if places == 1 else selection.indices * places) + offset
 
     def whole(self, name: str) -> NDArray[np.intp]:
         """Positions of all scalars of a variable, in its shape."""

@@ -130,6 +130,8 @@ class Unrolled:
     @cached_property
     def ends(self) -> Index:
         """(E,) the variable of each edge."""
+        if len(self.stacks) == 1:
+            return self.stacks[0].variables.ravel()  # not copied
         return np.concatenate([np.empty(0, np.int32), *(stack.variables.ravel() for stack in self.stacks)])
 
     @cached_property
@@ -328,7 +330,8 @@ def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
         for number, part in members:
             origins.append((number, slice(row, row + len(part.variables))))
             row += len(part.variables)
-        variables = np.concatenate([part.variables for _, part in members], dtype=np.int32)
+        tables = [np.ascontiguousarray(part.variables, dtype=np.int32) for _, part in members]
+        variables = tables[0] if len(tables) == 1 else np.concatenate(tables)
         columns = zip(*(part.parameters for _, part in members), strict=True)
         yield Stack(first.kind, variables, tuple(np.concatenate(c) for c in columns), offset, tuple(origins))
         offset += variables.size

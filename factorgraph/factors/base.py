@@ -58,8 +58,11 @@ class Kind(ABC):
         """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
-    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
-        """Compiled sweeps for a graph that has no other kind, equal to the general ones; None if there are none."""
+    def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
+        """Compiled sweeps for a graph that has no other kind, equal to the general ones; None if there are none.
+
+        ``start`` are the first messages; None for zeros.
+        """
         return None
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
@@ -125,13 +128,15 @@ class Group(ABC):
     def parts(self, layout: Layout) -> list[Part]:
         """The factors as stacked arrays."""
 
-    def table(self, layout: Layout) -> NDArray[np.intp]:
+    def table(self, layout: Layout) -> NDArray[np.int32]:
         """Positions (F, k) of the arguments.
 
         Raises:
             ModelError: a factor has one variable as two of its arguments.
         """
-        table = np.stack([layout.scalars(selection).ravel() for selection in self.arguments], axis=1)
+        table = np.empty((self.arguments[0].indices.size, len(self.arguments)), dtype=np.int32)
+        for column, selection in zip(table.T, self.arguments, strict=True):
+            column[:] = layout.scalars(selection).ravel()
         for i in range(1, table.shape[1]):
             for j in range(i):
                 if np.any(table[:, i] == table[:, j]):
