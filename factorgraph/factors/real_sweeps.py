@@ -91,8 +91,8 @@ class RealSweeps:
     ) -> None:
         stack = graph.stacks[0]
         self.ends, self.J, self.live, self.damping = stack.variables.view(np.uint32), stack.parameters[0], live, damping
-        start = np.zeros((2, self.ends.size)) if start is None else start
-        self.B, self.A = (values.reshape(-1, 2).copy() for values in start)
+        first = np.zeros((2, self.ends.size)) if start is None else np.stack(start)
+        self.B, self.A = first.reshape(2, -1, 2)
         self.t, self.old = np.empty_like(self.A), (np.empty_like(self.B), np.empty_like(self.A))
         self.base = weights.field, weights.precision
         self.H, self.G = self._total(0, self.B), self._total(1, self.A)
