@@ -147,7 +147,7 @@ def _sweeps(
     rng: np.random.Generator,
 ) -> Sweeps:
     """The kernels that a kind brings for graphs of its own alone, if it has any for this run; else the general ones."""
-    if len(graph.stacks) == 1 and not graph.laws and not maximum:
+    if len({type(stack.kind) for stack in graph.stacks}) == 1 and not graph.laws and not maximum:
         solo = graph.stacks[0].kind.sweeps(graph, weights, start, schedule, damping)
         if solo is not None:
             return solo

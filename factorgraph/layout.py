@@ -61,6 +61,13 @@ class Layout:
         shape = (*values.shape[:-1], *self.shapes[name], *(2 * (d,) if d else ()))
         return values[..., self.slice(name)].reshape(shape)
 
+    def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The same for a variable of vectors; raises ``KeyError`` for any other name."""
+        names = sorted(other for other, variable in self.model.variables.items() if variable.dimension)
+        if name not in names:
+            raise KeyError(f"`name` must be one of the vectors {names}, got {name!r}")
+        return self.matrices(name, values)
+
     def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The same of an array of numbers and vectors; for vectors with one more axis."""
         view = self.matrices(name, values)

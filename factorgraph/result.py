@@ -148,11 +148,7 @@ class Result:
             KeyError: there is no such variable of vectors.
             IndefiniteError: a real variable without a positive precision.
         """
-        layout = self.graph.layout
-        names = [other for other, variable in layout.model.variables.items() if variable.dimension]
-        if name not in names:
-            raise KeyError(f"`name` must be one of the vectors {sorted(names)}, got {name!r}")
-        return layout.matrices(name, self._rows(self.moments[1]))
+        return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
 
     def _rows(self, values: Array) -> Array:
         """An array over all scalars with a row for each copy, if there are several."""

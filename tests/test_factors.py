@@ -136,8 +136,8 @@ def test_combining_fields_over_the_whole_range():
         for a in (1e-200, 1e-9, 0.3, 0.4999, 0.5001, 3.0, 40.0, 300.0):
             for b in (1e-12, 0.2, 0.6, 2.999, 3.0, 17.0, 300.5):
                 truth = float(mp.atanh(mp.tanh(mp.mpf(a)) * mp.tanh(mp.mpf(b))))
-                assert combine(a, -b) == pytest.approx(-truth, rel=1e-14)
-    assert combine(np.inf, 0.7) == 0.7 and combine(-np.inf, 1e-3) == pytest.approx(-1e-3, rel=1e-15)
+                assert combine(a, -b) == pytest.approx(-truth, rel=tol.SCALAR)
+    assert combine(np.inf, 0.7) == 0.7 and combine(-np.inf, 1e-3) == pytest.approx(-1e-3, rel=tol.SCALAR)
     assert combine(np.inf, -np.inf) == -np.inf and combine(0.0, np.inf) == 0.0
     assert combine_maxima(-2.0, 3.0) == -2.0
 
@@ -155,8 +155,8 @@ def test_compiled_sweeps_send_what_the_general_ones_send(make, schedule, damping
             general.sweep(1)
         compiled = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
         assert compiled.sweeps <= sweeps and np.abs(general.B).max() > 0.1
-        np.testing.assert_allclose(compiled.B, general.B, atol=1e-12)
-        np.testing.assert_allclose(compiled.A, general.A, atol=1e-12)
+        np.testing.assert_allclose(compiled.B, general.B, atol=tol.COMPILED)
+        np.testing.assert_allclose(compiled.A, general.A, atol=tol.COMPILED)
 
 
 def test_strong_couplings_fall_back_to_the_logarithmic_form():
@@ -183,7 +183,7 @@ def test_generalized_linear_models():
     result = infer(graph, observed={"y": y}, damping=0.3, tolerance=1e-12)
     expected = np.linalg.solve(np.eye(20) + F.T @ F / 0.09, F.T @ y / 0.09)
     assert result.converged
-    np.testing.assert_allclose(result["x"].mean, expected, atol=1e-8)
+    np.testing.assert_allclose(result["x"].mean, expected, atol=tol.REGRESSION)
     relu = Graph()
     x, out = relu.reals("x", 20, precision=1.0), relu.reals("y", 60)
     relu.add(Sum(out, *x[rows].columns, coefficients=F, channel=ReLU()))

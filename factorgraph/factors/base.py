@@ -59,7 +59,7 @@ class Kind(ABC):
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
     def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
-        """Compiled sweeps for a graph that has no other kind, equal to the general ones; None if there are none.
+        """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.
 
         ``start`` are the first messages; None for zeros.
         """
