@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from factorgraph.damping import Damping
+from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph
 from factorgraph.messages import Array, IndefiniteError
 from factorgraph.model import Model
@@ -16,7 +17,7 @@ from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
 from factorgraph.settings import data_sizes, weights_of
 from factorgraph.sweeps import ResidualSweeps, ScheduledSweeps, Sweeps
-from factorgraph.unroll import Unrolled, Weights, is_exact, tile, unroll
+from factorgraph.unroll import Unrolled, Weights, tile, unroll
 
 #: Called after every sweep with its number and its largest change; a true value stops the run.
 Callback = Callable[[int, float], Any]

@@ -7,6 +7,22 @@ from numba import njit
 
 
 @njit(cache=True)
+def group_by(ends: Any, size: int) -> Any:
+    """Counting sort: positions in ``ends`` by value 0..size-1, as (starts, order)."""
+    starts = np.zeros(size + 1, np.int64)
+    for i in ends:
+        starts[i + 1] += 1
+    for i in range(size):
+        starts[i + 1] += starts[i]
+    cursor, order = starts[:-1].copy(), np.empty(ends.size, np.int32)
+    for e in range(ends.size):
+        i = ends[e]
+        order[cursor[i]] = e
+        cursor[i] += 1
+    return starts, order
+
+
+@njit(cache=True)
 def peel(starts: Any, variables: Any, var_starts: Any, var_order: Any, owner: Any) -> Any:
     """Take leaves off a bipartite graph, round by round, until nothing is left.
 

@@ -7,11 +7,13 @@ import pytest
 import tolerances as tol
 from random_graphs import gaussian, ising
 
+from deepnet.network import perceptron
 from factorgraph import (
     Function,
     Graph,
     Linear,
     ModelError,
+    Neurons,
     Pairwise,
     Parity,
     PSpin,
@@ -73,6 +75,18 @@ def test_sums_of_spins_are_gaussian_when_they_are_many():
         graph.add(Sum(*s, channel=Probit(2.0), coefficients=k**-0.5))
         errors.append(check_factor(graph, cases=4, spread=0.3).largest)
     assert 1e-6 < errors[2] < errors[1] < errors[0] < 0.1
+
+
+def test_neurons_are_expansions_for_many_inputs():
+    """The rule of ``Bilinear`` is that of single neurons; errors fall somewhat faster than the number of inputs grows."""
+    errors = []
+    for n in (1, 3, 6):
+        graph = Graph()
+        w, x, y = graph.spins("w", n), graph.spins("x", n), graph.spins("y")
+        graph.add(Neurons(y, w.columns, x.columns, channel=Probit(0.5), scale=n**-0.5))
+        errors.append(check_factor(graph, cases=20, spread=0.5).spins)
+    assert errors[2] < errors[1] / 2 < errors[0] / 4
+    assert check_factor(perceptron([3, 2, 1], rng=0)).largest < 0.2
 
 
 def test_check_factor_finds_a_wrong_rule():

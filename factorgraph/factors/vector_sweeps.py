@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from factorgraph.forest import group_by
 from factorgraph.messages import Array
-from factorgraph.unroll import Unrolled, Weights, group_by
+from factorgraph.unroll import Unrolled, Weights
 
 #: A pivot that is smaller than this, relative to its diagonal element, is rounding: times the number of columns.
 _ROUNDING = 16.0 * float(np.finfo(float).eps)
