@@ -78,7 +78,7 @@ def test_sums_of_spins_are_gaussian_when_they_are_many():
 
 
 def test_neurons_are_expansions_for_many_inputs():
-    """The rule of ``Bilinear`` is that of single neurons; errors fall somewhat faster than the number of inputs grows."""
+    """The rule of ``Bilinear`` is that of single neurons; errors fall faster than the number of inputs grows."""
     errors = []
     for n in (1, 3, 6):
         graph = Graph()
