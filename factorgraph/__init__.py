@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factorgraph.check import FactorCheck, check_factor
     from factorgraph.engine import infer
-    from factorgraph.factors import Bilinear, Function, Linear, Pairwise, Parity, PSpin, Sum
+    from factorgraph.factors import Bilinear, Function, Linear, Neurons, Pairwise, Parity, PSpin, Sum
     from factorgraph.graph import Graph
     from factorgraph.ground_truth import Exact, TooLargeError, exact
     from factorgraph.messages import ContradictionError, IndefiniteError
     from factorgraph.model import Factor, Model, ModelError, Selection, Variable
-    from factorgraph.networks import draw, from_networkx, to_networkx
+    from factorgraph.networks import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.result import Result, Status
     from factorgraph.storage import load_model, save_model
 
@@ -31,6 +31,7 @@ __all__ = [
     "Linear",
     "Model",
     "ModelError",
+    "Neurons",
     "PSpin",
     "Pairwise",
     "Parity",
@@ -43,6 +44,7 @@ __all__ = [
     "check_factor",
     "draw",
     "exact",
+    "from_bipartite",
     "from_networkx",
     "infer",
     "load_model",
@@ -53,12 +55,12 @@ __all__ = [
 _MODULES = {
     "check": ("FactorCheck", "check_factor"),
     "engine": ("infer",),
-    "factors": ("Bilinear", "Function", "Linear", "PSpin", "Pairwise", "Parity", "Sum"),
+    "factors": ("Bilinear", "Function", "Linear", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"),
     "graph": ("Graph",),
     "ground_truth": ("Exact", "TooLargeError", "exact"),
     "messages": ("ContradictionError", "IndefiniteError"),
     "model": ("Factor", "Model", "ModelError", "Selection", "Variable"),
-    "networks": ("draw", "from_networkx", "to_networkx"),
+    "networks": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
     "result": ("Result", "Status"),
     "storage": ("load_model", "save_model"),
 }

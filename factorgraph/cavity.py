@@ -169,7 +169,7 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     if wrong >= 0 and graph.spin[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
-        raise _indefinite(graph, wrong, G[wrong])
+        raise indefinite(graph, wrong, G[wrong])
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
@@ -177,7 +177,7 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
         least = smallest_eigenvalues(given.precision)
         if not np.all(least > 0.0):
-            raise _indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
+            raise indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
         mean[places[..., 0]], variance[places] = moments(given)
     return Beliefs(H, G, mean, variance)
 
@@ -218,7 +218,7 @@ def _contradiction(graph: Unrolled, i: int) -> None:
     )
 
 
-def _indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
+def indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
     """The error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
     cause = (
         "nothing says where it is: give it a prior, a precision or a factor"

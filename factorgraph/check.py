@@ -9,9 +9,11 @@ from factorgraph.graph import Graph
 from factorgraph.messages import Incoming
 from factorgraph.model import Factor, Model, ModelError, Unrollable
 from factorgraph.quadrature import panel_rule
+from factorgraph.special import LOG_2PI
 from factorgraph.unroll import unroll
 
 _REACH = 12.0  # standard deviations of the cavity laws that are integrated over
+_MOST_REALS, _MOST_SPINS = 3, 16
 _PANELS = {0: 1, 1: 60, 2: 16, 3: 5}  # of 16 nodes, on each axis, by the number of real arguments
 
 
@@ -45,8 +47,10 @@ def check_factor(
     """Compare the rule of a factor with numerical integration over random cavity laws.
 
     The message to a spin must be half the log-odds of the integral over the other arguments, and with the message to a
-    real argument its belief must have the mean and variance of the integral. Messages that carry the parameters of a
-    channel's law are left out. The integrand should be smooth on the scale of the cavity laws.
+    real argument its belief must have the mean and variance of the integral; with that to a vector, mean and covariance
+    matrix. Messages that carry the parameters of a channel's law are left out. The integrand should be smooth on the
+    scale of the cavity laws. The rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments:
+    their differences are the errors of that.
 
     Args:
         model: contains the factor.
@@ -56,21 +60,23 @@ def check_factor(
         spread: size of random fields and means; variances lie between 0.3 and 2.
 
     Raises:
-        ModelError: not a factor with rules, or more than three real or sixteen spin arguments.
+        ModelError: not a factor with rules, or more than three real arguments (components of vectors) or sixteen spins.
     """
     model = model.model if isinstance(model, Graph) else model
     factor = model.factors[-1] if factor is None else factor
     if not isinstance(factor, Unrollable):
         raise ModelError(f"`factor` must have rules for the engine, got {factor}")
-    graph = unroll(Model(model.plates, model.variables, (factor,)))
+    sizes = dict.fromkeys((name for name, size in model.plates.items() if size is None), 1)
+    graph = unroll(Model(model.plates, model.variables, (factor,)), sizes)
     rng = np.random.default_rng(seed)
     differences: list[list[float]] = [[], [], [], []]
     for stack in graph.stacks:
-        if stack.kind.dimensions:
-            raise ModelError(f"arguments must be scalars to be checked, got vectors in {factor}")
         parameters = tuple(p[:1] for p in stack.parameters)
         for _ in range(cases):
-            _compare(stack.kind, parameters, _random_laws(stack.kind, rng, spread), differences)
+            if stack.kind.dimensions:
+                _compare_vectors(stack.kind, parameters, rng, spread, differences)
+            else:
+                _compare(stack.kind, parameters, _random_laws(stack.kind, rng, spread), differences)
     worst = [max(values, default=0.0) for values in differences]
     return FactorCheck(*worst, compared=sum(map(len, differences)))
 
@@ -88,10 +94,10 @@ def _random_laws(kind: Kind, rng: np.random.Generator, spread: float) -> Incomin
 def _grid(kind: Kind, incoming: Incoming) -> tuple[list[Array], Array]:
     """Values of all arguments at the nodes of a product rule, and log-weights with the cavity laws."""
     reals = sum(not spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
-    if reals > 3 or len(kind.spins) - reals > 16:
-        raise ModelError(f"arguments must be at most 3 real ones and 16 spins to be checked, got {kind.spins}")
-    u, w = panel_rule(np.linspace(-_REACH, _REACH, _PANELS[reals] + 1))
-    u, log_w = u.ravel(), np.log(w.ravel()) - 0.5 * u.ravel() ** 2 - 0.5 * np.log(2.0 * np.pi)
+    spins = sum(spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
+    if reals > _MOST_REALS or spins > _MOST_SPINS:
+        raise ModelError(f"arguments must be at most 3 real ones and 16 spins to be checked, got {reals} and {spins}")
+    u, log_w = _normal_rule(reals)
     axes = []
     for i, spin in enumerate(kind.spins):
         a, b = incoming.first[0, i], incoming.second[0, i]
@@ -105,6 +111,53 @@ def _grid(kind: Kind, incoming: Incoming) -> tuple[list[Array], Array]:
     x = [m.ravel() for m in np.meshgrid(*(values for values, _ in axes), indexing="ij")]
     weights = [m.ravel() for m in np.meshgrid(*(logs for _, logs in axes), indexing="ij")]
     return x, sum(weights, np.zeros(x[0].size))
+
+
+def _normal_rule(axes: int) -> tuple[Array, Array]:
+    """Nodes and log-weights on each axis for standard normal variables."""
+    u, w = panel_rule(np.linspace(-_REACH, _REACH, _PANELS[axes] + 1))
+    return u.ravel(), np.log(w.ravel()) - 0.5 * (u.ravel() ** 2 + LOG_2PI)
+
+
+def _compare_vectors(
+    kind: Kind, parameters: Parameters, rng: np.random.Generator, spread: float, differences: list[list[float]]
+) -> None:
+    """The same for vectors: their laws are e^{h·x - x·Gx/2}, not normalised, with random h and G."""
+    dimensions = kind.dimensions
+    if sum(dimensions) > _MOST_REALS:
+        raise ModelError(f"vectors must have at most 3 components together to be checked, got {sum(dimensions)}")
+    u, log_w = _normal_rule(sum(dimensions))
+    nodes = np.stack([m.ravel() for m in np.meshgrid(*[u] * sum(dimensions), indexing="ij")])
+    log_w = np.sum([m.ravel() for m in np.meshgrid(*[log_w] * sum(dimensions), indexing="ij")], axis=0)
+    first, second, x, laws = [], [], [], []
+    for d in dimensions:
+        root = rng.standard_normal((d, d))
+        G, h = np.eye(d) + root @ root.T, spread * rng.standard_normal(d)
+        own, nodes = nodes[:d], nodes[d:]
+        x.append(np.linalg.solve(G, h)[:, None] + np.linalg.inv(np.linalg.cholesky(G)).T @ own)
+        laws.append((h, G))
+        first.append(np.pad(h[:, None], ((0, 0), (0, d - 1))).ravel())
+        second.append(G.ravel())
+        log_w = log_w + 0.5 * (h @ np.linalg.solve(G, h) + d * LOG_2PI - np.linalg.slogdet(G)[1])
+    incoming = Incoming(np.concatenate(first)[None], np.concatenate(second)[None])
+    slots = [values for own in x for component in own for values in [component] + [np.zeros(1)] * (len(own) - 1)]
+    log_w = log_w + kind.log_factor(parameters, *(np.broadcast_to(s, log_w.shape)[None] for s in slots))[0]
+    B, A = kind.rule(parameters, incoming)
+    top = float(log_w.max())
+    w = np.exp(log_w - top)
+    differences[3].append(float(abs(top + np.log(w.sum()) - kind.log_partition(parameters, incoming)[0])))
+    w /= w.sum()
+    ends = np.cumsum([0, *(d * d for d in dimensions)])
+    for i, (d, (h, G), own) in enumerate(zip(dimensions, laws, x, strict=True)):
+        assert A is not None
+        messages = (values[0, ends[i] : ends[i + 1]].reshape(d, d) for values in (B, A))
+        information, precision = next(messages)[:, 0] + h, next(messages) + G
+        mean, rest = own @ w, own - (own @ w)[:, None]
+        covariance = (w * rest) @ rest.T
+        deviation = np.sqrt(np.diag(covariance))
+        differences[1] += (np.abs(np.linalg.solve(precision, information) - mean) / deviation).tolist()
+        relative = (np.linalg.inv(precision) - covariance) / np.outer(deviation, deviation)
+        differences[2] += np.abs(relative).ravel().tolist()
 
 
 def _compare(kind: Kind, parameters: Parameters, incoming: Incoming, differences: list[list[float]]) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from factorgraph.cavity import beliefs
 from factorgraph.damping import Damping
+from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph
 from factorgraph.messages import Array, IndefiniteError
 from factorgraph.model import Model
@@ -17,7 +17,7 @@ from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
 from factorgraph.settings import data_sizes, weights_of
 from factorgraph.sweeps import ResidualSweeps, ScheduledSweeps, Sweeps
-from factorgraph.unroll import Unrolled, Weights, is_exact, tile, unroll
+from factorgraph.unroll import Unrolled, Weights, tile, unroll
 
 #: Called after every sweep with its number and its largest change; a true value stops the run.
 Callback = Callable[[int, float], Any]
@@ -79,22 +79,22 @@ def infer(
     if maximum:
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
-    messages = _first_messages(graph, start)
-    sweeps = _sweeps(graph, weights, messages, schedule, damped, maximum, np.random.default_rng(rng))
+    if start is not None and start.B.shape != (graph.edges,):
+        raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
+    first = None if start is None else (start.B, start.A)
+    sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, np.random.default_rng(rng))
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
-    messages = sweeps.messages()
     if once and status is not Status.DIVERGED:
         status = Status.EXACT
-    elif status is Status.SWEEPS and _improper(graph, weights, *messages):
-        status = Status.DIVERGED
     exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
     everywhere = status is Status.EXACT or not graph.edges
     place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
-    trace = np.array(residuals)
-    result = Result(status, exact, done, trace, graph, weights, *messages, maximum, place, sweeps.log_partition)
+    result = Result(status, exact, done, np.array(residuals), graph, weights, sweeps, maximum, place)
     if result.converged:
-        _ = result.beliefs  # an improper model is an error now, not when the first marginal is read
+        _ = result.moments  # an improper model is an error now, not when the first marginal is read
+    elif status is Status.SWEEPS and _improper(result):
+        result.status = Status.DIVERGED
     return result
 
 
@@ -131,37 +131,36 @@ def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
     return schedule
 
 
-def _first_messages(graph: Unrolled, start: Result | None) -> tuple[Array, Array]:
+def _first_messages(graph: Unrolled, start: tuple[Array, Array] | None) -> tuple[Array, Array]:
     if start is None:
         A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # pages of zeros cost no memory
         return np.zeros(graph.edges), A  # a law begins with omega = 0, V = 1
-    if start.B.shape != (graph.edges,):
-        raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
-    return start.B.copy(), start.A.copy()
+    return start[0].copy(), start[1].copy()
 
 
 def _sweeps(
     graph: Unrolled,
     weights: Weights,
-    messages: tuple[Array, Array],
+    start: tuple[Array, Array] | None,
     schedule: str,
     damping: Damping,
     maximum: bool,
     rng: np.random.Generator,
 ) -> Sweeps:
     """The kernels that a kind brings for graphs of its own alone, if it has any for this run; else the general ones."""
-    if len(graph.stacks) == 1 and not graph.laws and not maximum:
-        solo = graph.stacks[0].kind.sweeps(graph, weights, messages, schedule, damping)
+    if len({type(stack.kind) for stack in graph.stacks}) == 1 and not graph.laws and not maximum:
+        solo = graph.stacks[0].kind.sweeps(graph, weights, start, schedule, damping)
         if solo is not None:
             return solo
+    messages = _first_messages(graph, start)
     if schedule == "residual":
         return ResidualSweeps(graph, weights, messages, damping, maximum)
     return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
 
 
-def _improper(graph: Unrolled, weights: Weights, B: Array, A: Array) -> bool:
+def _improper(result: Result) -> bool:
     try:
-        beliefs(graph, weights, B, A)
+        _ = result.moments
     except IndefiniteError:
         return True
     return False

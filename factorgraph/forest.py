@@ -7,6 +7,22 @@ from numba import njit
 
 
 @njit(cache=True)
+def group_by(ends: Any, size: int) -> Any:
+    """Counting sort: positions in ``ends`` by value 0..size-1, as (starts, order)."""
+    starts = np.zeros(size + 1, np.int64)
+    for i in ends:
+        starts[i + 1] += 1
+    for i in range(size):
+        starts[i + 1] += starts[i]
+    cursor, order = starts[:-1].copy(), np.empty(ends.size, np.int32)
+    for e in range(ends.size):
+        i = ends[e]
+        order[cursor[i]] = e
+        cursor[i] += 1
+    return starts, order
+
+
+@njit(cache=True)
 def peel(starts: Any, variables: Any, var_starts: Any, var_order: Any, owner: Any) -> Any:
     """Take leaves off a bipartite graph, round by round, until nothing is left.
 
@@ -54,26 +70,40 @@ def peel(starts: Any, variables: Any, var_starts: Any, var_order: Any, owner: An
 
 @njit(cache=True)
 def eliminate_pairs(ends: Any, size: int) -> Any:
-    """Order in which leaves can be taken off a graph of pairs (F, 2), as rows (pair, which end is the leaf).
+    """Order in which leaves can be taken off a graph of pairs (F, 2), as rows (leaf, the other end, their pair).
 
-    Of each variable only the number of its remaining pairs and the exclusive-or of their indices is kept: for a leaf it
-    is the index itself. The order has F rows if and only if the graph is a forest.
+    Leaves queue up, so that neighbours in the order seldom wait for each other. Of each variable only the number of its
+    remaining pairs and the exclusive-or of their indices and other ends are kept: for a leaf these are the ones sought.
+    The order has F rows if and only if the graph is a forest.
     """
-    degree, mixed = np.zeros(size, np.int32), np.zeros(size, np.int32)
+    left = np.zeros((size, 3), np.int32)
     for f in range(ends.shape[0]):
-        for side in range(2):
-            degree[ends[f, side]] += 1
-            mixed[ends[f, side]] ^= f
-    order, count = np.empty((ends.shape[0], 2), np.int32), 0
-    for start in range(size):
-        i = start
-        while degree[i] == 1:
-            f = mixed[i]
-            side = 0 if ends[f, 0] == i else 1
-            order[count, 0], order[count, 1] = f, side
-            count += 1
-            degree[i] = 0
-            i = ends[f, 1 - side]
-            degree[i] -= 1
-            mixed[i] ^= f
+        i, j = ends[f, 0], ends[f, 1]
+        left[i, 0] += 1
+        left[j, 0] += 1
+        left[i, 1] ^= j
+        left[j, 1] ^= i
+        left[i, 2] ^= f
+        left[j, 2] ^= f
+    order, queue = np.empty((min(ends.shape[0], size), 3), np.int32), np.empty(size, np.int32)
+    count, head, tail = 0, 0, 0
+    for i in range(size):
+        if left[i, 0] == 1:
+            queue[tail] = i
+            tail += 1
+    while head < tail:
+        i = queue[head]
+        head += 1
+        if left[i, 0] != 1:
+            continue
+        j, f = left[i, 1], left[i, 2]
+        order[count, 0], order[count, 1], order[count, 2] = i, j, f
+        count += 1
+        left[i, 0] = 0
+        left[j, 0] -= 1
+        left[j, 1] ^= i
+        left[j, 2] ^= f
+        if left[j, 0] == 1:
+            queue[tail] = j
+            tail += 1
     return order[:count]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.factors.base import Group
 from factorgraph.model import Factor, Model, ModelError, Selection, Variable
 from factorgraph.priors import Prior
 
@@ -120,14 +121,24 @@ class Graph:
     def one_by_one(self, kind: Any, *targets: Selection, **fixed: Any) -> Callable[..., None]:
         """A function that adds a single factor of a kind: ``add(index_1, ..., index_k, *parameters)``.
 
-        The indices are flat positions in the k ``targets``; the parameters are numbers, in the order of the kind's
-        keywords (kinds whose parameters are single numbers: ``Pairwise``, ``PSpin``, ``Parity``).
+        The indices are flat positions in the k ``targets``; the parameters are all numbers of a factor, in the order of
+        the kind's keywords: k coefficients, target and noise of ``Linear``, k - 1 coefficients of ``Sum``, what the
+        function of ``Function`` takes besides its arguments. What the factors have in common is ``fixed``.
 
         >>> couple = graph.one_by_one(Pairwise, s, s)
         >>> couple(0, 1, 0.5)
+        >>> step = graph.one_by_one(Linear, x, x)
+        >>> step(0, 1, 1.0, -1.0, 0.0, 0.3)  # N(0; x[0] - x[1], 0.3)
+        >>> link = graph.one_by_one(Sum, s, x, channel=Probit(1.0))
+        >>> link(0, 1, 2.0)
+
+        Raises:
+            ModelError: vectors (add their factors by ``add``), or not a kind of factors on selections.
         """
-        if not getattr(kind, "parameter_names", ()):
-            raise ModelError(f"`kind` must have parameters that are single numbers, got {kind.__name__}")
+        if not (isinstance(kind, type) and issubclass(kind, Group)):
+            raise ModelError(f"`kind` must be a class of factors on selections of variables, got {kind!r}")
+        if any(target.dimension for target in targets):
+            raise ModelError("targets must be scalars for factors one at a time, got vectors: use `add`")
         growing = _Growing(kind, targets, fixed)
         self._factors.append(growing)
         self._model = None
@@ -170,19 +181,22 @@ class Graph:
 class _Growing:
     """Factors of one kind that arrive one at a time: one typed array, a row of indices and parameters per factor."""
 
-    def __init__(self, kind: Any, targets: tuple[Selection, ...], fixed: dict[str, Any]) -> None:
-        self.kind, self.targets, self.fixed = kind, targets, fixed
-        self.names: tuple[str, ...] = kind.parameter_names
-        self.rows = array("d")
+    def __init__(self, kind: type[Group], targets: tuple[Selection, ...], shared: dict[str, Any]) -> None:
+        self.kind, self.targets, self.shared = kind, targets, shared
+        self.shapes = kind.row_shapes(len(targets), shared)
+        self.sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        self.numbers = array("d")
 
     def appender(self, changed: Callable[[], None]) -> Callable[..., None]:
-        width = len(self.targets) + len(self.names)
-        extend, names = self.rows.extend, self.names
+        sized = zip(self.shapes.items(), self.sizes, strict=True)
+        parts = [f"{len(self.targets)} indices"]
+        parts += [f"{size} {name}" if shape else name for (name, shape), size in sized]
+        width = len(self.targets) + sum(self.sizes)
+        extend = self.numbers.extend
 
         def append(*row: float) -> None:
             if len(row) != width:
-                wanted = ", ".join([f"{len(self.targets)} indices", *names])
-                raise ModelError(f"a factor must be given by {width} numbers ({wanted}), got {len(row)}")
+                raise ModelError(f"a factor must be given by {width} numbers ({', '.join(parts)}), got {len(row)}")
             extend(row)
             changed()
 
@@ -191,7 +205,7 @@ class _Growing:
     def group(self) -> Factor | None:
         """The factors so far in one object; None if there are none."""
         arity = len(self.targets)
-        table = np.frombuffer(self.rows, dtype=np.float64).reshape(-1, arity + len(self.names)).copy()
+        table = np.frombuffer(self.numbers, dtype=np.float64).reshape(-1, arity + sum(self.sizes)).copy()
         if not len(table):
             return None
         arguments = []
@@ -201,5 +215,7 @@ class _Growing:
                 wrong = column[(index != column) | (index < 0) | (index >= size)][0]
                 raise ModelError(f"indices of `{target.name}` must be integers in 0..{size - 1}, got {wrong:g}")
             arguments.append(Selection(target.name, target.indices.ravel()[index]))
-        parameters = dict(zip(self.names, table.T[arity:], strict=True))
-        return self.kind(*arguments, **parameters, **self.fixed)
+        blocks = np.split(table[:, arity:], np.cumsum(self.sizes)[:-1], axis=1)
+        named = zip(self.shapes.items(), blocks, strict=False)  # a kind without parameters has one empty block
+        rows = {name: block.reshape(len(table), *shape) for (name, shape), block in named}
+        return self.kind.from_rows(arguments, rows, self.shared)

@@ -39,7 +39,7 @@ class Exact:
         method: how it was found.
         graph: the unrolled model.
         mean: (N,) of all scalars.
-        variance: (N,) of all scalars.
+        variance: (N,) of all scalars; covariance matrices in the places of vectors.
     """
 
     log_partition: float
@@ -53,7 +53,14 @@ class Exact:
         layout = self.graph.layout
         if name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        return Marginal(layout.components(name, self.mean), layout.components(name, self.variance))
+        variance = layout.matrices(name, self.variance)
+        if layout.model.variables[name].dimension:
+            variance = np.diagonal(variance, axis1=-2, axis2=-1)
+        return Marginal(layout.components(name, self.mean), variance)
+
+    def covariance(self, name: str) -> Array:
+        """Covariance matrices (..., d, d) of a variable of vectors; raises ``KeyError`` if there is none."""
+        return self.graph.layout.vector_matrices(name, self.variance)
 
 
 def exact(
@@ -115,6 +122,7 @@ def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals
     """Sum over all states of the spins; each with its Gaussian integral."""
     states = 1.0 - 2.0 * ((np.arange(2**spins.size)[:, None] >> np.arange(spins.size)) & 1)
     chunk = max(1, _MOST_NUMBERS // (8 * (1 + reals.size**2 + graph.variables)))
+    row, column = _coordinates(graph)
     logs, means, seconds = [], [], []
     for start in range(0, len(states), chunk):
         log_w, mean, variance = _integrate(graph, weights, spins, reals, states[start : start + chunk])
@@ -124,23 +132,31 @@ def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals
         w = np.exp(log_w - top)
         logs.append(top + np.log(w.sum()))
         means.append(w @ mean / w.sum())
-        seconds.append(w @ (variance + mean**2) / w.sum())
+        seconds.append(w @ (variance + mean[:, row] * mean[:, column]) / w.sum())
     if not logs:
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
     log_z = float(np.asarray(logsumexp(logs)))
     share = np.exp(np.array(logs) - log_z)
     mean = share @ np.array(means)
-    spread = share @ np.array(seconds) - mean**2
+    spread = share @ np.array(seconds) - mean[row] * mean[column]
     variance = np.where(graph.spin, (1.0 - mean) * (1.0 + mean), spread)
     if not spins.size:
         variance = np.where(graph.spin, variance, _integrate(graph, weights, spins, reals, states)[2][0])
     return Exact(log_z, "enumeration" if spins.size else "dense", graph, mean, variance)
 
 
+def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(N,) of which two scalars a place holds the covariance: twice itself, or two components of its vector."""
+    row, column = np.arange(graph.variables), np.arange(graph.variables)
+    for places in graph.vectors:
+        row[places], column[places] = places[:, :, :1], places[:, None, :, 0]
+    return row, column
+
+
 def _integrate(
     graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals: NDArray[np.intp], states: Array
 ) -> tuple[Array, Array, Array]:
-    """log-weights (S,) of some states, and means and variances (S, N) of all scalars in them."""
+    """log-weights (S,) of some states, and means and (co)variances (S, N) in them."""
     x = np.broadcast_to(weights.value, (len(states), graph.variables)).copy()
     x[:, spins], x[:, reals] = states, 0.0
     constant = _log_weights(graph, weights, x)
@@ -148,6 +164,10 @@ def _integrate(
         return constant, x, np.zeros_like(x)
     b, Q = _quadratic(graph, weights, reals, x)
     variance = np.zeros_like(x)
+    position = np.full(graph.variables, -1)
+    position[reals] = np.arange(reals.size)
+    row, column = (position[scalar] for scalar in _coordinates(graph))
+    both = (row >= 0) & (column >= 0)
     log_w = np.empty(len(x))
     for n in range(len(x)):
         try:
@@ -156,7 +176,7 @@ def _integrate(
             raise IndefiniteError("the precision matrix must be positive definite, got one that is not") from None
         mean = cho_solve(factor, b[n])
         x[n, reals] = mean
-        variance[n, reals] = np.diag(cho_solve(factor, np.eye(reals.size)))
+        variance[n, both] = cho_solve(factor, np.eye(reals.size))[row[both], column[both]]
         log_w[n] = constant[n] + 0.5 * (b[n] @ mean + reals.size * LOG_2PI) - np.log(np.diag(factor[0])).sum()
     return log_w, x, variance
 

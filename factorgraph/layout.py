@@ -48,7 +48,8 @@ class Layout:
 
     def scalars(self, selection: Selection) -> NDArray[np.intp]:
         """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
-        return selection.indices * _places(self.model.variables[selection.name]) + self.offsets[selection.name]
+        places, offset = _places(self.model.variables[selection.name]), self.offsets[selection.name]
+        return (selection.indices if places == 1 else selection.indices * places) + offset
 
     def whole(self, name: str) -> NDArray[np.intp]:
         """Positions of all scalars of a variable, in its shape."""
@@ -59,6 +60,13 @@ class Layout:
         d = self.model.variables[name].dimension
         shape = (*values.shape[:-1], *self.shapes[name], *(2 * (d,) if d else ()))
         return values[..., self.slice(name)].reshape(shape)
+
+    def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The same for a variable of vectors; raises ``KeyError`` for any other name."""
+        names = sorted(other for other, variable in self.model.variables.items() if variable.dimension)
+        if name not in names:
+            raise KeyError(f"`name` must be one of the vectors {names}, got {name!r}")
+        return self.matrices(name, values)
 
     def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The same of an array of numbers and vectors; for vectors with one more axis."""

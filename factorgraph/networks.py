@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factorgraph import factors
+from factorgraph.factors.base import Group
 from factorgraph.factors.pairwise import Pairwise
 from factorgraph.graph import Graph
-from factorgraph.model import Model, ModelError
-from factorgraph.unroll import Unrolled, unroll
+from factorgraph.layout import Layout
+from factorgraph.model import Factor, Model, ModelError, Selection, Variable
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -66,10 +68,12 @@ def from_networkx(
 
 
 def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) -> "nx.Graph":
-    """The bipartite graph of variables and factors.
+    """The bipartite graph of variables and factors; ``from_bipartite`` reads it.
 
-    Variables are nodes such as ``"s[3, 4]"`` with attributes kind ("spin" or "real"), field and precision; factors are
-    nodes such as ``"Pairwise 7"`` with attributes kind ("factor"), factor (the name of its class) and parameters.
+    Variables are nodes such as ``"s[3, 4]"`` with attributes kind ("spin" or "real"), variable (its name), index, field
+    and precision; dimension, prior and observed where there are any. Factors are nodes such as ``"Pairwise 7"`` with
+    attributes kind ("factor"), factor (the name of its class) and the parameters by the names of that class. Edges have
+    the attribute argument, the position in the factor.
 
     Args:
         model: the description.
@@ -77,36 +81,141 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
     """
     import networkx as nx
 
-    unrolled = unroll(model.model if isinstance(model, Graph) else model, sizes)
+    model = model.model if isinstance(model, Graph) else model
+    layout = Layout.of(model, sizes or {})
     result = nx.Graph()
-    labels = _labels(unrolled)
-    for i, label in enumerate(labels):
-        if not unrolled.firsts[i]:
-            continue
-        kind = "spin" if unrolled.spin[i] else "real"
-        own = {"field": float(unrolled.field[i]), "precision": float(unrolled.precision[i])}
-        if unrolled.vector_of[i] >= 0:
-            places = next(p for p in unrolled.vectors[unrolled.vector_of[i]] if p[0, 0] == i)
-            own = {"field": unrolled.field[places[:, 0]].tolist(), "precision": unrolled.precision[places].tolist()}
-        result.add_node(label, bipartite=0, kind=kind, **own)
+    labels: dict[str, list[str]] = {}
+    for name, variable in model.variables.items():
+        labels[name] = _add_variable(result, variable, layout.shapes[name])
     number = 0
-    for stack in unrolled.stacks:
-        for row, variables in enumerate(stack.variables.tolist()):
-            node = f"{stack.kind.name} {number}"
-            parameters = tuple(p[row].tolist() for p in stack.parameters)
-            result.add_node(node, bipartite=1, kind="factor", factor=stack.kind.name, parameters=parameters)
-            result.add_edges_from((node, labels[i]) for i in variables)
-            number += 1
+    for factor in model.factors:
+        for group in _groups(factor, layout):
+            table = zip(*(selection.indices.ravel().tolist() for selection in group.arguments), strict=True)
+            names = [selection.name for selection in group.arguments]
+            rows = {name: values.tolist() for name, values in group.rows.items()}
+            for row, places in enumerate(table):
+                node, kind = f"{type(group).__name__} {number}", type(group).__name__
+                own = {name: values[row] for name, values in rows.items()}
+                result.add_node(node, bipartite=1, kind="factor", factor=kind, **own, **group.shared)
+                for position, (name, place) in enumerate(zip(names, places, strict=True)):
+                    result.add_edge(node, labels[name][place], argument=position)
+                number += 1
     return result
 
 
-def _labels(graph: Unrolled) -> list[str]:
-    labels: list[str] = []
-    for name, shape in graph.layout.shapes.items():
-        positions = np.ndindex(*shape)
-        places = max(1, graph.layout.model.variables[name].dimension ** 2)
-        labels.extend(f"{name}[{', '.join(map(str, p))}]" if p else name for p in positions for _ in range(places))
+def _add_variable(graph: "nx.Graph", variable: Variable, shape: tuple[int, ...]) -> list[str]:
+    """Add a node for each element of a variable; their names."""
+    d, labels = variable.dimension, []
+    field = np.broadcast_to(variable.field, (*shape, d) if d else shape)
+    precision = np.broadcast_to(variable.precision, (*shape, d, d) if d else shape)
+    extra = {"dimension": d, "prior": variable.prior, "observed": variable.observed}
+    extra = {name: value for name, value in extra.items() if value}
+    kind = "spin" if variable.is_spin else "real"
+    for index in np.ndindex(*shape):
+        label = f"{variable.name}[{', '.join(map(str, index))}]" if index else variable.name
+        own = {"field": field[index].tolist(), "precision": precision[index].tolist(), **extra}
+        graph.add_node(label, bipartite=0, kind=kind, variable=variable.name, index=index, **own)
+        labels.append(label)
     return labels
+
+
+def _groups(factor: Factor, layout: Layout) -> Sequence[Group]:
+    if isinstance(factor, Group):
+        return [factor]
+    if isinstance(factor, factors.Bilinear):
+        return factor.neurons(layout)
+    raise ModelError(f"factors must be groups on selections or bilinear to be exported, got {factor}")
+
+
+def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection]]:
+    """A model from a bipartite graph of variables and factors of any kind, such as ``to_networkx`` makes.
+
+    Variable nodes with the same attribute ``variable`` become one variable: in the shape that their ``index`` tells, if
+    all have one, and in the order of the graph else; without the attribute they are ``s`` (spins), ``x`` (reals) or
+    ``v3`` (vectors of dimension 3). A factor node needs ``factor``, the name of a class in ``factorgraph.factors``, and
+    its parameters, which have the defaults of that class. Its arguments are in the order of the edges' attribute
+    ``argument``, or of the edges.
+
+    Returns:
+        the graph under construction, and for every variable node where its value is.
+
+    Raises:
+        ModelError: attributes that are missing, unknown or do not fit together.
+    """
+    result, places = Graph(), {}
+    variables: dict[str, list[Hashable]] = {}
+    for node, attributes in network.nodes(data=True):
+        if attributes.get("kind") not in ("spin", "real", "factor"):
+            raise ModelError(f"`kind` of {node!r} must be 'spin', 'real' or 'factor', got {attributes.get('kind')!r}")
+        if attributes["kind"] != "factor":
+            d = attributes.get("dimension", 0)
+            name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else "x"
+            variables.setdefault(attributes.get("variable", name), []).append(node)
+    for name, nodes in variables.items():
+        places.update(_read_variable(result, network, name, nodes))
+    found: dict[Hashable, list[Hashable]] = {}
+    for node, attributes in network.nodes(data=True):
+        if attributes["kind"] == "factor":
+            found.setdefault(_signature(network, node, places), []).append(node)
+    for (cls, _, given, shared), nodes in found.items():  # pyright: ignore[reportGeneralTypeIssues]
+        columns = zip(*(_arguments(network, node) for node in nodes), strict=True)
+        arguments = [
+            Selection(places[c[0]].name, np.array([places[n].indices for n in c]), places[c[0]].dimension)
+            for c in columns
+        ]
+        rows = {name: np.array([network.nodes[node][name] for node in nodes]) for name in given}
+        result.add(cls.from_rows(arguments, rows, dict(shared)))
+    return result, places
+
+
+def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Hashable]) -> dict[Hashable, Selection]:
+    """Add the variable that some nodes make up; where each of them is."""
+    data = [network.nodes[node] for node in nodes]
+    common = [{what: d.get(what) for what in ("kind", "dimension", "prior", "observed")} for d in data]
+    if any(other != common[0] for other in common):
+        raise ModelError(f"nodes of `{name}` must agree in kind, dimension, prior and observed, got different ones")
+    index = [d.get("index") for d in data]
+    shape, order = (len(nodes),), list(range(len(nodes)))
+    if None not in index:
+        table = np.array(index, dtype=np.intp).reshape(len(nodes), -1)
+        shape = tuple((table.max(axis=0) + 1).tolist())
+        order = np.arange(int(np.prod(shape))).reshape(shape)[tuple(table.T)].reshape(-1).tolist()
+        if sorted(order) != list(range(int(np.prod(shape)))):
+            raise ModelError(f"`index` of the nodes of `{name}` must fill an array once, got {len(nodes)} of {shape}")
+    own = {}
+    for what in ("field", "precision"):
+        values = np.array([d.get(what, 0.0) for d in data], dtype=np.float64)
+        own[what] = values[np.argsort(order)].reshape((*shape, *values.shape[1:]))
+    kind, dimension, prior, observed = common[0].values()
+    if dimension:
+        whole = graph.vectors(name, shape, dimension, **own)
+    elif kind == "spin":
+        whole = graph.spins(name, shape, prior=prior, field=own["field"])
+    else:
+        whole = graph.reals(name, shape, prior=prior, observed=bool(observed), **own)
+    flat = whole.indices.ravel()
+    return {node: Selection(name, np.asarray(flat[i]), whole.dimension) for node, i in zip(nodes, order, strict=True)}
+
+
+def _arguments(network: "nx.Graph", node: Hashable) -> list[Hashable]:
+    """The variables of a factor in their order."""
+    edges = list(network.adj[node].items())
+    return [other for other, _ in sorted(edges, key=lambda e: e[1].get("argument", 0))]
+
+
+def _signature(network: "nx.Graph", node: Hashable, places: Mapping[Hashable, Selection]) -> Hashable:
+    """What factors that go into one group have in common: class, variables, parameters given, and what is shared."""
+    attributes = network.nodes[node]
+    cls = getattr(factors, str(attributes.get("factor")), None)
+    if not (isinstance(cls, type) and issubclass(cls, Group)):
+        known = [name for name in factors.__all__ if issubclass(getattr(factors, name), Group)]
+        raise ModelError(f"`factor` of {node!r} must be one of {known}, got {attributes.get('factor')!r}")
+    arguments = _arguments(network, node)
+    if not arguments or any(argument not in places for argument in arguments):
+        raise ModelError(f"neighbours of the factor {node!r} must be variables, got {arguments}")
+    given = tuple(name for name in cls.parameter_names if name in attributes)
+    shared = tuple((name, attributes[name]) for name in cls.shared_names if name in attributes)
+    return cls, tuple(places[argument].name for argument in arguments), given, shared
 
 
 def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, labels: bool = True) -> "Axes":

@@ -11,6 +11,7 @@ from factorgraph.cavity import beliefs, cavity_laws
 from factorgraph.energy import Energy, bethe, entropy
 from factorgraph.messages import Array
 from factorgraph.model import Factor
+from factorgraph.sweeps import Sweeps
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
 
 
@@ -71,11 +72,9 @@ class Result:
             where compiled sweeps look only now and then.
         graph: the unrolled model.
         weights: fields, precisions and observations of the run.
-        B: all messages (E,).
-        A: all messages (E,).
+        state: what ran, with the messages as they are at its end.
         maximum: whether maxima were taken instead of sums.
         worst: where the last change was largest; None on a forest.
-        known_log_partition: log Z, if the run found it on its way.
     """
 
     status: Status
@@ -84,16 +83,34 @@ class Result:
     residuals: Array
     graph: Unrolled
     weights: Weights
-    B: Array
-    A: Array
+    state: Sweeps
     maximum: bool = False
     worst: Worst | None = None
-    known_log_partition: float | None = None
 
     @property
     def converged(self) -> bool:
         """Whether the messages are a fixed point."""
         return self.status.converged
+
+    @cached_property
+    def _messages(self) -> tuple[Array, Array]:
+        return self.state.messages()
+
+    @property
+    def B(self) -> Array:  # noqa: N802
+        """All messages B (E,)."""
+        return self._messages[0]
+
+    @property
+    def A(self) -> Array:  # noqa: N802
+        """All messages A (E,)."""
+        return self._messages[1]
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """Means and variances of all scalars; errors as for ``beliefs``."""
+        known = self.state.moments()
+        return (self.beliefs.mean, self.beliefs.variance) if known is None else known
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -116,8 +133,8 @@ class Result:
         layout = self.graph.layout
         if name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        mean = layout.components(name, self._rows(self.beliefs.mean))
-        variance = layout.matrices(name, self._rows(self.beliefs.variance))
+        mean, variance = (self._rows(values) for values in self.moments)
+        mean, variance = layout.components(name, mean), layout.matrices(name, variance)
         if layout.model.variables[name].dimension:
             variance = np.diagonal(variance, axis1=-2, axis2=-1)
         if self.maximum and layout.model.variables[name].is_spin:
@@ -131,11 +148,7 @@ class Result:
             KeyError: there is no such variable of vectors.
             IndefiniteError: a real variable without a positive precision.
         """
-        layout = self.graph.layout
-        names = [other for other, variable in layout.model.variables.items() if variable.dimension]
-        if name not in names:
-            raise KeyError(f"`name` must be one of the vectors {sorted(names)}, got {name!r}")
-        return layout.matrices(name, self._rows(self.beliefs.variance))
+        return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
 
     def _rows(self, values: Array) -> Array:
         """An array over all scalars with a row for each copy, if there are several."""
@@ -157,7 +170,7 @@ class Result:
     @property
     def log_partition(self) -> float:
         """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
-        return self.energy.log_partition if self.known_log_partition is None else self.known_log_partition
+        return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
 
     @cached_property
     def entropy(self) -> float:

@@ -47,7 +47,8 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
     layout = graph.layout
     value = np.full(graph.variables, np.nan)
     _fill(graph, value, observed, "observed", layout.components, lambda old, new: new)
-    field, precision = graph.field.copy(), graph.precision.copy()
+    field = graph.field.copy() if fields else graph.field
+    precision = graph.precision.copy() if precisions else graph.precision
     _fill(graph, field, fields, "fields", layout.components, np.add)
     _fill(graph, precision, precisions, "precisions", layout.matrices, np.add)
     for name, variable in layout.model.variables.items():
@@ -56,7 +57,7 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
             raise ModelError(
                 f"`observed` must give every value of `{name}`, got {'some' if name in observed else 'none'}"
             )
-        if variable.is_spin and not np.all(np.isnan(values) | (np.abs(values) == 1.0)):
+        if variable.is_spin and name in observed and not np.all(np.isnan(values) | (np.abs(values) == 1.0)):
             wrong = values[~(np.isnan(values) | (np.abs(values) == 1.0))][0]
             raise ModelError(f"`observed` values of the spins `{name}` must be 1, -1 or NaN (free), got {wrong:g}")
     if np.isinf(value).any() or not (np.isfinite(field).all() and np.isfinite(precision).all()):

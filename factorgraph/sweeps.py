@@ -36,6 +36,14 @@ class Sweeps(Protocol):
         """All messages B and A (E,)."""
         ...
 
+    def moments(self) -> tuple[Array, Array] | None:
+        """Means and variances (N,), if they are at hand; None where they follow from the messages.
+
+        Raises:
+            IndefiniteError: a real variable has no positive precision.
+        """
+        ...
+
 
 class GeneralSweeps:
     """Any graph, any schedule: the messages of a step are computed together, then replaced together."""
@@ -53,6 +61,9 @@ class GeneralSweeps:
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
         return self.B, self.A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
 
     def act(self, step: Step) -> tuple[float, int]:
         """Send the messages of a step."""

@@ -4,18 +4,16 @@ Variable i of the unrolled graph is one scalar; the arrays of all variables lie 
 factors of one kind and arity: the edges of its factor f are ``offset + f k .. offset + f k + k - 1``.
 """
 
-import itertools
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.factors.base import Kind, Part
-from factorgraph.forest import eliminate_pairs, peel
+from factorgraph.forest import eliminate_pairs, group_by, peel
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming
 from factorgraph.model import Model, ModelError, Unrollable
@@ -130,6 +128,8 @@ class Unrolled:
     @cached_property
     def ends(self) -> Index:
         """(E,) the variable of each edge."""
+        if len(self.stacks) == 1:
+            return self.stacks[0].variables.ravel()  # not copied
         return np.concatenate([np.empty(0, np.int32), *(stack.variables.ravel() for stack in self.stacks)])
 
     @cached_property
@@ -281,22 +281,6 @@ def incoming(kind: Kind, variables: NDArray[Any], laws: tuple[Array, Array], kno
     return Incoming(first, second, known.mean[variables], known.variance[variables])
 
 
-@njit(cache=True)
-def group_by(ends: Any, size: int) -> Any:
-    """Counting sort: positions in ``ends`` by value 0..size-1, as (starts, order)."""
-    starts = np.zeros(size + 1, np.int64)
-    for i in ends:
-        starts[i + 1] += 1
-    for i in range(size):
-        starts[i + 1] += starts[i]
-    cursor, order = starts[:-1].copy(), np.empty(ends.size, np.int32)
-    for e in range(ends.size):
-        i = ends[e]
-        order[cursor[i]] = e
-        cursor[i] += 1
-    return starts, order
-
-
 def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
     """Stack the factors of a model.
 
@@ -328,7 +312,8 @@ def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
         for number, part in members:
             origins.append((number, slice(row, row + len(part.variables))))
             row += len(part.variables)
-        variables = np.concatenate([part.variables for _, part in members], dtype=np.int32)
+        tables = [np.ascontiguousarray(part.variables, dtype=np.int32) for _, part in members]
+        variables = tables[0] if len(tables) == 1 else np.concatenate(tables)
         columns = zip(*(part.parameters for _, part in members), strict=True)
         yield Stack(first.kind, variables, tuple(np.concatenate(c) for c in columns), offset, tuple(origins))
         offset += variables.size
@@ -400,38 +385,3 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
     vectors = tuple((shift[:, None, None, None] + places).reshape(-1, *places.shape[1:]) for places in graph.vectors)
     laws = (*priors, *_output_laws(tuple(stacks)))
     return Unrolled(graph.layout, tuple(stacks), *base, laws=laws, vectors=vectors, copies=copies)
-
-
-def is_exact(graph: Unrolled, weights: Weights) -> bool:
-    """Whether sending every message once on this forest gives exact means, variances and log Z.
-
-    No sum may be approximated, no variable have a law of its own; and of the messages that a mixture is projected to,
-    at most one may enter each tree of Gaussian factors: beyond it the means and variances stay exact, because they
-    follow linearly from those of one variable, but two projections do not know of each other.
-    """
-    if graph.laws or any(stack.kind.relaxed or stack.kind.approximate for stack in graph.stacks):
-        return False
-    projecting = [stack for stack in graph.stacks if stack.kind.projects]
-    if not projecting:
-        return True
-    from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
-    from scipy.sparse.csgraph import connected_components
-
-    real = ~graph.spin & np.isnan(weights.value)
-    links = [np.empty((0, 2), np.int64)]
-    for stack in graph.stacks:
-        linked = [i for i, spin in enumerate(stack.kind.spins) if not spin]
-        for pair in itertools.pairwise(linked):
-            ends = stack.variables[:, pair]
-            links.append(ends[real[ends].all(axis=1)].astype(np.int64))
-    entering = [_first_marked(stack.variables[:, stack.kind.projects], real) for stack in projecting]
-    rows, columns = np.concatenate(links).T
-    matrix = coo_array((np.ones(rows.size), (rows, columns)), shape=(graph.variables, graph.variables))
-    tree = connected_components(matrix, directed=False)[1]
-    return bool(np.bincount(tree[np.concatenate(entering)], minlength=1).max() <= 1)
-
-
-def _first_marked(targets: NDArray[Any], marked: NDArray[np.bool_]) -> NDArray[Any]:
-    """Of each row of variables the first marked one; rows without one are left out."""
-    found = marked[targets]
-    return targets[np.arange(len(targets)), found.argmax(axis=1)][found.any(axis=1)]

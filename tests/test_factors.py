@@ -7,11 +7,13 @@ import pytest
 import tolerances as tol
 from random_graphs import gaussian, ising
 
+from deepnet.network import perceptron
 from factorgraph import (
     Function,
     Graph,
     Linear,
     ModelError,
+    Neurons,
     Pairwise,
     Parity,
     PSpin,
@@ -75,6 +77,18 @@ def test_sums_of_spins_are_gaussian_when_they_are_many():
     assert 1e-6 < errors[2] < errors[1] < errors[0] < 0.1
 
 
+def test_neurons_are_expansions_for_many_inputs():
+    """The rule of ``Bilinear`` is that of single neurons; errors fall faster than the number of inputs grows."""
+    errors = []
+    for n in (1, 3, 6):
+        graph = Graph()
+        w, x, y = graph.spins("w", n), graph.spins("x", n), graph.spins("y")
+        graph.add(Neurons(y, w.columns, x.columns, channel=Probit(0.5), scale=n**-0.5))
+        errors.append(check_factor(graph, cases=20, spread=0.5).spins)
+    assert errors[2] < errors[1] / 2 < errors[0] / 4
+    assert check_factor(perceptron([3, 2, 1], rng=0)).largest < 0.2
+
+
 def test_check_factor_finds_a_wrong_rule():
     graph = Graph()
     s = graph.spins("s", 2)
@@ -136,8 +150,8 @@ def test_combining_fields_over_the_whole_range():
         for a in (1e-200, 1e-9, 0.3, 0.4999, 0.5001, 3.0, 40.0, 300.0):
             for b in (1e-12, 0.2, 0.6, 2.999, 3.0, 17.0, 300.5):
                 truth = float(mp.atanh(mp.tanh(mp.mpf(a)) * mp.tanh(mp.mpf(b))))
-                assert combine(a, -b) == pytest.approx(-truth, rel=1e-14)
-    assert combine(np.inf, 0.7) == 0.7 and combine(-np.inf, 1e-3) == pytest.approx(-1e-3, rel=1e-15)
+                assert combine(a, -b) == pytest.approx(-truth, rel=tol.SCALAR)
+    assert combine(np.inf, 0.7) == 0.7 and combine(-np.inf, 1e-3) == pytest.approx(-1e-3, rel=tol.SCALAR)
     assert combine(np.inf, -np.inf) == -np.inf and combine(0.0, np.inf) == 0.0
     assert combine_maxima(-2.0, 3.0) == -2.0
 
@@ -155,8 +169,8 @@ def test_compiled_sweeps_send_what_the_general_ones_send(make, schedule, damping
             general.sweep(1)
         compiled = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
         assert compiled.sweeps <= sweeps and np.abs(general.B).max() > 0.1
-        np.testing.assert_allclose(compiled.B, general.B, atol=1e-12)
-        np.testing.assert_allclose(compiled.A, general.A, atol=1e-12)
+        np.testing.assert_allclose(compiled.B, general.B, atol=tol.COMPILED)
+        np.testing.assert_allclose(compiled.A, general.A, atol=tol.COMPILED)
 
 
 def test_strong_couplings_fall_back_to_the_logarithmic_form():
@@ -183,7 +197,7 @@ def test_generalized_linear_models():
     result = infer(graph, observed={"y": y}, damping=0.3, tolerance=1e-12)
     expected = np.linalg.solve(np.eye(20) + F.T @ F / 0.09, F.T @ y / 0.09)
     assert result.converged
-    np.testing.assert_allclose(result["x"].mean, expected, atol=1e-8)
+    np.testing.assert_allclose(result["x"].mean, expected, atol=tol.REGRESSION)
     relu = Graph()
     x, out = relu.reals("x", 20, precision=1.0), relu.reals("y", 60)
     relu.add(Sum(out, *x[rows].columns, coefficients=F, channel=ReLU()))

@@ -154,3 +154,35 @@ SMALL_MODEL = 0.03
 
 #: Where an iteration that stops at a relative change of 1e-6 ends: 1e-6/(1 - rate), for rates up to 0.99.
 STOPPED = 1e-4
+
+#: Runs to the fixed point as far as float64 goes: messages of order 1 change by some ulps from sweep to sweep.
+TIGHT = {"tolerance": 1e-13, "max_sweeps": 5000}
+
+#: A run that starts at a fixed point reached to 1e-12 or better must see it at once.
+WARM = 1e-10
+
+#: What belief propagation gets wrong on loops (variances, log Z) must differ from the truth by more: four orders above
+#: the error of the fixed point, so that "approximate" is seen to be true.
+WRONG_ON_LOOPS = 1e-5
+
+#: The same for the log Z of weakly coupled pairs, wrong in fourth order of couplings of some 0.1 only.
+WRONG_BY_DOUBLE_PAIRS = 1e-12
+
+#: Results that are compared must be larger somewhere: comparing zeros proves nothing.
+SOMETHING = 1e-3
+
+#: One sweep computed in two ways: sums of a dozen float64 terms through some 30 sweeps.
+COMPILED = 1e-12
+
+#: Functions of two fields or closed forms of a scalar, relative: a few roundings.
+SCALAR = 1e-14
+
+#: Closed forms with a handful of sums, relative.
+CLOSED_FORM = 1e-12
+
+#: Fixed points of damped, relaxed messages stopped at 1e-12, against the normal equations: 1e-12 over one minus the
+#: rate, and relaxed sums that are exact at the fixed point alone.
+REGRESSION = 1e-8
+
+#: Quadrature of a Probit or sign channel through its own log-erfc, against a closed form; two projections.
+SIGN_OF_NORMAL = 1e-8

@@ -1,10 +1,32 @@
 """Factor kinds, one a file: message rules on stacked edges, and classes that describe many factors by index arrays."""
 
-from factorgraph.factors.bilinear import Bilinear
-from factorgraph.factors.function import Function
-from factorgraph.factors.linear import Linear
-from factorgraph.factors.pairwise import Pairwise
-from factorgraph.factors.parity import Parity, PSpin
-from factorgraph.factors.sum import Sum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Bilinear", "Function", "Linear", "PSpin", "Pairwise", "Parity", "Sum"]
+if TYPE_CHECKING:
+    from factorgraph.factors.bilinear import Bilinear, Neurons
+    from factorgraph.factors.function import Function
+    from factorgraph.factors.linear import Linear
+    from factorgraph.factors.pairwise import Pairwise
+    from factorgraph.factors.parity import Parity, PSpin
+    from factorgraph.factors.sum import Sum
+
+__all__ = ["Bilinear", "Function", "Linear", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"]
+
+_HOME = {
+    "Bilinear": "bilinear",
+    "Function": "function",
+    "Linear": "linear",
+    "Neurons": "bilinear",
+    "PSpin": "parity",
+    "Pairwise": "pairwise",
+    "Parity": "parity",
+    "Sum": "sum",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: pairs do not pay for the channels of neurons."""
+    if name in _HOME:
+        return getattr(import_module(f"factorgraph.factors.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'factorgraph.factors' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What every factor kind is: rules on stacked edges; and how a group of factors is described by index arrays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,8 +58,11 @@ class Kind(ABC):
         """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
-    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
-        """Compiled sweeps for a graph that has no other kind, equal to the general ones; None if there are none."""
+    def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
+        """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.
+
+        ``start`` are the first messages; None for zeros.
+        """
         return None
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
@@ -99,8 +102,36 @@ class Group(ABC):
 
     arguments: tuple[Selection, ...]
 
-    #: Names of the parameters, in the order in which one factor at a time gives them.
+    #: Names of the parameters of which every factor has its own, arrays (F, ...) of the group.
     parameter_names: ClassVar[tuple[str, ...]] = ()
+
+    #: Names of what all its factors have in common.
+    shared_names: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters of one factor with so many arguments.
+
+        Raises:
+            ModelError: a kind whose factors are not given by numbers.
+        """
+        return dict.fromkeys(cls.parameter_names, ())
+
+    @classmethod
+    def from_rows(cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]) -> "Group":
+        """The group with these ``arguments``, ``rows`` and ``shared``."""
+        make: Any = cls
+        return make(*arguments, **rows, **shared)
+
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The parameters of which every factor has its own, arrays (F, ...)."""
+        return {name: getattr(self, name) for name in self.parameter_names}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What all factors of the group have in common."""
+        return {name: getattr(self, name) for name in self.shared_names}
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -125,18 +156,20 @@ class Group(ABC):
     def parts(self, layout: Layout) -> list[Part]:
         """The factors as stacked arrays."""
 
-    def table(self, layout: Layout) -> NDArray[np.intp]:
+    def table(self, layout: Layout) -> NDArray[np.int32]:
         """Positions (F, k) of the arguments.
 
         Raises:
             ModelError: a factor has one variable as two of its arguments.
         """
-        table = np.stack([layout.scalars(selection).ravel() for selection in self.arguments], axis=1)
-        for i in range(1, table.shape[1]):
-            for j in range(i):
-                if np.any(table[:, i] == table[:, j]):
-                    row = int(np.flatnonzero(table[:, i] == table[:, j])[0])
-                    raise ModelError(f"arguments of {self} must differ, got {layout.label(table[row, i])} twice")
+        table = np.empty((self.arguments[0].indices.size, len(self.arguments)), dtype=np.int32)
+        for column, selection in zip(table.T, self.arguments, strict=True):
+            column[:] = layout.scalars(selection).ravel()
+        ordered = np.sort(table, axis=1) if table.shape[1] > 2 else table
+        same = ordered[:, 1:] == ordered[:, :-1]
+        if same.any():
+            row, place = np.argwhere(same)[0]
+            raise ModelError(f"arguments of {self} must differ, got {layout.label(int(ordered[row, place]))} twice")
         return table
 
     def pattern(self, layout: Layout) -> tuple[bool, ...]:

@@ -1,16 +1,17 @@
 """The neuron: a channel on a weighted sum, for every unit and sample."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from factorgraph.channels import Argmax, Channel
-from factorgraph.factors.base import Array, Kind, Parameters, Part
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, spin_moments
-from factorgraph.model import Model, ModelError
+from factorgraph.model import Model, ModelError, Selection
 
 
 @dataclass(frozen=True)
@@ -67,29 +68,24 @@ class Bilinear:
         Raises:
             ModelError: an ``Argmax`` output, whose classes have no messages of their own.
         """
+        return [part for group in self.neurons(layout) for part in group.parts(layout)]
+
+    def neurons(self, layout: Layout) -> "list[Neurons]":
+        """The same factors unit by unit and sample by sample; errors as for ``parts``."""
         if isinstance(self.channel, Argmax):
             raise ModelError(f"`channel` of {self} must act on scalars for the general engine, got an Argmax")
-        variables = layout.model.variables
-        if variables[self.output].is_spin != self.channel.spin:
-            raise ModelError(f"`{self.output}` must be {'spins' if self.channel.spin else 'real'} for {self.channel}")
-        W, x, out = (layout.whole(name) for name in (self.weights, self.inputs, self.output))
+        W, x, out = (Selection.whole(n, layout.shapes[n]) for n in (self.weights, self.inputs, self.output))
+        bias = None if self.bias is None else Selection.whole(self.bias, layout.shapes[self.bias])
         mask = np.ones(W.shape, dtype=bool) if self.mask is None else self.mask
-        names = (self.weights, self.inputs, self.output)
-        spins = tuple(variables[name].is_spin for name in names)
-        parts = []
+        groups = []
         for degree in np.unique(mask.sum(axis=1)):
             units = np.flatnonzero(mask.sum(axis=1) == degree)
             kept = np.nonzero(mask[units])[1].reshape(len(units), degree)
-            weights = np.broadcast_to(W[units[:, None], kept][:, None], (len(units), x.shape[1], degree))
-            inputs = x.T[:, kept].swapaxes(0, 1)
-            columns = [weights, inputs, out[units][..., None]]
-            if self.bias is not None:
-                bias = np.broadcast_to(layout.whole(self.bias)[units, None, None], (*columns[2].shape,))
-                columns.insert(0, bias)
-            kind = Neuron(self.channel, self.scale, int(degree), self.bias is not None, *spins)
-            table = np.concatenate(columns, axis=2)
-            parts.append(Part(kind, table.reshape(-1, table.shape[2])))
-        return parts
+            weights = W[units[:, None], kept][:, None].columns
+            inputs = x[kept[:, None], np.arange(x.shape[1])[:, None]].columns
+            own = None if bias is None else bias[units][:, None]
+            groups.append(Neurons(out[units], weights, inputs, channel=self.channel, bias=own, scale=self.scale))
+        return groups
 
     @staticmethod
     def _plate_pair(model: Model, name: str) -> tuple[str, str]:
@@ -104,6 +100,80 @@ class Bilinear:
             total = f"{self.scale:.4g} ({total})"
         sparse = "" if self.mask is None else f", {self.mask.mean():.1%} of the edges"
         return f"{self.output} ~ {self.channel}({total}){sparse}"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Neurons(Group):
+    """output ~ P(·|scale · (Σ_i weights_i inputs_i + bias)): the factors of ``Bilinear`` between any variables.
+
+    Args:
+        output: selection of what the channel gives; spins for a channel whose output is ±1.
+        weights: n selections of fitting shapes; ``W[k].columns`` for the weights of unit k.
+        inputs: likewise.
+        channel: the activation; one that acts on scalars.
+        bias: selection, or None.
+        scale: fixed factor in front of the sum.
+
+    Raises:
+        ModelError: selections, a channel or a scale that do not fit; or weights of which some are spins and some not.
+    """
+
+    channel: Channel
+    scale: float
+    shared_names = ("channel", "scale")
+
+    def __init__(
+        self,
+        output: Selection,
+        weights: Sequence[Selection],
+        inputs: Sequence[Selection],
+        *,
+        channel: Channel,
+        bias: Selection | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        if not isinstance(channel, Channel):
+            raise ModelError(f"`channel` must be a channel that acts on scalars, got {channel!r}")
+        if not (np.isfinite(scale) and scale > 0.0):
+            raise ModelError(f"`scale` must be a finite number > 0, got {scale}")
+        if len(weights) != len(inputs):
+            raise ModelError(f"`weights` and `inputs` must be equally many, got {len(weights)} and {len(inputs)}")
+        terms = (*weights, *inputs, output)
+        object.__setattr__(self, "arguments", aligned(terms if bias is None else (bias, *terms)))
+        object.__setattr__(self, "channel", channel)
+        object.__setattr__(self, "scale", float(scale))
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return (len(self.arguments) - 1) // 2
+
+    @property
+    def bias(self) -> bool:
+        """Whether the first argument is a bias."""
+        return len(self.arguments) % 2 == 0
+
+    @classmethod
+    def from_rows(
+        cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
+    ) -> "Neurons":
+        """The arguments are the bias (where their number is even), the weights, the inputs and the output."""
+        *terms, output = arguments
+        bias = terms.pop(0) if len(terms) % 2 else None
+        n = len(terms) // 2
+        return cls(output, terms[:n], terms[n:], bias=bias, **shared)
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """One part."""
+        pattern, n, b = self.pattern(layout), self.inputs, int(self.bias)
+        if pattern[-1] != self.channel.spin:
+            want = "spins" if self.channel.spin else "real"
+            raise ModelError(f"`{self.arguments[-1].name}` must be {want} for {self.channel}")
+        weights, inputs = set(pattern[: n + b]), set(pattern[n + b : -1])
+        if len(weights) > 1 or len(inputs) > 1:
+            raise ModelError(f"weights (and inputs) of {self} must be all spins or all real, got both")
+        kind = Neuron(self.channel, self.scale, n, self.bias, True in weights, True in inputs, pattern[-1])
+        return [Part(kind, self.table(layout))]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """A user's own factor: any function of a few arguments, summed over spins and integrated over real variables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class Function(Group):
     log_factor: Callable[..., Any]
     parameters: tuple[Array, ...]
     nodes: int
+    parameter_names = ("parameters",)
+    shared_names = ("log_factor", "nodes")
 
     def __init__(
         self,
@@ -51,6 +54,28 @@ class Function(Group):
         values = tuple(numbers("parameters", p, self.shape, infinite=True) for p in parameters)
         object.__setattr__(self, "parameters", values)
         object.__setattr__(self, "nodes", nodes)
+
+    @classmethod
+    def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """As many parameters as the function takes besides its arguments."""
+        if "log_factor" not in shared:
+            raise ModelError(f"`log_factor` must be given for functions one at a time, got {sorted(shared)}")
+        return {"parameters": (len(signature(shared["log_factor"]).parameters) - arity,)}
+
+    @classmethod
+    def from_rows(
+        cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
+    ) -> "Function":
+        """The parameters are the columns of one array."""
+        shared = dict(shared)
+        columns = rows["parameters"].T if "parameters" in rows else ()
+        return cls(shared.pop("log_factor"), *arguments, parameters=list(columns), **shared)
+
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The parameters, (F, number)."""
+        count = int(np.prod(self.shape))
+        return {"parameters": np.array(self.parameters).reshape(len(self.parameters), count).T}
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part: a table of the states of spins, or the function itself."""

@@ -1,6 +1,7 @@
 """Linear-Gaussian factors: a weighted sum of real variables and a few spins, measured with Gaussian noise."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ class Linear(Group):
     coefficients: Array
     target: Array
     noise: Array
+    parameter_names = ("coefficients", "target", "noise")
 
     def __init__(
         self, *terms: Selection, coefficients: Any = 1.0, target: ArrayLike = 0.0, noise: ArrayLike = 1.0
@@ -57,6 +59,22 @@ class Linear(Group):
         object.__setattr__(self, "noise", numbers("noise", noise, self.shape))
         if not np.all(self.noise > 0.0):
             raise ModelError(f"`noise` must be > 0, got {self.noise.min():g}; observe a variable that is known exactly")
+
+    @classmethod
+    def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """A coefficient for each argument, target and noise."""
+        return {"coefficients": (arity,), "target": (), "noise": ()}
+
+    @classmethod
+    def from_rows(
+        cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
+    ) -> "Linear":
+        """Vectors have the matrices of all their arguments side by side."""
+        given: dict[str, Any] = dict(rows)
+        ends = np.cumsum([argument.dimension for argument in arguments])
+        if ends[-1] and "coefficients" in given:
+            given["coefficients"] = np.split(given["coefficients"], ends[:-1], axis=2)
+        return cls(*arguments, **given)
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part."""

@@ -92,11 +92,11 @@ class SpinPair(Kind):
         """J E[s s']."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
-    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
-        """See ``pairwise_sweeps``."""
-        from factorgraph.factors.pairwise_sweeps import spin_sweeps
+    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
+        """See ``spin_sweeps``."""
+        from factorgraph.factors.spin_sweeps import spin_sweeps
 
-        return spin_sweeps(graph, weights, messages, schedule, damping)
+        return spin_sweeps(graph, weights, start, schedule, damping)
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Probabilities of (s, s') = (±1, ±1)."""
@@ -141,11 +141,11 @@ class RealPair(Kind):
         covariance = np.stack([v0, J * v0 * v1, J * v0 * v1, v1], axis=1).reshape(-1, 2, 2) / D[:, None, None]
         return means, covariance
 
-    def sweeps(self, graph: Any, weights: Any, messages: tuple[Array, Array], schedule: str, damping: Any) -> Any:
-        """See ``pairwise_sweeps``."""
-        from factorgraph.factors.pairwise_sweeps import real_sweeps
+    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
+        """See ``real_sweeps``."""
+        from factorgraph.factors.real_sweeps import real_sweeps
 
-        return real_sweeps(graph, weights, messages, schedule, damping)
+        return real_sweeps(graph, weights, start, schedule, damping)
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Covariances."""

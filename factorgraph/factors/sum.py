@@ -1,5 +1,6 @@
 """A channel on a weighted sum with known coefficients: generalized linear models, probit links, signs of sums."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ class Sum(Group):
 
     coefficients: Array
     channel: Channel
+    parameter_names = ("coefficients",)
+    shared_names = ("channel",)
 
     def __init__(self, output: Selection, *inputs: Selection, channel: Channel, coefficients: ArrayLike = 1.0) -> None:
         if not isinstance(channel, Channel):
@@ -47,6 +50,11 @@ class Sum(Group):
         k = len(terms)
         object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
         object.__setattr__(self, "channel", channel)
+
+    @classmethod
+    def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """A coefficient for each input."""
+        return {"coefficients": (arity - 1,)}
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part."""

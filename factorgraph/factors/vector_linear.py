@@ -120,6 +120,12 @@ class VectorGaussian(Kind):
             A[:, slots[i]] = (0.5 * (precision + np.swapaxes(precision, 1, 2))).reshape(len(W), -1)
         return Outgoing(B, A)
 
+    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
+        """See ``vector_sweeps``."""
+        from factorgraph.factors.vector_sweeps import vector_sweeps
+
+        return vector_sweeps(graph, weights, schedule)
+
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}."""
         joint, rest = self._joint_law(parameters, incoming)
