@@ -274,7 +274,8 @@ def _in_double(layers: Sequence[Layer]) -> list[Layer]:
     """Float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the network."""
     copies: list[Layer] = []
     for layer in layers:
-        arrays = {name: getattr(layer, name).astype(np.float64) for name in ("H", "mean", "variance")}
+        arrays = {name: getattr(layer, name) for name in ("H", "mean", "sigma")}
+        arrays = {name: None if values is None else values.astype(np.float64) for name, values in arrays.items()}
         copies.append(Layer(layer.plan, **arrays, G=layer.G, below=copies[-1] if copies else None))
     return copies
 

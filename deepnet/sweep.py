@@ -45,9 +45,9 @@ def initial_layers(
             deviation = eps_init * plan.inputs**-0.5
             H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
         assert plan.prior is not None
-        mean, variance = plan.prior.moments(H=H, G=0.0 if G is None else G)
+        mean, sigma = plan.prior.moments(H=H, G=0.0 if G is None else G)
         if plan.mask is not None:
-            mean, variance = mean * plan.mask, variance * plan.mask
+            mean, sigma = mean * plan.mask, sigma * plan.mask
         below = layers[-1] if layers else None
         layers.append(
             Layer(
@@ -55,7 +55,7 @@ def initial_layers(
                 H=H.astype(dtype),
                 G=None if G is None else G.astype(dtype),
                 mean=mean.astype(dtype),
-                variance=variance.astype(dtype),
+                sigma=None if plan.spin_weights else sigma.astype(dtype),
                 below=below,
             )
         )

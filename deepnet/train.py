@@ -69,8 +69,10 @@ class Network:
         layers: list[Layer] = []
         for layer in self.layers:
             plan = replace(layer.plan, mask=moved(layer.plan.mask))
-            arrays = {name: moved(getattr(layer, name)) for name in ("H", "G", "mean", "variance")}
-            layers.append(kernels.place(Layer(plan, **arrays, below=layers[-1] if layers else None)))
+            arrays = {name: moved(getattr(layer, name)) for name in ("H", "G", "mean")}
+            sigma = None if plan.spin_weights else moved(layer.sigma)
+            below = layers[-1] if layers else None
+            layers.append(kernels.place(Layer(plan, **arrays, sigma=sigma, below=below)))
         return Network(self.config, layers, kernels, self.epoch, device)
 
     def _arrays(self) -> dict[str, Array]:
@@ -78,9 +80,9 @@ class Network:
         for layer in self.layers:
             state[f"{layer.plan.name}.H"] = layer.H
             state[f"{layer.plan.name}.mean"] = layer.mean
-            state[f"{layer.plan.name}.variance"] = layer.variance
             if layer.G is not None:
                 state[f"{layer.plan.name}.G"] = layer.G
+                state[f"{layer.plan.name}.variance"] = layer.sigma
         return state
 
     def restore(self, arrays: dict[str, Array], epoch: int) -> None:
@@ -94,6 +96,9 @@ class Network:
                     f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
                 )
             target[...] = self.kernels.array(saved)
+        for layer in self.layers:
+            if layer.plan.spin_weights and layer.sigma is not None:
+                layer.sigma[...] = layer.spin_variance()
         self.epoch = epoch
 
 

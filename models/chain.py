@@ -48,7 +48,7 @@ class Chain:
                 bias=False, input_channel=source, mask=None, least_variance=0.0,
             )  # fmt: skip
             below = self.layers[-1] if self.layers else None
-            self.layers.append(Layer(plan, H=None, G=None, mean=W, variance=None, squares=squares, below=below))
+            self.layers.append(Layer(plan, H=None, G=None, mean=W, squares=squares, below=below))
             source = channel
         self.begin()
 

@@ -45,7 +45,6 @@ def polarise(layers, factor):
         layer.H *= factor
         mask = 1 if layer.plan.mask is None else layer.plan.mask
         layer.mean[...] = np.tanh(layer.H) * mask
-        layer.variance[...] = (1 - layer.mean**2) * mask
 
 
 def compare(kernels, kind, closure, *, tau, polarised=1.0, widths=(25, 20, 18), tolerance=FLOAT32_SWEEP, **options):

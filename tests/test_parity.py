@@ -1,12 +1,15 @@
 """Dense sweeps against the edge-by-edge reference, and fused kernels against plain ones."""
 
 import tracemalloc
+from unittest import mock
 
 import edge_reference as ref
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.kernels import FusedKernels, PlainKernels, amx
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
@@ -30,7 +33,9 @@ KINDS = {
 CLOSURES = ["bp", "bpi", "mf", "amp", ["mf", "bp", "amp"], ["bp", "amp", "mf"]]
 
 
-def problem(kind, closure, *, output="sign", bias=False, density=1.0, seed=0, dtype=np.float64, widths=(6, 5, 4)):
+def problem(
+    kind, closure, *, output="sign", bias=False, density=1.0, seed=0, dtype=np.float64, widths=(6, 5, 4), samples=4
+):
     """Layers, two batches of data, and updates with different numbers in every layer."""
     rng = np.random.default_rng(seed)
     outputs = 3 if output == "argmax" else 2
@@ -40,8 +45,9 @@ def problem(kind, closure, *, output="sign", bias=False, density=1.0, seed=0, dt
     layers = initial_layers(lower(model, closure), eps_init=eps_init, rng=rng, dtype=dtype)
     batches = []
     for _ in range(2):
-        x = rng.standard_normal((widths[0], 4)).astype(dtype)
-        labels = rng.integers(0, 3, 4) if output == "argmax" else rng.choice([-1.0, 1.0], (2, 4)).astype(dtype)
+        x = rng.standard_normal((widths[0], samples)).astype(dtype)
+        signs = rng.choice([-1.0, 1.0], (2, samples)).astype(dtype)
+        labels = rng.integers(0, 3, samples) if output == "argmax" else signs
         batches.append((x, labels))
     updates = [
         Update(rho=0.95, damping=0.3, beta=0.7, reinforcement=0.2),
@@ -155,12 +161,25 @@ def test_amp_tends_to_bp_as_the_network_grows():
     assert np.all(exponents > 0.7), (distances, exponents)
 
 
-@pytest.mark.parametrize("polarised", [1.0, 20.0])
-@pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.5}, {"output": "argmax"}])
-@pytest.mark.parametrize("tau", [1, 3])
-@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
-def test_fused_kernels_equal_plain_ones(closure, tau, options, polarised):
-    compare_fused(closure, tau, options, polarised)
+@given(
+    unit=st.booleans(),
+    closure=st.sampled_from(["bp", "bpi", "mf", "amp"]),
+    tau=st.sampled_from([1, 3]),
+    polarised=st.sampled_from([1.0, 5.0, 20.0]),
+    widths=st.tuples(*[st.integers(1, 70)] * 3),
+    samples=st.integers(1, 70),
+    options=st.sampled_from([{}, {"bias": True, "density": 0.5}, {"output": "argmax"}]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+@example(True, "mf", 1, 1.0, (784, 101, 64), 128, {}, 0)
+@example(True, "amp", 1, 20.0, (70, 69, 68), 67, {"output": "argmax"}, 0)
+@example(False, "amp", 1, 5.0, (70, 69, 68), 67, {}, 0)
+@example(True, "bp", 1, 5.0, (70, 69, 68), 67, {}, 0)
+def test_fused_kernels_equal_plain_ones(unit, closure, tau, polarised, widths, samples, options, seed):
+    """With and without the matrix unit of the processor, if it has one."""
+    with mock.patch.object(amx, "AVAILABLE", unit and amx.AVAILABLE):
+        compare_fused(closure, tau, {"widths": widths, "samples": samples, "seed": seed, **options}, polarised)
 
 
 @pytest.mark.parametrize("polarised", [1.0, 4.0])
@@ -173,11 +192,11 @@ def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):
 def compare_fused(closure, tau, options, polarised):
     results = []
     for kernels in (FusedKernels(), PlainKernels()):
-        layers, batches, updates = problem("binary-sign", closure, widths=(40, 30, 20), dtype=np.float32, **options)
+        options = {"widths": (40, 30, 20), **options}
+        layers, batches, updates = problem("binary-sign", closure, dtype=np.float32, **options)
         for layer in layers:
             layer.H *= polarised
             layer.mean[...] = np.tanh(layer.H) if layer.plan.mask is None else np.tanh(layer.H) * layer.plan.mask
-            layer.variance[...] = (1 if layer.plan.mask is None else layer.plan.mask) - layer.mean**2
         for x, y in batches:
             train_batch(layers, x, y, updates, kernels=kernels, tau=tau)
         results.append(layers)

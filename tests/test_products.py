@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepnet.kernels import products
+from deepnet.kernels import amx, products
 
 #: Sums of some thousand float32 products, relative to the largest.
 ROUNDING = 2e-5
@@ -22,9 +22,13 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_products_equal_numpys(shape, threads, monkeypatch):
+def test_products_equal_numpys(shape, threads, unit, monkeypatch):
+    if unit and not amx.AVAILABLE:
+        pytest.skip("this processor has no matrix unit")
+    monkeypatch.setattr(amx, "AVAILABLE", unit)
     monkeypatch.setattr(products, "_SMALL", 0)
     outputs, inputs, samples = shape
     rng = np.random.default_rng(0)

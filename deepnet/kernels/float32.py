@@ -45,7 +45,7 @@ _LARGEST_RATIO = f32(1e4)  # |omega|/√V beyond which g is clipped: y^7 e^25 mu
 
 
 @cast(Callable[..., Any], intrinsic)
-def _float_bits(typingctx: Any, x: Any) -> Any:
+def float_bits(typingctx: Any, x: Any) -> Any:
     """The bits of a float32 as int32."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -55,7 +55,7 @@ def _float_bits(typingctx: Any, x: Any) -> Any:
 
 
 @cast(Callable[..., Any], intrinsic)
-def _float_from_bits(typingctx: Any, bits: Any) -> Any:
+def float_from_bits(typingctx: Any, bits: Any) -> Any:
     """The float32 with the given bits, an int32."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -71,8 +71,8 @@ def exp32(x):
     power = shifted - _ROUNDER
     r = (x - power * _LN2_HIGH) - power * _LN2_LOW
     poly = ((((_E6 * r + _E5) * r + _E4) * r + _E3) * r + _E2) * (r * r) + r + f32(1.0)
-    exponent = np.int32(_float_bits(shifted) - _ROUNDER_BITS)
-    return poly * _float_from_bits(np.int32(np.int32(exponent << np.int32(23)) + _ONE_BITS))
+    exponent = np.int32(float_bits(shifted) - _ROUNDER_BITS)
+    return poly * float_from_bits(np.int32(np.int32(exponent << np.int32(23)) + _ONE_BITS))
 
 
 @inlined
@@ -189,10 +189,10 @@ def rival32(gap, inverse):
 
 @inlined
 def update_spin32(H_in, base, H, m, beta, rho, r, alpha):
-    """New field, mean and variance of a ±1 weight."""
+    """New field and mean of a ±1 weight."""
     field = beta * H_in + rho * base + r * H
     mean = alpha * m + (f32(1.0) - alpha) * tanh32(field)
-    return field, mean, (f32(1.0) - mean) * (f32(1.0) + mean)
+    return field, mean
 
 
 @inlined

@@ -115,9 +115,10 @@ class FusedKernels(PlainKernels):
         layer.omega = np.empty((layer.plan.outputs, layer.x_mean.shape[1]), f32)
         layer.V = np.empty_like(layer.omega)
         delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
-        arrays = (layer.mean, layer.variance, layer.x_mean, delta, f32(VARIANCE_FLOOR), layer.omega, layer.V)
+        arrays = (layer.mean, layer.x_mean, delta, f32(VARIANCE_FLOOR), layer.omega, layer.V)
         if layer.plan.mask is None:
-            loops.preactivations(*arrays, _threads(layer.mean))
+            unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
+            loops.preactivations(*arrays, unit, _threads(layer.mean))
         else:
             sparse.preactivations(*self._edges_of(layer)[:2], *arrays, _threads(layer.mean))
 
@@ -126,17 +127,18 @@ class FusedKernels(PlainKernels):
         messages, amp, threads = (layer.g, layer.gamma, layer.x_mean), layer.plan.closure == "amp", _threads(layer.mean)
         B = None if layer.plan.is_first else np.empty_like(layer.x_mean)
         base, numbers = _update_arguments(layer, step)
-        sending = (*messages, layer.mean, layer.variance, amp, B, threads)
-        receiving = (*messages, amp, base, layer.H, layer.mean, layer.variance, *numbers, threads)
+        sending = (*messages, layer.mean, amp, B)
+        receiving = (*messages, amp, base, layer.H, layer.mean, *numbers)
         if layer.plan.mask is None:
+            unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
             if B is not None:
-                loops.send(*sending)
-            loops.receive(*receiving)
+                loops.send(*sending, unit, threads)
+            loops.receive(*receiving, unit, threads)
         else:
             edges = self._edges_of(layer)
             if B is not None:
-                sparse.send(*edges[2:], *sending)
-            sparse.receive(*edges[:2], *receiving)
+                sparse.send(*edges[2:], *sending, threads)
+            sparse.receive(*edges[:2], *receiving, threads)
         return B
 
     def update_weights(self, layer: Layer, step: Step) -> None:
@@ -146,10 +148,9 @@ class FusedKernels(PlainKernels):
             return
         base, numbers = _update_arguments(layer, step)
         threads = _threads(layer.H)
-        loops.update_spins(layer.H_in, base, layer.H, layer.mean, layer.variance, *numbers, threads)
+        loops.update_spins(layer.H_in, base, layer.H, layer.mean, *numbers, threads)
         if layer.plan.mask is not None:
             loops.erase(layer.mean, layer.plan.mask, threads)
-            loops.erase(layer.variance, layer.plan.mask, threads)
 
 
 def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:

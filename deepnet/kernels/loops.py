@@ -19,7 +19,10 @@ from deepnet.kernels.float32 import (
     sign_moments32,
     update_spin32,
 )
-from deepnet.kernels.tile import ROWS, panels_of, rows_of_product, strip_for, strip_of_product
+from deepnet.kernels.products import panels_of, rows_of_product
+
+#: Rows of the messages to weights computed at once.
+STRIP = 32
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 
@@ -127,21 +130,19 @@ def _add_product(target: Any, a: Any, b: Any) -> None:
 
 
 @loop
-def update_spins(
-    H_in: Any, base: Any, H: Any, m: Any, sigma: Any, beta: Any, rho: Any, r: Any, alpha: Any, threads: int
-) -> None:
-    """New fields, means and variances of ±1 weights, in place; ``base`` has no rows if ``rho`` is 0."""
+def update_spins(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: Any, alpha: Any, threads: int) -> None:
+    """New fields and means of ±1 weights, in place; ``base`` has no rows if ``rho`` is 0."""
     rows = H.shape[0]
     for thread in prange(threads):
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             prior = base[k] if base.shape[0] > 0 else H_in[k]
-            _update_row(H_in[k], prior, H[k], m[k], sigma[k], beta, rho, r, alpha)
+            _update_row(H_in[k], prior, H[k], m[k], beta, rho, r, alpha)
 
 
 @inlined
-def _update_row(H_in: Any, base: Any, H: Any, m: Any, sigma: Any, beta: Any, rho: Any, r: Any, alpha: Any) -> None:
+def _update_row(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: Any, alpha: Any) -> None:
     for i in range(H.shape[0]):
-        H[i], m[i], sigma[i] = update_spin32(H_in[i], base[i], H[i], m[i], beta, rho, r, alpha)
+        H[i], m[i] = update_spin32(H_in[i], base[i], H[i], m[i], beta, rho, r, alpha)
 
 
 @loop
@@ -158,33 +159,53 @@ def erase(values: Any, mask: Any, threads: int) -> None:
 
 
 @loop
-def preactivations(m: Any, sigma: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, threads: int) -> None:
+def preactivations(m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, unit: bool, threads: int) -> None:
     """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known."""
     (rows, inputs), samples = m.shape, x.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        rows_of_product(m, start, stop, inputs, 1, panels_of(x, False), omega)
-        rows_of_product(sigma, start, stop, inputs, 1, panels_of(x, True), V)
+        panels, squares = panels_of(x, False, False, unit), panels_of(x, False, True, unit)
         total = _column_sums(delta)
-        for k in range(start, stop):
-            for j in range(samples):
-                V[k, j] = max(V[k, j] + total[j], floor)
+        for first in range(start, stop, STRIP):
+            last = min(first + STRIP, stop)
+            rows_of_product(m, False, first, last, inputs, 1, panels, omega, first, unit)
+            rows_of_product(m, True, first, last, inputs, 1, squares, V, first, unit)
+            for k in range(first, last):
+                for j in range(samples):
+                    V[k, j] = max(V[k, j] + total[j], floor)
 
 
 @loop
-def send(g: Any, gamma: Any, x: Any, m: Any, sigma: Any, amp: bool, B: Any, threads: int) -> None:
-    """B = Σ m g; for ``amp`` with x̂ Σ (1 - σ)Γ, which is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
-    inputs, samples = x.shape
-    reaction = np.empty((inputs if amp else 0, samples), np.float32)
+def send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool, threads: int) -> None:
+    """B = Σ m g; for ``amp`` with x̂ Σ (1 - σ)Γ, which is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds.
+
+    Each thread sums over its own outputs, whose weights are in its cache; then the parts are added.
+    """
+    rows, (inputs, samples) = m.shape[0], x.shape
+    parts = np.empty((threads, inputs, samples), np.float32)
     for thread in prange(threads):
-        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        rows_of_product(m, start, stop, 1, inputs, panels_of(g, False), B)
-        if amp:
-            rows_of_product(sigma, start, stop, 1, inputs, panels_of(gamma, False), reaction)
-            total = _column_sums(gamma)
-            for i in range(start, stop):
-                for j in range(samples):
-                    B[i, j] += x[i, j] * (total[j] - reaction[i, j])
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        own, part = m[start:stop], parts[thread]
+        panels, squares = panels_of(g[start:stop], False, False, unit), panels_of(gamma[start:stop], False, False, unit)
+        reaction, total = np.empty((STRIP, samples), np.float32), _column_sums(gamma[start:stop])
+        for first in range(0, inputs, STRIP):
+            last = min(first + STRIP, inputs)
+            rows_of_product(own, False, first, last, 1, inputs, panels, part, first, unit)
+            if amp:
+                rows_of_product(own, True, first, last, 1, inputs, squares, reaction, 0, unit)
+                for i in range(first, last):
+                    _add_reaction(part[i], x[i], total, reaction[i - first])
+    for thread in prange(threads):
+        for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
+            B[i] = parts[0, i]
+            for other in range(1, threads):
+                B[i] += parts[other, i]
+
+
+@inlined
+def _add_reaction(B: Any, x: Any, total: Any, reaction: Any) -> None:
+    for j in range(B.shape[0]):
+        B[j] += x[j] * (total[j] - reaction[j])
 
 
 @inlined
@@ -205,30 +226,30 @@ def receive(
     base: Any,
     H: Any,
     m: Any,
-    sigma: Any,
     beta: Any,
     rho: Any,
     r: Any,
     alpha: Any,
+    unit: bool,
     threads: int,
 ) -> None:
-    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a strip of H_in at a time, in cache.
+    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a few rows of H_in at a time, in cache.
 
     ``base`` has no rows if ``rho`` is 0.
     """
     rows, (inputs, samples) = m.shape[0], x.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = panels_of(x.T, False)
-        squares = panels_of(x.T if amp else x[:0].T, True)
-        H_in, reaction = strip_for(panels), strip_for(squares)
-        for first in range(start, stop, ROWS):
-            offset = strip_of_product(g, first, start, stop, samples, 1, panels, H_in)
+        panels, squares = panels_of(x, True, False, unit), panels_of(x if amp else x[:0], True, True, unit)
+        H_in, reaction = np.empty((STRIP, inputs), f32), np.empty((STRIP if amp else 0, inputs), f32)
+        for first in range(start, stop, STRIP):
+            last = min(first + STRIP, stop)
+            rows_of_product(g, False, first, last, samples, 1, panels, H_in, 0, unit)
             if amp:
-                strip_of_product(gamma, first, start, stop, samples, 1, squares, reaction)
-            for k in range(first, min(first + ROWS, stop)):
-                message = H_in[offset + k - first]
+                rows_of_product(gamma, False, first, last, samples, 1, squares, reaction, 0, unit)
+            for k in range(first, last):
+                message = H_in[k - first]
                 if amp:
-                    _add_product(message[:inputs], m[k], reaction[offset + k - first])
+                    _add_product(message, m[k], reaction[k - first])
                 prior = base[k] if base.shape[0] > 0 else message
-                _update_row(message, prior, H[k], m[k], sigma[k], beta, rho, r, alpha)
+                _update_row(message, prior, H[k], m[k], beta, rho, r, alpha)

@@ -19,7 +19,8 @@ import scipy.linalg  # noqa: F401  (loads the library whose products Numba calls
 from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
-from deepnet.kernels.tile import DEPTH, panels_of, rows_of_product
+from deepnet.kernels import amx, tile
+from deepnet.kernels.tile import DEPTH
 from factorgraph.dense.state import Array
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when the first parallel loop starts the threads
@@ -30,28 +31,66 @@ parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=Tr
 _SMALL = 1 << 16
 
 
+inlined: Callable[..., Any] = njit(error_model="numpy", forceinline=True)
+
+#: Rows, depth and columns from which a product is worth the tiles of the matrix unit, which are filled up with zeros.
+_UNIT_SIDE = 16
+
+
 def one_thread_each() -> AbstractContextManager[Any]:
     """While it is entered, every call of the linear algebra library keeps to its own thread."""
     return threadpool_limits(1, user_api="blas")
 
 
+def uses_unit(*sides: int) -> bool:
+    """Whether a product of these rows, depth and columns is one for the matrix unit of the processor."""
+    return amx.AVAILABLE and min(sides) >= _UNIT_SIDE
+
+
+@inlined
+def panels_of(right, transposed, squared, unit):
+    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    return amx.panels_of(right, transposed, squared) if unit else tile.panels_of(right, transposed, squared)
+
+
+@inlined
+def rows_of_product(left, variance, start, stop, row, step, panels, out, to, unit):
+    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    if unit:
+        amx.rows_of_product(left, variance, start, stop, row, step, panels, out, to)
+    else:
+        tile.rows_of_product(left, variance, start, stop, row, step, panels, out, to)
+
+
 def times(W: Array, x: Array, threads: int) -> Array:
     """Σ_i W_ki x_in, (outputs, samples)."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    (_times if x.shape[0] <= DEPTH else _deep_times)(W, x, out, _worth(W, x, threads))
+    threads = _worth(W, x, threads)
+    if x.shape[0] <= DEPTH:
+        _times(W, x, out, uses_unit(*W.shape, x.shape[1]), threads)
+    else:
+        _deep_times(W, x, out, threads)
     return out
 
 
 def times_transposed(W: Array, g: Array, threads: int) -> Array:
     """Σ_k W_ki g_kn, (inputs, samples)."""
     out = np.empty((W.shape[1], g.shape[1]), W.dtype)
-    (_times_transposed if g.shape[0] <= DEPTH else _deep_times_transposed)(W, g, out, _worth(W, g, threads))
+    threads = _worth(W, g, threads)
+    if g.shape[0] <= DEPTH:
+        _times_transposed(W, g, out, uses_unit(*W.shape, g.shape[1]), threads)
+    else:
+        _deep_times_transposed(W, g, out, threads)
     return out
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
-    """Σ_n g_kn x_in, (outputs, inputs); by the library, which is as fast where the depth is the number of samples."""
-    _outer(g, x, out, _worth(out, x, threads))
+    """Σ_n g_kn x_in, (outputs, inputs); without a matrix unit by the library, as fast where the depth is so small."""
+    threads = _worth(out, x, threads)
+    if g.shape[1] <= DEPTH and uses_unit(*out.shape, g.shape[1]):
+        _outer(g, x, out, threads)
+    else:
+        _deep_outer(g, x, out, threads)
 
 
 def _worth(W: Array, x: Array, threads: int) -> int:
@@ -60,19 +99,27 @@ def _worth(W: Array, x: Array, threads: int) -> int:
 
 
 @parallel
-def _times(W: Any, x: Any, out: Any, threads: int) -> None:
+def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
     rows = W.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        rows_of_product(W, start, stop, W.shape[1], 1, panels_of(x, False), out)
+        rows_of_product(W, False, start, stop, W.shape[1], 1, panels_of(x, False, False, unit), out, start, unit)
 
 
 @parallel
-def _times_transposed(W: Any, g: Any, out: Any, threads: int) -> None:
+def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> None:
     rows = W.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        rows_of_product(W, start, stop, 1, W.shape[1], panels_of(g, False), out)
+        rows_of_product(W, False, start, stop, 1, W.shape[1], panels_of(g, False, False, unit), out, start, unit)
+
+
+@parallel
+def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
+    rows = g.shape[0]
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        amx.rows_of_product(g, False, start, stop, g.shape[1], 1, amx.panels_of(x, True, False), out, start)
 
 
 @parallel
@@ -84,7 +131,7 @@ def _deep_times(W: Any, x: Any, out: Any, threads: int) -> None:
 
 
 @parallel
-def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
+def _deep_outer(g: Any, x: Any, out: Any, threads: int) -> None:
     rows = g.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads

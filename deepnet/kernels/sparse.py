@@ -38,7 +38,7 @@ class Edges(NamedTuple):
 
 @loop
 def preactivations(
-    first: Any, inputs: Any, m: Any, sigma: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, threads: int
+    first: Any, inputs: Any, m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, threads: int
 ) -> None:
     """omega = Σ m x̂ and V = Σ (σ x̂² + Δ) over edges, at least ``floor``; ``delta`` has no rows for known inputs."""
     rows = m.shape[0]
@@ -48,7 +48,7 @@ def preactivations(
             V[k] = f32(0.0)
             for e in range(first[k], first[k + 1]):
                 i = inputs[e]
-                _add_moments(m[k, i], sigma[k, i], x[i], omega[k], V[k])
+                _add_moments(m[k, i], (f32(1.0) - m[k, i]) * (f32(1.0) + m[k, i]), x[i], omega[k], V[k])
                 if delta.shape[0] > 0:
                     _add(f32(1.0), delta[i], V[k])
             for j in range(x.shape[1]):
@@ -69,10 +69,8 @@ def _add(factor: Any, values: Any, total: Any) -> None:
 
 
 @loop
-def send(
-    first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, sigma: Any, amp: bool, B: Any, threads: int
-) -> None:
-    """B = Σ m g over edges; for ``amp`` with x̂ Σ (1 - σ)Γ."""
+def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, threads: int) -> None:
+    """B = Σ m g over edges; for ``amp`` with x̂ Σ m²Γ."""
     rows, samples = x.shape
     for thread in prange(threads):
         reaction = np.empty(samples, np.float32)
@@ -83,7 +81,7 @@ def send(
                 k = outputs[e]
                 _add(m[k, i], g[k], B[i])
                 if amp:
-                    _add(f32(1.0) - sigma[k, i], gamma[k], reaction)
+                    _add(m[k, i] * m[k, i], gamma[k], reaction)
             if amp:
                 for j in range(samples):
                     B[i, j] += x[i, j] * reaction[j]
@@ -100,7 +98,6 @@ def receive(
     base: Any,
     H: Any,
     m: Any,
-    sigma: Any,
     beta: Any,
     rho: Any,
     r: Any,
@@ -117,7 +114,7 @@ def receive(
                 if amp:
                     message += m[k, i] * _square_overlap(gamma[k], x[i])
                 prior = base[k, i] if base.shape[0] > 0 else f32(0.0)
-                H[k, i], m[k, i], sigma[k, i] = update_spin32(message, prior, H[k, i], m[k, i], beta, rho, r, alpha)
+                H[k, i], m[k, i] = update_spin32(message, prior, H[k, i], m[k, i], beta, rho, r, alpha)
 
 
 @summing

@@ -24,6 +24,7 @@ _FEATURES = binding.get_host_cpu_features()
 #: registers more hold factors: 24 of 32, or 12 of 16.
 _LANES, _VECTORS = (16, 4) if _FEATURES.get("avx512f") else (8, 2) if _FEATURES.get("avx2") else (4, 2)
 ROWS = 6
+_CHUNK = 8 * ROWS
 WIDTH = _LANES * _VECTORS
 
 #: Largest depth: a panel stays in the second-level cache.
@@ -124,15 +125,15 @@ _tile_of_rows, _tile_of_row = _tile(ROWS), _tile(1)
 
 
 @inlined
-def panels_of(right, squared):
-    """The panels of a right-hand factor (depth, columns), or of its squares."""
-    depth, columns = right.shape
+def panels_of(right, transposed, squared):
+    """The panels of a right-hand factor (depth, columns), given as it is or transposed, or of its squares."""
+    depth, columns = right.shape[::-1] if transposed else right.shape
     panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for j in range(panels.shape[0]):
         width = min(WIDTH, columns - j * WIDTH)
         for p in range(depth):
             for v in range(width):
-                value = right[p, j * WIDTH + v]
+                value = right[j * WIDTH + v, p] if transposed else right[p, j * WIDTH + v]
                 panels[j, p, v] = value * value if squared else value
             for v in range(width, WIDTH):
                 panels[j, p, v] = f32(0.0)
@@ -140,37 +141,48 @@ def panels_of(right, squared):
 
 
 @inlined
-def strip_for(panels):
-    """Room for a strip of a product with these panels."""
-    return np.empty((ROWS, panels.shape[0] * panels.shape[2]), np.float32)
+def rows_of_product(left, variance, start, stop, row, step, panels, out, to):
+    """Rows start..stop of a product into ``out``, from its row ``to`` on.
 
-
-@inlined
-def strip_of_product(left, k, start, stop, row, step, panels, out):
-    """Rows of a product from k on, as many as are left of start..stop up to ``ROWS``.
-
-    ``left`` is read at k·row + p·step. They are in ``out``, (ROWS, panels · WIDTH), from the returned row on.
+    ``left`` is read at k·row + p·step, one of which is 1; of ``variance``, (1 - x)(1 + x) takes the place of its x.
     """
-    count, depth = panels.shape[0], panels.shape[1]
-    size, width = depth * WIDTH, out.shape[1]
-    if stop - start < ROWS:
-        for r in range(stop - start):
-            for j in range(count):
-                to = r * width + j * WIDTH
-                _tile_of_row(left, (start + r) * row, row, step, panels, j * size, depth, out, to, width)
-        return k - start
-    base = min(k, stop - ROWS)
-    for j in range(count):
-        _tile_of_rows(left, base * row, row, step, panels, j * size, depth, out, j * WIDTH, width)
-    return k - base
+    if not variance:
+        _rows(left, start, stop, row, step, panels, out, to)
+        return
+    depth = panels.shape[1]
+    shape = (_CHUNK, depth) if step == 1 else (depth, _CHUNK)
+    chunk = np.empty(shape, np.float32)
+    for first in range(start, stop, _CHUNK):
+        last = min(first + _CHUNK, stop)
+        source = left[first:last, :depth] if step == 1 else left[:depth, first:last]
+        for i in range(source.shape[0]):
+            _variances(source[i], chunk[i])
+        strides = (depth, 1) if step == 1 else (1, _CHUNK)
+        _rows(chunk, 0, last - first, strides[0], strides[1], panels, out, to + first - start)
 
 
 @inlined
-def rows_of_product(left, start, stop, row, step, panels, out):
-    """Rows start..stop of a product into ``out``."""
-    strip = strip_for(panels)
+def _variances(means, out):
+    for i in range(means.shape[0]):
+        out[i] = (f32(1.0) - means[i]) * (f32(1.0) + means[i])
+
+
+@inlined
+def _rows(left, start, stop, row, step, panels, out, to):
+    """``rows_of_product`` of the numbers themselves."""
+    count, depth = panels.shape[0], panels.shape[1]
+    size = depth * WIDTH
+    strip = np.empty((ROWS, count * WIDTH), np.float32)
+    width = strip.shape[1]
     for k in range(start, stop, ROWS):
-        offset = strip_of_product(left, k, start, stop, row, step, panels, strip)
+        base = k if stop - start < ROWS else min(k, stop - ROWS)
+        for j in range(count):
+            if stop - start < ROWS:
+                for r in range(stop - start):
+                    place = r * width + j * WIDTH
+                    _tile_of_row(left, (start + r) * row, row, step, panels, j * size, depth, strip, place, width)
+            else:
+                _tile_of_rows(left, base * row, row, step, panels, j * size, depth, strip, j * WIDTH, width)
         for r in range(min(ROWS, stop - k)):
             for j in range(out.shape[1]):
-                out[k + r, j] = strip[offset + r, j]
+                out[to + k - start + r, j] = strip[k - base + r, j]

@@ -138,7 +138,7 @@ class PlainKernels:
         raise NotImplementedError
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """New fields, and from them the damped means [DL App. B]; H, G, mean and variance are replaced in place."""
+        """New fields, and from them the damped means [DL App. B]; H, G, mean and sigma are replaced in place."""
         _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
         if layer.G is not None:
             assert layer.G_in is not None and step.precision is not None
@@ -147,11 +147,11 @@ class PlainKernels:
         mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
         layer.mean *= layer.damping
         layer.mean += (1.0 - layer.damping) * mean
-        # A spin of mean m has variance 1 - m², damped or not; (1 - m)(1 + m) keeps its digits as |m| -> 1.
-        layer.variance[...] = (1.0 - layer.mean) * (1.0 + layer.mean) if layer.plan.spin_weights else variance
         if layer.plan.mask is not None:
             layer.mean *= layer.plan.mask
-            layer.variance *= layer.plan.mask
+            variance = variance * layer.plan.mask
+        if layer.sigma is not None:
+            layer.sigma[...] = variance
 
 
 def _or_zero(values: Array | None) -> Array | float:

@@ -109,7 +109,7 @@ class Layer:
         H: field, first natural parameter of the weights' posterior (the next prior); None if they are observed.
         G: precision, the second one; None for ±1 weights.
         mean: m, damped.
-        variance: σ; 1 - m² for ±1 weights; None if they are observed.
+        sigma: σ of continuous weights. That of ±1 weights is 1 - m², and need not be kept: see ``variance``.
         squares: m² of observed weights, an operator as m is; None for free ones.
         below: the layer that computes the inputs; None for the first.
         beta: likelihood weight of the current batch: the messages to the weights count β times.
@@ -132,7 +132,7 @@ class Layer:
     H: Any
     G: Array | None
     mean: Any
-    variance: Any
+    sigma: Any = None
     squares: Any = None
     below: "Layer | None" = None
     beta: float = field(init=False, default=1.0)
@@ -158,4 +158,14 @@ class Layer:
     @property
     def observed(self) -> bool:
         """The weights are known: nothing is sent to them."""
-        return self.variance is None
+        return self.H is None
+
+    @property
+    def variance(self) -> Any:
+        """σ, (outputs, inputs), computed anew where it is not kept; None if the weights are observed."""
+        return self.spin_variance() if self.sigma is None and not self.observed else self.sigma
+
+    def spin_variance(self) -> Array:
+        """1 - m², whether m is damped or not; (1 - m)(1 + m) keeps its digits as |m| -> 1."""
+        variance = (1.0 - self.mean) * (1.0 + self.mean)
+        return variance if self.plan.mask is None else variance * self.plan.mask

@@ -44,7 +44,7 @@ class GpuKernels(PlainKernels):
     def place(self, layer: Layer) -> Layer:
         """As ``PlainKernels.place``; arrays that are factors of the same products lie one behind the other."""
         xp = self.device.xp
-        layer.mean, layer.variance = xp.stack([layer.mean, layer.variance])
+        layer.mean, layer.sigma = xp.stack([layer.mean, layer.variance])
         layer.H_in, layer.scratch = xp.stack([layer.H_in, layer.scratch])
         return layer
 
@@ -124,7 +124,7 @@ class GpuKernels(PlainKernels):
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         layer.omega, layer.V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
-        self.device.product(self._pair(layer.mean, layer.variance), inputs, outputs)
+        self.device.product(self._pair(layer.mean, layer.sigma), inputs, outputs)
         arguments = self._strip_sums(layer.x_variance)
         self.device.launch("finish_variances", *self._strips(layer.V), *arguments, VARIANCE_FLOOR, layer.V)
 
@@ -137,7 +137,7 @@ class GpuKernels(PlainKernels):
             self.outer(layer.g, layer.x_mean, layer.H_in)
             self._update(layer, step, None)
             return B
-        g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.variance)
+        g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.sigma)
         if not layer.plan.is_first:
             B, reaction = parts = self._empty(2, *layer.x_mean.shape)
             self.device.product(weights.transpose(0, 2, 1), g, parts)
@@ -160,7 +160,7 @@ class GpuKernels(PlainKernels):
     def _update(self, layer: Layer, step: Step, reaction: Array | None) -> None:
         arrays = (layer.H_in, reaction, step.field, layer.plan.mask)
         numbers = (self._number(layer.beta), self._number(step.rho), self._number(layer.damping))
-        weights = (layer.H, layer.mean, layer.variance)
+        weights = (layer.H, layer.mean, layer.sigma)
         self.device.launch("update_spins", layer.H.size, *arrays, *numbers, float(step.reinforcement), *weights)
 
     def _number(self, value: Any) -> Array:
