@@ -254,6 +254,6 @@ def _checked(kernel: Array) -> Array:
         a, b = np.unravel_index(correlation.argmax(), correlation.shape)
         raise ValueError(
             "`x` must be inputs whose pre-activations are no multiples of one another in any layer: "
-            f"those on inputs {a} and {b} are correlated by {kernel[a, b] / np.sqrt(variance[a] * variance[b]):.9f}; leave one out"
+            f"those on inputs {a} and {b} are correlated by {correlation[a, b]:.9f} in size; leave one out"
         )
     return kernel
