@@ -6,7 +6,9 @@ L. F. Bossa, RG flow of preactivations.
 
 from models.preactivation.activations import ERF, LINEAR, RELU, SIGN, TANH, Activation
 from models.preactivation.criticality import Criticality, critical, susceptibilities
+from models.preactivation.diagnosis import StochasticWeights, Sum, expected_sums, matched
 from models.preactivation.flow import Couplings, LayerStatistics, first_layer, next_layer, propagate
+from models.preactivation.stochastic import SignalPath, critical_field, field_size, mean_square, signal_path
 
 __all__ = [
     "ERF",
@@ -18,9 +20,18 @@ __all__ = [
     "Couplings",
     "Criticality",
     "LayerStatistics",
+    "SignalPath",
+    "StochasticWeights",
+    "Sum",
     "critical",
+    "critical_field",
+    "expected_sums",
+    "field_size",
     "first_layer",
+    "matched",
+    "mean_square",
     "next_layer",
     "propagate",
+    "signal_path",
     "susceptibilities",
 ]

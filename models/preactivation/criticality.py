@@ -4,7 +4,9 @@ Near a fixed point K* = C_b + C_W <σ²>_K* of the kernel, a change of the size 
 layer to the next, and a small difference of two inputs of equal size by χ⊥. Both are 1 at criticality.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -61,7 +63,7 @@ def critical(activation: Activation) -> Criticality:
     if abs(at_zero) < 1e-12 and slope > 1e-12 and activation.second(np.array([[_SMALL]])) < slope * _SMALL:
         return Criticality(1.0 / slope, 0.0, 0.0)
     for i in np.flatnonzero(np.sign(gaps[:-1]) != np.sign(gaps[1:])):
-        K = float(brentq(lambda K: _gap(activation, K), _KERNELS[i], _KERNELS[i + 1], xtol=1e-13, rtol=1e-13))
+        K = root(lambda K: _gap(activation, K), float(_KERNELS[i]), float(_KERNELS[i + 1]))
         weight_variance = 1.0 / activation.square_slope(K)
         bias_variance = K - weight_variance * activation.second(np.array([[K]]))
         if bias_variance >= 0.0:
@@ -70,6 +72,12 @@ def critical(activation: Activation) -> Criticality:
         f"`activation` must have a kernel at which both susceptibilities are 1 with a bias variance >= 0; {activation} "
         f"has none between {_KERNELS[0]:g} and {_KERNELS[-1]:g}: every initialisation loses or amplifies the signal"
     )
+
+
+def root(f: Callable[[float], float], low: float, high: float) -> float:
+    """The zero of f between two points of different sign."""
+    zero: Any = brentq(f, low, high, xtol=1e-13)
+    return float(zero)
 
 
 def _gap(activation: Activation, kernel: float) -> float:
