@@ -1,12 +1,15 @@
 """What to watch in a network while it learns [DL App. B.8]."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factorgraph.channels import ReLU
 from factorgraph.dense.state import Layer
-from models.preactivation import RELU, SIGN, StochasticWeights, Sum, expected_sums
+
+if TYPE_CHECKING:
+    from models.preactivation import Sum
 
 
 def polarization(layer: Layer) -> float:
@@ -27,11 +30,13 @@ def overlap(layer: Layer) -> float:
     return float(total) / (units * (units - 1) * inputs)
 
 
-def expected_preactivations(layers: Sequence[Layer]) -> tuple[Sum, ...]:
+def expected_preactivations(layers: Sequence[Layer]) -> "tuple[Sum, ...]":
     """How known and how Gaussian the sums into each layer are expected to be, for inputs ±1: see ``expected_sums``.
 
     The Gaussian is what every message assumes; a large excess kurtosis says where it is wrong.
     """
+    from models.preactivation import RELU, SIGN, StochasticWeights, expected_sums
+
     weights = [
         StochasticWeights(
             layer.mean, layer.variance, layer.plan.spin_weights, scale=layer.plan.scale, mask=layer.plan.mask
