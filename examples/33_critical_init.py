@@ -74,7 +74,7 @@ def main() -> None:
     left.set_title(f"{data.name}, {arguments.depth} hidden layers of {arguments.width} sign units", fontsize=10)
     right.set(xlabel="size ε of the initial fields (dotted: critical)", xscale="log", yscale="log")
     right.set(ylabel=f"test error (%) after epoch {early.epochs}")
-    for axes in (left, right):
+    for axes in (left, right) if arguments.depths else (left,):
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")
         axes.yaxis.set_major_formatter("{x:g}")
