@@ -9,7 +9,7 @@ from factorgraph.channels import ReLU
 from factorgraph.dense.state import Layer
 
 if TYPE_CHECKING:
-    from models.preactivation import Sum
+    from models.preactivation import ExpectedSum
 
 
 def polarization(layer: Layer) -> float:
@@ -30,7 +30,7 @@ def overlap(layer: Layer) -> float:
     return float(total) / (units * (units - 1) * inputs)
 
 
-def expected_preactivations(layers: Sequence[Layer]) -> "tuple[Sum, ...]":
+def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]":
     """How known and how Gaussian the sums into each layer are expected to be, for inputs ±1: see ``expected_sums``.
 
     The Gaussian is what every message assumes; a large excess kurtosis says where it is wrong.

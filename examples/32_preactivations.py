@@ -8,6 +8,7 @@ import argparse
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from models.preactivation import RELU, TANH, Activation, critical, propagate
 
@@ -76,7 +77,7 @@ def main() -> None:
     figure.savefig("32_preactivations.png", dpi=90)
 
 
-def flow(axes: plt.Axes) -> None:
+def flow(axes: Axes) -> None:
     """Couplings of m neurons against depth: 1/g runs with m, the covariance made of g and v does not."""
     width = 4000
     theory = propagate(INPUT, [width] * DEPTH, RELU, weight_variance=2.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tolerances import ERRORS, FINITE_WIDTH
 
-from deepnet import Config
+from deepnet import Config, MessagePassingClassifier
 from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
 from deepnet.network import perceptron
@@ -76,6 +76,8 @@ def test_critical_field():
         critical_field([])
     with pytest.raises(ValueError, match=r"`mean_squares` must be 2 numbers in \(0, 1\)"):
         signal_path([0.5, 1.0], [SIGN])
+    with pytest.raises(ValueError, match=r"`polarization` must be in \(0, 1\), got 1"):
+        field_size(1.0)
     with pytest.raises(ValueError, match="`field` must be finite"):
         mean_square(np.inf)
 
@@ -92,6 +94,9 @@ def test_critical_is_a_setting():
     assert config.initial_sizes() == pytest.approx((critical_field([SIGN] * 5),) * 6)
     assert Config.from_json(config.to_json()) == config
     assert Config(eps_init=(1.0, 2.0, 3.0)).initial_sizes() == (1.0, 2.0, 3.0)
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    model = MessagePassingClassifier(hidden=(11, 11), eps_init="critical", epochs=1).fit(X, X[:, 0] > 0)
+    assert model.network_.config.initial_sizes()[0] == pytest.approx(critical_field([SIGN] * 2))
     layers = initial_layers(
         lower(perceptron([50, 40, 30, 1]), "mf"), eps_init=(0.5, 2.0, 8.0), rng=np.random.default_rng(0)
     )

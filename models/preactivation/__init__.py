@@ -6,7 +6,7 @@ L. F. Bossa, RG flow of preactivations.
 
 from models.preactivation.activations import ERF, LINEAR, RELU, SIGN, TANH, Activation
 from models.preactivation.criticality import Criticality, critical, susceptibilities
-from models.preactivation.diagnosis import StochasticWeights, Sum, expected_sums, matched
+from models.preactivation.diagnosis import ExpectedSum, StochasticWeights, expected_sums, matched
 from models.preactivation.flow import Couplings, LayerStatistics, first_layer, next_layer, propagate
 from models.preactivation.stochastic import SignalPath, critical_field, field_size, mean_square, signal_path
 
@@ -19,10 +19,10 @@ __all__ = [
     "Activation",
     "Couplings",
     "Criticality",
+    "ExpectedSum",
     "LayerStatistics",
     "SignalPath",
     "StochasticWeights",
-    "Sum",
     "critical",
     "critical_field",
     "expected_sums",

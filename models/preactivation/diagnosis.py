@@ -105,7 +105,7 @@ class StochasticWeights:
 
 
 @dataclass(frozen=True)
-class Sum:
+class ExpectedSum:
     """What the sums into the units of a layer are expected to be.
 
     Attributes:
@@ -121,7 +121,7 @@ class Sum:
 
 def expected_sums(
     layers: Sequence[StochasticWeights], activations: Sequence[Activation], *, input_fourth: float = 1.0
-) -> tuple[Sum, ...]:
+) -> tuple[ExpectedSum, ...]:
     """Pre-activations layer by layer, with inputs of mean square 1 and independent units, as message passing has them.
 
     The means ω are taken as normal over the units, with the variance that the layer below gives them.
@@ -137,13 +137,13 @@ def expected_sums(
     if len(activations) != len(layers) - 1:
         raise ValueError(f"`activations` must be {len(layers) - 1} (one fewer than layers), got {len(activations)}")
     unit = (1.0, 1.0, input_fourth, input_fourth, input_fourth, input_fourth, input_fourth)
-    sums: list[Sum] = []
+    sums: list[ExpectedSum] = []
     for number, layer in enumerate(layers):
         products = [w * x for w, x in zip(layer.moments(), unit, strict=True)]
         second, known = products[0], products[1]
         unknown = max(second - known, _LEAST_SHARE * second)
         cumulant = float(np.dot(products[2:], (1.0, -4.0, -3.0, 12.0, -6.0)))
-        sums.append(Sum(layer.inputs, known / second, cumulant / (layer.inputs * unknown**2)))
+        sums.append(ExpectedSum(layer.inputs, known / second, cumulant / (layer.inputs * unknown**2)))
         if number < len(activations):
             total = layer.inputs * layer.scale**2 * second
             unit = _unit_moments(activations[number], total, known / second)

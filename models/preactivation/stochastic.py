@@ -32,15 +32,15 @@ def mean_square(field: float) -> float:
     return float(np.sum(weight * np.tanh(field * xi) ** 2))
 
 
-def field_size(mean_square_: float) -> float:
-    """The inverse of ``mean_square``.
+def field_size(polarization: float) -> float:
+    """The inverse of ``mean_square``: size of the fields that give <m²> = ``polarization``.
 
     Raises:
         ValueError: not in (0, 1).
     """
-    if not 0.0 < mean_square_ < 1.0:
-        raise ValueError(f"`mean_square_` must be in (0, 1), got {mean_square_}")
-    return float(np.exp(root(lambda t: mean_square(float(np.exp(t))) - mean_square_, -20.0, 20.0)))
+    if not 0.0 < polarization < 1.0:
+        raise ValueError(f"`polarization` must be in (0, 1), got {polarization}")
+    return float(np.exp(root(lambda t: mean_square(float(np.exp(t))) - polarization, -20.0, 20.0)))
 
 
 @dataclass(frozen=True)
