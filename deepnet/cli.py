@@ -158,7 +158,7 @@ def _add_train(commands: Any) -> None:
     add("--beta", metavar="X", nargs="+", help="likelihood weight of the layers: likewise")
     add("--tau", metavar="N", type=int, help="inner iterations a batch")
     add("--reinforcement", metavar="X", type=float, help="weight of the previous inner iteration's field")
-    add("--eps-init", metavar="X", type=float, help="size of the random initial fields")
+    add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=int, help="of everything random")
     add("--dtype", metavar="NAME", help="float32 or float64")
     _add_data_options(training)
@@ -184,6 +184,13 @@ def _dataset(text: str) -> str:
     if text not in DATASETS:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(DATASETS)}, got {text!r}")
     return text
+
+
+def _size(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # "critical", or for ``Config`` to refuse
 
 
 def _width(text: str) -> int:
@@ -346,7 +353,7 @@ def _show(args: argparse.Namespace) -> int:
 
     run = Run.open(args.run)
     network = run.load()
-    _say(f"{_header(run, network)}\n\n{_last_metrics(run, network)}")
+    _say(f"{_header(run, network)}\n\n{_last_metrics(run, network)}\n{_sums(network)}")
     return 0
 
 
@@ -407,6 +414,16 @@ def _last_metrics(run: "Run", network: "Network") -> str:
     for layer, q0, q_ab in zip(network.layers, last["polarization"], last["overlap"], strict=True):
         rows.append(f"{layer.plan.name:<10} {q0:12.4f} {q_ab:9.4f}")
     return "\n".join([f"{epochs}: {times}", _errors(last), *rows, figure])
+
+
+def _sums(network: "Network") -> str:
+    """What the pre-activations are expected to be, which the messages take for Gaussian."""
+    from deepnet.observables import expected_preactivations
+
+    rows = [f"{'layer':<10} {'known part':>12} {'excess kurtosis':>16}   of the sums into its units, expected"]
+    for layer, expected in zip(network.layers, expected_preactivations(network.layers), strict=True):
+        rows.append(f"{layer.plan.name:<10} {expected.known:12.4f} {expected.excess_kurtosis:16.4f}")
+    return "\n".join(rows)
 
 
 def _say(text: str) -> None:

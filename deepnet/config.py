@@ -13,6 +13,9 @@ from factorgraph.dense.closures import CLOSURES
 
 Setting = Schedule | float | str
 
+#: The value of ``eps_init`` that means: as the depth demands.
+CRITICAL = "critical"
+
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
 
@@ -61,7 +64,8 @@ class Config:
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field; with tau > 1 the fields grow by about
             rho + r a batch, so that r > 0 wants rho < 1.
-        eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights).
+        eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights), for
+            all layers or one per layer; "critical" for that of ``models.preactivation.critical_field`` (±1 weights).
         seed: of everything random.
         dtype: "float32" or "float64".
 
@@ -83,12 +87,12 @@ class Config:
     beta: Settings = None
     tau: int = 1
     reinforcement: float = 0.0
-    eps_init: float = 1.0
+    eps_init: float | str | tuple[float, ...] = 1.0
     seed: int = 0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "closure", "weights", "activation", "density"):
+        for name in ("hidden", "closure", "weights", "activation", "density", "eps_init"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
@@ -98,7 +102,6 @@ class Config:
             value = getattr(self, name)
             _require(name, _is_integer(value, least), f"an integer >= {least}", value)
         _require("bias", isinstance(self.bias, bool | np.bool_), "True or False", self.bias)
-        _require("eps_init", _is_finite(self.eps_init) and self.eps_init > 0, "a finite number > 0", self.eps_init)
         not_negative = _is_finite(self.reinforcement) and self.reinforcement >= 0
         _require("reinforcement", not_negative, "a finite number >= 0", self.reinforcement)
         choice("dtype", self.dtype, {"float32": 1, "float64": 1})
@@ -110,7 +113,17 @@ class Config:
             choice("activation", value, ACTIVATIONS)
         for value in per_layer("density", self.density, self.layers):
             _require("density", _is_finite(value) and 0 < value <= 1, "in (0, 1]", value)
+        self._check_eps_init()
         self._complete_schedules()
+
+    def _check_eps_init(self) -> None:
+        if self.eps_init != CRITICAL:
+            for value in per_layer("eps_init", self.eps_init, self.layers):
+                _require("eps_init", _is_finite(value) and value > 0, f"a finite number > 0 or '{CRITICAL}'", value)  # pyright: ignore[reportOperatorIssue]
+            return
+        _require("eps_init", bool(self.hidden), "a number for a network without hidden layers", self.eps_init)
+        binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
+        _require("eps_init", binary, "a number where weights are continuous", self.eps_init)
 
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
@@ -135,6 +148,16 @@ class Config:
     def layers(self) -> int:
         """Number of weight layers."""
         return len(self.hidden) + 1
+
+    def initial_sizes(self) -> tuple[float, ...]:
+        """ε of each layer, numbers also where ``eps_init`` is "critical"."""
+        if self.eps_init != CRITICAL:
+            return per_layer("eps_init", self.eps_init, self.layers)  # pyright: ignore[reportReturnType]
+        from models.preactivation import RELU, SIGN, critical_field
+
+        functions = {"sign": SIGN, "relu": RELU}
+        units = [functions[name] for name in per_layer("activation", self.activation, self.layers - 1)]
+        return (critical_field(units),) * self.layers
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:
         """One schedule per layer of "rho", "damping" or "beta"."""

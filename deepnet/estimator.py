@@ -49,7 +49,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
-        eps_init: size of the random initial fields.
+        eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
         device: where to train: "cpu", "cuda" or "cuda-tf32", as of ``deepnet.device``; predictions need no GPU.
@@ -80,7 +80,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         beta: Settings = None,
         tau: int = 1,
         reinforcement: float = 0.0,
-        eps_init: float = 1.0,
+        eps_init: float | str | Sequence[float] = 1.0,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",

@@ -1,8 +1,15 @@
 """What to watch in a network while it learns [DL App. B.8]."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from factorgraph.channels import ReLU
 from factorgraph.dense.state import Layer
+
+if TYPE_CHECKING:
+    from models.preactivation import ExpectedSum
 
 
 def polarization(layer: Layer) -> float:
@@ -21,6 +28,23 @@ def overlap(layer: Layer) -> float:
         return 0.0
     total = np.square(layer.mean.sum(axis=0, dtype=np.float64)).sum() - _total_square(layer)
     return float(total) / (units * (units - 1) * inputs)
+
+
+def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]":
+    """How known and how Gaussian the sums into each layer are expected to be, for inputs ±1: see ``expected_sums``.
+
+    The Gaussian is what every message assumes; a large excess kurtosis says where it is wrong.
+    """
+    from models.preactivation import RELU, SIGN, StochasticWeights, expected_sums
+
+    weights = [
+        StochasticWeights(
+            layer.mean, layer.variance, layer.plan.spin_weights, scale=layer.plan.scale, mask=layer.plan.mask
+        )
+        for layer in layers
+    ]
+    units = [RELU if isinstance(layer.plan.channel, ReLU) else SIGN for layer in layers[:-1]]
+    return expected_sums(weights, units)
 
 
 def _total_square(layer: Layer) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepnet.network import per_layer
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
 from factorgraph.dense.plain import PlainKernels, Step
@@ -29,20 +30,25 @@ class Update:
 
 
 def initial_layers(
-    plans: Sequence[LayerPlan], *, eps_init: float, rng: np.random.Generator, dtype: np.dtype | type = np.float32
+    plans: Sequence[LayerPlan],
+    *,
+    eps_init: float | Sequence[float],
+    rng: np.random.Generator,
+    dtype: np.dtype | type = np.float32,
 ) -> list[Layer]:
     """Layers with random initial fields, which break the permutation symmetry of the hidden units.
 
     ±1 weights start with H ~ eps_init N(0, 1) [DL App. B.1]; continuous ones with means and deviations of size
-    eps_init/√inputs, so that pre-activations start with the size of eps_init whatever the width.
+    eps_init/√inputs, so that pre-activations start with the size of eps_init whatever the width. One value serves all
+    layers, or each has its own.
     """
     layers: list[Layer] = []
-    for plan in plans:
+    for plan, size in zip(plans, per_layer("eps_init", eps_init, len(plans)), strict=True):
         noise = rng.standard_normal((plan.outputs, plan.inputs))
         if plan.spin_weights:
-            H, G = eps_init * noise, None
+            H, G = size * noise, None
         else:
-            deviation = eps_init * plan.inputs**-0.5
+            deviation = size * plan.inputs**-0.5
             H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
         assert plan.prior is not None
         mean, sigma = plan.prior.moments(H=H, G=0.0 if G is None else G)

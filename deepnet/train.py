@@ -146,7 +146,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     kernels = kernels_for(device, config.dtype)
     layers = initial_layers(
         lower(model(config, features, classes), config.closure),
-        eps_init=config.eps_init,
+        eps_init=config.initial_sizes(),
         rng=np.random.default_rng([config.seed, _INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )

@@ -20,7 +20,9 @@ from deepnet.cli import main
 from deepnet.config import PRESETS, Config
 from deepnet.data import DATASETS, TASKS
 from deepnet.network import ACTIVATIONS, WEIGHTS
+from deepnet.observables import expected_preactivations
 from deepnet.predict import predict_pointwise
+from deepnet.run import Run
 from factorgraph.dense.closures import CLOSURES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -345,6 +347,19 @@ def test_show(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
                  f"test       {last['test_error']:9.2f}", f"W1         {last['polarization'][1]:12.4f}",
                  f"figure: {finished / 'curves.png'}"):  # fmt: skip
         assert part in text
+    sums = expected_preactivations(Run.open(finished).load().layers)
+    for name, expected in zip(("W0", "W1"), sums, strict=True):
+        assert f"{name:<10} {expected.known:12.4f} {expected.excess_kurtosis:16.4f}" in text
+
+
+def test_initial_fields_by_layer_or_critical(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (given, kept) in enumerate(((["critical"], "critical"), (["0.5", "2"], [0.5, 2.0]))):
+        folder = tmp_path / str(number)
+        assert main([*TINY, "--no-plot", "--out", str(folder), "--eps-init", *given]) == 0
+        assert json.loads((folder / "config.json").read_text())["config"]["eps_init"] == kept
+        assert main([*TINY, "--no-plot", "--out", str(folder), "--resume", "--eps-init", *given]) == 0
+    assert main([*TINY, "--out", str(tmp_path / "other"), "--eps-init", "large"]) == 2
+    assert "`eps_init` must be a finite number > 0 or 'critical', got 'large'" in capsys.readouterr().err
 
 
 def test_a_pipe_that_closes_is_no_traceback(finished: Path) -> None:
