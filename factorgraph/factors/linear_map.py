@@ -8,7 +8,7 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing
+from factorgraph.messages import Incoming, Outgoing, least_variance
 from factorgraph.model import Model, ModelError, Selection
 from factorgraph.special import LOG_2PI
 from factorgraph.spectral import Spectral
@@ -148,6 +148,8 @@ class SpectralMap(Kind):
         said = said & lawful if rest else said
         own = _inverses(np.where(lawful[:, None, None], x.precision, eye))
         C = covariance.sum(axis=1) / n + rest / n * own
+        if not rest and z.known.any():  # the output determines the input
+            C = np.where(known, least_variance(float(np.mean(mean**2))) * eye, C)
         inverse = _inverses(np.where(said[:, None, None], C, eye))
         gain = (covariance * s[..., None] ** 2).sum(axis=1) @ z.precision
         gain = np.where(known, len(s) * eye, gain) / n
