@@ -16,12 +16,12 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Kind, Parameters, Part
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, least_variance, log_integral, natural
+from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quotient
 from factorgraph.model import ModelError
 from factorgraph.priors import Prior
 
 #: Least precision of a projected message, relative to that of the cavity law. Where a belief is wider than the cavity
-#: law, which moment matching allows, the message keeps its mean and says next to nothing.
+#: law, which moment matching allows, the message has the belief's mean and this precision: it says next to nothing.
 LEAST_SHARE = 1e-8
 
 
@@ -45,8 +45,7 @@ class Site(Kind):
         """Precision 1/σ - G and information m/σ - H; nothing to an observed variable."""
         H, G, known = natural(incoming.first, incoming.second)
         values = self.prior.evaluate(H=H, G=G)
-        variance = np.maximum(values.variance, least_variance(self.scale))
-        B, A = values.mean / variance - H, 1.0 / variance - G
+        B, A = quotient(values.mean, values.variance, H, G, self.scale)
         return Outgoing(np.where(known, 0.0, B), np.where(known, 0.0, A))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
@@ -147,7 +146,8 @@ def _projected(mean: Array, variance: Array, B: Array, A: Array) -> tuple[Array,
     shift = (B - A * centre) / total  # from the cavity law's mean to that of the belief, which may be much closer
     precision = (A / total).mean(axis=1, keepdims=True) / (1.0 / total).mean(axis=1, keepdims=True)
     precision = np.maximum(precision, LEAST_SHARE * G)
-    information = precision * centre + (G + precision) * shift
+    clipped = precision <= LEAST_SHARE * G
+    information = precision * centre + np.where(clipped, precision, G + precision) * shift
     said = proper & (precision > 0.0)
     return np.where(known, B, np.where(said, information, 0.0)), np.where(known, A, np.where(said, precision, 0.0))
 

@@ -16,6 +16,7 @@ ARGUMENTS = {
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
+    "30_condition_numbers": FEW,
 }
 
 

@@ -43,11 +43,11 @@ def regression(A, prior, **options):
 
 
 @given(
-    seed=st.integers(0, 2**32 - 1), m=st.integers(1, 12), n=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1), m=st.integers(1, 9), n=st.integers(1, 9),
     schedule=st.sampled_from(["auto", "flooding", "forward-backward", "sequential", "residual"]),
     channel=st.booleans(), condition=st.sampled_from([1.0, 100.0]),
 )  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_one_map_between_gaussian_laws_is_exact(seed, m, n, schedule, channel, condition):
     rng = np.random.default_rng(seed)
     A, y = gaussian_matrix(rng, m, n, condition), rng.standard_normal(m)
@@ -68,7 +68,7 @@ def test_one_map_between_gaussian_laws_is_exact(seed, m, n, schedule, channel, c
     assert result.log_partition == pytest.approx(evidence, abs=tol.SHARED, rel=tol.SHARED)
 
 
-@pytest.mark.parametrize("n", [6, 14])
+@pytest.mark.parametrize("n", [9, 14])
 def test_an_output_that_is_observed_with_certainty(n):
     rng = np.random.default_rng(n)
     A = gaussian_matrix(rng, 6, n)

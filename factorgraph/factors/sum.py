@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, least_variance, log_integral, natural, spin_moments
+from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import log_2cosh_array
 
@@ -207,8 +207,8 @@ class ProjectedSum(ChannelSum):
             H, G = np.where(free, incoming.first[:, 0], 0.0), np.where(free, incoming.second[:, 0], 0.0)
             V = np.maximum((c * c * v).sum(axis=1), self.floor)
             mean, variance = self.channel.moments(B=H, A=G, omega=(c * m).sum(axis=1), V=V)
-            variance = np.maximum(variance, least_variance(float(np.mean(mean**2))))
-            B[:, 0], A[:, 0] = np.where(free, mean / variance - H, 0.0), np.where(free, 1.0 / variance - G, 0.0)
+            sent = quotient(mean, variance, H, G, float(np.mean(mean**2)))
+            B[:, 0], A[:, 0] = (np.where(free, values, 0.0) for values in sent)
         return Outgoing(np.where(flat[:, None], 0.0, B), np.where(flat[:, None], 0.0, A))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
