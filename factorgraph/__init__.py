@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factorgraph.check import FactorCheck, check_factor
     from factorgraph.engine import infer
-    from factorgraph.factors import Bilinear, Function, Linear, Neurons, Pairwise, Parity, PSpin, Sum
+    from factorgraph.factors import Bilinear, Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
     from factorgraph.graph import Graph
     from factorgraph.ground_truth import Exact, TooLargeError, exact
     from factorgraph.messages import ContradictionError, IndefiniteError
     from factorgraph.model import Factor, Model, ModelError, Selection, Variable
     from factorgraph.networks import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.result import Result, Status
+    from factorgraph.spectral import Spectral
     from factorgraph.storage import load_model, save_model
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Graph",
     "IndefiniteError",
     "Linear",
+    "LinearMap",
     "Model",
     "ModelError",
     "Neurons",
@@ -37,6 +39,7 @@ __all__ = [
     "Parity",
     "Result",
     "Selection",
+    "Spectral",
     "Status",
     "Sum",
     "TooLargeError",
@@ -55,13 +58,14 @@ __all__ = [
 _MODULES = {
     "check": ("FactorCheck", "check_factor"),
     "engine": ("infer",),
-    "factors": ("Bilinear", "Function", "Linear", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"),
+    "factors": ("Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"),
     "graph": ("Graph",),
     "ground_truth": ("Exact", "TooLargeError", "exact"),
     "messages": ("ContradictionError", "IndefiniteError"),
     "model": ("Factor", "Model", "ModelError", "Selection", "Variable"),
     "networks": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
     "result": ("Result", "Status"),
+    "spectral": ("Spectral",),
     "storage": ("load_model", "save_model"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

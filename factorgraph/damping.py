@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from factorgraph.priors.base import check_number
@@ -70,3 +71,11 @@ def largest_change(old: Any, new: Any) -> tuple[float, int]:
         if change > worst:
             worst, where = change, e
     return worst, where
+
+
+def joint_change(old: Any, new: Any, groups: Any, edges: Any) -> tuple[float, int]:
+    """The largest change of the messages of one group, relative to max(1, |them|) as vectors, and its first edge."""
+    size, change = (np.sqrt(np.bincount(groups, values**2)) for values in (new, new - old))
+    relative = change / np.maximum(np.maximum(np.sqrt(np.bincount(groups)), 1.0), size)  # of a mean square of 1 or more
+    worst = int(np.argmax(relative))
+    return float(relative[worst]), int(edges[np.argmax(groups == worst)])

@@ -54,6 +54,7 @@ class Graph:
         field: ArrayLike = 0.0,
         precision: ArrayLike = 0.0,
         observed: bool = False,
+        shared: bool = False,
     ) -> Selection:
         """Add real variables with weight e^{field x - precision x²/2}, times a prior if one is given.
 
@@ -64,13 +65,17 @@ class Graph:
             field: number or array of that shape.
             precision: number or array of that shape.
             observed: the values come with the data.
+            shared: every message to the elements along the last axis has one precision (isotropic messages); they may
+                then have any prior, that of spins too, and ``LinearMap`` acts on them.
 
         Raises:
             ModelError: as for ``spins``.
         """
-        if prior is not None and prior.spin:
+        if prior is not None and prior.spin and not shared:
             raise ModelError(f"`prior` of reals `{name}` must be one of real variables, got {prior}")
-        return self._variable(name, shape, prior=prior, field=field, precision=precision, observed=observed)
+        return self._variable(
+            name, shape, prior=prior, field=field, precision=precision, observed=observed, shared=shared
+        )
 
     def vectors(
         self,
@@ -80,6 +85,7 @@ class Graph:
         *,
         field: ArrayLike = 0.0,
         precision: ArrayLike = 0.0,
+        shared: bool = False,
     ) -> Selection:
         """Add variables with values in R^d and weight e^{field · x - x · precision x/2}, for ``Linear`` factors.
 
@@ -89,6 +95,7 @@ class Graph:
             dimension: d >= 1, number of components of each vector.
             field: number or array that broadcasts to (*shape, d).
             precision: number, for a multiple of the identity, or symmetric matrices that broadcast to (*shape, d, d).
+            shared: every message to the elements along the last axis, the rows of a matrix, has one precision matrix.
 
         Raises:
             ModelError: as for ``spins``; or a matrix that is not symmetric.
@@ -107,7 +114,7 @@ class Graph:
             raise ModelError(f"`field` and `precision` of `{name}` must be {needs}, got {got}") from None
         if not np.array_equal(matrix, np.swapaxes(matrix, -1, -2)):
             raise ModelError(f"`precision` of `{name}` must be symmetric, got {precision!r}")
-        return self._variable(name, shape, field=field, precision=matrix, dimension=dimension)
+        return self._variable(name, shape, field=field, precision=matrix, dimension=dimension, shared=shared)
 
     def add(self, factor: Factor) -> None:
         """Add factors: a group of any size in one object.

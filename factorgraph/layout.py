@@ -6,6 +6,7 @@ vector (information, mean, value) fills the first column. Natural parameters the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,32 @@ class Layout:
         view = self.matrices(name, values)
         return view[..., 0] if self.model.variables[name].dimension else view
 
-    def label(self, i: int) -> str:
-        """Name of a scalar, such as ``s[3, 4]``."""
+    @cached_property
+    def heads(self) -> NDArray[np.int32]:
+        """(N,) first place of what each belongs to: of a vector, of the elements that share a precision, or itself."""
+        heads = np.arange(self.size, dtype=np.int32)
+        for name, shape in self.shapes.items():
+            variable = self.model.variables[name]
+            length = _places(variable) * (shape[-1] if variable.shared else 1)
+            if length > 1:
+                members = heads[self.slice(name)].reshape(-1, length)
+                members[...] = members[:, :1].copy()
+        return heads
+
+    def name_of(self, i: int) -> str:
+        """Name of the variable of a scalar."""
         for name in self.shapes:
             block = self.slice(name)
             if block.start <= i < block.stop:
-                element = (i - block.start) // _places(self.model.variables[name])
-                position = np.unravel_index(element, self.shapes[name])
-                return f"{name}[{', '.join(map(str, position))}]" if position else name
+                return name
         raise ValueError(f"`i` must be in 0..{self.size - 1}, got {i}")
+
+    def label(self, i: int) -> str:
+        """Name of a scalar, such as ``s[3, 4]``."""
+        name = self.name_of(i)
+        element = (i - self.offsets[name]) // _places(self.model.variables[name])
+        position = np.unravel_index(element, self.shapes[name])
+        return f"{name}[{', '.join(map(str, position))}]" if position else name
 
 
 def _places(variable: Variable) -> int:

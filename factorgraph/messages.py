@@ -42,12 +42,14 @@ class Incoming(NamedTuple):
         second: likewise.
         mean: full means (F, k), given to relaxed kinds only.
         variance: full variances (F, k), likewise.
+        wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
     """
 
     first: Array
     second: Array
     mean: Any = None
     variance: Any = None
+    wanted: Any = None
 
 
 class Outgoing(NamedTuple):
@@ -120,6 +122,41 @@ def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float
     if not rate > 0.0:
         return math.nan
     return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+
+
+#: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and
+#: log Z, in which means over deviations are squared, keeps some digits.
+_LEAST_VARIANCE = 1e-12
+_POINT = 1e-100  # what stands for no variance at all
+
+
+def least_variance(mean_square: float) -> float:
+    """The least variance that a message claims for a variable of that mean square."""
+    return max(_LEAST_VARIANCE * mean_square, 1e-100)
+
+
+def quotient(mean: Array, variance: Array, H: Array, G: Array, mean_square: float) -> tuple[Array, Array]:
+    """The message that makes a belief of given moments of a law of information H and precision G.
+
+    One that would be more precise than ``least_variance`` allows has the belief's mean and that variance: it does not
+    answer what is left of H, which would grow from one answer to the next.
+    """
+    A, most = 1.0 / np.maximum(variance, _POINT) - G, 1.0 / least_variance(mean_square)
+    return np.where(A < most, (G + A) * mean - H, most * mean), np.minimum(A, most)
+
+
+def natural(mean: Array, variance: Array) -> tuple[Array, Array, Any]:
+    """Information and precision of Gaussian laws, 0 where flat; and where the variable is observed (variance 0)."""
+    known = variance == 0.0
+    G = np.where(known, 0.0, 1.0 / np.where(known, 1.0, variance))
+    return np.where(known, 0.0, mean * G), G, known
+
+
+def log_integral(H: Array, G: Array) -> Array:
+    """log ∫ e^{Hx - Gx²/2} dx; 0 for the flat measure."""
+    flat = G == 0.0
+    G = np.where(flat, 1.0, G)
+    return np.where(flat, 0.0, 0.5 * (H * H / G + LOG_2PI - np.log(G)))
 
 
 @formula

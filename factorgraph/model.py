@@ -41,6 +41,7 @@ class Variable:
         precision: number or array of the variable's shape; without effect on a spin.
         dimension: 0 for scalars; else each element is a vector of so many components, whose field and precision matrix
             are arrays with one and two more axes.
+        shared: all elements along the last axis have one precision in every message: see ``families``.
     """
 
     name: str
@@ -51,11 +52,12 @@ class Variable:
     field: Any = dataclasses.field(default=0.0, compare=False, repr=False)
     precision: Any = dataclasses.field(default=0.0, compare=False, repr=False)
     dimension: int = 0
+    shared: bool = False
 
     @property
     def is_spin(self) -> bool:
         """Whether the values are ±1."""
-        return self.spin if self.prior is None else self.prior.spin
+        return self.spin if self.prior is None or self.shared else self.prior.spin
 
     def __str__(self) -> str:
         shape = f"{self.name}[{', '.join(self.plates)}]"
@@ -168,6 +170,21 @@ class Model:
                 raise ModelError(f"`{what}` of `{name}` must be finite numbers, got {getattr(variable, what)!r}")
             if values.ndim and values.shape != shape:
                 raise ModelError(f"`{what}` of `{name}` must be a number or of shape {shape}, got {values.shape}")
+        if variable.shared:
+            self._check_shared(name, variable)
+
+    def _check_shared(self, name: str, variable: Variable) -> None:
+        if not variable.plates or variable.spin:
+            raise ModelError(
+                f"`{name}` must be real and have an axis along which a precision is shared, got {variable}"
+            )
+        precision = np.asarray(variable.precision, dtype=np.float64)
+        axis = -3 if variable.dimension else -1
+        if precision.ndim and np.any(precision != np.take(precision, [0], axis=axis)):
+            raise ModelError(f"`precision` of `{name}` must be the same along the axis that shares it, got others")
+        least = np.linalg.eigvalsh(precision)[..., 0] if variable.dimension and precision.ndim else precision
+        if np.any(least < -8.0 * np.finfo(float).eps * np.abs(precision).max(initial=0.0)):
+            raise ModelError(f"`precision` of `{name}` must be >= 0 (positive semi-definite), got {np.min(least):g}")
 
     @classmethod
     def of(cls, plates: Mapping[str, int | None], variables: Iterable[Variable], factors: Iterable[Factor]) -> "Model":

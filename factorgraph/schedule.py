@@ -175,17 +175,22 @@ def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
         )
 
 
-def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
+def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
     """Forward every factor sends to the last of its variables, in the order of the graph; backward to the others."""
     table = Table.of(graph)
-    element = np.maximum.accumulate(np.where(graph.firsts, np.arange(graph.variables), 0))[table.variables]
+    element = table.variables if graph.heads is None else graph.heads[table.variables]
     last = _last_arguments(table.starts, element)
     order = np.argsort(np.maximum.reduceat(element, table.starts[:-1]), kind="stable")
     level = _forward_levels(order, table.starts, table.variables, last, graph.variables)
     factors = np.arange(graph.factors)
-    steps = table.steps(level, factors, last) + table.steps(-level, factors, ~last)
+    return table.steps(level, factors, last), table.steps(-level, factors, ~last)
+
+
+def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
+    """The two passes, over and over."""
+    forward, backward = passes(graph)
     while True:
-        yield steps
+        yield forward + backward
 
 
 SCHEDULES: dict[str, Callable[[Unrolled, np.random.Generator], Iterator[list[Step]]]] = {

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.cavity import beliefs, cavity_laws
-from factorgraph.damping import Damping, commit, relative_change
+from factorgraph.damping import Damping, commit, joint_change, relative_change
 from factorgraph.messages import Array, Outgoing
 from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass
 from factorgraph.unroll import Unrolled, Weights, incoming
@@ -88,7 +88,8 @@ class GeneralSweeps:
         if batch.rows is not None:
             parameters, variables = tuple(p[batch.rows] for p in parameters), variables[batch.rows]
         known = beliefs(self.graph, self.weights, self.B, self.A) if stack.kind.relaxed else None
-        return stack.kind.rule(parameters, incoming(stack.kind, variables, laws, known), maximum=self.maximum)
+        given = incoming(stack.kind, variables, laws, known)._replace(wanted=batch.slots)
+        return stack.kind.rule(parameters, given, maximum=self.maximum)
 
     def _edges(self, batch: Batch) -> NDArray[np.intp]:
         stack = self.graph.stacks[batch.stack]
@@ -100,10 +101,20 @@ class GeneralSweeps:
     def _replace(self, batch: Batch, new: Outgoing) -> tuple[float, int]:
         edges = self._edges(batch)
         slots = np.ones(edges.size, dtype=bool) if batch.slots is None else batch.slots.ravel()
-        changes = [commit(self.B, new.B.ravel(), edges, slots, self.damping.damping)]
+        changes = [self._commit(self.B, new.B.ravel(), edges, slots)]
         if new.A is not None:
-            changes.append(commit(self.A, new.A.ravel(), edges, slots, self.damping.damping))
+            changes.append(self._commit(self.A, new.A.ravel(), edges, slots))
         return max(changes)
+
+    def _commit(
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_]
+    ) -> tuple[float, int]:
+        """Replace messages; the change of those that share a precision is taken, and measured, together."""
+        old = messages[edges] if self.graph.heads is not None else None
+        change = commit(messages, new, edges, slots, self.damping.damping)
+        if old is None or self.graph.heads is None or not np.isfinite(change[0]):
+            return change
+        return joint_change(old, messages[edges], self.graph.heads[self.graph.ends[edges]], edges)
 
     def reinforce(self) -> None:
         """Let the fields of the next sweep lean towards the present beliefs."""

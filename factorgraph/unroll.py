@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.factors.base import Kind, Part
+from factorgraph.families import has_natural_prior, sites, whole
 from factorgraph.forest import eliminate_pairs, group_by, peel
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming
@@ -151,12 +152,12 @@ class Unrolled:
     @cached_property
     def peeled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
         """For a forest, the round in which each edge (E,) is taken off, and whether with its factor as the leaf."""
-        if not self.vectors:
+        if self.heads is None:
             if self.edges >= self.variables + self.factors:
                 return None
             when, inwards, removed = peel(self.factor_starts, self.ends, *self.incidence, self.owners)
             return (when, inwards) if removed == self.edges else None
-        first = self.firsts[self.ends]  # one edge for all places of a vector
+        first = (self.heads == np.arange(self.variables))[self.ends]  # one edge for all places of a vector
         edges = np.flatnonzero(first)
         starts, ends = np.searchsorted(edges, self.factor_starts), self.ends[edges]
         by_variable, order = group_by(ends, self.variables)
@@ -200,6 +201,14 @@ class Unrolled:
         for places in self.vectors:
             first[places[:, 0, 0]] = True
         return first
+
+    @cached_property
+    def heads(self) -> Index | None:
+        """(N,) first place of the vector, or of the elements with a shared precision, of each; None without any."""
+        if not self.vectors and not any(variable.shared for variable in self.layout.model.variables.values()):
+            return None
+        shift = self.layout.size * np.arange(self.copies, dtype=np.int32)
+        return (shift[:, None] + self.layout.heads).ravel()
 
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
@@ -292,11 +301,14 @@ def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
         ModelError: a factor without rules, a plate without a size, a variable that is the output of two factors.
     """
     layout = Layout.of(model, sizes or {})
-    parts: list[tuple[int, Part]] = []
+    shared = any(variable.shared for variable in model.variables.values())
+    parts: list[tuple[int, Part]] = [(-1, part) for part in sites(layout)]
     for number, factor in enumerate(model.factors):
         if not isinstance(factor, Unrollable):
             raise ModelError(f"factors must have rules for the engine, got {type(factor).__name__}")
         parts.extend((number, part) for part in factor.parts(layout))
+    if shared:
+        parts = [(number, whole(part, layout)) for number, part in parts]
     stacks = tuple(_stacks(parts))
     base, priors = _base(layout)
     return Unrolled(layout, stacks, *base, laws=(*priors, *_output_laws(stacks)), vectors=_vectors(layout))
@@ -329,10 +341,12 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Array], list[Law]]:
         layout.matrices(name, precision)[...] = variable.precision
         if variable.prior is None:
             continue
-        if variable.prior.natural is None:
+        if not has_natural_prior(variable):
+            if variable.shared:
+                continue  # a factor: see ``sites``
             laws.setdefault(variable.prior, []).append(np.arange(block.start, block.stop))
             continue
-        h, g, c = variable.prior.natural
+        h, g, c = variable.prior.natural or (0.0, 0.0, 0.0)
         field[block] += h
         precision[block] += g
         log_base[block] += c

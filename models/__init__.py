@@ -15,19 +15,26 @@ from models.multilayer import GLM, MultiLayerGLM
 from models.perceptron import Committee, Perceptron
 from models.phase_diagram import PhaseDiagram, phase_diagram
 from models.result import Estimate, Inference
+from models.spectra import Empirical, Geometric, MarchenkoPastur, RowOrthogonal, Spectrum
 from models.state_evolution import StateEvolution, state_evolution
+from models.vamp_evolution import vamp_state_evolution
 
 __all__ = [
     "GLM",
     "Committee",
+    "Empirical",
     "Ensemble",
     "Estimate",
+    "Geometric",
     "Inference",
     "Learned",
+    "MarchenkoPastur",
     "MultiLayerGLM",
     "Perceptron",
     "PhaseDiagram",
+    "RowOrthogonal",
     "Sample",
+    "Spectrum",
     "StateEvolution",
     "algorithmic_threshold",
     "fixed_point_free_entropy",
@@ -36,4 +43,5 @@ __all__ = [
     "learn",
     "phase_diagram",
     "state_evolution",
+    "vamp_state_evolution",
 ]

@@ -145,6 +145,13 @@ class Chain:
         g, gamma = self.kernels.derivatives(self.y, last.omega, last.V)
         return last.omega + last.V * g, last.V * (1.0 - last.V * gamma)
 
+    def settle(self) -> None:
+        """Nothing: the estimates are those of the components already."""
+
+    def free_entropy(self) -> float:
+        """See ``bethe_free_entropy``."""
+        return bethe_free_entropy(self)
+
     @property
     def means(self) -> list[Array]:
         """x̂ of every layer, (n, samples)."""

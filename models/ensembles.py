@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from factorgraph.channels import Channel
 from factorgraph.priors import Prior
+from models.spectra import MarchenkoPastur, Spectrum
 
 Array = NDArray[np.float64]
 
@@ -18,24 +19,26 @@ class Sample:
     """One draw from an ensemble.
 
     Attributes:
-        weights: W^l, (n_{l+1}, n_l), from the signal up.
+        weights: W^l, (n_{l+1}, n_l), from the signal up: arrays, or ``Spectral`` where the ensemble has spectra.
         signals: x^l, (n_l,), from the signal x^0 to the last hidden layer.
         y: the observed output, (n_{L+1},).
     """
 
-    weights: tuple[Array, ...]
+    weights: tuple[Any, ...]
     signals: tuple[Array, ...]
     y: Array
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """x^0 ~ prior and x^{l+1} ~ P^{l+1}(x | W^l x^l) with independent weights W^l_ki ~ N(0, 1/n_l) [ML, eqs. 1-3].
+    """x^0 ~ prior and x^{l+1} ~ P^{l+1}(x | W^l x^l) with independent weights W^l_ki ~ N(0, 1/n_l) [ML, eqs. 1-3], or
+    with weights of other singular values and random singular vectors.
 
     Args:
         prior: law of the components of the signal.
         channels: one per layer, the last one that of the observed output.
         ratios: α_l = n_{l+1}/n_l, one per layer.
+        spectra: of the singular values, one per layer; None for independent entries (``MarchenkoPastur``).
 
     Raises:
         ValueError: no layer, numbers of channels and ratios that differ, or a ratio that is not > 0.
@@ -44,6 +47,7 @@ class Ensemble:
     prior: Prior
     channels: Sequence[Channel]
     ratios: Sequence[float]
+    spectra: Sequence[Spectrum] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -52,18 +56,35 @@ class Ensemble:
             raise ValueError(
                 f"`ratios` must be one per channel, and at least one, got {len(self.ratios)} for {len(self.channels)}"
             )
+        spectra = (MarchenkoPastur(),) * len(self.ratios) if self.spectra is None else tuple(self.spectra)
+        object.__setattr__(self, "spectra", spectra)
+        if len(spectra) != len(self.ratios):
+            raise ValueError(f"`spectra` must be one per channel, {len(self.ratios)}, got {len(spectra)}")
         if not all(np.isfinite(ratio) and ratio > 0 for ratio in self.ratios):
             raise ValueError(f"`ratios` must be finite numbers > 0, got {self.ratios}")
 
     @property
     def second_moments(self) -> tuple[float, ...]:
-        """ρ_l = E[(x^l)²] of the signal and of each hidden layer; that of z^l is the same number."""
+        """ρ_l = E[(x^l)²] of the signal and of each hidden layer; that of z^l is the same number where E W² = 1/n."""
         mean, variance = self.prior.moments(H=0.0, G=0.0)
         moments = [float(mean**2 + variance)]
-        for channel in self.channels[:-1]:
-            mean, variance = channel.moments(B=0.0, A=0.0, omega=0.0, V=moments[-1])
+        for channel, gain in zip(self.channels[:-1], self.gains, strict=False):
+            mean, variance = channel.moments(B=0.0, A=0.0, omega=0.0, V=gain * moments[-1])
             moments.append(float(mean**2 + variance))
         return tuple(moments)
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """E[(z^l)²]/E[(x^l)²], n_l E W²."""
+        return tuple(
+            1.0 if isinstance(spectrum, MarchenkoPastur) else spectrum.gain(ratio)
+            for spectrum, ratio in zip(self.spectra or (), self.ratios, strict=True)
+        )
+
+    @property
+    def independent(self) -> bool:
+        """Whether all weights have independent entries."""
+        return all(isinstance(spectrum, MarchenkoPastur) for spectrum in self.spectra or ())
 
     def sizes(self, n: int) -> tuple[int, ...]:
         """n_0 = n, n_1, ... rounded; raises ValueError if a layer would be empty."""
@@ -80,8 +101,9 @@ class Ensemble:
         sizes = self.sizes(n)
         x: Any = self.prior.sample(n, rng)
         weights, signals = [], []
-        for inputs, outputs, channel in zip(sizes[:-1], sizes[1:], self.channels, strict=True):
-            weights.append(rng.standard_normal((outputs, inputs)) / inputs**0.5)
+        layers = zip(sizes[:-1], sizes[1:], self.channels, self.spectra or (), strict=True)
+        for inputs, outputs, channel, spectrum in layers:
+            weights.append(spectrum.sample(outputs, inputs, rng))
             signals.append(x)
             x = channel.sample(weights[-1] @ x, rng)
         return Sample(tuple(weights), tuple(signals), x)

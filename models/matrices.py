@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from factorgraph.spectral import Spectral
 from models.products import Squared
 
 Array = NDArray[np.float64]
@@ -45,6 +46,8 @@ def known_matrix(name: str, W: Any, mean_square: float | None) -> tuple[Any, Any
     shape = np.shape(W)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{name} must be a matrix (outputs, inputs), got shape {shape}")
+    if isinstance(W, Spectral) and mean_square is None:
+        mean_square = W.mean_square
     if isinstance(W, LinearOperator):
         if mean_square is None:
             raise ValueError(

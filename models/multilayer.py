@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import lsqr
+from scipy.sparse.linalg import LinearOperator, lsqr
 
 from factorgraph.channels import Channel, Identity
 from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
 from factorgraph.priors import Prior
-from models.chain import Chain, bethe_free_entropy
+from factorgraph.spectral import Spectral
+from models.chain import Chain
 from models.damping import Damping
 from models.matrices import known_matrix, outlying_mean, with_entries
 from models.result import Estimate, Inference, Scores, Trace
+from models.vamp import VampChain
 
 Array = NDArray[np.float64]
 
-CLOSURE_NAMES = ("amp", "bp", "mf")
+CLOSURE_NAMES = ("amp", "bp", "mf", "vamp")
 
 
 class MultiLayerGLM:
@@ -28,10 +30,11 @@ class MultiLayerGLM:
     Args:
         prior: law of the components of the signal x^0.
         weights: W^l, (n_{l+1}, n_l), from the signal up: arrays, SciPy sparse matrices or ``LinearOperator``, with
-            entries of order 1/√n_l and of mean near 0.
+            entries of order 1/√n_l and of mean near 0; or ``Spectral``. For the closure "vamp" with any singular values
+            and any mean.
         channels: one per layer, the last one that of the observed output.
         mean_square: E (W^l)², to replace the squared entries; one per layer, or one for all, None for exact squares.
-            A ``LinearOperator`` needs it.
+            A ``LinearOperator`` needs it, unless it is a ``Spectral``; "vamp" does not use it.
 
     Raises:
         ValueError: matrices that do not chain, that are not finite, or without channel.
@@ -58,6 +61,7 @@ class MultiLayerGLM:
             known_matrix(f"`weights[{i}]`", W, square)
             for i, (W, square) in enumerate(zip(weights, squares, strict=True))
         ]
+        self._spectral: list[Spectral | None] = [None] * len(weights)
         shapes = [W.shape for W, _ in self.matrices]
         for i in range(1, len(shapes)):
             if shapes[i][1] != shapes[i - 1][0]:
@@ -100,7 +104,7 @@ class MultiLayerGLM:
         start: str | ArrayLike = "prior",
         reinforcement: float = 0.0,
         truth: Any = None,
-        callback: Callable[[int, Chain], bool | None] | None = None,
+        callback: Callable[[int, Chain | VampChain], bool | None] | None = None,
         rng: np.random.Generator | int | None = 0,
     ) -> Inference:
         """Posterior of the signal and of every hidden layer given the output.
@@ -108,7 +112,8 @@ class MultiLayerGLM:
         Args:
             y: observed output (n_{L+1},), or (n_{L+1}, samples) for several signals seen through the same matrices.
             closure: "amp"; "bp", relaxed belief propagation with a message on every edge (dense or sparse matrices);
-                or "mf", without reaction terms.
+                or "mf", without reaction terms; or "vamp", with one precision a layer, for matrices of any singular
+                values: see ``vamp``. Their singular value decompositions are computed once a model.
             damping: α in [0, 1) of the messages, or "adaptive": none, and more and more where that does not converge.
             tolerance: largest change of the estimates by an undamped step, relative to their size, at which it stops.
             iterations: most of them.
@@ -117,7 +122,7 @@ class MultiLayerGLM:
                 several fixed points, start and damping decide which is reached: the one of greater ``free_entropy``
                 is the better one.
             reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
-                r_t = 1 - (1 - r)^t, which drives the estimates to one solution.
+                r_t = 1 - (1 - r)^t, which drives the estimates to one solution; 0 for "vamp".
             truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
             callback: called after each iteration with its number and the chain; True stops.
             rng: generator or seed of the random start.
@@ -133,12 +138,11 @@ class MultiLayerGLM:
                 "`iterations` must be >= 1, `tolerance` >= 0 and `reinforcement` in [0, 1), "
                 f"got {iterations}, {tolerance} and {reinforcement}"
             )
+        if closure == "vamp" and reinforcement:
+            raise ValueError(f"`reinforcement` must be 0 for the closure 'vamp', got {reinforcement}")
         samples = observed.shape[1]
         scores = Scores(truth, [(n, samples) for n in self.sizes[:-1]])
-        matrices = self.matrices
-        if closure == "bp":
-            matrices = [(with_entries(f"`weights[{i}]`", W), squares) for i, (W, squares) in enumerate(matrices)]
-        chain = Chain(self.prior, matrices, self.channels, observed, closure)
+        chain = self._chain(observed, closure)
         begin = self._start(start, samples, np.random.default_rng(rng))
         chain.begin(begin)
         trace, mixer, status = Trace(), Damping.of(damping), "not converged"
@@ -151,10 +155,31 @@ class MultiLayerGLM:
                 if failed or (status == "diverged" and mixer.raise_level()):
                     chain.begin(begin)
                     status = "not converged"
-            phi = bethe_free_entropy(chain) if status != "diverged" else float("nan")
+            phi = chain.free_entropy() if status != "diverged" else float("nan")
+            chain.settle()
             return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
 
-    def _result(self, chain: Chain, trace: Trace, status: str, phi: float, flat: bool, scores: Scores) -> Inference:
+    def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
+        matrices = self.matrices
+        if closure == "vamp":
+            return VampChain(self.prior, self._decomposed(), self.channels, observed)
+        if closure == "bp":
+            matrices = [(with_entries(f"`weights[{i}]`", W), squares) for i, (W, squares) in enumerate(matrices)]
+        return Chain(self.prior, matrices, self.channels, observed, closure)
+
+    def _decomposed(self) -> list[Spectral]:
+        for i, (W, _) in enumerate(self.matrices):
+            if self._spectral[i] is None:
+                if isinstance(W, LinearOperator) and not isinstance(W, Spectral):
+                    raise ValueError(
+                        f"`weights[{i}]` must have known singular values for 'vamp': give it as a Spectral"
+                    )
+                self._spectral[i] = Spectral.of(W)
+        return [matrix for matrix in self._spectral if matrix is not None]
+
+    def _result(
+        self, chain: Chain | VampChain, trace: Trace, status: str, phi: float, flat: bool, scores: Scores
+    ) -> Inference:
         estimates = [
             Estimate(mean[:, 0], variance[:, 0]) if flat else Estimate(mean, variance)
             for mean, variance in [*zip(chain.means, chain.variances, strict=True), chain.output()]
@@ -167,14 +192,16 @@ class MultiLayerGLM:
             field=(B[:, 0], A[:, 0]) if flat else (B, A),
             free_entropy=phi,
             status=status,
-            message=status if status in ("converged", "stopped") else f"{status}: {self._advice()}",
+            message=status if status in ("converged", "stopped") else f"{status}: {self._advice(chain)}",
             iterations=len(trace.residual),
             trace=trace,
             mse=tuple(scores.mse(chain.means)) if scores.truth else None,
             overlap=tuple(scores.overlap(chain.means)) if scores.truth else None,
         )
 
-    def _advice(self) -> str:
+    def _advice(self, chain: Chain | VampChain) -> str:
+        if isinstance(chain, VampChain):
+            return "raise `iterations`, or try stronger `damping`; or the model is far from what made the output"
         means = [i for i, (W, _) in enumerate(self.matrices) if outlying_mean(W)]
         if means:
             return (
@@ -219,7 +246,9 @@ class MultiLayerGLM:
         return means
 
 
-def _iterate(chain: Chain, trace: Trace, damping: float, tolerance: float, reinforcement: float, scores: Scores) -> str:
+def _iterate(
+    chain: Chain | VampChain, trace: Trace, damping: float, tolerance: float, reinforcement: float, scores: Scores
+) -> str:
     """One pass forward and one backward; the status after it."""
     previous, taken = (trace.residual[-1], 1.0 - trace.damping[-1]) if chain.iterations else (0.0, 1.0)
     residual = chain.forward() / taken

@@ -127,9 +127,9 @@ def state_evolution(
     Raises:
         ValueError: an argument outside its domain, or a truth with other layers.
     """
-    _check(model, truth, start, iterations, tolerance, damping)
+    _check(model, truth)
+    strength = check_run(start, iterations, tolerance, damping)
     second_moments = (truth or model).second_moments
-    strength = {"uninformative": 0.0, "informative": _SHARP}[start]
     run = _Run(model, truth, second_moments, [Field(*[strength / rho] * 3) for rho in second_moments])
     mse: list[list[float]] = []
     overlap: list[list[float]] = []
@@ -146,14 +146,14 @@ def state_evolution(
         if previous.size:
             converged = bool(np.all(np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)))
         previous = numbers
-    return StateEvolution(
-        tuple(run.overlaps),
-        tuple(run.fields),
-        np.array(mse),
-        np.array(overlap),
-        converged,
-        _message(converged, previous),
-    )
+    return outcome(run.overlaps, tuple(run.fields), np.array(mse), np.array(overlap), converged, previous)
+
+
+def outcome(
+    overlaps: list[Overlap], fields: tuple[Field, ...], mse: Array, overlap: Array, converged: bool, numbers: Array
+) -> StateEvolution:
+    """A finished run with its message; ``numbers`` are those that should have settled."""
+    return StateEvolution(tuple(overlaps), fields, mse, overlap, converged, _message(converged, numbers))
 
 
 def _message(converged: bool, numbers: Array) -> str:
@@ -166,11 +166,15 @@ def _message(converged: bool, numbers: Array) -> str:
     )
 
 
-def _check(
-    model: Ensemble, truth: Ensemble | None, start: str, iterations: int, tolerance: float, damping: float
-) -> None:
+def _check(model: Ensemble, truth: Ensemble | None) -> None:
+    if not model.independent:
+        raise ValueError("`model` must have independent weights (no `spectra`), got others: use vamp_state_evolution")
     if truth is not None and truth.ratios != model.ratios:
         raise ValueError(f"`truth` must have the ratios of the model, {model.ratios}, got {truth.ratios}")
+
+
+def check_run(start: str, iterations: int, tolerance: float, damping: float) -> float:
+    """The precision of the first messages, in units of 1/ρ; raises ValueError for options outside their domain."""
     if start not in ("uninformative", "informative"):
         raise ValueError(f"`start` must be 'uninformative' or 'informative', got {start!r}")
     if iterations < 1:
@@ -179,3 +183,4 @@ def _check(
         raise ValueError(f"`tolerance` must be >= 0, got {tolerance}")
     if not 0.0 <= damping < 1.0:
         raise ValueError(f"`damping` must be in [0, 1), got {damping}")
+    return _SHARP if start == "informative" else 0.0

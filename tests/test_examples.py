@@ -16,6 +16,7 @@ ARGUMENTS = {
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
+    "30_condition_numbers": FEW,
     "32_preactivations": ["--networks", "200"],
     "33_critical_init": ["--width", "21", "--epochs", "2", "--seeds", "1", "--depths", "2", "--fields", "1", "8"],
 }

@@ -7,16 +7,18 @@ if TYPE_CHECKING:
     from factorgraph.factors.bilinear import Bilinear, Neurons
     from factorgraph.factors.function import Function
     from factorgraph.factors.linear import Linear
+    from factorgraph.factors.linear_map import LinearMap
     from factorgraph.factors.pairwise import Pairwise
     from factorgraph.factors.parity import Parity, PSpin
     from factorgraph.factors.sum import Sum
 
-__all__ = ["Bilinear", "Function", "Linear", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"]
+__all__ = ["Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"]
 
 _HOME = {
     "Bilinear": "bilinear",
     "Function": "function",
     "Linear": "linear",
+    "LinearMap": "linear_map",
     "Neurons": "bilinear",
     "PSpin": "parity",
     "Pairwise": "pairwise",

@@ -33,6 +33,7 @@ class Kind(ABC):
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
+        whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 
     name: str = "Factor"
@@ -45,6 +46,7 @@ class Kind(ABC):
     quadratic: bool = False
     maximum: bool = False
     dimensions: tuple[int, ...] = ()
+    whole: bool = False
 
     @abstractmethod
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, spin_moments
+from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import log_2cosh_array
 
 #: Smallest variance of a sum: keeps omega/√V finite once all its terms are certain.
 VARIANCE_FLOOR = 1e-8
+#: Least share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
+LEAST_REST = 1e-15
 _POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
 
 
@@ -59,6 +61,11 @@ class Sum(Group):
     def parts(self, layout: Layout) -> list[Part]:
         """One part."""
         pattern, table = self.pattern(layout), self.table(layout)
+        variables = [layout.model.variables[selection.name] for selection in self.arguments]
+        if any(variable.shared for variable in variables):
+            if pattern[0] and not self.channel.spin:
+                raise ModelError(f"`{self.arguments[0].name}` must be real for the channel {self.channel}, got spins")
+            return [Part(ProjectedSum(pattern, self.channel), table, (self.coefficients,))]
         if pattern[0] != self.channel.spin:
             want = "spins" if self.channel.spin else "real"
             raise ModelError(f"`{self.arguments[0].name}` must be {want} for the channel {self.channel}, got the other")
@@ -117,6 +124,7 @@ class ChannelSum(Kind):
     spins: tuple[bool, ...]
     channel: Any
     name = "Sum"
+    floor = VARIANCE_FLOOR
 
     @property
     def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -139,17 +147,17 @@ class ChannelSum(Kind):
         To a spin: B = ½[phi(omega_i + c_i) - phi(omega_i - c_i)] with the rest of the sum N(omega_i, V_i).
         """
         (c,), (m, v) = parameters, self._moments(incoming)
-        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), VARIANCE_FLOOR)
+        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), self.floor)
         B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
         B[:, 0], A[:, 0] = to_output(self.channel, omega, V)
         _, g, gamma = self._values(incoming, omega, V)
-        kept = 1.0 - c * c * v * gamma[:, None]
+        kept = np.maximum(1.0 - c * c * v * gamma[:, None], LEAST_REST)
         B[:, 1:] = (c * g[:, None] + m * c * c * gamma[:, None]) / kept
         A[:, 1:] = c * c * gamma[:, None] / kept
         spins = np.array(self.spins[1:])
         if spins.any():
             rest = exclusive_sums(c * m)[:, spins]
-            V_rest = np.maximum(exclusive_sums(c * c * v)[:, spins], VARIANCE_FLOOR)
+            V_rest = np.maximum(exclusive_sums(c * c * v)[:, spins], self.floor)
             up = self._values(incoming, rest + c[:, spins], V_rest)[0]
             down = self._values(incoming, rest - c[:, spins], V_rest)[0]
             where = 1 + np.flatnonzero(spins)
@@ -159,7 +167,7 @@ class ChannelSum(Kind):
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
         (c,), (m, v) = parameters, self._moments(incoming)
-        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), VARIANCE_FLOOR)
+        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), self.floor)
         phi = self._values(incoming, omega, V)[0]
         return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, 0]), phi, 0.0)
 
@@ -180,3 +188,56 @@ class ChannelSum(Kind):
 
     def _values(self, incoming: Incoming, omega: Array, V: Array) -> tuple[Array, Array, Array]:
         return output_values(self.channel, self.spins[0], incoming.first[:, 0], incoming.second[:, 0], omega, V)
+
+
+@dataclass(frozen=True)
+class ProjectedSum(ChannelSum):
+    """The same between variables of which some have a shared precision: a real output too is sent a Gaussian message,
+    with the exact moments of its belief; nothing is said where an input has no law yet."""
+
+    floor = 1e-100
+    law_slot = None  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+    approximate = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+    @property
+    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """All real arguments."""
+        return tuple(i for i, spin in enumerate(self.spins) if not spin)
+
+    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
+        """Precision 1/Δ - A and information x̂/Δ - B to a free real output; to the inputs as for ``ChannelSum``."""
+        flat, incoming = self._natural(incoming)
+        B, A = super().rule(parameters, incoming)
+        assert A is not None
+        if not self.spins[0]:
+            (c,), (m, v) = parameters, self._moments(incoming)
+            free = np.isfinite(incoming.second[:, 0])
+            H, G = np.where(free, incoming.first[:, 0], 0.0), np.where(free, incoming.second[:, 0], 0.0)
+            V = np.maximum((c * c * v).sum(axis=1), self.floor)
+            mean, variance = self.channel.moments(B=H, A=G, omega=(c * m).sum(axis=1), V=V)
+            sent = quotient(mean, variance, H, G, float(np.mean(mean**2)))
+            B[:, 0], A[:, 0] = (np.where(free, values, 0.0) for values in sent)
+        return Outgoing(np.where(flat[:, None], 0.0, B), np.where(flat[:, None], 0.0, A))
+
+    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """phi, less the logarithm of the integral of a free output's cavity law."""
+        _, raw = self._natural(incoming)
+        (c,), (m, v) = parameters, self._moments(raw)
+        V = np.maximum((c * c * v).sum(axis=1), self.floor)
+        phi = self._values(raw, (c * m).sum(axis=1), V)[0]
+        if self.spins[0]:
+            return phi
+        free = np.isfinite(raw.second[:, 0])
+        H, G = np.where(free, raw.first[:, 0], 0.0), np.where(free, raw.second[:, 0], 0.0)
+        return phi - np.where(free, log_integral(H, G) + (0.5 * G if self.channel.spin else 0.0), 0.0)
+
+    def _natural(self, incoming: Incoming) -> tuple[NDArray[np.bool_], Incoming]:
+        """Rows with an input that has no law, and the laws as ``ChannelSum`` sees them: the output's (B, A), (y, ∞)."""
+        first, second = incoming.first.copy(), incoming.second.copy()
+        inputs = second[:, 1:]
+        flat = np.asarray((np.isinf(inputs) & ~np.array(self.spins[1:])).any(axis=1))
+        inputs[np.isinf(inputs) & ~np.array(self.spins[1:])] = 1.0
+        if not self.spins[0]:
+            H, G, known = natural(first[:, 0], second[:, 0])
+            first[:, 0], second[:, 0] = np.where(known, first[:, 0], H), np.where(known, np.inf, G)
+        return flat, Incoming(first, second)

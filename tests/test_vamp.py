@@ -1,0 +1,274 @@
+"""Vector approximate message passing: against exact posteriors, its state evolution, AMP, and on any kind of matrix."""
+
+import numpy as np
+import pytest
+import tolerances as tol
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.linalg import aslinearoperator
+
+from factorgraph import Spectral
+from factorgraph.channels import Absolute, Identity, Probit, ReLU, Sign
+from factorgraph.priors import Binary, GaussBernoulli, Gaussian
+from models import (
+    GLM,
+    Empirical,
+    Ensemble,
+    Geometric,
+    MarchenkoPastur,
+    MultiLayerGLM,
+    RowOrthogonal,
+    learn,
+    state_evolution,
+    vamp_state_evolution,
+)
+
+FAST = {"fast": True}
+
+
+def infer(model, n, seed=0, **options):
+    sample = model.sample(n, seed)
+    glm = MultiLayerGLM(model.prior, sample.weights, model.channels)
+    return glm.infer(sample.y, truth=sample.signals, closure="vamp", **options), sample
+
+
+def array(matrix):
+    return matrix @ np.eye(matrix.shape[1])
+
+
+# ---- exact answers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e4])
+def test_linear_gaussian_posterior_and_evidence_are_exact(condition):
+    result, sample = infer(Ensemble(Gaussian(0.3, 2.0), [Identity(0.01)], [0.7], [Geometric(condition)]), 120)
+    W, y = array(sample.weights[0]), sample.y
+    covariance = np.linalg.inv(2.0 * np.eye(120) + W.T @ W / 0.01)
+    evidence = W @ W.T / 2.0 + 0.01 * np.eye(len(y))
+    rest = y - W @ np.full(120, 0.3)
+    log_evidence = -0.5 * (np.linalg.slogdet(2 * np.pi * evidence)[1] + rest @ np.linalg.solve(evidence, rest))
+    assert result.converged and result.iterations < 5
+    np.testing.assert_allclose(result.signal.mean, covariance @ (0.6 + W.T @ y / 0.01), atol=tol.SHARED)
+    np.testing.assert_allclose(result.signal.variance, np.trace(covariance) / 120, rtol=tol.SHARED)
+    assert result.free_entropy == pytest.approx(log_evidence, rel=tol.SHARED)
+
+
+def test_products_of_matrices_have_the_exact_mean():
+    model = Ensemble(Gaussian(), [Identity(), Identity(0.1)], [1.5, 0.6], [Geometric(30.0), MarchenkoPastur()])
+    result, sample = infer(model, 300, tolerance=1e-11)
+    W0, W1 = (array(W) for W in sample.weights)
+    W = W1 @ W0
+    mean = np.linalg.solve(np.eye(300) + W.T @ W / 0.1, W.T @ sample.y / 0.1)
+    assert result.converged
+    np.testing.assert_allclose(result.signal.mean, mean, atol=tol.SHARED)
+    np.testing.assert_allclose(result.hidden[0].mean, W0 @ mean, atol=tol.SHARED)
+
+
+def test_a_small_binary_model_against_enumeration():
+    """As for the other closures, 12 spins and strong noise."""
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((24, 12)) / 12**0.5
+    spins = np.array(np.meshgrid(*[[-1.0, 1.0]] * 12)).reshape(12, -1)
+    y = np.sign(W @ spins[:, 7] + rng.standard_normal(24))
+    log_p = Probit(1.0).observe(y[:, None], omega=W @ spins, V=1e-12).phi.sum(axis=0)
+    p = np.exp(log_p - log_p.max())
+    result = GLM(Binary(), W, Probit(1.0)).infer(y, closure="vamp")
+    assert result.converged
+    assert np.abs(result.signal.mean - spins @ p / p.sum()).max() < 0.06
+    assert result.free_entropy == pytest.approx(log_p.max() + np.log(p.mean()), rel=tol.SMALL_MODEL)
+
+
+def test_several_samples_are_as_many_runs():
+    model = Ensemble(GaussBernoulli(0.3), [Identity(0.01)], [0.8], [Geometric(50.0)])
+    W = model.sample(60, 0).weights[0]
+    Y = W @ GaussBernoulli(0.3).sample((60, 3), np.random.default_rng(1))
+    glm = GLM(model.prior, W, model.channels[0])
+    together = glm.infer(Y, closure="vamp", tolerance=1e-11)
+    runs = [glm.infer(y, closure="vamp", tolerance=1e-11) for y in Y.T]
+    for what in ("signal", "output"):
+        for part in ("mean", "variance"):
+            values = [getattr(getattr(run, what), part) for run in runs]
+            np.testing.assert_allclose(getattr(getattr(together, what), part), np.transpose(values), atol=tol.SHARED)
+    assert together.free_entropy == pytest.approx(sum(run.free_entropy for run in runs), rel=tol.SHARED)
+
+
+# ---- state evolution -------------------------------------------------------------------------------------------------
+
+CASES = {
+    "sparse, condition 1000": Ensemble(GaussBernoulli(0.3), [Identity(1e-4)], [0.7], [Geometric(1000.0, **FAST)]),
+    "sparse, tall": Ensemble(GaussBernoulli(0.3), [Identity(0.1)], [2.0], [Geometric(10.0, **FAST)]),
+    "signs of spins, orthogonal rows": Ensemble(Binary(), [Sign()], [0.9], [RowOrthogonal(**FAST)]),
+    "rectified, two layers": Ensemble(
+        GaussBernoulli(0.3), [ReLU(), Identity(1e-2)], [2.0, 1.0], [Geometric(30.0, **FAST), RowOrthogonal(**FAST)]
+    ),
+    "product, then signs": Ensemble(
+        Gaussian(), [Identity(), Sign(), Identity(0.1)], [1.2, 1.2, 1.5],
+        [Geometric(10.0, **FAST), RowOrthogonal(**FAST), Geometric(3.0, **FAST)],
+    ),
+    "independent entries": Ensemble(
+        GaussBernoulli(0.3), [Identity(1e-2)], [0.6],
+        [Empirical(tuple(MarchenkoPastur().eigenvalues(0.6)[0] ** 0.5), **FAST)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "independent entries"])
+def test_instances_follow_state_evolution_at_every_iteration(name):
+    """Four of N = 4000: their mean error within its own error bar, up to what all iterations of one share."""
+    model = CASES[name]
+    theory = vamp_state_evolution(model)
+    assert theory.converged
+    runs = [np.array(infer(model, 4000, seed, iterations=12, tolerance=0.0)[0].trace.mse) for seed in range(4)]
+    scale = np.array(model.second_moments)
+    for step in range(min(12, len(theory.mse))):
+        errors = np.array([run[step] for run in runs])
+        bar = errors.std(axis=0, ddof=1) / len(runs) ** 0.5
+        off = np.abs(errors.mean(axis=0) - theory.mse[step])
+        assert np.all(off < tol.BARS * bar + tol.FINITE_SIZE * scale), (step, off, bar)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Ensemble(GaussBernoulli(0.3), [Identity(1e-2)], [0.6]),
+        Ensemble(Binary(), [Sign()], [1.0]),
+        Ensemble(Gaussian(), [Absolute(), Identity(0.01)], [2.0, 1.5]),
+        Ensemble(GaussBernoulli(0.3), [ReLU(), Identity(1e-2)], [2.0, 1.0]),
+        Ensemble(Binary(), [Probit(0.3), Identity(), Probit(0.1)], [1.5, 0.9, 2.0]),
+    ],
+    ids=str,
+)
+def test_independent_entries_have_the_fixed_points_of_amp(model):
+    """Two recursions of different form: precisions and the Marchenko-Pastur law here, overlaps there."""
+    ours, amp = vamp_state_evolution(model, tolerance=1e-10), state_evolution(model, tolerance=1e-10)
+    assert ours.converged and amp.converged
+    np.testing.assert_allclose(ours.mse[-1], amp.mse[-1], rtol=tol.FIXED_POINT)
+    informed, amp = (run(model, start="informative") for run in (vamp_state_evolution, state_evolution))
+    np.testing.assert_allclose(informed.mse[-1], amp.mse[-1], rtol=tol.FIXED_POINT, atol=1e-11)
+
+
+def test_an_instance_with_independent_entries_agrees_with_amp():
+    model = Ensemble(GaussBernoulli(0.3), [ReLU(), Identity(1e-2)], [2.0, 1.0])
+    result, sample = infer(model, 1000)
+    amp = MultiLayerGLM(model.prior, sample.weights, model.channels).infer(sample.y, truth=sample.signals)
+    assert result.converged and amp.converged
+    for ours, theirs in zip((result.signal, *result.hidden), (amp.signal, *amp.hidden), strict=True):
+        assert np.mean((ours.mean - theirs.mean) ** 2) < 0.05 * np.mean(ours.variance)
+        assert np.mean(ours.variance) == pytest.approx(np.mean(theirs.variance), rel=0.1)
+    assert result.free_entropy == pytest.approx(amp.free_entropy, abs=0.01 * 1000)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 2.5])
+def test_spectra_have_their_moments(ratio):
+    rows = round(400 * ratio)
+    rng = np.random.default_rng(0)
+    for spectrum in (MarchenkoPastur(), RowOrthogonal(), Geometric(100.0), Geometric(100.0, fast=True)):
+        values, weights = spectrum.eigenvalues(ratio)
+        assert weights.sum() == pytest.approx(min(1.0, ratio), rel=tol.SPECTRUM)
+        assert spectrum.gain(ratio) == pytest.approx(1.0, rel=tol.SPECTRUM)
+        W = spectrum.sample(rows, 400, rng)
+        squares = np.linalg.svd(array(W) if isinstance(W, Spectral) else W, compute_uv=False) ** 2
+        for gamma in (0.01, 1.0):
+            sampled = np.sum(1.0 / (gamma + squares)) / 400
+            assert weights @ (1.0 / (gamma + values)) == pytest.approx(sampled, rel=0.06)
+    given = Empirical.of(array(Geometric(10.0).sample(rows, 400, rng)))
+    assert given.gain(ratio) == pytest.approx(1.0, rel=tol.SPECTRUM)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("gamma", [1.0, 1e-4, 1e-8])
+def test_marchenko_pastur_resolvent(ratio, gamma):
+    """E 1/(γ + λ) in closed form, zeros included."""
+    values, weights = MarchenkoPastur().eigenvalues(ratio)
+    root = ((1.0 - ratio + gamma) ** 2 + 4.0 * ratio * gamma) ** 0.5
+    closed = (root + 1.0 - ratio - gamma) / (2.0 * gamma)
+    ours = weights @ (1.0 / (gamma + values)) + max(0.0, 1.0 - ratio) / gamma
+    assert ours == pytest.approx(closed, rel=1e-7)
+
+
+# ---- where other messages fail ---------------------------------------------------------------------------------------
+
+
+def test_condition_numbers_at_which_amp_diverges():
+    model = Ensemble(GaussBernoulli(0.2), [Identity(1e-4)], [0.6], [Geometric(1e4)])
+    sample = model.sample(500, 1)
+    glm = MultiLayerGLM(model.prior, [array(sample.weights[0])], model.channels)
+    vamp = glm.infer(sample.y, closure="vamp", truth=sample.signals, iterations=1000)
+    amp = glm.infer(sample.y, closure="amp", truth=sample.signals, iterations=150, damping=0.5)
+    assert vamp.converged and vamp.mse[0] < 0.15
+    assert not amp.converged and "VAMP" in amp.message
+
+
+def test_a_matrix_of_ones_and_a_noiseless_tall_matrix():
+    rng = np.random.default_rng(0)
+    x = GaussBernoulli(0.2).sample(200, rng)
+    W = 1.0 + rng.standard_normal((140, 200)) / 200**0.5
+    result = GLM(GaussBernoulli(0.2), W, Identity(1e-4)).infer(W @ x, closure="vamp", truth=x)
+    assert result.converged and result.mse[0] < 1e-3
+    W = rng.standard_normal((300, 200))
+    result = GLM(GaussBernoulli(0.2), W, Identity()).infer(W @ x, closure="vamp", truth=x)
+    assert result.converged and result.mse[0] < 1e-15
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1), m=st.integers(1, 8), n=st.integers(1, 8), rank=st.integers(1, 8),
+    prior=st.sampled_from([Binary(), Gaussian(), GaussBernoulli(0.1)]),
+    channel=st.sampled_from([Identity(1e-6), Identity(1.0), Sign(), ReLU(), Probit(0.1)]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_no_model_however_wrong_gives_numbers_that_are_none(seed, m, n, rank, prior, channel):
+    """Small, rank-deficient, badly scaled matrices, and outputs from another model."""
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n)) * 10.0 ** rng.uniform(-2, 2)
+    y = channel.sample(10.0 * rng.standard_normal(m), rng)
+    result = GLM(prior, W, channel).infer(y, closure="vamp", iterations=60)
+    assert result.status in ("converged", "not converged", "diverged")
+    if result.status != "diverged":
+        for estimate in (result.signal, result.output):
+            assert np.all(np.isfinite(estimate.mean)) and np.all(estimate.variance >= 0.0)
+
+
+# ---- options ---------------------------------------------------------------------------------------------------------
+
+
+def test_learning_of_noise_and_density():
+    model = Ensemble(GaussBernoulli(0.2), [Identity(0.01)], [0.7], [Geometric(30.0)])
+    sample = model.sample(1000, 2)
+    guess = GLM(GaussBernoulli(0.5), sample.weights[0], Identity(0.1))
+    found = learn(guess, sample.y, fixed=("mean", "variance"), closure="vamp", rounds=30)
+    assert found.channel.noise == pytest.approx(0.01, rel=0.2)
+    assert found.prior.density == pytest.approx(0.2, rel=0.15)
+
+
+def test_start_damping_and_callback():
+    model = Ensemble(GaussBernoulli(0.3), [Identity(0.01)], [0.8], [Geometric(30.0)])
+    result, sample = infer(model, 300, tolerance=1e-9)
+    damped, _ = infer(model, 300, tolerance=1e-9, damping=0.5)
+    np.testing.assert_allclose(damped.signal.mean, result.signal.mean, atol=1e-6)
+    assert damped.iterations > result.iterations
+    started, _ = infer(model, 300, tolerance=1e-9, start=sample.signals[0])
+    assert started.trace.mse[0][0] == 0.0
+    np.testing.assert_allclose(started.signal.mean, result.signal.mean, atol=1e-6)
+    stopped, _ = infer(model, 300, callback=lambda number, chain: number == 3)
+    assert stopped.status == "stopped" and stopped.iterations == 3
+    B, A = result.field
+    np.testing.assert_allclose(model.prior.moments(H=B, G=A)[0], result.signal.mean)
+
+
+def test_errors_name_what_to_change():
+    W = np.random.default_rng(0).standard_normal((5, 8)) / 8**0.5
+    glm = GLM(Gaussian(), W, Identity(0.1))
+    with pytest.raises(ValueError, match="`reinforcement` must be 0"):
+        glm.infer(np.ones(5), closure="vamp", reinforcement=0.1)
+    with pytest.raises(ValueError, match="known singular values for 'vamp'"):
+        GLM(Gaussian(), aslinearoperator(W), Identity(0.1), mean_square=0.1).infer(np.ones(5), closure="vamp")
+    with pytest.raises(ValueError, match="`spectra` must be one per channel"):
+        Ensemble(Gaussian(), [Identity(0.1)], [1.0], [RowOrthogonal()] * 2)
+    with pytest.raises(ValueError, match="use vamp_state_evolution"):
+        state_evolution(Ensemble(Gaussian(), [Identity(0.1)], [1.0], [RowOrthogonal()]))
+    with pytest.raises(ValueError, match="`condition` must be"):
+        Geometric(0.5)
+    with pytest.raises(ValueError, match="`values` must be"):
+        Empirical((1.0, -1.0))
+    with pytest.raises(ValueError, match="`start` must be"):
+        vamp_state_evolution(Ensemble(Gaussian(), [Identity(0.1)], [1.0]), start="best")
