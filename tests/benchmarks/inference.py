@@ -1,4 +1,4 @@
-"""An iteration of AMP beside its products, and state evolution, with tramp in the same run.
+"""An iteration of AMP and of VAMP beside their products, and state evolution, with tramp in the same run.
 
 ``python tests/benchmarks/inference.py [--tramp PYTHON CHECKOUT]``, on one thread (OPENBLAS_NUM_THREADS=1). PYTHON is
 that of an environment where tramp runs (networkx 1.11 and SciPy), CHECKOUT its sources.
@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 
+from factorgraph import Spectral
 from factorgraph.channels import Identity, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli
 from models import Ensemble, MultiLayerGLM, state_evolution
@@ -52,22 +53,28 @@ print(f"tramp state evolution of two sign layers: {(time.perf_counter() - start)
 """
 
 
-def iteration(model: Ensemble, mean_square: float | None) -> tuple[float, float]:
-    """Seconds of an iteration and of its products W x and Wᵀ g: medians of nine runs in turn."""
+def iteration(model: Ensemble, mean_square: float | None, closure: str = "amp") -> tuple[float, float]:
+    """Seconds of an iteration and of its products, W x and Wᵀ g or four with U and V: medians of nine runs in turn."""
     sample = model.sample(N, 0)
-    glm = MultiLayerGLM(model.prior, sample.weights, model.channels, mean_square=mean_square)
+    weights = [Spectral.of(W) for W in sample.weights] if closure == "vamp" else sample.weights
+    glm = MultiLayerGLM(model.prior, weights, model.channels, mean_square=mean_square)
     vectors = [(np.ones((W.shape[1], 1)), np.ones((W.shape[0], 1))) for W in sample.weights]
-    glm.infer(sample.y, damping=0.0, iterations=3, tolerance=0.0)
+    options = {"damping": 0.0, "tolerance": 0.0, "closure": closure}
+    glm.infer(sample.y, iterations=3, **options)
     times, products = [], []
     for _ in range(9):
         start = time.perf_counter()
-        glm.infer(sample.y, damping=0.0, iterations=5, tolerance=0.0)
+        glm.infer(sample.y, iterations=5, **options)
         middle = time.perf_counter()
-        glm.infer(sample.y, damping=0.0, iterations=25, tolerance=0.0)
+        glm.infer(sample.y, iterations=25, **options)
         end = time.perf_counter()
-        for W, (x, g) in list(zip(sample.weights, vectors, strict=True)) * 20:
-            W @ x
-            W.T @ g
+        for W, (x, g) in list(zip(weights, vectors, strict=True)) * 20:
+            if isinstance(W, Spectral):
+                W.right_transposed(W.right(x))
+                W.left(W.left_transposed(g))
+            else:
+                W @ x
+                W.T @ g
         times.append((end - middle - (middle - start)) / 20)
         products.append((time.perf_counter() - end) / 20)
     return float(np.median(times)), float(np.median(products))
@@ -83,6 +90,10 @@ def main() -> None:
             own, products = iteration(model, mean_square)
             ratio = f"{1e3 * own:.2f} ms, products {1e3 * products:.2f} ms, ratio {own / products:.2f}"
             print(f"{name}, {squares}: iteration {ratio}", flush=True)
+    for name, model in (("sparse regression", SPARSE), ("ReLU decoder", DECODER)):
+        own, products = iteration(model, None, "vamp")
+        ratio = f"{1e3 * own:.2f} ms, products {1e3 * products:.2f} ms, ratio {own / products:.2f}"
+        print(f"{name}, VAMP: iteration {ratio}", flush=True)
     state_evolution(SIGNS, iterations=2)
     start = time.perf_counter()
     result = state_evolution(SIGNS)
