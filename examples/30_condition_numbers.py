@@ -19,15 +19,15 @@ ITERATIONS = {"vamp": 2000, "amp": 500}
 
 def family(condition: float) -> Ensemble:
     """y = W x + noise with matrices of one condition number."""
-    return Ensemble(GaussBernoulli(DENSITY), [Identity(NOISE)], [RATIO], [Geometric(condition)])
+    return Ensemble(GaussBernoulli(DENSITY), [Identity(NOISE)], [RATIO], [Geometric(condition, fast=True)])
 
 
 def main() -> None:
     """Draw instances at every condition number and compare."""
     parser = argparse.ArgumentParser(description="Sparse regression at condition numbers from 1 to 10⁴.")
-    parser.add_argument("--points", type=int, default=13, help="condition numbers")
-    parser.add_argument("--size", type=int, default=1000, help="components of the instances' signals")
-    parser.add_argument("--instances", type=int, default=5, help="how many at each condition number")
+    parser.add_argument("--points", type=int, default=9, help="condition numbers")
+    parser.add_argument("--size", type=int, default=4000, help="components of the instances' signals")
+    parser.add_argument("--instances", type=int, default=4, help="how many at each condition number")
     arguments = parser.parse_args()
     conditions = np.logspace(0.0, 4.0, arguments.points)
     theory, found = [], {"vamp": np.full((arguments.points, arguments.instances), np.nan)}
@@ -38,7 +38,7 @@ def main() -> None:
         theory.append(vamp_state_evolution(model).mse[-1, 0])
         for seed in range(arguments.instances):
             sample = model.sample(arguments.size, seed)
-            glm = MultiLayerGLM(model.prior, [sample.weights[0] @ np.eye(arguments.size)], model.channels)
+            glm = MultiLayerGLM(model.prior, sample.weights, model.channels)
             for closure, errors in found.items():
                 result = glm.infer(sample.y, closure=closure, truth=sample.signals, iterations=ITERATIONS[closure])
                 if result.converged and result.mse is not None:

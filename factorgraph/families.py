@@ -212,8 +212,8 @@ def whole(part: Part, layout: Layout) -> Part:
         ModelError: not all elements of a vector in their order are arguments of such factors, or a kind that has no
             messages of this form.
     """
-    shared = [name for name in _names(part, layout) if layout.model.variables[name].shared]
-    if part.kind.whole or not shared:
+    shared = [] if part.kind.whole else [n for n in _names(part, layout) if layout.model.variables[n].shared]
+    if not shared:
         return part
     if part.kind.relaxed or part.kind.law_slot is not None:
         raise ModelError(f"factors on variables with shared precision must be sums or maps, got {part.kind.name}")

@@ -11,7 +11,7 @@ from factorgraph.cavity import beliefs, cavity_laws
 from factorgraph.energy import Energy, bethe, entropy
 from factorgraph.messages import Array
 from factorgraph.model import Factor
-from factorgraph.sweeps import Sweeps
+from factorgraph.sweeps import State
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
 
 
@@ -83,7 +83,7 @@ class Result:
     residuals: Array
     graph: Unrolled
     weights: Weights
-    state: Sweeps
+    state: State
     maximum: bool = False
     worst: Worst | None = None
 

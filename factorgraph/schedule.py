@@ -183,7 +183,13 @@ def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
     order = np.argsort(np.maximum.reduceat(element, table.starts[:-1]), kind="stable")
     level = _forward_levels(order, table.starts, table.variables, last, graph.variables)
     factors = np.arange(graph.factors)
-    return table.steps(level, factors, last), table.steps(-level, factors, ~last)
+    return _sending(table.steps(level, factors, last)), _sending(table.steps(-level, factors, ~last))
+
+
+def _sending(steps: list[Step]) -> list[Step]:
+    """The steps without factors that send nothing."""
+    kept = ([batch for batch in step if batch.slots is None or batch.slots.any()] for step in steps)
+    return [step for step in kept if step]
 
 
 def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:

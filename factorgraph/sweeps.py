@@ -14,23 +14,15 @@ from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass
 from factorgraph.unroll import Unrolled, Weights, incoming
 
 
-class Sweeps(Protocol):
-    """Messages, and how they change.
+class State(Protocol):
+    """Messages as they are.
 
     Attributes:
-        stride: after how many sweeps the change is looked at.
         log_partition: log Z where sending the messages gave it too; None else.
     """
 
     @property
-    def stride(self) -> int: ...
-
-    @property
     def log_partition(self) -> float | None: ...
-
-    def sweep(self, count: int) -> tuple[float, int]:
-        """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
-        ...
 
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
@@ -42,6 +34,21 @@ class Sweeps(Protocol):
         Raises:
             IndefiniteError: a real variable has no positive precision.
         """
+        ...
+
+
+class Sweeps(State, Protocol):
+    """Messages, and how they change.
+
+    Attributes:
+        stride: after how many sweeps the change is looked at.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
         ...
 
 

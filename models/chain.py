@@ -130,7 +130,7 @@ class Chain:
     def contradicted(self) -> bool:
         """The estimates are certain of what the output excludes: where they are right, E g² = E Γ."""
         last = self.layers[-1]
-        return _square(last.g) > CONTRADICTION * float(np.abs(last.gamma).sum())
+        return contradicts(last.g, last.gamma)
 
     @property
     def field(self) -> tuple[Array, Array]:
@@ -161,6 +161,11 @@ class Chain:
     def variances(self) -> list[Array]:
         """Δ of every layer."""
         return [layer.x_variance for layer in self.layers]  # pyright: ignore[reportReturnType]
+
+
+def contradicts(g: Array, gamma: Array) -> bool:
+    """Whether an output excludes what it has been told of its pre-activations; where that is right, E g² = E Γ."""
+    return _square(g) > CONTRADICTION * float(np.abs(gamma).sum())
 
 
 def _square(values: Array) -> float:

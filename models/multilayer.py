@@ -104,7 +104,7 @@ class MultiLayerGLM:
         start: str | ArrayLike = "prior",
         reinforcement: float = 0.0,
         truth: Any = None,
-        callback: Callable[[int, Chain | VampChain], bool | None] | None = None,
+        callback: Callable[[int, Any], bool | None] | None = None,
         rng: np.random.Generator | int | None = 0,
     ) -> Inference:
         """Posterior of the signal and of every hidden layer given the output.

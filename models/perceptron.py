@@ -11,6 +11,7 @@ from factorgraph.priors import Binary, Prior
 from models.chain import Chain
 from models.multilayer import GLM, MultiLayerGLM
 from models.result import Inference
+from models.vamp import VampChain
 
 Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class Perceptron:
         matrix = patterns / patterns.shape[1] ** 0.5
         options: dict[str, Any] = {"damping": 0.0} | self.options if self.reinforcement else self.options
 
-        def solved(iteration: int, chain: Chain) -> bool:
+        def solved(iteration: int, chain: Chain | VampChain) -> bool:
             return self._errors(patterns, labels, self._most_probable(chain.means[0][:, 0])) == 0
 
         self.result_: Inference = GLM(self.prior, matrix, self.channel).infer(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from factorgraph.cavity import beliefs
 from factorgraph.channels import Channel, Identity
-from factorgraph.damping import Damping
+from factorgraph.damping import Damping, commit
 from factorgraph.factors import LinearMap, Sum
 from factorgraph.families import Site
 from factorgraph.graph import Graph
@@ -22,15 +22,23 @@ from factorgraph.messages import IndefiniteError
 from factorgraph.model import Selection
 from factorgraph.priors import Prior
 from factorgraph.result import Result, Status
-from factorgraph.schedule import Step, passes
+from factorgraph.schedule import Batch, Step, passes
 from factorgraph.settings import weights_of
 from factorgraph.spectral import Spectral
 from factorgraph.sweeps import GeneralSweeps
 from factorgraph.unroll import Weights, unroll
+from models.chain import contradicts
 
 Array = NDArray[np.float64]
 
 TINY = float(np.finfo(np.float64).tiny)
+
+
+class _Sweeps(GeneralSweeps):
+    """Sweeps that do not look at the change of their messages: the estimates tell."""
+
+    def _commit(self, messages: Array, new: Array, edges: Any, slots: Any) -> tuple[float, int]:
+        return commit(messages, new, edges, slots, self.damping.damping)
 
 
 class VampChain:
@@ -51,7 +59,7 @@ class VampChain:
             layer = self._output(graph, z, channel, number == len(channels) - 1, observed)
         self.graph = unroll(graph.model)
         self.weights = weights_of(self.graph, observed, {}, {})
-        self.forward_steps, self.backward_steps = passes(self.graph)
+        self.forward_steps, self.backward_steps = ([*map(self._needed, steps)] for steps in passes(self.graph))
         self.begin()
 
     def _output(
@@ -71,6 +79,16 @@ class VampChain:
             graph.add(Sum(output, z, channel=channel))
         return output
 
+    def _needed(self, step: Step) -> Step:
+        """The step without messages to what is observed."""
+        free = np.isnan(self.weights.value)
+
+        def heard(batch: Batch) -> bool:
+            targets = self.graph.stacks[batch.stack].variables
+            return bool(free[targets if batch.rows is None else targets[batch.rows]][batch.slots].any())
+
+        return [batch for batch in step if heard(batch)]
+
     def begin(self, start: Array | None = None) -> None:
         """Take back all messages.
 
@@ -79,7 +97,7 @@ class VampChain:
         """
         self.start, self.iterations, self.finite = start, 0, True
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
-        self.sweeps = GeneralSweeps(self.graph, self.weights, messages, Damping(), False)
+        self.sweeps = _Sweeps(self.graph, self.weights, messages, Damping(), False)
         self.means: list[Array] = [np.full((n, self.y.shape[1]), np.nan) for n in self._sizes()]
         self.variances: list[Array] = [np.full_like(mean, np.nan) for mean in self.means]
 
@@ -178,14 +196,21 @@ class VampChain:
             return self.y, np.zeros_like(self.y)
         omega, V = self._preactivation(len(self.maps) - 1)
         values = self.channels[-1].observe(self.y, omega=omega, V=V)
-        return omega + V * values.g, V * (1.0 - V * values.gamma)
+        return omega + V * values.g, V * np.maximum(1.0 - V * values.gamma, 0.0)
+
+    @property
+    def contradicted(self) -> bool:
+        """As of ``Chain``."""
+        if self.channels[-1] == Identity():
+            return False
+        omega, V = self._preactivation(len(self.maps) - 1)
+        values = self.channels[-1].observe(self.y, omega=omega, V=V)
+        return contradicts(values.g, values.gamma)
 
     def free_entropy(self) -> float:
         """The Bethe log-partition of the graph: an estimate of log P(y), NaN where the messages have none."""
         residuals = np.zeros(0)
-        result = Result(
-            Status.STOPPED, False, self.iterations, residuals, self.graph, self.weights, *self.sweeps.messages()
-        )
+        result = Result(Status.STOPPED, False, self.iterations, residuals, self.graph, self.weights, self.sweeps)
         try:
             return result.log_partition
         except IndefiniteError:

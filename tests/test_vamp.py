@@ -74,7 +74,7 @@ def test_a_small_binary_model_against_enumeration():
     p = np.exp(log_p - log_p.max())
     result = GLM(Binary(), W, Probit(1.0)).infer(y, closure="vamp")
     assert result.converged
-    assert np.abs(result.signal.mean - spins @ p / p.sum()).max() < 0.06
+    assert np.abs(result.signal.mean - spins @ p / p.sum()).max() < tol.SMALL_SHARED
     assert result.free_entropy == pytest.approx(log_p.max() + np.log(p.mean()), rel=tol.SMALL_MODEL)
 
 
@@ -105,22 +105,18 @@ CASES = {
         Gaussian(), [Identity(), Sign(), Identity(0.1)], [1.2, 1.2, 1.5],
         [Geometric(10.0, **FAST), RowOrthogonal(**FAST), Geometric(3.0, **FAST)],
     ),
-    "independent entries": Ensemble(
-        GaussBernoulli(0.3), [Identity(1e-2)], [0.6],
-        [Empirical(tuple(MarchenkoPastur().eigenvalues(0.6)[0] ** 0.5), **FAST)],
-    ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "independent entries"])
+@pytest.mark.parametrize("name", CASES)
 def test_instances_follow_state_evolution_at_every_iteration(name):
     """Four of N = 4000: their mean error within its own error bar, up to what all iterations of one share."""
     model = CASES[name]
     theory = vamp_state_evolution(model)
     assert theory.converged
-    runs = [np.array(infer(model, 4000, seed, iterations=12, tolerance=0.0)[0].trace.mse) for seed in range(4)]
+    runs = [np.array(infer(model, 4000, seed, iterations=9, tolerance=0.0)[0].trace.mse) for seed in range(4)]
     scale = np.array(model.second_moments)
-    for step in range(min(12, len(theory.mse))):
+    for step in range(min(9, len(theory.mse))):
         errors = np.array([run[step] for run in runs])
         bar = errors.std(axis=0, ddof=1) / len(runs) ** 0.5
         off = np.abs(errors.mean(axis=0) - theory.mse[step])
@@ -149,13 +145,13 @@ def test_independent_entries_have_the_fixed_points_of_amp(model):
 
 def test_an_instance_with_independent_entries_agrees_with_amp():
     model = Ensemble(GaussBernoulli(0.3), [ReLU(), Identity(1e-2)], [2.0, 1.0])
-    result, sample = infer(model, 1000)
+    result, sample = infer(model, 500)
     amp = MultiLayerGLM(model.prior, sample.weights, model.channels).infer(sample.y, truth=sample.signals)
     assert result.converged and amp.converged
     for ours, theirs in zip((result.signal, *result.hidden), (amp.signal, *amp.hidden), strict=True):
         assert np.mean((ours.mean - theirs.mean) ** 2) < 0.05 * np.mean(ours.variance)
         assert np.mean(ours.variance) == pytest.approx(np.mean(theirs.variance), rel=0.1)
-    assert result.free_entropy == pytest.approx(amp.free_entropy, abs=0.01 * 1000)
+    assert result.free_entropy == pytest.approx(amp.free_entropy, abs=0.01 * 500)
 
 
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 2.5])
@@ -215,7 +211,7 @@ def test_a_matrix_of_ones_and_a_noiseless_tall_matrix():
     prior=st.sampled_from([Binary(), Gaussian(), GaussBernoulli(0.1)]),
     channel=st.sampled_from([Identity(1e-6), Identity(1.0), Sign(), ReLU(), Probit(0.1)]),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_no_model_however_wrong_gives_numbers_that_are_none(seed, m, n, rank, prior, channel):
     """Small, rank-deficient, badly scaled matrices, and outputs from another model."""
     rng = np.random.default_rng(seed)
@@ -233,9 +229,9 @@ def test_no_model_however_wrong_gives_numbers_that_are_none(seed, m, n, rank, pr
 
 def test_learning_of_noise_and_density():
     model = Ensemble(GaussBernoulli(0.2), [Identity(0.01)], [0.7], [Geometric(30.0)])
-    sample = model.sample(1000, 2)
+    sample = model.sample(600, 2)
     guess = GLM(GaussBernoulli(0.5), sample.weights[0], Identity(0.1))
-    found = learn(guess, sample.y, fixed=("mean", "variance"), closure="vamp", rounds=30)
+    found = learn(guess, sample.y, fixed=("mean", "variance"), closure="vamp", rounds=15)
     assert found.channel.noise == pytest.approx(0.01, rel=0.2)
     assert found.prior.density == pytest.approx(0.2, rel=0.15)
 
@@ -247,7 +243,7 @@ def test_start_damping_and_callback():
     np.testing.assert_allclose(damped.signal.mean, result.signal.mean, atol=1e-6)
     assert damped.iterations > result.iterations
     started, _ = infer(model, 300, tolerance=1e-9, start=sample.signals[0])
-    assert started.trace.mse[0][0] == 0.0
+    assert started.trace.mse[0][0] < 1e-30
     np.testing.assert_allclose(started.signal.mean, result.signal.mean, atol=1e-6)
     stopped, _ = infer(model, 300, callback=lambda number, chain: number == 3)
     assert stopped.status == "stopped" and stopped.iterations == 3

@@ -217,3 +217,7 @@ FIXED_POINT = 1e-4
 
 #: Moments of spectra by quadrature with smooth densities.
 SPECTRUM = 1e-10
+
+#: Means of a dozen spins where one variance stands for all of them: columns of 24 entries differ in their squares by a
+#: third. Measured: 0.11.
+SMALL_SHARED = 0.15

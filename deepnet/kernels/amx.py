@@ -38,7 +38,7 @@ _POINTER = _BYTE.as_pointer()
 def _compiled() -> bool:
     """Whether Numba compiles for a processor with the unit."""
     features = binding.get_host_cpu_features()
-    native = config.CPU_NAME is None and config.CPU_FEATURES is None
+    native = not (getattr(config, "CPU_NAME", None) or getattr(config, "CPU_FEATURES", None))
     return native and platform.system() == "Linux" and all(features.get(name) for name in ("amx-tile", "amx-bf16"))
 
 

@@ -281,6 +281,8 @@ class SpectralMap(Kind):
     def _back(self, product: Any, values: Array) -> Array:
         """A product with each of the columns of (F, k, d)."""
         F, k, d = values.shape
+        if F * d == 1:  # a single vector, which is a case of its own for the product
+            return np.asarray(product(values.reshape(k))).reshape(1, -1, 1)
         columns = np.ascontiguousarray(np.moveaxis(values, 1, 0).reshape(k, F * d))
         return np.moveaxis(product(columns).reshape(-1, F, d), 0, 1)
 

@@ -1,4 +1,4 @@
-"""An iteration of AMP beside its products, and state evolution, with tramp and vampyre in the same run.
+"""An iteration of AMP and of VAMP beside their products, and state evolution, with tramp and vampyre in the same run.
 
 ``python tests/benchmarks/inference.py CASE [--python PYTHON] [--tramp CHECKOUT] [--vampyre CHECKOUT]``, on one thread
 (OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1). CASE is sparse, decoder, perceptron, evolution or phases (which takes two
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from factorgraph import Spectral
 from factorgraph.channels import Identity, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli
 from models import Ensemble, MultiLayerGLM, phase_diagram, state_evolution
@@ -31,25 +32,32 @@ PEERS = [("tramp", case) for case in ("sparse", "decoder", "evolution")]
 PEERS += [("vampyre", case) for case in ("sparse", "decoder")]
 
 
-def iteration(model: Ensemble, mean_square: float | None) -> tuple[float, float, float]:
-    """Seconds of an iteration and of one product W x and one Wᵀ g a layer, and their ratio: medians of rounds in turn.
+def iteration(model: Ensemble, mean_square: float | None, closure: str = "amp") -> tuple[float, float, float]:
+    """Seconds of an iteration and of its products, and their ratio: medians of rounds in turn.
 
-    With exact squared entries an iteration has twice as many products, with W² too; only the former are counted.
+    Products are one W x and one Wᵀ g a layer, for VAMP four with the singular vectors. With exact squared entries an
+    iteration of AMP has twice as many, with W² too; only the former are counted.
     """
     sample = model.sample(N, 0)
-    glm = MultiLayerGLM(model.prior, sample.weights, model.channels, mean_square=mean_square)
+    weights = [Spectral.of(W) for W in sample.weights] if closure == "vamp" else sample.weights
+    glm = MultiLayerGLM(model.prior, weights, model.channels, mean_square=mean_square)
     vectors = [(np.ones((W.shape[1], 1)), np.ones((W.shape[0], 1))) for W in sample.weights]
-    glm.infer(sample.y, damping=0.0, iterations=3, tolerance=0.0)
+    options = {"damping": 0.0, "tolerance": 0.0, "closure": closure}
+    glm.infer(sample.y, iterations=3, **options)
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        glm.infer(sample.y, damping=0.0, iterations=5, tolerance=0.0)
+        glm.infer(sample.y, iterations=5, **options)
         middle = time.perf_counter()
-        glm.infer(sample.y, damping=0.0, iterations=25, tolerance=0.0)
+        glm.infer(sample.y, iterations=25, **options)
         end = time.perf_counter()
-        for W, (x, g) in list(zip(sample.weights, vectors, strict=True)) * 20:
-            W @ x
-            W.T @ g
+        for W, (x, g) in list(zip(weights, vectors, strict=True)) * 20:
+            if isinstance(W, Spectral):
+                W.right_transposed(W.right(x))
+                W.left(W.left_transposed(g))
+            else:
+                W @ x
+                W.T @ g
         own, products = (end - middle - (middle - start)) / 20, (time.perf_counter() - end) / 20
         times.append((own, products, own / products))
     own, products, ratio = np.median(times, axis=0)
@@ -96,10 +104,11 @@ def main() -> None:
         elif case == "phases":
             phases()
         else:
-            for squares, mean_square in (("exact squares", None), ("mean square", 1 / N)):
-                own, products, ratio = iteration(MODELS[case], mean_square)
+            kinds = [("AMP, exact squares", "amp", None), ("AMP, mean square", "amp", 1 / N), ("VAMP", "vamp", None)]
+            for kind, closure, mean_square in kinds:
+                own, products, ratio = iteration(MODELS[case], mean_square, closure)
                 text = f"iteration {1e3 * own:.2f} ms, products {1e3 * products:.2f} ms, ratio {ratio:.2f}"
-                print(f"{squares}: {text}", flush=True)
+                print(f"{kind}: {text}", flush=True)
         for peer, checkout in (("tramp", arguments.tramp), ("vampyre", arguments.vampyre)):
             if checkout and (peer, case) in PEERS:
                 subprocess.run([arguments.python, SCRIPT, peer, checkout, case], check=True)
