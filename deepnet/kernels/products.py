@@ -31,7 +31,7 @@ parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=Tr
 _SMALL = 1 << 16
 
 
-inlined: Callable[..., Any] = njit(error_model="numpy", forceinline=True)
+compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
 
 #: Rows, depth and columns from which a product is worth the tiles of the matrix unit, which are filled up with zeros.
 _UNIT_SIDE = 16
@@ -47,13 +47,13 @@ def uses_unit(*sides: int) -> bool:
     return amx.AVAILABLE and min(sides) >= _UNIT_SIDE
 
 
-@inlined
+@compiled
 def panels_of(right, transposed, squared, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
     return amx.panels_of(right, transposed, squared) if unit else tile.panels_of(right, transposed, squared)
 
 
-@inlined
+@compiled
 def rows_of_product(left, variance, start, stop, row, step, panels, out, to, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
     if unit:

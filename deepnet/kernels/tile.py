@@ -34,6 +34,7 @@ _VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 _INDEX = ir.IntType(64)
 _INT32 = ir.IntType(32)
 
+compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST)
 inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
 
 
@@ -124,7 +125,7 @@ def _broadcast(builder: Any, number: Any) -> Any:
 _tile_of_rows, _tile_of_row = _tile(ROWS), _tile(1)
 
 
-@inlined
+@compiled
 def panels_of(right, transposed, squared):
     """The panels of a right-hand factor (depth, columns), given as it is or transposed, or of its squares."""
     depth, columns = right.shape[::-1] if transposed else right.shape
@@ -140,7 +141,7 @@ def panels_of(right, transposed, squared):
     return panels
 
 
-@inlined
+@compiled
 def rows_of_product(left, variance, start, stop, row, step, panels, out, to):
     """Rows start..stop of a product into ``out``, from its row ``to`` on.
 
@@ -167,7 +168,7 @@ def _variances(means, out):
         out[i] = (f32(1.0) - means[i]) * (f32(1.0) + means[i])
 
 
-@inlined
+@compiled
 def _rows(left, start, stop, row, step, panels, out, to):
     """``rows_of_product`` of the numbers themselves."""
     count, depth = panels.shape[0], panels.shape[1]
