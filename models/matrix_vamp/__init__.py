@@ -1,6 +1,6 @@
 """Matrix VAMP: the first layer of a two-layer network, learnt with messages about whole rows.
 
-[2L]: learning two-layer networks by matrix VAMP, the poster; its model is Y = f(X W⁰ + c) W¹ + b + noise.
+[2L]: the poster on learning two-layer networks by matrix VAMP; its model is Y = f(X W⁰ + c) W¹ + b + noise.
 """
 
 from models.matrix_vamp.algorithm import MatrixInference, MatrixVAMP

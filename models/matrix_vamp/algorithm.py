@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.damping import Damping
+from models.damping import LEVELS, Damping
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.linear import LinearNode, Linked
 from models.matrix_vamp.messages import RowMessage, extrinsic, symmetric
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 METHODS = ("mmse", "map")
 SMALL_START = 0.1  # deviations of the prior
+_FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
 
 
 @dataclass
@@ -127,7 +128,7 @@ class MatrixVAMP:
         damping: float | str = "adaptive",
         tolerance: float = 1e-4,
         iterations: int = 200,
-        nodes: int = 125,
+        nodes: int = 64,
         start: str | ArrayLike = "random",
         truth: ArrayLike | None = None,
         callback: Callable[[int, Array], bool | None] | None = None,
@@ -138,7 +139,7 @@ class MatrixVAMP:
         Args:
             Y: outputs (N, outputs), or (N,) for one.
             method: "mmse", posterior means, or "map", the most probable W⁰.
-            damping: α in [0, 1) of the messages, or "adaptive": none, and more and more where that does not converge.
+            damping: α in [0, 1) of the messages, or "adaptive": one half, and more where that does not converge.
             tolerance: change of Z by an undamped step, relative to the prior's deviations, at which it stops.
             iterations: most of them.
             nodes: lines that each row is integrated along, for "mmse"; see ``rows``.
@@ -160,7 +161,7 @@ class MatrixVAMP:
             )
         begin = self._start(start, np.random.default_rng(rng))
         true = None if truth is None else self._checked_weights("truth", truth)
-        mixer, trace, status = Damping.of(damping), MatrixTrace(), "not converged"
+        mixer, trace, status = _mixer(damping), MatrixTrace(), "not converged"
         run = _Run(self, outputs, method, nodes, begin)
         with np.errstate(all="ignore"):  # what is not finite is found below, and reported
             while len(trace.residual) < iterations and status == "not converged":
@@ -228,6 +229,12 @@ class MatrixVAMP:
         else:
             mean[: self._columns] = self._checked_weights("start", start)
         return self.node.X @ mean
+
+
+def _mixer(damping: float | str) -> Damping:
+    if damping == "adaptive":
+        return Damping(_FIRST_LEVEL, tuple(level for level in LEVELS if level > _FIRST_LEVEL))
+    return Damping.of(damping)
 
 
 class _Run:

@@ -134,10 +134,10 @@ def matrix_state_evolution(
     inputs: int,
     method: str = "mmse",
     start: str = "uninformative",
-    points: int = 2048,
-    nodes: int = 125,
+    points: int = 1024,
+    nodes: int = 64,
     iterations: int = 200,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     damping: float = 0.0,
 ) -> MatrixStateEvolution:
     """Run state evolution to its fixed point, for X (samples, inputs) with singular vectors in general position.
@@ -155,7 +155,7 @@ def matrix_state_evolution(
             integrand is smooth, and is below 1/√n anyway.
         nodes: lines that each row is integrated along.
         iterations: most of them.
-        tolerance: relative change of the test error at which it stops.
+        tolerance: change of Γ, relative to its size, at which it stops.
         damping: α in [0, 1) of the head's message.
 
     Raises:
@@ -187,10 +187,10 @@ def matrix_state_evolution(
     converged = False
     while len(errors) < iterations and not converged:
         new = run.backward(*run.at_head(run.modes()))
+        change = np.linalg.norm(new.precision - run.field.precision)  # by an undamped step
+        converged = bool(change <= tolerance * np.linalg.norm(new.precision))
         run.field = _Field(*(damping * a + (1.0 - damping) * b for a, b in zip(run.field, new, strict=True)))
         errors.append(run.errors(run.modes()))
-        if len(errors) > 1:
-            converged = abs(errors[-1][1] - errors[-2][1]) <= tolerance * (1.0 - damping) * errors[-1][1]
     mse, test = np.array(errors).T
     message = "converged" if converged else "not converged: raise `iterations`, or if it oscillates, `damping`"
     return MatrixStateEvolution(mse, test, run.field.precision, converged, message)
