@@ -16,6 +16,7 @@ ARGUMENTS = {
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
+    "31_two_layer_learning": ["--runs", "1", "--samples", "30", "60", "--inputs", "10", "--decibel", "10"],
 }
 
 

@@ -22,7 +22,7 @@ from models.matrix_vamp.prior import GaussianRows
 
 Array = NDArray[np.float64]
 
-_SHARP = 1e6  # precision of the informative start, in units of the inverse second moment of Z
+_SHARP = 1e3  # precision of the informative start, in units of the inverse second moment of Z
 
 
 @dataclass(frozen=True)
