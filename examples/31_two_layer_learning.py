@@ -121,7 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     panels = list(itertools.product(["sigmoid", "relu"], arguments.decibel))
     done = finished()
-    keys = [
+    keys: list[Any] = [
         (activation, decibel, samples, arguments.inputs, seed)
         for samples in arguments.samples
         for seed in range(arguments.runs)

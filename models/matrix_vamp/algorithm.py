@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.damping import LEVELS, Damping
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.linear import LinearNode, Linked
-from models.matrix_vamp.messages import RowMessage, extrinsic, symmetric
+from models.matrix_vamp.messages import RowMessage, extrinsic, inverse, symmetric
 from models.matrix_vamp.modes import row_modes
 from models.matrix_vamp.prior import GaussianRows
 from models.matrix_vamp.rows import row_moments
@@ -247,7 +247,7 @@ class _Run:
         self.prior = model.prior.message(model.node.X.shape[1])
         self.message = RowMessage(np.zeros((model.samples, d)), np.zeros((d, d)))
         self.linked = model.node.estimate(self.prior, self.message)
-        self.scale = np.linalg.inv(self.linked.output_covariance)  # of the prior of Z
+        self.scale = inverse(self.linked.output_covariance)  # of the prior of Z
 
     def iterate(self, damping: float) -> float:
         """Head, linear node; the change of Z that an undamped step would have made."""
@@ -283,7 +283,7 @@ def head_estimate(head: Head, cavity: RowMessage, Y: Array, method: str, nodes: 
     """
     if head.activation.name == "linear":
         W = head.scaled_weights
-        covariance = np.linalg.inv(cavity.precision + W @ W.T)
+        covariance = inverse(cavity.precision + W @ W.T)
         rest = head.scaled(Y) - head.hidden_bias @ W
         return (cavity.information + rest @ W.T) @ covariance, covariance
     if method == "mmse":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.matrix_vamp.messages import RowMessage
+from models.matrix_vamp.messages import RowMessage, inverse
 
 Array = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ class LinearNode:
 
     def _solve(self, about_weights: RowMessage, about_outputs: RowMessage) -> tuple[Array, Array, Array]:
         B, precision = about_weights
-        modes = np.linalg.inv(precision + self.s[:, None, None] ** 2 * about_outputs.precision)
+        modes = inverse(precision + self.s[:, None, None] ** 2 * about_outputs.precision)
         projected = self.Vt @ B
         means = np.einsum("ki,kij->kj", projected + self.s[:, None] * (self.U.T @ about_outputs.information), modes)
         if self.s.size == self.X.shape[1]:
@@ -87,7 +87,7 @@ class LinearNode:
                 f"`about_weights` must have a positive definite precision where X has rank {self.s.size} < "
                 f"{self.X.shape[1]}, got eigenvalues {np.linalg.eigvalsh(precision)}: give the rows of W a proper prior"
             )
-        unseen = np.linalg.inv(precision)
+        unseen = inverse(precision)
         rest = (B - self.Vt.T @ projected) @ unseen
         return rest + self.Vt.T @ means, modes, unseen
 

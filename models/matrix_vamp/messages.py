@@ -25,7 +25,8 @@ class RowMessage(NamedTuple):
     @property
     def mean(self) -> Array:
         """r, (n, d); the precision must be positive definite."""
-        return np.linalg.solve(self.precision, self.information.T).T
+        mean: Any = np.linalg.solve(self.precision, self.information.T)
+        return mean.T
 
     def mixed(self, old: "RowMessage", damping: float) -> "RowMessage":
         """α old + (1 - α) this one, in natural parameters; the cone is convex."""
@@ -48,6 +49,12 @@ def extrinsic(mean: Array, covariance: Array, received: RowMessage) -> RowMessag
     root = L @ axes
     precision = symmetric((root * sent) @ root.T)
     return RowMessage(mean @ (received.precision + precision) - received.information, precision)
+
+
+def inverse(A: Array) -> Array:
+    """Of matrices (..., d, d)."""
+    found: Any = np.linalg.inv(A)
+    return found
 
 
 def symmetric(A: Array) -> Array:

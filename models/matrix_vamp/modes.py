@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.matrix_vamp.activations import Activation
 from models.matrix_vamp.head import Head
+from models.matrix_vamp.messages import inverse
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, 
         Y: outputs (N, outputs).
     """
     W, y = head.scaled_weights, head.scaled(Y)
-    covariance = np.linalg.inv(precision)
+    covariance = inverse(precision)
     near = head.linearised(R, covariance)
     slopes = near.slope[:, :, None] * W
     noise = np.eye(head.outputs) + np.einsum("nio,ij,njp->nop", slopes, covariance, slopes)
@@ -100,11 +101,11 @@ class _Rows:
         if self.f.name == "relu":
             free = z != 0.0
             both = free[:, :, None] & free[:, None, :]
-            return np.where(both, np.linalg.inv(np.where(both, H, np.eye(d))), 0.0)
+            return np.where(both, inverse(np.where(both, H, np.eye(d))), 0.0)
         bend = slope * (1.0 - 2.0 * self.f(z)) * self._pull(z)  # f'' of the sigmoid
         full = H - bend[:, :, None] * np.eye(d)
         least = 1e-3 * np.linalg.eigvalsh(self.precision)[0]
-        return np.linalg.inv(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
+        return inverse(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
 
     def swept(self, z: Array) -> Array:
         """Every unit of a ReLU layer in turn at its best place on either side of its kink, or in it."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.matrix_vamp.messages import RowMessage, positive_definite
+from models.matrix_vamp.messages import RowMessage, inverse, positive_definite
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class GaussianRows:
         if centre.shape not in ((), (self.d,)) or not np.all(np.isfinite(centre)):
             raise ValueError(f"`mean` must be finite, a number or ({self.d},), got {mean!r}")
         self.mean = np.broadcast_to(centre, (self.d,)).copy()
-        self.precision = np.linalg.inv(self.covariance)
+        self.precision = inverse(self.covariance)
 
     def __repr__(self) -> str:
         return f"GaussianRows(d={self.d})"
@@ -37,7 +37,7 @@ class GaussianRows:
 
     def estimate(self, received: RowMessage) -> tuple[Array, Array]:
         """Posterior means (n, d) and their common covariance (d, d)."""
-        covariance = np.linalg.inv(self.precision + received.precision)
+        covariance = inverse(self.precision + received.precision)
         return (received.information + self.precision @ self.mean) @ covariance, covariance
 
     def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:

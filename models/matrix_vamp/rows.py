@@ -20,7 +20,7 @@ from scipy.stats import qmc
 from factorgraph.quadrature import gauss_hermite
 from factorgraph.special import SQRT_HALF, upper_tail
 from models.matrix_vamp.head import Head
-from models.matrix_vamp.messages import symmetric
+from models.matrix_vamp.messages import inverse, symmetric
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
         Y: outputs (N, outputs).
         nodes: about how many lines a row is integrated along.
     """
-    covariance = np.linalg.inv(precision)
+    covariance = inverse(precision)
     L = np.linalg.cholesky(0.5 * (covariance + covariance.T))
     W = head.scaled_weights
     near = head.linearised(R, covariance)

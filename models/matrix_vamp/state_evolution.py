@@ -17,7 +17,7 @@ from scipy.stats import qmc
 
 from models.matrix_vamp.algorithm import METHODS, head_estimate
 from models.matrix_vamp.head import Head
-from models.matrix_vamp.messages import RowMessage, extrinsic, symmetric
+from models.matrix_vamp.messages import RowMessage, extrinsic, inverse, symmetric
 from models.matrix_vamp.prior import GaussianRows
 
 Array = NDArray[np.float64]
@@ -67,14 +67,14 @@ class _Recursion:
 
     def modes(self) -> Array:
         """Covariances (rank, d, d) of the rows of W in the basis of the right singular vectors."""
-        return np.linalg.inv(self.prior.precision + self.spectrum[:, None, None] * self.field.precision)
+        return inverse(self.prior.precision + self.spectrum[:, None, None] * self.field.precision)
 
     def at_head(self, modes: Array) -> tuple[Array, Array]:
         """Joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of that."""
         A, T, precision = self.field
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
         covariance = symmetric(np.tensordot(self.spectrum, modes, axes=1) / self.samples)
-        ratio = modes @ np.linalg.inv(covariance)
+        ratio = modes @ inverse(covariance)
         from_noise = square * ratio - np.eye(self.head.d)
         known, free = s * (self.prior.precision @ ratio + A @ from_noise), s * (A @ from_noise)
         mean, law = np.outer(self.prior.mean, self.prior.mean), self.prior.covariance
@@ -84,7 +84,7 @@ class _Recursion:
         joint = np.block([[self.spectrum.sum() * (mean + law), cross], [cross.T, own]]) / self.samples
         received = RowMessage(np.zeros((1, self.head.d)), precision)
         if not precision.any():
-            return joint, np.linalg.inv(covariance)
+            return joint, inverse(covariance)
         return joint, extrinsic(np.zeros((1, self.head.d)), covariance, received).precision
 
     def backward(self, joint: Array, precision: Array) -> _Field:
@@ -97,7 +97,7 @@ class _Recursion:
         sent = extrinsic(mean, covariance, cavity)
         if self.method == "mmse":
             return _Field(sent.precision, sent.precision, sent.precision)
-        gain = np.linalg.lstsq(rows, sent.information, rcond=None)[0][:d]
+        gain: Any = np.linalg.lstsq(rows, sent.information, rcond=None)[0][:d]
         rest = sent.information - z @ gain
         return _Field(gain, symmetric(rest.T @ rest / len(rest)), sent.precision)
 
@@ -179,7 +179,7 @@ def matrix_state_evolution(
     zero = np.zeros((head.d, head.d))
     field = _Field(zero, zero, zero)
     if start == "informative":
-        sharp = _SHARP * np.linalg.inv(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
+        sharp = _SHARP * inverse(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
         field = _Field(sharp, sharp, sharp)
     normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
     run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
