@@ -146,6 +146,8 @@ def main() -> None:
                 place.plot(arguments.samples, mean, ":", color=line.get_color(), lw=1.0)
         place.axhline(1.0, color="gray", lw=0.8)
         place.set(xscale="log", yscale="log", xlabel="training samples", title=f"{activation}, {decibel:g} dB")
+        place.set_xticks(arguments.samples, [str(n) for n in arguments.samples])
+        place.minorticks_off()
         for n, column in zip(arguments.samples, records, strict=True):
             numbers = [
                 f"{np.median([r[name] for r in column]):.3f} ({np.mean([r[name] for r in column]):.3f})"
@@ -157,7 +159,7 @@ def main() -> None:
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("test error / noise, median (dotted: mean)")
     first.legend(fontsize=8)
-    figure.savefig("31_two_layer_learning.png", dpi=110)
+    figure.savefig("31_two_layer_learning.png", dpi=95)
 
 
 if __name__ == "__main__":
