@@ -147,7 +147,7 @@ def main() -> None:
         place.axhline(1.0, color="gray", lw=0.8)
         place.set(xscale="log", yscale="log", xlabel="training samples", title=f"{activation}, {decibel:g} dB")
         place.set_xticks(arguments.samples, [str(n) for n in arguments.samples])
-        place.minorticks_off()
+        place.xaxis.minorticks_off()
         for n, column in zip(arguments.samples, records, strict=True):
             numbers = [
                 f"{np.median([r[name] for r in column]):.3f} ({np.mean([r[name] for r in column]):.3f})"
