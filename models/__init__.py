@@ -1,6 +1,8 @@
-"""Inference with known weights: multi-layer generalized linear models, their state evolution and free entropy.
+"""Inference with known weights: multi-layer generalized linear models, their state evolution and free entropy; and
+learning of one layer below a known head.
 
 [ML]: A. Manoel, F. Krzakala, M. Mézard, L. Zdeborová, Multi-layer generalized linear estimation, ISIT 2017.
+[2L]: learning the parameters of a two-layer network by matrix VAMP, a poster; see ``models.matrix_vamp``.
 """
 
 from models.ensembles import Ensemble, Sample
@@ -11,6 +13,15 @@ from models.free_entropy import (
     information_threshold,
 )
 from models.learning import Learned, learn
+from models.matrix_vamp import (
+    GaussianRows,
+    Head,
+    MatrixInference,
+    MatrixStateEvolution,
+    MatrixVAMP,
+    marchenko_pastur,
+    matrix_state_evolution,
+)
 from models.multilayer import GLM, MultiLayerGLM
 from models.perceptron import Committee, Perceptron
 from models.phase_diagram import PhaseDiagram, phase_diagram
@@ -25,10 +36,15 @@ __all__ = [
     "Empirical",
     "Ensemble",
     "Estimate",
+    "GaussianRows",
     "Geometric",
+    "Head",
     "Inference",
     "Learned",
     "MarchenkoPastur",
+    "MatrixInference",
+    "MatrixStateEvolution",
+    "MatrixVAMP",
     "MultiLayerGLM",
     "Perceptron",
     "PhaseDiagram",
@@ -41,6 +57,8 @@ __all__ = [
     "free_entropy",
     "information_threshold",
     "learn",
+    "marchenko_pastur",
+    "matrix_state_evolution",
     "phase_diagram",
     "state_evolution",
     "vamp_state_evolution",

@@ -221,3 +221,27 @@ SPECTRUM = 1e-10
 #: Means of a dozen spins where one variance stands for all of them: columns of 24 entries differ in their squares by a
 #: third. Measured: 0.11.
 SMALL_SHARED = 0.15
+
+#: One row of matrix VAMP with one hidden unit, in units of the cavity's deviation: lines that end 5 deviations away
+#: leave out second moments of 1e-5, some times that about the origin where the mean is far; the step's error is 1e-8.
+LINES_ALONG = 1e-4
+
+#: The same with 2 or 3 units and 40 lines an axis. ReLUs have kinks across the lines too, on which Gauss-Hermite rules
+#: converge slowly: 0.08, 0.02, 0.014, 0.006 measured with 10, 20, 40 and 80 lines for one row; a sigmoid has none.
+LINES = {"relu": 0.03, "sigmoid": 1e-3}
+
+#: Gauss-Hermite with 32 nodes of a sigmoid of deviation 0.8 (1e-12 measured), sums of 200001 points (kink: 1e-9).
+LINEARISED = 1e-8
+
+#: A minimum known to 1e-5 of its width has a cost right to 1e-10.
+MODE = 1e-9
+
+#: Systems of up to 18 unknowns of condition 1e6.
+LINEAR_NODE = 1e-8
+
+#: Linear units: Γ stays above the least precision of a message, 1e-6 of the received one, where the head tells nothing.
+#: For "map" the gain and the noise of the message are fitted to 1024 points.
+LINEAR_EVOLUTION = {"mmse": 1e-4, "map": 0.02}
+
+#: Means over 1024 points of Sobol of smooth squares in eight dimensions. Measured: 0.4 %.
+POINTS = 0.02

@@ -19,13 +19,12 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 
+from deepnet.kernels.tile import TRANSPOSED, VALUES, VARIANCES
+
 #: Rows, pairs and columns of a tile; numbers in a pair of tiles; rows and columns computed at once, two tiles each.
 _SIDE = 16
 _PAIR = 2 * _SIDE * _SIDE
 ROWS = WIDTH = 2 * _SIDE
-
-#: What is packed of numbers x: themselves, x², or (1 - x)(1 + x).
-VALUES, SQUARES, VARIANCES = range(3)
 
 _XTILEDATA = 18
 _ARCH_REQ_XCOMP_PERM = 0x1023
@@ -221,8 +220,8 @@ def _split(neighbours: bool) -> Callable[..., None]:
                 order = _lanes(k // 2 + _SIDE * (k % 2) for k in range(2 * _SIDE))
                 x = builder.shuffle_vector(load(source, _LINE), load(second, _LINE), order)
             one = ir.Constant(_FLOATS, [1.0] * 2 * _SIDE)
-            variance = builder.icmp_signed("==", args[3], _INDEX(VARIANCES))
-            value = builder.icmp_signed("==", args[3], _INDEX(VALUES))
+            variance = builder.icmp_signed("==", args[3], _INDEX(int(VARIANCES)))
+            value = builder.icmp_signed("==", args[3], _INDEX(int(VALUES)))
             first = builder.select(variance, builder.fsub(one, x), x)
             x = builder.fmul(first, builder.select(value, one, builder.select(variance, builder.fadd(one, x), x)))
             for half in range(2):
@@ -315,8 +314,9 @@ def _pack_block(values, first, row, step, kind, tiles, to, flipped, scratch):
 
 
 @compiled
-def panels_of(right, transposed, squared):
+def panels_of(right, given, kind):
     """As ``tile.panels_of``: two tiles of columns a panel, (panels, 2 steps, numbers of a pair of tiles)."""
+    transposed = given == TRANSPOSED
     depth, columns = right.shape[::-1] if transposed else right.shape
     row, step = (right.shape[1], 1) if transposed else (1, right.shape[1])
     steps = (depth + 2 * _SIDE - 1) // (2 * _SIDE)
@@ -324,7 +324,7 @@ def panels_of(right, transposed, squared):
     panels = _room(count * 2 * steps * _PAIR, np.float32).reshape(count, 2 * steps, _PAIR)
     tiles, values = panels.view(np.uint32).reshape(-1), right.reshape(-1)
     block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
-    kind, to = SQUARES if squared else VALUES, 0
+    to = 0
     for c in range(0, panels.shape[0] * WIDTH, _SIDE):
         for p in range(0, depth, 2 * _SIDE):
             at, count = c * row + p * step, min(_SIDE, columns - c)
@@ -334,14 +334,13 @@ def panels_of(right, transposed, squared):
 
 
 @compiled
-def rows_of_product(left, variance, start, stop, row, step, panels, out, to):
+def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
     """As ``tile.rows_of_product``."""
     steps, columns = panels.shape[1] // 2, out.shape[1]
     depth = left.shape[1] if step == 1 else left.shape[0]
     values, tiles = left.reshape(-1), _room(2 * steps * _PAIR, np.uint32)
     block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
     strip = _room(ROWS * panels.shape[0] * WIDTH, np.float32).reshape(ROWS, -1)
-    kind = VARIANCES if variance else VALUES
     _configure(_CONFIGURATION)
     for k in range(start, stop, ROWS):
         place = 0

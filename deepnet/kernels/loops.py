@@ -20,6 +20,7 @@ from deepnet.kernels.float32 import (
     update_spin32,
 )
 from deepnet.kernels.products import panels_of, rows_of_product
+from deepnet.kernels.tile import AS_IS, FIRST, NEXT, SQUARES, TRANSPOSED, VALUES, VARIANCES
 
 #: Rows of the messages to weights computed at once.
 STRIP = 32
@@ -164,12 +165,12 @@ def preactivations(m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, u
     (rows, inputs), samples = m.shape, x.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels, squares = panels_of(x, False, False, unit), panels_of(x, False, True, unit)
+        panels, squares = panels_of(x, AS_IS, VALUES, unit), panels_of(x, AS_IS, SQUARES, unit)
         total = _column_sums(delta)
         for first in range(start, stop, STRIP):
             last = min(first + STRIP, stop)
-            rows_of_product(m, False, first, last, inputs, 1, panels, omega, first, unit)
-            rows_of_product(m, True, first, last, inputs, 1, squares, V, first, unit)
+            rows_of_product(m, VALUES, first, last, inputs, NEXT, panels, omega, first, unit)
+            rows_of_product(m, VARIANCES, first, last, inputs, NEXT, squares, V, first, unit)
             for k in range(first, last):
                 for j in range(samples):
                     V[k, j] = max(V[k, j] + total[j], floor)
@@ -186,13 +187,14 @@ def send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool, thre
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         own, part = m[start:stop], parts[thread]
-        panels, squares = panels_of(g[start:stop], False, False, unit), panels_of(gamma[start:stop], False, False, unit)
+        panels = panels_of(g[start:stop], AS_IS, VALUES, unit)
+        squares = panels_of(gamma[start:stop], AS_IS, VALUES, unit)
         reaction, total = np.empty((STRIP, samples), np.float32), _column_sums(gamma[start:stop])
-        for first in range(0, inputs, STRIP):
+        for first in range(FIRST, inputs, STRIP):
             last = min(first + STRIP, inputs)
-            rows_of_product(own, False, first, last, 1, inputs, panels, part, first, unit)
+            rows_of_product(own, VALUES, first, last, NEXT, inputs, panels, part, first, unit)
             if amp:
-                rows_of_product(own, True, first, last, 1, inputs, squares, reaction, 0, unit)
+                rows_of_product(own, VARIANCES, first, last, NEXT, inputs, squares, reaction, FIRST, unit)
                 for i in range(first, last):
                     _add_reaction(part[i], x[i], total, reaction[i - first])
     for thread in prange(threads):
@@ -240,13 +242,14 @@ def receive(
     rows, (inputs, samples) = m.shape[0], x.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels, squares = panels_of(x, True, False, unit), panels_of(x if amp else x[:0], True, True, unit)
+        panels = panels_of(x, TRANSPOSED, VALUES, unit)
+        squares = panels_of(x if amp else x[:0], TRANSPOSED, SQUARES, unit)
         H_in, reaction = np.empty((STRIP, inputs), f32), np.empty((STRIP if amp else 0, inputs), f32)
         for first in range(start, stop, STRIP):
             last = min(first + STRIP, stop)
-            rows_of_product(g, False, first, last, samples, 1, panels, H_in, 0, unit)
+            rows_of_product(g, VALUES, first, last, samples, NEXT, panels, H_in, FIRST, unit)
             if amp:
-                rows_of_product(gamma, False, first, last, samples, 1, squares, reaction, 0, unit)
+                rows_of_product(gamma, VALUES, first, last, samples, NEXT, squares, reaction, FIRST, unit)
             for k in range(first, last):
                 message = H_in[k - first]
                 if amp:

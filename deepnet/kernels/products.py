@@ -20,7 +20,7 @@ from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
 from deepnet.kernels import amx, tile
-from deepnet.kernels.tile import DEPTH
+from deepnet.kernels.tile import AS_IS, DEPTH, NEXT, TRANSPOSED, VALUES
 from factorgraph.dense.state import Array
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when the first parallel loop starts the threads
@@ -48,18 +48,18 @@ def uses_unit(*sides: int) -> bool:
 
 
 @compiled
-def panels_of(right, transposed, squared, unit):
+def panels_of(right, given, kind, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
-    return amx.panels_of(right, transposed, squared) if unit else tile.panels_of(right, transposed, squared)
+    return amx.panels_of(right, given, kind) if unit else tile.panels_of(right, given, kind)
 
 
 @compiled
-def rows_of_product(left, variance, start, stop, row, step, panels, out, to, unit):
+def rows_of_product(left, kind, start, stop, row, step, panels, out, to, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
     if unit:
-        amx.rows_of_product(left, variance, start, stop, row, step, panels, out, to)
+        amx.rows_of_product(left, kind, start, stop, row, step, panels, out, to)
     else:
-        tile.rows_of_product(left, variance, start, stop, row, step, panels, out, to)
+        tile.rows_of_product(left, kind, start, stop, row, step, panels, out, to)
 
 
 def times(W: Array, x: Array, threads: int) -> Array:
@@ -103,7 +103,8 @@ def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
     rows = W.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        rows_of_product(W, False, start, stop, W.shape[1], 1, panels_of(x, False, False, unit), out, start, unit)
+        panels = panels_of(x, AS_IS, VALUES, unit)
+        rows_of_product(W, VALUES, start, stop, W.shape[1], NEXT, panels, out, start, unit)
 
 
 @parallel
@@ -111,7 +112,8 @@ def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> Non
     rows = W.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        rows_of_product(W, False, start, stop, 1, W.shape[1], panels_of(g, False, False, unit), out, start, unit)
+        panels = panels_of(g, AS_IS, VALUES, unit)
+        rows_of_product(W, VALUES, start, stop, NEXT, W.shape[1], panels, out, start, unit)
 
 
 @parallel
@@ -119,7 +121,8 @@ def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
     rows = g.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        amx.rows_of_product(g, False, start, stop, g.shape[1], 1, amx.panels_of(x, True, False), out, start)
+        panels = amx.panels_of(x, TRANSPOSED, VALUES)
+        amx.rows_of_product(g, VALUES, start, stop, g.shape[1], NEXT, panels, out, start)
 
 
 @parallel

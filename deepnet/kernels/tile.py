@@ -24,8 +24,16 @@ _FEATURES = binding.get_host_cpu_features()
 #: registers more hold factors: 24 of 32, or 12 of 16.
 _LANES, _VECTORS = (16, 4) if _FEATURES.get("avx512f") else (8, 2) if _FEATURES.get("avx2") else (4, 2)
 ROWS = 6
-_CHUNK = 8 * ROWS
+_CHUNK = np.int64(8 * ROWS)
 WIDTH = _LANES * _VECTORS
+
+#: What is read of numbers x: themselves, x², or (1 - x)(1 + x). Here and below NumPy's integers, since Numba would compile
+#: a function anew for every constant of Python's that it is called with.
+VALUES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2)
+
+#: How a right-hand factor is given; the stride of neighbours; the first row.
+AS_IS, TRANSPOSED = np.int64(0), np.int64(1)
+NEXT, FIRST = np.int64(1), np.int64(0)
 
 #: Largest depth: a panel stays in the second-level cache.
 DEPTH = 2048
@@ -126,8 +134,9 @@ _tile_of_rows, _tile_of_row = _tile(ROWS), _tile(1)
 
 
 @compiled
-def panels_of(right, transposed, squared):
-    """The panels of a right-hand factor (depth, columns), given as it is or transposed, or of its squares."""
+def panels_of(right, given, kind):
+    """The panels of a right-hand factor (depth, columns), given ``AS_IS`` or ``TRANSPOSED``: its values or squares."""
+    transposed = given == TRANSPOSED
     depth, columns = right.shape[::-1] if transposed else right.shape
     panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for j in range(panels.shape[0]):
@@ -135,19 +144,19 @@ def panels_of(right, transposed, squared):
         for p in range(depth):
             for v in range(width):
                 value = right[j * WIDTH + v, p] if transposed else right[p, j * WIDTH + v]
-                panels[j, p, v] = value * value if squared else value
+                panels[j, p, v] = value * value if kind == SQUARES else value
             for v in range(width, WIDTH):
                 panels[j, p, v] = f32(0.0)
     return panels
 
 
 @compiled
-def rows_of_product(left, variance, start, stop, row, step, panels, out, to):
+def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
     """Rows start..stop of a product into ``out``, from its row ``to`` on.
 
-    ``left`` is read at k·row + p·step, one of which is 1; of ``variance``, (1 - x)(1 + x) takes the place of its x.
+    ``left`` is read at k·row + p·step, one of which is 1: its values or variances.
     """
-    if not variance:
+    if kind == VALUES:
         _rows(left, start, stop, row, step, panels, out, to)
         return
     depth = panels.shape[1]
@@ -158,8 +167,8 @@ def rows_of_product(left, variance, start, stop, row, step, panels, out, to):
         source = left[first:last, :depth] if step == 1 else left[:depth, first:last]
         for i in range(source.shape[0]):
             _variances(source[i], chunk[i])
-        strides = (depth, 1) if step == 1 else (1, _CHUNK)
-        _rows(chunk, 0, last - first, strides[0], strides[1], panels, out, to + first - start)
+        strides = (depth, NEXT) if step == 1 else (NEXT, _CHUNK)
+        _rows(chunk, FIRST, last - first, strides[0], strides[1], panels, out, to + first - start)
 
 
 @inlined
