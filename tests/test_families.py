@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.fft import dct, idct
 from scipy.sparse.linalg import LinearOperator
 
-from factorgraph import Graph, Linear, LinearMap, ModelError, Pairwise, Spectral, Sum, exact, infer
+from factorgraph import ContradictionError, Graph, Linear, LinearMap, ModelError, Pairwise, Spectral, Sum, exact, infer
 from factorgraph.channels import Identity, Probit, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Laplace
 
@@ -313,3 +313,6 @@ def test_errors_name_what_to_change():
         infer(graph, observed={"x": np.zeros(6)})
     with pytest.raises(ModelError):
         exact(graph)
+    graph, *_ = regression(rng.standard_normal((8, 6)), Gaussian())
+    with pytest.raises(ContradictionError, match="must be a matrix times some input"):
+        infer(graph, observed={"z": rng.standard_normal(8)})

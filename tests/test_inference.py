@@ -319,7 +319,7 @@ EYE = np.eye(4)
         (lambda: GLM(Binary(), EYE, Poisson()).infer(np.full(4, 0.5)), "`y` must be integers >= 0"),
         (lambda: GLM(Binary(), EYE, Numeric(np.tanh)).infer(np.full(4, 0.5)), "`noise` must be > 0"),
         (lambda: GLM(Gaussian(), np.ones((3, 1)), Identity()).infer([1.0, 2.0, 3.0]), "`y` must be W x for some x"),
-        (lambda: GLM(Binary(), EYE, Sign()).infer(np.ones(4), closure="vamp"), "`closure` must be one of"),
+        (lambda: GLM(Binary(), EYE, Sign()).infer(np.ones(4), closure="ep"), "`closure` must be one of"),
         (lambda: GLM(Binary(), EYE, Sign()).infer(np.ones(4), damping=1.0), "`damping` must be 'adaptive' or"),
         (lambda: GLM(Binary(), EYE, Sign()).infer(np.ones(4), iterations=0), "`iterations` must be >= 1"),
         (lambda: GLM(Binary(), EYE, Sign()).infer(np.ones(4), start="warm"), "`start` must be 'prior', 'random'"),

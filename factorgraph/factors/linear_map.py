@@ -8,10 +8,12 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, least_variance
+from factorgraph.messages import ContradictionError, Incoming, Outgoing, least_variance
 from factorgraph.model import Model, ModelError, Selection
 from factorgraph.special import LOG_2PI
 from factorgraph.spectral import Spectral
+
+OUT_OF_RANGE = 1e-6  # relative distance from the range of a matrix that rounding of observed outputs may leave
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -269,7 +271,18 @@ class SpectralMap(Kind):
         return self._seen("right", x, self.matrix.right)
 
     def _seen_left(self, z: _Laws) -> Array:
-        return self._seen("left", z, self.matrix.left_transposed)
+        before = self.seen.get("left")
+        c = self._seen("left", z, self.matrix.left_transposed)
+        if self.seen["left"] is not before and z.known.any() and self.matrix.rank < self.matrix.shape[0]:
+            missed = np.linalg.norm((z.information - self._back(self.matrix.left, c))[z.known], axis=(1, 2))
+            size = np.linalg.norm(z.information[z.known], axis=(1, 2))
+            if np.any(missed > OUT_OF_RANGE * size):
+                raise ContradictionError(
+                    "an output observed with certainty must be a matrix times some input, got one at a relative "
+                    f"distance {float(np.max(missed / size)):.2g} (the matrix has rank {self.matrix.rank} and "
+                    f"{self.matrix.shape[0]} rows): observe it through noise, by Linear"
+                )
+        return c
 
     def _seen(self, side: str, law: _Laws, product: Any) -> Array:
         """(F, r, d) the information along the singular vectors; the last product is kept, for it is asked for twice."""
