@@ -27,8 +27,8 @@ ROWS = 6
 _CHUNK = np.int64(8 * ROWS)
 WIDTH = _LANES * _VECTORS
 
-#: What is read of numbers x: themselves, x², or (1 - x)(1 + x). Here and below NumPy's integers, since Numba would compile
-#: a function anew for every constant of Python's that it is called with.
+#: What is read of numbers x: themselves, x², or (1 - x)(1 + x). Here and below NumPy's integers, since Numba would
+#: compile a function anew for every constant of Python's that it is called with.
 VALUES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2)
 
 #: How a right-hand factor is given; the stride of neighbours; the first row.
