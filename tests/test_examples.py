@@ -16,7 +16,7 @@ ARGUMENTS = {
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
-    "30_condition_numbers": FEW,
+    "30_condition_numbers": ["--points", "2", "--size", "200", "--instances", "3"],
     "31_two_layer_learning": ["--runs", "1", "--samples", "30", "60", "--inputs", "10", "--decibel", "10"],
     "32_preactivations": ["--networks", "200"],
     "33_critical_init": ["--width", "21", "--epochs", "2", "--seeds", "1", "--depths", "2", "--fields", "1", "8"],

@@ -278,7 +278,7 @@ def test_vectors_of_two_dimensions_beside_spins_and_reals():
     graph.add(Pairwise(s[:-1], s[1:], coupling=0.5))
     graph.add(Linear(z, target=1.0))
     push = np.ones((3, 1))
-    graph.add(Linear(x[1], x[0], u, coefficients=[1, -0.5, -push], target=[1.0, 0, -1], noise=0.5))
+    graph.add(Linear(x[1], x[0], u, coefficients=[1, -0.5, -push], target=[1.0, 0, -2], noise=0.5))
     result, truth = infer(graph), exact(graph)
     assert result.exact
     for name in "szxu":

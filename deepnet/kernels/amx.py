@@ -277,40 +277,28 @@ def _room(count, kind):
     return room[first : first + count]
 
 
-@inlined
+@compiled
 def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block, scratch):
     """The pair of tiles from number ``to`` on, of rows × depth numbers at first + r·row + p·step, zero beyond.
 
     ``flipped``: pairs × rows. One of ``row`` and ``step`` is 1; ``block`` and ``scratch`` are room to work in.
     """
-    if rows >= _SIDE and depth >= 2 * _SIDE:
-        _pack_block(values, first, row, step, kind, tiles, to, flipped, scratch)
-        return
-    block[:] = np.float32(0.0)
-    for r in range(min(rows, _SIDE)):
-        for p in range(min(depth, 2 * _SIDE)):
-            block[r * 2 * _SIDE + p if step == 1 else p * _SIDE + r] = values[first + r * row + p * step]
-    strides = (2 * _SIDE, 1) if step == 1 else (1, _SIDE)
-    _pack_block(block, 0, strides[0], strides[1], kind, tiles, to, flipped, scratch)
-
-
-@inlined
-def _pack_block(values, first, row, step, kind, tiles, to, flipped, scratch):
-    """``_pack`` of a full block."""
-    if step == 1 and not flipped:
-        for i in range(_SIDE):
-            _split_neighbours(values, first + i * row, step, kind, tiles, to + i * _SIDE)
-    elif step != 1 and flipped:
-        for i in range(_SIDE):
-            _split_lines(values, first + 2 * i * step, step, kind, tiles, to + i * _SIDE)
-    else:
-        for i in range(_SIDE):
-            if step == 1:
-                _split_neighbours(values, first + i * row, step, kind, scratch, i * _SIDE)
-            else:
-                _split_lines(values, first + 2 * i * step, step, kind, scratch, i * _SIDE)
-        _transpose(scratch, 0, tiles, to)
-        _transpose(scratch, _SIDE * _SIDE, tiles, to + _SIDE * _SIDE)
+    neighbours = step == 1
+    if rows < _SIDE or depth < 2 * _SIDE:
+        block[:] = np.float32(0.0)
+        for r in range(min(rows, _SIDE)):
+            for p in range(min(depth, 2 * _SIDE)):
+                block[r * 2 * _SIDE + p if neighbours else p * _SIDE + r] = values[first + r * row + p * step]
+        values, first, row, step = block, 0, 2 * _SIDE, _SIDE
+    target, at = (scratch, 0) if neighbours == flipped else (tiles, to)
+    for i in range(_SIDE):
+        if neighbours:
+            _split_neighbours(values, first + i * row, step, kind, target, at + i * _SIDE)
+        else:
+            _split_lines(values, first + 2 * i * step, step, kind, target, at + i * _SIDE)
+    if neighbours == flipped:
+        for half in range(2):
+            _transpose(scratch, half * _SIDE * _SIDE, tiles, to + half * _SIDE * _SIDE)
 
 
 @compiled

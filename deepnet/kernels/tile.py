@@ -160,14 +160,15 @@ def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
         _rows(left, start, stop, row, step, panels, out, to)
         return
     depth = panels.shape[1]
-    shape = (_CHUNK, depth) if step == 1 else (depth, _CHUNK)
+    by_rows = step == 1 and depth == left.shape[1]  # both strides of a single column are 1
+    shape = (_CHUNK, depth) if by_rows else (depth, _CHUNK)
     chunk = np.empty(shape, np.float32)
     for first in range(start, stop, _CHUNK):
         last = min(first + _CHUNK, stop)
-        source = left[first:last, :depth] if step == 1 else left[:depth, first:last]
+        source = left[first:last] if by_rows else left[:, first:last]
         for i in range(source.shape[0]):
             _variances(source[i], chunk[i])
-        strides = (depth, NEXT) if step == 1 else (NEXT, _CHUNK)
+        strides = (depth, NEXT) if by_rows else (NEXT, _CHUNK)
         _rows(chunk, FIRST, last - first, strides[0], strides[1], panels, out, to + first - start)
 
 

@@ -116,9 +116,10 @@ KERNEL update_spins(
         float message = reaction ? H_in[e] + m[e] * reaction[e] : H_in[e];
         auto weight = float32_update_spin32(message, base[e], H[e], m[e], *beta, *rho, r, *alpha);
         bool edge = mask ? mask[e] : true;
+        float mean = weight.v[1];
         H[e] = weight.v[0];
-        m[e] = edge ? weight.v[1] : 0.0f;
-        sigma[e] = edge ? weight.v[2] : 0.0f;
+        m[e] = edge ? mean : 0.0f;
+        sigma[e] = edge ? (1.0f - mean) * (1.0f + mean) : 0.0f;
     }
 }
 
