@@ -20,6 +20,9 @@ FLOAT64_SWEEP = 1e-9
 #: The same in float32, through two batches.
 FLOAT32_SWEEP = 2e-3
 
+#: What is smaller in its natural units (√V g, V Γ, inputs and weights of size 1) is zero in float32, to some roundings.
+SMALL = 1e-4
+
 #: Fields are compared only where they are this large at least (root mean square): agreement on zeros proves nothing.
 NOT_SMALL = 1e-3
 
@@ -177,7 +180,11 @@ def test_amp_tends_to_bp_as_the_network_grows():
 @example(False, "amp", 1, 5.0, (70, 69, 68), 67, {}, 0)
 @example(True, "bp", 1, 5.0, (70, 69, 68), 67, {}, 0)
 def test_fused_kernels_equal_plain_ones(unit, closure, tau, polarised, widths, samples, options, seed):
-    """With and without the matrix unit of the processor, if it has one."""
+    """With and without the matrix unit of the processor, if it has one.
+
+    More polarised, the variance of a narrow layer is made of the last bits of 1 - m².
+    """
+    polarised = polarised if min(widths) >= 20 else min(polarised, 2.0)
     with mock.patch.object(amx, "AVAILABLE", unit and amx.AVAILABLE):
         compare_fused(closure, tau, {"widths": widths, "samples": samples, "seed": seed, **options}, polarised)
 
@@ -207,7 +214,9 @@ def compare_fused(closure, tau, options, polarised):
             ours, theirs = getattr(fused, name), getattr(plain, name)
             if name in ("H", "mean", "variance"):
                 ours, theirs = ours[edges], theirs[edges]
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=FLOAT32_SWEEP * np.abs(theirs).max(), err_msg=name)
+            natural = {"g": plain.V.min() ** -0.5, "gamma": 1.0 / plain.V.min()}.get(name, 1.0)
+            scale = max(np.abs(theirs).max(initial=0.0), SMALL * natural)
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=FLOAT32_SWEEP * scale, err_msg=name)
 
 
 @pytest.mark.parametrize("closure, tau", [("bpi", 1), ("bp", 2)])
