@@ -189,6 +189,20 @@ def test_fused_kernels_equal_plain_ones(unit, closure, tau, polarised, widths, s
         compare_fused(closure, tau, {"widths": widths, "samples": samples, "seed": seed, **options}, polarised)
 
 
+@pytest.mark.parametrize("polarised", [1.0, 20.0])
+@pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.5}, {"output": "argmax"}])
+@pytest.mark.parametrize("tau", [1, 3])
+@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
+def test_fused_kernels_equal_plain_ones_in_every_setting(closure, tau, options, polarised):
+    compare_fused(closure, tau, options, polarised)
+
+
+@pytest.mark.parametrize("closure", ["mf", "amp"])
+def test_more_threads_than_outputs(closure, monkeypatch):
+    monkeypatch.setattr("deepnet.kernels.fused._threads", lambda values: 3)
+    compare_fused(closure, 1, {}, 1.0)
+
+
 @pytest.mark.parametrize("polarised", [1.0, 4.0])
 @pytest.mark.parametrize("closure, tau", [("mf", 1), ("mf", 3), ("amp", 1)])
 def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):

@@ -132,7 +132,7 @@ class FusedKernels(PlainKernels):
         if layer.plan.mask is None:
             unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
             if B is not None:
-                loops.send(*sending, unit, threads)
+                loops.send(*sending, unit, min(threads, layer.plan.outputs))
             loops.receive(*receiving, unit, threads)
         else:
             edges = self._edges_of(layer)
