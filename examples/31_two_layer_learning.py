@@ -69,7 +69,7 @@ def lbfgs(p: Problem) -> np.ndarray:
 
 def adam(p: Problem, steps: int = 600, rate: float = 0.05) -> np.ndarray:
     """The same objective by Adam on all samples at once."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     X, y, W = (torch.tensor(a) for a in (p.X, p.head.scaled(p.Y), p.head.scaled_weights))
     w = torch.tensor(p.start, requires_grad=True)
