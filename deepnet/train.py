@@ -164,7 +164,13 @@ def warm_up(config: Config, classes: int, device: str = "cpu") -> None:
     metrics(tiny, Evaluation(x, y, x, y))
 
 
-def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], None] | None = None) -> None:
+def train_epoch(
+    network: Network,
+    x: Array,
+    y: Array,
+    progress: Callable[[int], None] | None = None,
+    samples: int | None = None,
+) -> None:
     """One pass over the training set in random order; depends on the seed and the number of the epoch only.
 
     A network on a GPU copies the data there at the first epoch and keeps them for further ones of the same arrays,
@@ -175,23 +181,24 @@ def train_epoch(network: Network, x: Array, y: Array, progress: Callable[[int], 
         x: inputs (samples, features) of the network's floating type.
         y: labels (samples,): ±1, or 0..classes-1.
         progress: called with the number of samples after each batch.
+        samples: the pass ends after so many of them, 1 to all; None for all.
 
     Raises:
         DivergenceError: when fields or messages leave the range of numbers.
     """
     config = network.config
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
-    order = rng.permutation(len(x))
+    order = rng.permutation(len(x))[:samples]
+    starts = range(0, len(order), config.batch_size)
     with network.kernels.running():
         if network.device == "cpu":
-            for start in range(0, len(x), config.batch_size):
+            for start in starts:
                 batch = order[start : start + config.batch_size]
                 inputs = network.kernels.gather(x, batch)
                 _train_batch(network, inputs, y[batch], network.epoch + start / len(x), rng)
                 if progress is not None:
                     progress(len(batch))
         else:
-            starts = range(0, len(x), config.batch_size)
             schedules = [updates(config, network.epoch + start / len(x)) for start in starts]
             _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)

@@ -268,6 +268,9 @@ class EmulatedDevice:
         _Tape.waits()
         return values._values.copy() if isinstance(values, DeviceArray) else values
 
+    def memory(self):
+        return 0
+
     @staticmethod
     def _argument(value):
         if value is None:

@@ -13,6 +13,8 @@ from test_translate import KERNELS as FORMULAS
 from test_translate import arguments
 
 from deepnet import MessagePassingClassifier
+from deepnet.bench import BenchError, contenders, gpu_limits
+from deepnet.bench.case import Case
 from deepnet.cli import main
 from deepnet.config import Config
 from deepnet.device import DeviceUnavailableError, _gpu_kernels, kernels_for
@@ -213,6 +215,8 @@ def test_a_device_is_refused_at_the_door(monkeypatch, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "digits", "--device", "cuda", "--no-plot", "--out", str(out)]) == 1
     assert "`device` 'cuda' needs CuPy and a GPU" in capsys.readouterr().err
+    with pytest.raises(BenchError, match="`device` 'cuda' needs CuPy and a GPU"):
+        contenders.make("mf", Case((5, 4, 3), samples=9, device="cuda"))
     assert main(["train", "digits", "--device", "tpu", "--no-plot", "--out", str(out)]) == 2
     assert not out.exists()
 
@@ -227,6 +231,30 @@ def test_a_run_may_change_its_device(monkeypatch, kernels, tmp_path, capsys):
     assert Run.open(tmp_path).description.device == "cuda"
     assert main(["evaluate", str(tmp_path), "digits"]) == 0
     assert "epoch 3" in capsys.readouterr().out
+
+
+def test_a_benchmark_on_the_device(monkeypatch, kernels):
+    """Epochs that are cut or whole, as on the processor; one copy of the data, one captured step for each size."""
+    monkeypatch.setattr("deepnet.device._gpu_kernels", lambda device: kernels)
+    case = Case((9, 8, 3), batch_size=16, samples=50, device="cuda")
+    ours, plain = (contenders.make("amp", each) for each in (case, replace(case, device="cpu")))
+    for contender in (ours, plain):
+        contender.build()
+    before = kernels.device.captures
+    for contender in (ours, plain):
+        for samples in (32, 50, 48, 50, 50):
+            contender.train(samples)
+    assert ours.epoch == plain.epoch == 5
+    assert kernels.device.captures == before + 2
+    for name, values in ours._network.arrays().items():
+        theirs = plain._network.arrays()[name]
+        np.testing.assert_allclose(values, theirs, rtol=0, atol=FLOAT32_SWEEP * np.abs(theirs).max(), err_msg=name)
+    assert ours.polarization() == pytest.approx(plain.polarization(), abs=FLOAT32_SWEEP)
+    assert ours.device_memory() == 0 and plain.device_memory() is None
+    monkeypatch.setattr(gpu_limits, "SIZE", 16)
+    monkeypatch.setattr(gpu_limits, "_SIDE", 16)
+    found = ours.limits()
+    assert min(found.flops, found.bytes, found.evaluations) > 0
 
 
 def test_estimator_trains_on_the_device_and_predicts_without(monkeypatch, kernels):

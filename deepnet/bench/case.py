@@ -31,7 +31,7 @@ class Case:
         dataset: name of a data set; None for synthetic data.
         data_dir: folder with its files.
         seed: of the data, the networks and the orders of the samples.
-        device: "cpu" or "cuda".
+        device: one of ``deepnet.device.DEVICES``.
         threads: for every contender, on the CPU.
         optimizer: of the baseline, "sgd" or "adam".
 

@@ -53,7 +53,8 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
     add("--closure", metavar="NAME", nargs="+", default=closures, help="bp, bpi, mf or amp (default: mf amp bp)")
     add("--density", metavar="X", type=float, default=1.0, help="fraction of the weights kept (default: 1)")
     add("--preset", metavar="NAME", default="default", help="settings, default or paper (default: default)")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default: cpu)")
+    device = "where to train; cuda-tf32 lets products round their factors to 10 bits (default: cpu)"
+    add("--device", choices=("cpu", "cuda", "cuda-tf32"), default="cpu", help=device)
     add("--threads", metavar="N", type=int, help="threads of each contender (default: as many as there are cores)")
     add("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
     baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, eager compiled on a GPU)"
@@ -167,7 +168,7 @@ def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None
 
     samples = _all_samples(args) if args.samples is None else args.samples
     common: dict[str, Any] = {
-        name: getattr(args, name) for name in ("density", "preset", "dataset", "data_dir", "seed")
+        name: getattr(args, name) for name in ("density", "preset", "dataset", "data_dir", "seed", "device")
     }
     common |= {"threads": cores() if args.threads is None else args.threads, "optimizer": args.baseline_optimizer}
     cases = [Case(w, size, samples, **common) for w in args.network for size in args.batch_size]

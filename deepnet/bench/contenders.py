@@ -34,7 +34,7 @@ class Contender(ABC):
 
     @abstractmethod
     def train(self, samples: int) -> None:
-        """Train on the first ``samples`` samples, once each, in random order, as one more epoch."""
+        """Train on ``samples`` of the samples, once each, drawn at random, as one more epoch."""
 
     @abstractmethod
     def limits(self) -> Limits:
@@ -54,18 +54,20 @@ class MessagePassing(Contender):
 
     def __init__(self, case: Case, closure: str) -> None:
         from deepnet import train
+        from deepnet.device import DeviceUnavailableError
 
-        if case.device != "cpu":
-            raise BenchError("`device` must be cpu for message passing: its kernels for the GPU are not there yet")
         self._config, self._case = case.config(closure), case
         self._x, self._y = case.load()
-        train.warm_up(self._config, case.classes)
+        try:
+            train.warm_up(self._config, case.classes, case.device)
+        except DeviceUnavailableError as error:
+            raise BenchError(str(error)) from error
 
     def build(self) -> None:
         """See ``Contender.build``."""
         from deepnet import train
 
-        self._network = train.init(self._config, self._case.widths[0], self._case.classes)
+        self._network = train.init(self._config, self._case.widths[0], self._case.classes, self._case.device)
         self.weights = sum(layer.H.size for layer in self._network.layers)
         self.operations = message_passing(layer.plan for layer in self._network.layers)
 
@@ -74,20 +76,30 @@ class MessagePassing(Contender):
         from deepnet import train
 
         self._network.epoch = self.epoch
-        train.train_epoch(self._network, self._x[:samples], self._y[:samples])
+        train.train_epoch(self._network, self._x, self._y, samples=samples)
         self.epoch = self._network.epoch
 
     def limits(self) -> Limits:
         """See ``Contender.limits``."""
-        from deepnet.bench.numba_limits import measure
+        if self._case.device == "cpu":
+            from deepnet.bench import numba_limits
 
-        return measure(self.weights)
+            return numba_limits.measure(self.weights)
+        from deepnet.bench import gpu_limits
+
+        return gpu_limits.measure(self._network.kernels, self.weights)  # pyright: ignore[reportArgumentType]
 
     def polarization(self) -> list[float]:
         """See ``Contender.polarization``."""
         from deepnet.observables import polarization
 
-        return [polarization(layer) for layer in self._network.layers]
+        return [polarization(layer) for layer in self._network.to("cpu").layers]
+
+    def device_memory(self) -> int | None:
+        """See ``Contender.device_memory``."""
+        if self._case.device == "cpu":
+            return None
+        return self._network.kernels.device.memory()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Baseline(Contender):
@@ -95,20 +107,21 @@ class Baseline(Contender):
 
     def __init__(self, case: Case, *, compiled: bool) -> None:
         torch = self._torch = _import_torch()
-        if case.device == "cuda" and not torch.cuda.is_available():
+        if case.device != "cpu" and not torch.cuda.is_available():
             raise BenchError("`device` must be cpu here: torch finds no CUDA device, or was built without CUDA")
         torch.set_num_threads(case.threads)
-        self._case, self._compiled = case, compiled
+        torch.backends.cuda.matmul.allow_tf32 = case.device == "cuda-tf32"
+        self._case, self._compiled, self._device = case, compiled, case.device.removesuffix("-tf32")
         x, y = case.load()
-        self._x = torch.from_numpy(x).to(case.device)
-        self._y = torch.from_numpy(y if case.widths[-1] > 1 else y.astype(np.float32)).to(case.device)
+        self._x = torch.from_numpy(x).to(self._device)
+        self._y = torch.from_numpy(y if case.widths[-1] > 1 else y.astype(np.float32)).to(self._device)
 
     def build(self) -> None:
         """See ``Contender.build``."""
         from deepnet.bench.binarynet import BinaryNet, Trainer
 
         case = self._case
-        network = BinaryNet(case.widths, density=case.density, seed=case.seed).to(case.device)
+        network = BinaryNet(case.widths, density=case.density, seed=case.seed).to(self._device)
         self._trainer = Trainer(network, optimizer=case.optimizer, compiled=self._compiled)
         self.weights = sum(w.numel() for w in network.weights)
         self.operations = binarynet(network.edges())
@@ -116,25 +129,25 @@ class Baseline(Contender):
     def train(self, samples: int) -> None:
         """See ``Contender.train``; returns when the device has done."""
         rng = np.random.default_rng([self._case.seed, self.epoch])
-        order = self._torch.from_numpy(rng.permutation(samples)).to(self._case.device)
+        order = self._torch.from_numpy(rng.permutation(len(self._x))[:samples]).to(self._device)
         self._trainer.epoch(self._x, self._y, order, self._case.batch_size)
         self._done()
         self.epoch += 1
 
     def limits(self) -> Limits:
         """See ``Contender.limits``."""
-        torch, device = self._torch, self._case.device
+        torch, device = self._torch, self._device
         a, b = torch.randn(2, SIZE, SIZE, device=device)
         source, target = torch.randn(2, self.weights, device=device)
         return limits(lambda: self._done(a @ b), lambda: self._done(target.copy_(source)), self.weights)
 
     def device_memory(self) -> int | None:
         """See ``Contender.device_memory``."""
-        return self._torch.cuda.max_memory_reserved() if self._case.device == "cuda" else None
+        return self._torch.cuda.max_memory_reserved() if self._device == "cuda" else None
 
     def _done(self, _: object = None) -> None:
         """Wait until the device has computed what it was given."""
-        if self._case.device == "cuda":
+        if self._device == "cuda":
             self._torch.cuda.synchronize()
 
 

@@ -5,6 +5,7 @@ Everything above works on what ``Device`` promises, and runs as well on a proces
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -60,6 +61,10 @@ class Device(Protocol):
         """A NumPy array with the values."""
         ...
 
+    def memory(self) -> int:
+        """Bytes of the device that are kept for arrays, those of captured steps included."""
+        ...
+
 
 class CudaDevice:
     """The current CUDA device.
@@ -87,6 +92,7 @@ class CudaDevice:
         except Exception as error:  # whatever CuPy meets on the way to a device
             raise DeviceError(" ".join(str(error).split()) or type(error).__name__) from error
         self._functions: dict[str, Any] = {}
+        self._graphs: weakref.WeakSet[_Graph] = weakref.WeakSet()
 
     def launch(self, name: str, count: int, *args: Any) -> None:
         """As ``Device.launch``, on the current stream."""
@@ -111,11 +117,17 @@ class CudaDevice:
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
         """As ``Device.captured``, by a CUDA graph."""
-        return _Graph(self.xp.cuda, self._stream, step)
+        graph = _Graph(self.xp.cuda, self._stream, step)
+        self._graphs.add(graph)
+        return graph
 
     def host(self, values: Array) -> Array:
         """As ``Device.host``."""
         return self.xp.asnumpy(values)
+
+    def memory(self) -> int:
+        """As ``Device.memory``, with the workspace of cuBLAS."""
+        return self.xp.get_default_memory_pool().total_bytes() + sum(graph.memory() for graph in self._graphs)
 
 
 class _Graph:
@@ -129,6 +141,10 @@ class _Graph:
         self._cuda, self._stream, self._step = cuda, stream, step
         self._pool = cuda.MemoryPool()
         self._warm, self._graph = False, None
+
+    def memory(self) -> int:
+        """Bytes of its pool."""
+        return self._pool.total_bytes()
 
     def __call__(self) -> None:
         if not self._warm:  # compiles what is not yet compiled, and fills the pool: neither is for a capture

@@ -42,8 +42,7 @@ class DeviceEpochs:
         self._layers, self._kernels, self._tau = layers, kernels, tau
         self._x, self._y = xp.asarray(x), xp.asarray(y)
         self._size = batch_size
-        self._full, self._rest = divmod(len(x), batch_size)
-        batches = self._full + (self._rest > 0)
+        batches = -(-len(x) // batch_size)
         self._order = xp.zeros((batches, batch_size), np.int64)
         self._schedules = xp.zeros((batches, len(layers), 3), np.float32)
         self._now = xp.zeros((1, len(layers), 3), np.float32)
@@ -56,7 +55,7 @@ class DeviceEpochs:
         """One epoch.
 
         Args:
-            order: permutation of the samples.
+            order: the samples to be trained on, each once, or some of them.
             schedules: updates of the layers, for every batch.
             progress: called with the number of samples after each batch was sent to the device.
         """
@@ -65,9 +64,10 @@ class DeviceEpochs:
         padded[: len(order)] = order
         self._order[...] = xp.asarray(padded.reshape(self._order.shape))
         values = [[(update.rho, update.damping, update.beta) for update in updates] for updates in schedules]
-        self._schedules[...] = xp.asarray(np.array(values, np.float32))
+        self._schedules[: len(values)] = xp.asarray(np.array(values, np.float32))
         self._batch[...] = 0
-        for size in [self._size] * self._full + [self._rest] * (self._rest > 0):
+        full, rest = divmod(len(order), self._size)
+        for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
                 self._steps[size] = self._kernels.device.captured(partial(self._train, size))
             self._steps[size]()
