@@ -2,7 +2,9 @@
 
 The unit multiplies tiles of bfloat16, numbers of 8 bits, and adds up in float32. A float32 number is split into two
 of them and a rest, x = h + l + O(2^-18 x); three products, h·h + h·l + l·h, leave an error of some 2^-18 of each term,
-4e-6 of the sum as a rule, and take a half to a third of the time of float32 instructions.
+4e-6 of the sum as a rule, and take half the time of float32 instructions. Where no term is negative, as in variances,
+nothing cancels, and h·h alone has a relative error of at most 2^-8, 1e-4 as a rule: these sums are the widths of
+Gaussians that stand for sums of some hundred terms, and need no more.
 
 A tile of the left-hand factor holds 16 rows × 16 pairs of neighbours along the depth, a tile of the right-hand factor
 16 such pairs × 16 columns; pairs are kept in 32 bits. Every block of 16 × 32 numbers becomes a tile of h and one of l.
@@ -19,7 +21,7 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 
-from deepnet.kernels.tile import TRANSPOSED, VALUES, VARIANCES
+from deepnet.kernels.tile import SQUARES, TRANSPOSED, VALUES, VARIANCES
 
 #: Rows, pairs and columns of a tile; numbers in a pair of tiles; rows and columns computed at once, two tiles each.
 _SIDE = 16
@@ -112,24 +114,34 @@ def _release(typingctx: Any) -> Any:
 
 
 @cast(Callable[..., Any], intrinsic)
-def _multiply(typingctx: Any, left: Any, right: Any, at: Any, depth: Any, out: Any, to: Any, width: Any) -> Any:
+def _multiply(
+    typingctx: Any, left: Any, right: Any, at: Any, depth: Any, kind: Any, out: Any, to: Any, width: Any
+) -> Any:
     """ROWS × WIDTH numbers of a product into ``out``, from its number ``to`` on, with ``width`` numbers a row.
 
-    ``left`` holds two rows of ``depth`` pairs of tiles, ``right`` two columns of them from its number ``at`` on.
+    ``left`` holds two rows of ``depth`` pairs of tiles, ``right`` two columns of them from its number ``at`` on;
+    ``kind`` is of the left-hand factor, and VALUES if and only if the other one's is.
     """
     n = types.int64
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> None:
         left_at = _address(context, builder, left, args[0], _INDEX(0))
         right_at = _address(context, builder, right, args[1], args[2])
-        target = _address(context, builder, out, args[4], args[5])
-        _emit_product(builder, left_at, right_at, args[3], target, builder.mul(args[6], _INDEX(4)))
+        target = _address(context, builder, out, args[5], args[6])
+        with builder.if_else(_is(builder, args[4], VALUES)) as (values, positives):
+            for branch, split in ((values, True), (positives, False)):
+                with branch:
+                    _emit_product(builder, left_at, right_at, args[3], target, builder.mul(args[7], _INDEX(4)), split)
 
-    return types.void(left, right, n, n, out, n, n), _code(emit)
+    return types.void(left, right, n, n, n, out, n, n), _code(emit)
 
 
-def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, stride: Any) -> None:
-    """Tiles 0 to 3 add up, 4 and 5 hold left-hand factors, 6 and 7 right-hand ones."""
+def _is(builder: Any, kind: Any, constant: Any) -> Any:
+    return builder.icmp_signed("==", kind, _INDEX(int(constant)))
+
+
+def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, stride: Any, split: bool) -> None:
+    """Tiles 0 to 3 add up, 4 and 5 hold left-hand factors, 6 and 7 right-hand ones; both halves if they are split."""
     half, whole = _INDEX(2 * _PAIR), _INDEX(4 * _PAIR)
     for tile in range(4):
         _instruction(builder, "tilezero", _BYTE(tile))
@@ -153,13 +165,15 @@ def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, str
             for j in range(2):
                 _instruction(builder, "tdpbf16ps", _BYTE(2 * i + j), _BYTE(4 + i), _BYTE(6 + j))
 
-    load(4, l, low=True)
     load(6, r, low=False)
-    add_products()
+    if split:
+        load(4, l, low=True)
+        add_products()
     load(4, l, low=False)
     add_products()
-    load(6, r, low=True)
-    add_products()
+    if split:
+        load(6, r, low=True)
+        add_products()
     following = builder.add(p, _INDEX(1))
     p.add_incoming(following, loop)
     l.add_incoming(builder.gep(l, [whole]), loop)
@@ -201,7 +215,7 @@ def _split(neighbours: bool) -> Callable[..., None]:
     """A function that writes h and l of 16 pairs (x, y): (values, at, step, kind, out, to).
 
     x starts at number ``at`` of ``values``, y at ``at + step``; pairs of ``neighbours`` alternate from ``at`` on. h is
-    written from number ``to`` on, l a tile later.
+    written from number ``to`` on, l, only for the kind VALUES, a tile later.
     """
 
     def typed(typingctx: Any, values: Any, at: Any, step: Any, kind: Any, out: Any, to: Any) -> Any:
@@ -219,16 +233,22 @@ def _split(neighbours: bool) -> Callable[..., None]:
                 second = builder.gep(source, [builder.mul(args[2], _INDEX(4))])
                 order = _lanes(k // 2 + _SIDE * (k % 2) for k in range(2 * _SIDE))
                 x = builder.shuffle_vector(load(source, _LINE), load(second, _LINE), order)
-            one = ir.Constant(_FLOATS, [1.0] * 2 * _SIDE)
-            variance = builder.icmp_signed("==", args[3], _INDEX(int(VARIANCES)))
-            value = builder.icmp_signed("==", args[3], _INDEX(int(VALUES)))
-            first = builder.select(variance, builder.fsub(one, x), x)
-            x = builder.fmul(first, builder.select(value, one, builder.select(variance, builder.fadd(one, x), x)))
-            for half in range(2):
+
+            def store(x: Any, half: int) -> Any:
                 rounded = builder.fptrunc(x, _BFLOATS)
                 place = builder.gep(target, [_INDEX(half * 4 * _SIDE * _SIDE)])
                 builder.store(rounded, builder.bitcast(place, _BFLOATS.as_pointer()), align=4)
-                x = builder.fsub(x, builder.fpext(rounded, _FLOATS))
+                return builder.fsub(x, builder.fpext(rounded, _FLOATS))
+
+            one = ir.Constant(_FLOATS, [1.0] * 2 * _SIDE)
+            with builder.if_else(_is(builder, args[3], VALUES)) as (values, positives):
+                with values:
+                    store(store(x, 0), 1)
+                with positives:
+                    variance, square = (_is(builder, args[3], kind) for kind in (VARIANCES, SQUARES))
+                    first = builder.select(variance, builder.fsub(one, x), x)
+                    second = builder.select(variance, builder.fadd(one, x), builder.select(square, x, one))
+                    store(builder.fmul(first, second), 0)
 
         return types.void(values, n, n, n, out, n), _code(emit)
 
@@ -281,7 +301,8 @@ def _room(count, kind):
 def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block, scratch):
     """The pair of tiles from number ``to`` on, of rows × depth numbers at first + r·row + p·step, zero beyond.
 
-    ``flipped``: pairs × rows. One of ``row`` and ``step`` is 1; ``block`` and ``scratch`` are room to work in.
+    Only the first of the two unless ``kind`` is VALUES. ``flipped``: pairs × rows. One of ``row`` and ``step`` is 1;
+    ``block`` and ``scratch`` are room to work in.
     """
     neighbours = step == 1
     if rows < _SIDE or depth < 2 * _SIDE:
@@ -297,7 +318,7 @@ def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block
         else:
             _split_lines(values, first + 2 * i * step, step, kind, target, at + i * _SIDE)
     if neighbours == flipped:
-        for half in range(2):
+        for half in range(2 if kind == VALUES else 1):
             _transpose(scratch, half * _SIDE * _SIDE, tiles, to + half * _SIDE * _SIDE)
 
 
@@ -338,7 +359,7 @@ def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
                 _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
                 place += _PAIR
         for j in range(panels.shape[0]):
-            _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, strip, j * WIDTH, strip.shape[1])
+            _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, kind, strip, j * WIDTH, strip.shape[1])
         for r in range(min(ROWS, stop - k)):
             for j in range(columns):
                 out[to + k - start + r, j] = strip[r, j]

@@ -1,6 +1,7 @@
 """Fused float32 loops for the layers that dominate training; everything else falls to the plain kernels."""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,16 @@ _OBSERVED = f32(1e30)
 
 
 class FusedKernels(PlainKernels):
-    """Fused loops where inputs are float32 and the channel is ``Sign`` or the weights are ±1; plain ones elsewhere."""
+    """Fused loops where inputs are float32 and the channel is ``Sign`` or the weights are ±1; plain ones elsewhere.
+
+    A fused layer computes, while omega, V or B are in the cache, what will be asked for next: the moments of its units
+    without a message, g and Γ of the units below.
+    """
 
     def __init__(self) -> None:
         self._edges: dict[str, tuple[Array, Edges]] = {}
+        self._free: _Known | None = None
+        self._sent: _Known | None = None
 
     def running(self) -> AbstractContextManager[Any]:
         """As ``PlainKernels.running``: one pool of threads for everything."""
@@ -65,6 +72,8 @@ class FusedKernels(PlainKernels):
         """As ``PlainKernels.moments``."""
         if not _fits(message, omega):
             return super().moments(message, omega, V)
+        if message.B is None and self._free is not None and self._free.of(omega):
+            return self._free.results
         mean, variance = np.empty_like(omega), np.empty_like(omega)
         if message.B is None:
             loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
@@ -74,6 +83,8 @@ class FusedKernels(PlainKernels):
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """As ``PlainKernels.derivatives``; neither sign nor argmax units feel the scale."""
+        if self._sent is not None and self._sent.of(omega, message.B):
+            return self._sent.results
         if _fits(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.sign_derivatives(_fields(message), omega, V, g, gamma, _threads(omega))
@@ -88,7 +99,11 @@ class FusedKernels(PlainKernels):
         """As ``PlainKernels.edge_messages``; a series in the own terms for full means."""
         if means is not None or not _fits(message, layer.omega):
             return super().edge_messages(layer, message, means)
-        return series.edge_messages(layer, _fields(message), self, get_num_threads())
+        if self._few_edges(layer):
+            edges, density = self._edges_of(layer), self._edges_of(layer).inputs.size / layer.H.size
+            layer.H_in.fill(0)  # products leave what is not an edge as it is
+            return series.edge_messages(layer, _fields(message), edges, density, get_num_threads())
+        return series.edge_messages(layer, _fields(message), self, 1.0, get_num_threads())
 
     def fuses(self, layer: Layer, *, last: bool) -> bool:
         """Layers of ±1 weights on all edges or few, with sign inputs or data, without part of an earlier iteration."""
@@ -99,7 +114,11 @@ class FusedKernels(PlainKernels):
             return False
         if plan.mask is None:
             return max(plan.inputs, plan.outputs, layer.x_mean.shape[1]) <= DEPTH
-        return self._edges_of(layer).inputs.size < DENSE * layer.H.size
+        return self._few_edges(layer)
+
+    def _few_edges(self, layer: Layer) -> bool:
+        """Whether loops over edges are faster than products of whole arrays."""
+        return layer.plan.mask is not None and self._edges_of(layer).inputs.size < DENSE * layer.H.size
 
     def _edges_of(self, layer: Layer) -> Edges:
         """The edges of a layer with a mask, kept from call to call."""
@@ -118,7 +137,9 @@ class FusedKernels(PlainKernels):
         arrays = (layer.mean, layer.x_mean, delta, f32(VARIANCE_FLOOR), layer.omega, layer.V)
         if layer.plan.mask is None:
             unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
-            loops.preactivations(*arrays, unit, _threads(layer.mean))
+            units = layer.omega if isinstance(layer.plan.channel, Sign) else layer.omega[:0]
+            self._free = _Known((layer.omega,), (np.empty_like(units), np.empty_like(units)))
+            loops.preactivations(*arrays, *self._free.results, unit, _threads(layer.mean))
         else:
             sparse.preactivations(*self._edges_of(layer)[:2], *arrays, _threads(layer.mean))
 
@@ -132,7 +153,12 @@ class FusedKernels(PlainKernels):
         if layer.plan.mask is None:
             unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
             if B is not None:
-                loops.send(*sending, unit, min(threads, layer.plan.outputs))
+                assert layer.below is not None
+                omega, V = layer.below.omega, layer.below.V
+                if not isinstance(layer.below.plan.channel, Sign):
+                    omega, V = omega[:0], V[:0]
+                self._sent = _Known((layer.below.omega, B), (np.empty_like(omega), np.empty_like(omega)))
+                loops.send(*sending, omega, V, *self._sent.results, unit, min(threads, layer.plan.outputs))
             loops.receive(*receiving, unit, threads)
         else:
             edges = self._edges_of(layer)
@@ -151,6 +177,22 @@ class FusedKernels(PlainKernels):
         loops.update_spins(layer.H_in, base, layer.H, layer.mean, *numbers, threads)
         if layer.plan.mask is not None:
             loops.erase(layer.mean, layer.plan.mask, threads)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Results computed beforehand, and the arrays that they were computed from."""
+
+    sources: tuple[Array, ...]
+    results: tuple[Array, Array]
+
+    def of(self, *arrays: Array | None) -> bool:
+        """Whether there are results, and of these arrays; they may be the sources without the row of a bias."""
+        rows = len(self.results[0])
+        return all(
+            array is not None and len(array) == rows and (array is source or array.base is source)
+            for array, source in zip(arrays, self.sources, strict=True)
+        )
 
 
 def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:

@@ -20,7 +20,7 @@ from deepnet.kernels.float32 import (
     update_spin32,
 )
 from deepnet.kernels.products import panels_of, rows_of_product
-from deepnet.kernels.tile import AS_IS, FIRST, NEXT, SQUARES, TRANSPOSED, VALUES, VARIANCES
+from deepnet.kernels.tile import AS_IS, FIRST, NEXT, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
 
 #: Rows of the messages to weights computed at once.
 STRIP = 32
@@ -160,8 +160,13 @@ def erase(values: Any, mask: Any, threads: int) -> None:
 
 
 @loop
-def preactivations(m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, unit: bool, threads: int) -> None:
-    """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known."""
+def preactivations(
+    m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, mean: Any, variance: Any, unit: bool, threads: int
+) -> None:
+    """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known.
+
+    Also the moments of sign units that receive no message, unless ``mean`` and ``variance`` have no rows.
+    """
     (rows, inputs), samples = m.shape, x.shape[1]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
@@ -174,13 +179,29 @@ def preactivations(m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, u
             for k in range(first, last):
                 for j in range(samples):
                     V[k, j] = max(V[k, j] + total[j], floor)
+            for k in range(first, min(last, mean.shape[0])):
+                _free_sign_moments(omega[k], V[k], mean[k], variance[k])
 
 
 @loop
-def send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool, threads: int) -> None:
+def send(
+    g: Any,
+    gamma: Any,
+    x: Any,
+    m: Any,
+    amp: bool,
+    B: Any,
+    omega: Any,
+    V: Any,
+    g_below: Any,
+    gamma_below: Any,
+    unit: bool,
+    threads: int,
+) -> None:
     """B = Σ m g; for ``amp`` with x̂ Σ (1 - σ)Γ, which is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds.
 
-    Each thread sums over its own outputs, whose weights are in its cache; then the parts are added.
+    Each thread sums over its own outputs, whose weights are in its cache; then the parts are added. Also g and Γ of
+    the sign units below, with their ``omega`` and ``V``: as many as these have rows.
     """
     rows, (inputs, samples) = m.shape[0], x.shape
     parts = np.empty((threads, inputs, samples), np.float32)
@@ -188,7 +209,7 @@ def send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool, thre
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         own, part = m[start:stop], parts[thread]
         panels = panels_of(g[start:stop], AS_IS, VALUES, unit)
-        squares = panels_of(gamma[start:stop], AS_IS, VALUES, unit)
+        squares = panels_of(gamma[start:stop], AS_IS, POSITIVES, unit)
         reaction, total = np.empty((STRIP, samples), np.float32), _column_sums(gamma[start:stop])
         for first in range(FIRST, inputs, STRIP):
             last = min(first + STRIP, inputs)
@@ -202,6 +223,8 @@ def send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool, thre
             B[i] = parts[0, i]
             for other in range(1, threads):
                 B[i] += parts[other, i]
+            if i < omega.shape[0]:
+                _sign_derivatives(B[i], omega[i], V[i], g_below[i], gamma_below[i])
 
 
 @inlined
@@ -249,7 +272,7 @@ def receive(
             last = min(first + STRIP, stop)
             rows_of_product(g, VALUES, first, last, samples, NEXT, panels, H_in, FIRST, unit)
             if amp:
-                rows_of_product(gamma, VALUES, first, last, samples, NEXT, squares, reaction, FIRST, unit)
+                rows_of_product(gamma, POSITIVES, first, last, samples, NEXT, squares, reaction, FIRST, unit)
             for k in range(first, last):
                 message = H_in[k - first]
                 if amp:

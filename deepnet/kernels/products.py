@@ -33,8 +33,9 @@ _SMALL = 1 << 16
 
 compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
 
-#: Rows, depth and columns from which a product is worth the tiles of the matrix unit, which are filled up with zeros.
-_UNIT_SIDE = 16
+#: Rows, depth and columns from which a product is one for the matrix unit: its tiles are filled up with zeros, and
+#: rounded terms are many enough to average out.
+_UNIT_SIDE = 64
 
 
 def one_thread_each() -> AbstractContextManager[Any]:

@@ -1,13 +1,14 @@
 """Layers of ±1 weights with few edges: loops over the edges in place of matrix products.
 
-The arrays of the weights stay (outputs, inputs); only their edges are read and written. Each edge meets a row of all
-samples, in vector instructions. ``threads`` share the outputs, or the inputs where these are summed into.
+The arrays of the weights stay (outputs, inputs); only their edges are read and written. Edges meet rows of all
+samples, in vector instructions: four at a time, so that the row that all of them meet is read a fourth as often.
+``threads`` share the outputs, or the inputs where these are summed into.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 from scipy.sparse import csc_array, csr_array
 
 from deepnet.kernels.float32 import FAST, f32, inlined, update_spin32
@@ -35,6 +36,16 @@ class Edges(NamedTuple):
         rows, columns = csr_array(mask), csc_array(mask)
         return cls(*(a.astype(np.int32) for a in (rows.indptr, rows.indices, columns.indptr, columns.indices)))
 
+    def outer(self, g: Array, x: Array, out: Array) -> None:
+        """As ``PlainKernels.outer``; what is not an edge is left as it is."""
+        _overlaps(self.first_input, self.inputs, g, x, out, get_num_threads())
+
+    def times_transposed(self, W: Array, g: Array) -> Array:
+        """As ``PlainKernels.times_transposed``."""
+        sums, none = np.empty((W.shape[1], g.shape[1]), f32), np.empty((0, g.shape[1]), f32)
+        send(self.first_output, self.outputs, g, none, none, W, False, sums, get_num_threads())
+        return sums
+
 
 @loop
 def preactivations(
@@ -46,9 +57,17 @@ def preactivations(
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             omega[k] = f32(0.0)
             V[k] = f32(0.0)
-            for e in range(first[k], first[k + 1]):
+            fours = first[k + 1] - (first[k + 1] - first[k]) % 4
+            for e in range(first[k], fours, 4):
+                a, b, c, d = inputs[e], inputs[e + 1], inputs[e + 2], inputs[e + 3]
+                _add_four_moments(m[k, a], m[k, b], m[k, c], m[k, d], x[a], x[b], x[c], x[d], omega[k], V[k])
+                if delta.shape[0] > 0:
+                    one = f32(1.0)
+                    _add_four(one, one, one, one, delta[a], delta[b], delta[c], delta[d], V[k])
+            for e in range(fours, first[k + 1]):
                 i = inputs[e]
-                _add_moments(m[k, i], (f32(1.0) - m[k, i]) * (f32(1.0) + m[k, i]), x[i], omega[k], V[k])
+                _add(m[k, i], x[i], omega[k])
+                _add_squares((f32(1.0) - m[k, i]) * (f32(1.0) + m[k, i]), x[i], V[k])
                 if delta.shape[0] > 0:
                     _add(f32(1.0), delta[i], V[k])
             for j in range(x.shape[1]):
@@ -56,28 +75,53 @@ def preactivations(
 
 
 @inlined
-def _add_moments(m: Any, sigma: Any, x: Any, omega: Any, V: Any) -> None:
-    for j in range(x.shape[0]):
-        omega[j] += m * x[j]
-        V[j] += sigma * x[j] * x[j]
+def _add_four_moments(
+    m0: Any, m1: Any, m2: Any, m3: Any, x0: Any, x1: Any, x2: Any, x3: Any, omega: Any, V: Any
+) -> None:
+    one = f32(1.0)
+    s0, s1 = (one - m0) * (one + m0), (one - m1) * (one + m1)
+    s2, s3 = (one - m2) * (one + m2), (one - m3) * (one + m3)
+    for j in range(omega.shape[0]):
+        p, q, r, s = x0[j], x1[j], x2[j], x3[j]
+        omega[j] += (m0 * p + m1 * q) + (m2 * r + m3 * s)
+        V[j] += (s0 * p * p + s1 * q * q) + (s2 * r * r + s3 * s * s)
+
+
+@inlined
+def _add_four(f0: Any, f1: Any, f2: Any, f3: Any, v0: Any, v1: Any, v2: Any, v3: Any, total: Any) -> None:
+    for j in range(total.shape[0]):
+        total[j] += (f0 * v0[j] + f1 * v1[j]) + (f2 * v2[j] + f3 * v3[j])
 
 
 @inlined
 def _add(factor: Any, values: Any, total: Any) -> None:
-    for j in range(values.shape[0]):
+    for j in range(total.shape[0]):
         total[j] += factor * values[j]
+
+
+@inlined
+def _add_squares(factor: Any, values: Any, total: Any) -> None:
+    for j in range(total.shape[0]):
+        total[j] += factor * values[j] * values[j]
 
 
 @loop
 def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, threads: int) -> None:
     """B = Σ m g over edges; for ``amp`` with x̂ Σ m²Γ."""
-    rows, samples = x.shape
+    rows, samples = B.shape
     for thread in prange(threads):
         reaction = np.empty(samples, np.float32)
         for i in range(thread * rows // threads, (thread + 1) * rows // threads):
             B[i] = f32(0.0)
             reaction[:] = f32(0.0)
-            for e in range(first[i], first[i + 1]):
+            fours = first[i + 1] - (first[i + 1] - first[i]) % 4
+            for e in range(first[i], fours, 4):
+                a, b, c, d = outputs[e], outputs[e + 1], outputs[e + 2], outputs[e + 3]
+                p, q, r, s = m[a, i], m[b, i], m[c, i], m[d, i]
+                _add_four(p, q, r, s, g[a], g[b], g[c], g[d], B[i])
+                if amp:
+                    _add_four(p * p, q * q, r * r, s * s, gamma[a], gamma[b], gamma[c], gamma[d], reaction)
+            for e in range(fours, first[i + 1]):
                 k = outputs[e]
                 _add(m[k, i], g[k], B[i])
                 if amp:
@@ -104,17 +148,62 @@ def receive(
     alpha: Any,
     threads: int,
 ) -> None:
-    """New weights of the edges from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; ``base`` has no rows if ``rho`` is 0."""
-    rows = m.shape[0]
+    """New weights of the edges from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; ``base`` has no rows if ``rho`` is 0.
+
+    The edges of an output are brought together, so that they are renewed in vector instructions.
+    """
+    rows, inputs_in_all = m.shape
     for thread in prange(threads):
+        message, field, mean, prior = np.zeros((4, inputs_in_all), np.float32)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            for e in range(first[k], first[k + 1]):
-                i = inputs[e]
-                message = _overlap(g[k], x[i])
-                if amp:
-                    message += m[k, i] * _square_overlap(gamma[k], x[i])
-                prior = base[k, i] if base.shape[0] > 0 else f32(0.0)
-                H[k, i], m[k, i] = update_spin32(message, prior, H[k, i], m[k, i], beta, rho, r, alpha)
+            own = inputs[first[k] : first[k + 1]]
+            count = own.shape[0]
+            _overlaps_of(g[k], x, own, message)
+            for e in range(count):
+                field[e], mean[e] = H[k, own[e]], m[k, own[e]]
+                if base.shape[0] > 0:
+                    prior[e] = base[k, own[e]]
+            if amp:
+                for e in range(count):
+                    message[e] += mean[e] * _square_overlap(gamma[k], x[own[e]])
+            for e in range(count):
+                field[e], mean[e] = update_spin32(message[e], prior[e], field[e], mean[e], beta, rho, r, alpha)
+            for e in range(count):
+                H[k, own[e]], m[k, own[e]] = field[e], mean[e]
+
+
+@loop
+def _overlaps(first: Any, inputs: Any, g: Any, x: Any, out: Any, threads: int) -> None:
+    """Σ_n g_kn x_in at the edges of ``out``."""
+    rows = out.shape[0]
+    for thread in prange(threads):
+        sums = np.empty(out.shape[1], np.float32)
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            own = inputs[first[k] : first[k + 1]]
+            _overlaps_of(g[k], x, own, sums)
+            for e in range(own.shape[0]):
+                out[k, own[e]] = sums[e]
+
+
+@inlined
+def _overlaps_of(g: Any, x: Any, own: Any, out: Any) -> None:
+    count = own.shape[0]
+    fours = count - count % 4
+    for e in range(0, fours, 4):
+        _four_overlaps(g, x[own[e]], x[own[e + 1]], x[own[e + 2]], x[own[e + 3]], out[e : e + 4])
+    for e in range(fours, count):
+        out[e] = _overlap(g, x[own[e]])
+
+
+@summing
+def _four_overlaps(g: Any, x0: Any, x1: Any, x2: Any, x3: Any, out: Any) -> None:
+    a, b, c, d = f32(0.0), f32(0.0), f32(0.0), f32(0.0)
+    for j in range(g.shape[0]):
+        a += g[j] * x0[j]
+        b += g[j] * x1[j]
+        c += g[j] * x2[j]
+        d += g[j] * x3[j]
+    out[0], out[1], out[2], out[3] = a, b, c, d
 
 
 @summing

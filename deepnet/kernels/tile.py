@@ -27,9 +27,9 @@ ROWS = 6
 _CHUNK = np.int64(8 * ROWS)
 WIDTH = _LANES * _VECTORS
 
-#: What is read of numbers x: themselves, x², or (1 - x)(1 + x). Here and below NumPy's integers, since Numba would
-#: compile a function anew for every constant of Python's that it is called with.
-VALUES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2)
+#: What is read of numbers x: themselves, of any sign or none below 0; x²; or (1 - x)(1 + x). Here and below NumPy's
+#: integers, since Numba would compile a function anew for every constant of Python's that it is called with.
+VALUES, POSITIVES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
 
 #: How a right-hand factor is given; the stride of neighbours; the first row.
 AS_IS, TRANSPOSED = np.int64(0), np.int64(1)
@@ -154,9 +154,9 @@ def panels_of(right, given, kind):
 def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
     """Rows start..stop of a product into ``out``, from its row ``to`` on.
 
-    ``left`` is read at k·row + p·step, one of which is 1: its values or variances.
+    ``left`` is read at k·row + p·step, one of which is 1: its values, of any sign or not, or variances.
     """
-    if kind == VALUES:
+    if kind != VARIANCES:
         _rows(left, start, stop, row, step, panels, out, to)
         return
     depth = panels.shape[1]

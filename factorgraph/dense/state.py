@@ -153,7 +153,7 @@ class Layer:
     def __post_init__(self) -> None:
         if not self.observed:
             self.H_in = np.zeros_like(self.H)
-            self.scratch = np.empty_like(self.H)
+            self.scratch = np.zeros_like(self.H)
 
     @property
     def observed(self) -> bool:
