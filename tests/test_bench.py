@@ -44,10 +44,10 @@ def operations(classes: int = 4, **settings: Any) -> Operations:
 
 
 def test_operations_counted_by_hand() -> None:
-    assert operations(closure="mf") == Operations(2 * (3 * 15 + 4 * 20), 0, 32 * 35)
-    assert operations(closure="amp") == Operations(2 * (4 * 15 + 6 * 20), 0, 32 * 35)
-    assert operations(closure="bp") == Operations(2 * (2 * 15 + 4 * 20), 15, 32 * 35)  # the argmax layer is mean field
-    assert operations(closure="bpi", classes=2) == Operations(2 * (2 * 15 + 2 * 5), 20, 32 * 20)
+    assert operations(closure="mf") == Operations(2 * (3 * 15 + 4 * 20), 0, 20 * 35)
+    assert operations(closure="amp") == Operations(2 * (4 * 15 + 6 * 20), 0, 20 * 35)
+    assert operations(closure="bp") == Operations(2 * (2 * 15 + 4 * 20), 15, 20 * 35)  # the argmax layer is mean field
+    assert operations(closure="bpi", classes=2) == Operations(2 * (2 * 15 + 2 * 5), 20, 20 * 20)
     assert operations(weights="continuous") == Operations(2 * (4 * 15 + 7 * 20), 0, 40 * 35)
     assert binarynet([15, 20]) == Operations(2 * (2 * 15 + 3 * 20), 0, 4 * (3 * 15 + 4 * 20))
 
@@ -58,7 +58,7 @@ def test_operations_of_kept_weights() -> None:
     kept = [int(np.count_nonzero(layer.mean)) for layer in layers]
     assert 0 < sum(kept) < 0.2 * 1700
     found = message_passing(layer.plan for layer in layers)
-    assert found == Operations(2 * (3 * kept[0] + 5 * kept[1]), 0, 32 * sum(kept))
+    assert found == Operations(2 * (3 * kept[0] + 5 * kept[1]), 0, 20 * sum(kept))
 
 
 @pytest.mark.parametrize("closure", ["mf", "amp", "bp", "bpi"])

@@ -44,13 +44,13 @@ def message_passing(plans: "Iterable[LayerPlan]") -> Operations:
 
 
 def _layer(plan: "LayerPlan") -> Operations:
-    """Of the weights that are kept. A batch reads m and σ forwards, and renews H, m and σ (and G) backwards."""
+    """Of the weights that are kept. A batch reads m (and σ) forwards, and renews H and m (and G and σ) backwards."""
     edges = float(plan.outputs * plan.inputs if plan.mask is None else plan.mask.sum())
-    renewed = 3 if plan.spin_weights else 4
+    read, renewed = (1, 2) if plan.spin_weights else (2, 4)
     return Operations(
         flops=2.0 * edges * _products(plan),
         evaluations=edges if plan.closure in ("bp", "bpi") else 0.0,
-        bytes=_BYTES * edges * (2 + 2 * renewed),
+        bytes=_BYTES * edges * (read + 2 * renewed),
     )
 
 
