@@ -9,6 +9,7 @@ from numba import get_num_threads
 
 from deepnet.kernels import loops, products, series, sparse
 from deepnet.kernels.float32 import f32
+from deepnet.kernels.fusible import fields, fusible, sign_units
 from deepnet.kernels.sparse import DENSE, Edges
 from deepnet.kernels.tile import DEPTH
 from factorgraph.channels import Argmax, Sign
@@ -17,9 +18,6 @@ from factorgraph.dense.state import VARIANCE_FLOOR, Array, Layer, Message
 
 #: Elements below which a second thread costs more than it saves.
 _SMALL = 1 << 13
-
-#: B of an observed ±1 unit, up to sign: the weight e^{-2|B|} of the other value is zero.
-_OBSERVED = f32(1e30)
 
 
 class FusedKernels(PlainKernels):
@@ -70,7 +68,7 @@ class FusedKernels(PlainKernels):
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """As ``PlainKernels.moments``."""
-        if not _fits(message, omega):
+        if not sign_units(message, omega):
             return super().moments(message, omega, V)
         if message.B is None and self._free is not None and self._free.of(omega):
             return self._free.results
@@ -85,9 +83,9 @@ class FusedKernels(PlainKernels):
         """As ``PlainKernels.derivatives``; neither sign nor argmax units feel the scale."""
         if self._sent is not None and self._sent.of(omega, message.B):
             return self._sent.results
-        if _fits(message, omega):
+        if sign_units(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
-            loops.sign_derivatives(_fields(message), omega, V, g, gamma, _threads(omega))
+            loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
         elif isinstance(message.channel, Argmax) and message.channel.form == "double_jensen" and _float32(omega, V):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.argmax_derivatives(message.y, omega, V, g, gamma)
@@ -97,23 +95,20 @@ class FusedKernels(PlainKernels):
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """As ``PlainKernels.edge_messages``; a series in the own terms for full means."""
-        if means is not None or not _fits(message, layer.omega):
+        if means is not None or not sign_units(message, layer.omega):
             return super().edge_messages(layer, message, means)
         if self._few_edges(layer):
             edges, density = self._edges_of(layer), self._edges_of(layer).inputs.size / layer.H.size
             layer.H_in.fill(0)  # products leave what is not an edge as it is
-            return series.edge_messages(layer, _fields(message), edges, density, get_num_threads())
-        return series.edge_messages(layer, _fields(message), self, 1.0, get_num_threads())
+            return series.edge_messages(layer, fields(message), edges, density, get_num_threads())
+        return series.edge_messages(layer, fields(message), self, 1.0, get_num_threads())
 
     def fuses(self, layer: Layer, *, last: bool) -> bool:
         """Layers of ±1 weights on all edges or few, with sign inputs or data, without part of an earlier iteration."""
-        plan = layer.plan
-        closure = plan.closure == "mf" or (plan.closure == "amp" and layer.memory is None and last)
-        spins = plan.spin_weights and (plan.is_first or plan.spin_inputs) and layer.H.dtype == np.float32
-        if not (closure and spins):
+        if not fusible(layer, last=last):
             return False
-        if plan.mask is None:
-            return max(plan.inputs, plan.outputs, layer.x_mean.shape[1]) <= DEPTH
+        if layer.plan.mask is None:
+            return max(layer.plan.inputs, layer.plan.outputs, layer.x_mean.shape[1]) <= DEPTH
         return self._few_edges(layer)
 
     def _few_edges(self, layer: Layer) -> bool:
@@ -213,17 +208,3 @@ def _float32(a: Array, b: Array) -> bool:
 def _threads(values: Array) -> int:
     """How many threads a pass over ``values`` is worth."""
     return 1 if values.size < _SMALL else get_num_threads()
-
-
-def _fits(message: Message, omega: Array) -> bool:
-    """Whole layers of sign units in float32; blocks of edges have three axes."""
-    per_edge = omega.ndim > 2 or (message.B is not None and message.B.ndim > 2)
-    return isinstance(message.channel, Sign) and omega.dtype == np.float32 and not per_edge
-
-
-def _fields(message: Message) -> Array:
-    """B of sign units, huge where they are observed."""
-    if message.y is not None:
-        return np.where(message.y > 0, _OBSERVED, -_OBSERVED)
-    assert message.B is not None
-    return message.B

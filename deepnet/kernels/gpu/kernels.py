@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepnet.kernels.fused import _fields, _fits
+from deepnet.kernels.fusible import fields, fusible, sign_units
 from deepnet.kernels.gpu.cublas import address
 from deepnet.kernels.gpu.device import Device
 from deepnet.kernels.gpu.source import STRIP, TILE
@@ -66,7 +66,7 @@ class GpuKernels(PlainKernels):
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """As ``PlainKernels.moments``."""
-        if not _fits(message, omega):
+        if not sign_units(message, omega):
             return super().moments(message, omega, V)
         mean, variance = self._empty(2, *omega.shape)
         B = np.zeros_like(omega) if message.B is None else message.B
@@ -81,23 +81,23 @@ class GpuKernels(PlainKernels):
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
-        elif _fits(message, omega):
+        elif sign_units(message, omega):
             g, gamma = self._empty(2, *omega.shape)
-            self.device.launch("sign_derivatives", omega.size, _fields(message), omega, V, g, gamma)
+            self.device.launch("sign_derivatives", omega.size, fields(message), omega, V, g, gamma)
         else:
             return super().derivatives(message, omega, V)
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """As ``PlainKernels.edge_messages``; at full means of sign units, g of every edge in one kernel."""
-        if means is not None or not _fits(message, layer.omega):
+        if means is not None or not sign_units(message, layer.omega):
             return super().edge_messages(layer, message, means)
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
         groups, chunks = edge_parts(outputs, inputs, samples)
         padded = -(-outputs // TILE) * TILE
         factors = self._empty(samples, padded, 4)
         shape = (outputs, padded, samples)
-        launch("edge_factors", samples * padded, *shape, _fields(message), layer.omega, layer.V, factors)
+        launch("edge_factors", samples * padded, *shape, fields(message), layer.omega, layer.V, factors)
         H_parts = self._empty(chunks, outputs, inputs)
         B_parts = None if layer.plan.is_first else self._empty(groups, samples, inputs)
         sizes = (outputs, inputs, samples, padded, groups, chunks)
@@ -115,9 +115,7 @@ class GpuKernels(PlainKernels):
 
     def fuses(self, layer: Layer, *, last: bool) -> bool:
         """Layers of ±1 weights on all edges with sign inputs or data, where no earlier iteration takes part."""
-        plan = layer.plan
-        closure = plan.closure == "mf" or (plan.closure == "amp" and layer.memory is None and last)
-        return closure and plan.full_spins and (plan.is_first or plan.spin_inputs)
+        return fusible(layer, last=last) and layer.plan.mask is None
 
     def preactivations(self, layer: Layer) -> None:
         """As ``PlainKernels.preactivations``: both products in one call."""
