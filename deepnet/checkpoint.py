@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.files import write_bytes_atomic
+
 _FORMAT = 1
 _KEEP = 2
 _NAME = re.compile(r"checkpoint-(\d{5,})\.npz")
@@ -192,33 +194,6 @@ def _tidy(folder: Path) -> None:
     for path in [*old, *folder.glob(".checkpoint-*.npz.*.tmp")]:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Replace `path` by `data`, all or nothing, and see it on the disk before returning."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

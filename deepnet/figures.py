@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from deepnet.checkpoint import CheckpointError, write_bytes_atomic
+from deepnet.checkpoint import CheckpointError
+from factorgraph.files import write_bytes_atomic
 
 #: Key of the metrics, label, colour and line style.
 _ERRORS = (

@@ -11,6 +11,7 @@ import numpy as np
 
 from factorgraph import channels, factors, priors
 from factorgraph.factors.base import Group
+from factorgraph.files import write_bytes_atomic
 from factorgraph.graph import Graph
 from factorgraph.model import Model, ModelError, Selection, Variable
 
@@ -41,16 +42,7 @@ def save_model(model: Model | Graph, path: str | os.PathLike[str]) -> None:
     text = json.dumps({"format": _FORMAT, "plates": dict(model.plates), "variables": variables, "factors": described})
     stream = io.BytesIO()
     np.savez(stream, model=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(stream.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes_atomic(Path(path), stream.getbuffer())
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from deepnet import checkpoint
 from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_text_atomic
+from factorgraph import files
 
 ARRAYS = {"layer.0/H": np.arange(6.0).reshape(2, 3), "file": np.arange(3, dtype=np.int32), "allow_pickle": np.True_}
 META = {"seed": 2**100, "nested": {"list": [1, 2.5, None, "ρ"]}}
@@ -159,9 +159,9 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, where: str, code: int = errno.ENO
 
     if where == "write":
         opener = lambda path, mode: FullFile(builtins.open(path, mode), room=100)  # noqa: E731
-        monkeypatch.setattr(checkpoint, "open", opener, raising=False)
+        monkeypatch.setattr(files, "open", opener, raising=False)
     elif where == "open":
-        monkeypatch.setattr(checkpoint, "open", fail, raising=False)
+        monkeypatch.setattr(files, "open", fail, raising=False)
     else:
         monkeypatch.setattr(os, where, fail)
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepnet import checkpoint
 from deepnet import run as run_module
 from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from deepnet.cli import main
@@ -257,7 +256,7 @@ def process(*args: str) -> subprocess.Popen[bytes]:
         ("deepnet.run write_text_atomic after 1", None),  # the settings only: no checkpoint yet
         ("deepnet.train train_batch before 17", 1),  # within the second epoch
         ("deepnet.run save_checkpoint after 3", 2),  # the checkpoint without its line of the metrics
-        ("deepnet.checkpoint _sync_folder before 5", 1),  # a checkpoint or metrics, the moment they are in place
+        ("factorgraph.files _sync_folder before 5", 1),  # a checkpoint or metrics, the moment they are in place
         ("os replace before 7", 2),  # a finished temporary file, not yet in place
     ],
 )
@@ -306,7 +305,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         original(source, target)
 
-    monkeypatch.setattr(checkpoint.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
 
 
 @pytest.mark.parametrize("name", ["checkpoint-00002", METRICS])

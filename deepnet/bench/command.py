@@ -206,7 +206,7 @@ def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _save(path: Path, content: bytes) -> None:
-    from deepnet.checkpoint import write_bytes_atomic
+    from factorgraph.files import write_bytes_atomic
 
     try:
         write_bytes_atomic(path, content)
