@@ -39,8 +39,8 @@ def initial_layers(
     """Layers with random initial fields, which break the permutation symmetry of the hidden units.
 
     ±1 weights start with H ~ eps_init N(0, 1) [DL App. B.1]; continuous ones with means and deviations of size
-    eps_init/√inputs, so that pre-activations start with the size of eps_init whatever the width. One value serves all
-    layers, or each has its own.
+    eps_init/(scale √inputs), so that the scaled sums over inputs of size 1 start with the size of eps_init whatever the
+    width. One value serves all layers, or each has its own.
     """
     layers: list[Layer] = []
     for plan, size in zip(plans, per_layer("eps_init", eps_init, len(plans)), strict=True):
@@ -48,7 +48,7 @@ def initial_layers(
         if plan.spin_weights:
             H, G = size * noise, None
         else:
-            deviation = size * plan.inputs**-0.5
+            deviation = size / (plan.scale * plan.inputs**0.5)
             H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
         assert plan.prior is not None
         mean, sigma = plan.prior.moments(H=H, G=0.0 if G is None else G)

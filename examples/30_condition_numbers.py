@@ -64,7 +64,7 @@ def main() -> None:
               label="AMP does not converge (some or all instances)")  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="condition number", ylabel="mean squared error of the signal")
     axes.set_title(f"density {DENSITY}, {RATIO} measurements a component, noise variance {NOISE:g}")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.savefig("30_condition_numbers.png", dpi=120)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 from scipy.optimize import minimize
 from tqdm import tqdm
 
@@ -147,7 +148,9 @@ def main() -> None:
         place.axhline(1.0, color="gray", lw=0.8)
         place.set(xscale="log", yscale="log", xlabel="training samples", title=f"{activation}, {decibel:g} dB")
         place.set_xticks(arguments.samples, [str(n) for n in arguments.samples])
-        place.xaxis.minorticks_off()
+        place.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        place.yaxis.set_major_formatter("{x:g}")
+        place.minorticks_off()
         for n, column in zip(arguments.samples, records, strict=True):
             numbers = [
                 f"{np.median([r[name] for r in column]):.3f} ({np.mean([r[name] for r in column]):.3f})"

@@ -1,5 +1,6 @@
-"""How much of the old messages is kept."""
+"""How much of the old messages is kept, and the loop that decides it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 #: What adaptive damping tries, one after the other.
@@ -50,3 +51,33 @@ class Damping:
         self.value, self.levels = self.levels[0], self.levels[1:]
         self._least, self._iterations, self._best = float("inf"), 0, 0
         return True
+
+    def drive(
+        self,
+        step: Callable[[float], str],
+        begin: Callable[[], None],
+        residuals: Sequence[float],
+        *,
+        iterations: int,
+        stop: Callable[[], bool | None],
+    ) -> str:
+        """Iterate until the status is another than "not converged", from the beginning again with every new level.
+
+        Args:
+            step: one iteration with the given α; the status after it, "not converged", "converged" or "diverged".
+            begin: takes back all messages.
+            residuals: to which every step appends one.
+            iterations: most steps, of all levels together.
+            stop: asked after every step that does not settle it; True for "stopped".
+        """
+        status, since = "not converged", 0
+        while len(residuals) < iterations and status == "not converged":
+            status = step(self.value)
+            since += 1
+            if status == "not converged" and stop():
+                status = "stopped"
+            failed = status == "not converged" and since > 1 and self.fails(residuals[-1])
+            if failed or (status == "diverged" and self.raise_level()):
+                begin()
+                status, since = "not converged", 0
+        return status

@@ -145,16 +145,16 @@ class MultiLayerGLM:
         chain = self._chain(observed, closure)
         begin = self._start(start, samples, np.random.default_rng(rng))
         chain.begin(begin)
-        trace, mixer, status = Trace(), Damping.of(damping), "not converged"
+        trace, mixer = Trace(), Damping.of(damping)
+
+        def step(alpha: float) -> str:
+            return _iterate(chain, trace, alpha, tolerance, reinforcement, scores)
+
+        def stop() -> bool | None:
+            return callback is not None and callback(len(trace.residual), chain)
+
         with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            while len(trace.residual) < iterations and status == "not converged":
-                status = _iterate(chain, trace, mixer.value, tolerance, reinforcement, scores)
-                if status == "not converged" and callback is not None and callback(len(trace.residual), chain):
-                    status = "stopped"
-                failed = status == "not converged" and chain.iterations > 1 and mixer.fails(trace.residual[-1])
-                if failed or (status == "diverged" and mixer.raise_level()):
-                    chain.begin(begin)
-                    status = "not converged"
+            status = mixer.drive(step, lambda: chain.begin(begin), trace.residual, iterations=iterations, stop=stop)
             phi = chain.free_entropy() if status != "diverged" else float("nan")
             chain.settle()
             return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)

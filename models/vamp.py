@@ -27,11 +27,9 @@ from factorgraph.settings import weights_of
 from factorgraph.spectral import Spectral
 from factorgraph.sweeps import GeneralSweeps
 from factorgraph.unroll import Weights, unroll
-from models.chain import contradicts
+from models.chain import TINY, contradicts
 
 Array = NDArray[np.float64]
-
-TINY = float(np.finfo(np.float64).tiny)
 
 
 class _Sweeps(GeneralSweeps):

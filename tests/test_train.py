@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr
+from tolerances import ERRORS
 
 from deepnet import train as training
 from deepnet.config import Config
@@ -249,6 +250,15 @@ def test_overlap_and_polarization_equal_their_definitions():
     assert overlap(layer) == pytest.approx(np.mean(pairs), rel=1e-5)
     assert polarization(layer) == pytest.approx(np.mean(m**2), rel=1e-5)
     assert overlap(init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]) == 0.0
+
+
+@pytest.mark.parametrize("activation", ["sign", "relu"])
+def test_sums_of_continuous_weights_start_with_the_size_of_the_field(activation):
+    """Means and variances, as the channel sees them, over inputs of size 1, whatever the width and the scale."""
+    config = Config(hidden=(400, 150), weights="continuous", activation=activation, eps_init=(0.5, 2.0, 1.0))
+    for layer, size in zip(init(config, 50, 10).layers, (0.5, 2.0, 1.0), strict=True):
+        squares = layer.plan.scale**2 * layer.plan.inputs * np.array([np.mean(layer.mean**2), np.mean(layer.sigma)])
+        np.testing.assert_allclose(squares, size**2, rtol=ERRORS * (2.0 / layer.mean.size) ** 0.5)
 
 
 def test_seeds_of_initialisation_and_epochs_are_independent():

@@ -26,8 +26,9 @@ from models import (
 FAST = {"fast": True}
 
 
-def infer(model, n, seed=0, **options):
-    sample = model.sample(n, seed)
+def infer(model, n, seed=0, source=None, **options):
+    """Estimates of a draw from ``source``, by default from the model."""
+    sample = (source or model).sample(n, seed)
     glm = MultiLayerGLM(model.prior, sample.weights, model.channels)
     return glm.infer(sample.y, truth=sample.signals, closure="vamp", **options), sample
 
@@ -107,20 +108,78 @@ CASES = {
     ),
 }  # fmt: skip
 
+#: What is assumed, and what is true.
+MISMATCHED = {
+    "density and noise, condition 100": (
+        Ensemble(GaussBernoulli(0.5), [Identity(0.05)], [0.7], [Geometric(100.0, **FAST)]),
+        Ensemble(GaussBernoulli(0.2, 0.3), [Identity(0.01)], [0.7], [Geometric(100.0, **FAST)]),
+    ),
+    "normal signal and noise, really signs of spins": (
+        Ensemble(Gaussian(0.1, 2.0), [Probit(0.5)], [1.5], [RowOrthogonal(**FAST)]),
+        Ensemble(Binary(0.2), [Sign()], [1.5], [RowOrthogonal(**FAST)]),
+    ),
+    "rectified, two layers": (
+        Ensemble(
+            GaussBernoulli(0.5), [ReLU(), Identity(0.1)], [2.0, 1.0], [Geometric(30.0, **FAST), RowOrthogonal(**FAST)]
+        ),
+        CASES["rectified, two layers"],
+    ),
+    "product, then signs": (
+        Ensemble(
+            Gaussian(precision=0.5), [Identity(), Probit(0.2), Identity(0.3)], [1.2, 1.2, 1.5],
+            [Geometric(10.0, **FAST), RowOrthogonal(**FAST), Geometric(3.0, **FAST)],
+        ),
+        CASES["product, then signs"],
+    ),
+}  # fmt: skip
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize("name", [*CASES, *(f"{name} (not so)" for name in MISMATCHED)])
 def test_instances_follow_state_evolution_at_every_iteration(name):
     """Four of N = 4000: their mean error within its own error bar, up to what all iterations of one share."""
-    model = CASES[name]
-    theory = vamp_state_evolution(model)
+    model, source = (CASES[name], None) if name in CASES else MISMATCHED[name.removesuffix(" (not so)")]
+    theory = vamp_state_evolution(model, truth=source)
     assert theory.converged
-    runs = [np.array(infer(model, 4000, seed, iterations=9, tolerance=0.0)[0].trace.mse) for seed in range(4)]
-    scale = np.array(model.second_moments)
-    for step in range(min(9, len(theory.mse))):
-        errors = np.array([run[step] for run in runs])
-        bar = errors.std(axis=0, ddof=1) / len(runs) ** 0.5
-        off = np.abs(errors.mean(axis=0) - theory.mse[step])
-        assert np.all(off < tol.BARS * bar + tol.FINITE_SIZE * scale), (step, off, bar)
+    runs = [infer(model, 4000, seed, source, iterations=9, tolerance=0.0)[0].trace for seed in range(4)]
+    scale = np.array((source or model).second_moments)
+    for what in ("mse", "overlap"):
+        expected = getattr(theory, what)
+        for step in range(min(9, len(expected))):
+            values = np.array([getattr(run, what)[step] for run in runs])
+            bar = values.std(axis=0, ddof=1) / len(runs) ** 0.5
+            off = np.abs(values.mean(axis=0) - expected[step])
+            assert np.all(off < tol.BARS * bar + tol.FINITE_SIZE * scale), (what, step, off, bar)
+    if source is not None:
+        errors, variances = theory.mse[-1], np.array([overlap.variance for overlap in theory.overlaps])
+        assert np.abs(errors - variances).max() > 0.05 * errors.max()  # it claims what is not so
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_truth_that_is_the_model_changes_nothing(name):
+    """Two sets of formulas: precisions alone, and overlaps, fields and variances of their own."""
+    model = CASES[name]
+    bayes, general = (vamp_state_evolution(model, truth=truth, iterations=12) for truth in (None, model))
+    np.testing.assert_allclose(general.mse, bayes.mse, rtol=tol.FIXED_POINT)
+    assert bayes.mse[-1, 0] < 0.8 * bayes.mse[0, 0]
+
+
+@pytest.mark.parametrize("ratio", [0.6, 1.8])
+def test_wrong_noise_and_prior_is_ridge_regression(ratio):
+    """With a Gaussian prior the estimate is linear, and its error a sum over singular values."""
+    spectrum, noise, assumed, precision = Geometric(20.0), 0.3, 0.05, 0.7
+    truth = Ensemble(GaussBernoulli(0.3), [Identity(noise)], [ratio], [spectrum])
+    model = Ensemble(Gaussian(precision=precision), [Identity(assumed)], [ratio], [spectrum])
+    values, weights = spectrum.eigenvalues(ratio)
+    shrink = precision / (precision + values / assumed)
+    bias = 0.3 * (weights @ shrink**2 + max(0.0, 1.0 - ratio))
+    spread = noise * (weights @ (values / (assumed * precision + values) ** 2))
+    result = vamp_state_evolution(model, truth=truth)
+    assert result.converged and result.mse[-1, 0] == pytest.approx(bias + spread, rel=tol.FIXED_POINT)
+
+
+def test_a_noiseless_tall_matrix_leaves_no_error():
+    result = vamp_state_evolution(Ensemble(GaussBernoulli(0.2), [Identity()], [1.5]))
+    assert result.converged and result.mse[-1, 0] < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -280,6 +339,11 @@ def test_errors_name_what_to_change():
         Ensemble(Gaussian(), [Identity(0.1)], [1.0], [RowOrthogonal()] * 2)
     with pytest.raises(ValueError, match="use vamp_state_evolution"):
         state_evolution(Ensemble(Gaussian(), [Identity(0.1)], [1.0], [RowOrthogonal()]))
+    truth = Ensemble(Gaussian(), [Identity(0.1)], [1.0])
+    with pytest.raises(ValueError, match="`truth` must have the ratios and spectra"):
+        vamp_state_evolution(Ensemble(Gaussian(), [Identity(0.1)], [1.0], [RowOrthogonal()]), truth=truth)
+    with pytest.raises(ValueError, match="`truth` must have noiseless"):
+        vamp_state_evolution(Ensemble(Gaussian(), [Identity()], [1.0]), truth=truth)
     with pytest.raises(ValueError, match="`condition` must be"):
         Geometric(0.5)
     with pytest.raises(ValueError, match="`values` must be"):

@@ -161,25 +161,23 @@ class MatrixVAMP:
             )
         begin = self._start(start, np.random.default_rng(rng))
         true = None if truth is None else self._checked_weights("truth", truth)
-        mixer, trace, status = _mixer(damping), MatrixTrace(), "not converged"
+        mixer, trace = _mixer(damping), MatrixTrace()
         run = _Run(self, outputs, method, nodes, begin)
+
+        def step(alpha: float) -> str:
+            trace.damping.append(alpha if run.iterations else 0.0)
+            trace.residual.append(run.iterate(trace.damping[-1]))
+            if true is not None:
+                trace.mse.append(float(np.mean((run.linked.weights[: self._columns] - true) ** 2)))
+            if not np.isfinite(trace.residual[-1]):
+                return "diverged"
+            return "converged" if trace.residual[-1] <= tolerance else "not converged"
+
+        def stop() -> bool | None:
+            return callback is not None and callback(len(trace.residual), run.linked.weights[: self._columns])
+
         with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            while len(trace.residual) < iterations and status == "not converged":
-                trace.damping.append(mixer.value if run.iterations else 0.0)
-                trace.residual.append(run.iterate(trace.damping[-1]))
-                weights = run.linked.weights[: self._columns]
-                if true is not None:
-                    trace.mse.append(float(np.mean((weights - true) ** 2)))
-                if not np.isfinite(trace.residual[-1]):
-                    status = "diverged"
-                elif trace.residual[-1] <= tolerance:
-                    status = "converged"
-                elif callback is not None and callback(len(trace.residual), weights):
-                    status = "stopped"
-                failed = status == "not converged" and run.iterations > 1 and mixer.fails(trace.residual[-1])
-                if failed or (status == "diverged" and mixer.raise_level()):
-                    run = _Run(self, outputs, method, nodes, begin)
-                    status = "not converged"
+            status = mixer.drive(step, run.begin, trace.residual, iterations=iterations, stop=stop)
         return self._result(run, trace, status, method)
 
     def _result(self, run: "_Run", trace: MatrixTrace, status: str, method: str) -> MatrixInference:
@@ -240,14 +238,19 @@ def _mixer(damping: float | str) -> Damping:
 class _Run:
     """The messages of one run."""
 
-    def __init__(self, model: MatrixVAMP, outputs: Array, method: str, nodes: int, begin: Array) -> None:
+    def __init__(self, model: MatrixVAMP, outputs: Array, method: str, nodes: int, start: Array) -> None:
         self.model, self.outputs, self.method, self.nodes = model, outputs, method, nodes
-        d = model.head.d
-        self.begin, self.iterations = begin, 0
+        self.start = start
         self.prior = model.prior.message(model.node.X.shape[1])
-        self.message = RowMessage(np.zeros((model.samples, d)), np.zeros((d, d)))
-        self.linked = model.node.estimate(self.prior, self.message)
+        self.begin()
         self.scale = inverse(self.linked.output_covariance)  # of the prior of Z
+
+    def begin(self) -> None:
+        """Take back all messages."""
+        d = self.model.head.d
+        self.iterations = 0
+        self.message = RowMessage(np.zeros((self.model.samples, d)), np.zeros((d, d)))
+        self.linked = self.model.node.estimate(self.prior, self.message)
 
     def iterate(self, damping: float) -> float:
         """Head, linear node; the change of Z that an undamped step would have made."""
@@ -266,7 +269,7 @@ class _Run:
     def cavity(self) -> RowMessage:
         """What the linear node sends to the head."""
         if self.iterations == 0:
-            return RowMessage(self.begin @ self.scale, self.scale)
+            return RowMessage(self.start @ self.scale, self.scale)
         linked, received = self.linked, self.message
         return extrinsic(linked.outputs, linked.output_covariance, received)
 

@@ -15,14 +15,18 @@ Array = NDArray[np.float64]
 _ROUNDS = 100
 _HALVINGS = 10
 _ROUNDING = 1e-15  # of a cost: the last, small steps are right although they do not show
+#: Most that a row's covariance may be, in units of the cavity's. Of 18 problems (sigmoids, 15 dB, 200 to 1000 samples)
+#: 12, 16, 15 and 12 settled within 200 iterations with 1, 1.25, 1.5 and 2, and 6 without a bound.
+_MOST = 1.25
 
 
 def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, Array]:
-    """Modes (N, d) of the rows of Z, and their derivatives by Γ r (N, d, d).
+    """Modes (N, d) of the rows of Z, and covariances (N, d, d) about them.
 
-    Of the minima found from the cavity's mean and from the estimate by the best linear function, the lower. At a
-    smooth minimum the derivative is the inverse Hessian. A unit that rests in the kink of a ReLU does not move, and its
-    row and column are 0.
+    Of the minima found from the cavity's mean and from the estimate by the best linear function, the lower. Covariances
+    are derivatives of the modes by Γ r, inverse Hessians, but bounded: just before a minimum becomes a saddle, because
+    the outputs curve the other way, one row would outweigh all others. A unit that rests in the kink of a ReLU does not
+    move, and its row and column are 0.
 
     Args:
         head: with a ReLU or sigmoid activation.
@@ -41,7 +45,7 @@ def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, 
     ends = [rows.descend(start + head.hidden_bias) for start in (R, linear)]
     costs = np.stack([rows.cost(z) for z in ends])
     z = np.take_along_axis(np.stack(ends), costs.argmin(axis=0)[None, :, None], axis=0)[0]
-    return z - head.hidden_bias, rows.inverse_hessian(z)
+    return z - head.hidden_bias, rows.covariances(z)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ class _Rows:
         full = H - bend[:, :, None] * np.eye(d)
         least = 1e-3 * np.linalg.eigvalsh(self.precision)[0]
         return inverse(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
+
+    def covariances(self, z: Array) -> Array:
+        """Inverse Hessians, in no direction above ``_MOST`` times Γ⁻¹."""
+        L: Any = np.linalg.cholesky(self.precision)
+        gain, axes = np.linalg.eigh(L.T @ self.inverse_hessian(z) @ L)  # in units of the cavity's covariance
+        root = inverse(L.T) @ axes
+        return (root * np.minimum(gain, _MOST)[:, None, :]) @ np.swapaxes(root, 1, 2)
 
     def swept(self, z: Array) -> Array:
         """Every unit of a ReLU layer in turn at its best place on either side of its kink, or in it."""

@@ -149,7 +149,8 @@ def matrix_state_evolution(
             given X, or ``marchenko_pastur``.
         samples: rows of X.
         inputs: columns.
-        method: "mmse" or "map", as of ``MatrixVAMP.infer``.
+        method: "mmse" or "map", as of ``MatrixVAMP.infer``. The averages over rows see no jumps between two modes: for
+            "map" with sigmoids and little noise they are rough.
         start: "uninformative" (no message, as the algorithm starts) or "informative" (at the truth).
         points: over which averages are taken, a power of 2. The error of the mean of n points falls as 1/n where the
             integrand is smooth, and is below 1/√n anyway.
