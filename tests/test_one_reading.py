@@ -16,7 +16,12 @@ SIGNALS = [Gaussian(), GaussBernoulli(0.3), Binary(), Laplace(1.0)]
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=st.integers(1, 40), columns=st.integers(1, 30), keep=st.sampled_from([0.0, 0.4]), seed=st.integers(0, 99))
+@given(
+    rows=st.integers(1, 40),
+    columns=st.sampled_from([1, 30, 3001, 7000]),
+    keep=st.sampled_from([0.0, 0.4]),
+    seed=st.integers(0, 99),
+)
 def test_there_and_back_are_four_products(rows, columns, keep, seed):
     rng = np.random.default_rng(seed)
     M, x, delta = rng.standard_normal((rows, columns)), rng.standard_normal((columns, 1)), rng.random((columns, 1))
