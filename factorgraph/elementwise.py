@@ -5,10 +5,12 @@ body that writes its results to one-element outputs, into a broadcasting array f
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import guvectorize, njit
+from numba import cfunc, guvectorize, njit
+from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
 from factorgraph.device import apply_on_device, on_device
@@ -42,15 +44,32 @@ class Elementwise:
     def __init__(self, kernel: Callable[..., None], inputs: int, outputs: int) -> None:
         self._kernel = kernel
         self._inputs = inputs
-        self._outputs = outputs
+        self.outputs = outputs
         self._ufunc: Callable[..., Any] | None = None
 
     def _compile(self) -> Callable[..., Any]:
-        types = ["float64"] * self._inputs + ["float64[:]"] * self._outputs
+        types = ["float64"] * self._inputs + ["float64[:]"] * self.outputs
         # Not cached on disk: a cached wrapper names its kernel as the process that wrote it did, and processes that
         # fill the cache side by side leave wrappers of absent kernels, which crash. The bodies are cached.
-        layout = ",".join(["()"] * self._inputs) + "->" + ",".join(["()"] * self._outputs)
+        layout = ",".join(["()"] * self._inputs) + "->" + ",".join(["()"] * self.outputs)
         return guvectorize([f"void({','.join(types)})"], layout, nopython=True)(self._kernel)
+
+    @cached_property
+    def loop(self) -> Any:
+        """For use inside compiled loops, all of which take any such loop without being compiled anew.
+
+        Called with n and pointers to contiguous float64 arrays: (inputs, n), read, and (outputs, n), filled.
+        """
+        args = [f"v[{i}, j]" for i in range(self._inputs)] + [f"r[{o}, j : j + 1]" for o in range(self.outputs)]
+        lines = [
+            "def loop(n, values, results):",
+            f"    v, r = carray(values, ({self._inputs}, n)), carray(results, ({self.outputs}, n))",
+            "    for j in range(n):",
+            f"        kernel({', '.join(args)})",
+        ]
+        names = {"kernel": njit(error_model="numpy")(self._kernel), "carray": carray}
+        exec("\n".join(lines), names)
+        return cfunc("void(intp, CPointer(float64), CPointer(float64))", error_model="numpy")(names["loop"])
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars.
@@ -58,12 +77,12 @@ class Elementwise:
         Arrays on a GPU give arrays there.
         """
         if on_device(*args):
-            return apply_on_device(self._kernel, self._outputs, args)
+            return apply_on_device(self._kernel, self.outputs, args)
         if self._ufunc is None:
             self._ufunc = self._compile()
         dtype = result_type(*args)
         results = self._ufunc(*(np.asarray(a, dtype=np.float64) for a in args))
-        if self._outputs == 1:
+        if self.outputs == 1:
             results = (results,)
         if dtype == _DOUBLE:
             return tuple(r[()] for r in results)

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from factorgraph.channels import Channel
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.closures.common import input_precision, preactivation_variance
+from factorgraph.dense.plain import PlainKernels
 from factorgraph.dense.state import Layer, LayerPlan, Message
+from factorgraph.elementwise import Elementwise
 from factorgraph.priors import Prior
-from models.products import PairedKernels
+from models.products import KnownProducts, Response, large, products, there_and_back, transposed_products
 
 Array = NDArray[np.float64]
 
@@ -30,12 +32,17 @@ TINY = float(np.finfo(np.float64).tiny)
 
 
 class Chain:
-    """Layers from the signal to the observed output, for one inference."""
+    """Layers from the signal to the observed output, for one inference.
+
+    Large dense matrices at both ends are read once an iteration, for one sample and without messages on edges: outputs
+    answer to some rows of the last one as soon as these have been multiplied, and so does the signal to some columns
+    of the first one, whose estimates and products wait for the next iteration.
+    """
 
     def __init__(
         self, prior: Prior, matrices: Sequence[tuple[Any, Any]], channels: Sequence[Channel], y: Array, closure: str
     ) -> None:
-        self.kernels = PairedKernels()
+        self.kernels = PlainKernels()
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
         self.layers: list[Layer] = []
@@ -50,6 +57,9 @@ class Chain:
             below = self.layers[-1] if self.layers else None
             self.layers.append(Layer(plan, H=None, G=None, mean=W, squares=squares, below=below))
             source = channel
+        once = self.closure.own_share is not None and y.shape[1] == 1
+        self._observation = channels[-1].observation if once and large(self.layers[-1]) else None
+        self._tilting = prior.tilting if once and large(self.layers[0]) and len(self.layers) > 1 else None
         self.begin()
 
     def begin(self, start: Array | None = None) -> None:
@@ -59,6 +69,8 @@ class Chain:
             start: estimate of the signal for the first iteration, instead of the prior's mean.
         """
         self.start, self.iterations = start, 0
+        self._answers: tuple[Array, Array, KnownProducts] | None = None
+        self._estimates: tuple[Array, Array, KnownProducts] | None = None
         for layer in self.layers:
             source = layer.plan.input_channel
             assert source is not None and self.y.y is not None
@@ -71,34 +83,43 @@ class Chain:
         change, size = 0.0, 0.0
         for layer in self.layers:
             old = layer.x_mean if self.iterations else None
-            self._estimate(layer)
-            least = self._least(layer)
+            kernels = self._estimate(layer)
+            if layer.plan.name not in self.least:
+                self.least[layer.plan.name] = _least(layer)
             if self.start is not None and self.iterations == 0 and layer.below is None:
                 layer.x_mean = self.start
-            self.kernels.pair(layer, layer.x_mean, cast(Array, layer.x_variance))
-            layer.V = preactivation_variance(layer, self.kernels)
-            layer.omega = self.closure.omega(layer, self.kernels)  # what does not vary does not react: V as it is
-            layer.V = np.maximum(layer.V, least)
+            if layer is self.layers[-1] and self._observation is not None:
+                self._answer(layer, *self._observation)
+            else:
+                kernels = products(layer) if kernels is None else kernels
+                layer.V = preactivation_variance(layer, kernels)
+                layer.omega = self.closure.omega(layer, kernels)  # what does not vary does not react: V as it is
+                layer.V = np.maximum(layer.V, self.least[layer.plan.name])
             scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
             change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
         self.iterations += 1
         return (change / size) ** 0.5
 
-    def _estimate(self, layer: Layer) -> None:
+    def _estimate(self, layer: Layer) -> KnownProducts | None:
+        """Set x̂ and Δ; their products, where ``backward`` has computed them already."""
         assert layer.to_inputs is not None
-        below = layer.below
-        omega, V = (0.0, 0.0) if below is None else (below.omega, below.V)
-        mean, variance = self.kernels.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
-        layer.x_mean, layer.x_variance = mean, variance
+        if layer.below is None and self._estimates is not None:
+            layer.x_mean, layer.x_variance, kernels = self._estimates
+            self._estimates = None
+            return kernels
+        omega, V = (0.0, 0.0) if layer.below is None else (layer.below.omega, layer.below.V)
+        layer.x_mean, layer.x_variance = self.kernels.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
+        return None
 
-    def _least(self, layer: Layer) -> float:
-        """Least variance of the pre-activations, from that under the prior: without messages, at the beginning."""
-        if layer.plan.name not in self.least:
-            share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
-            second = cast(Array, layer.x_variance) + layer.x_mean**2
-            self.least[layer.plan.name] = max(share * float(np.mean(layer.squares @ second)), TINY)
-        return self.least[layer.plan.name]
+    def _answer(self, layer: Layer, formula: Elementwise, parameters: tuple[float, ...]) -> None:
+        """V and omega of the last layer, and for ``backward`` g and Γ and their products."""
+        y, share = cast(Array, self.y.y), cast(float, self.closure.own_share)
+        own = np.zeros_like(y) if layer.memory is None else -share * layer.g
+        values = _rows_of(y, 0.0, 0.0, *parameters)
+        response = Response(formula, values, 1, own.ravel(), least=self.least[layer.plan.name])
+        self._answers = there_and_back(layer.mean, layer.x_mean, cast(Array, layer.x_variance), response)
+        layer.omega, layer.V = values[1, :, None], values[2, :, None]
 
     def backward(self, damping: float, reinforcement: float) -> None:
         """g, Γ and messages from the output down to the signal.
@@ -109,16 +130,36 @@ class Chain:
         """
         above = self.y
         for layer in reversed(self.layers):
-            assert layer.to_inputs is not None
-            layer.g, layer.gamma = self.kernels.derivatives(above, layer.omega, layer.V)
-            self.kernels.pair_transposed(layer, layer.g, layer.gamma)
-            layer.A = input_precision(layer, self.kernels)
-            B = self.closure.send(layer, above, self.kernels, last=False)
-            old = layer.to_inputs
             keep, take = (reinforcement, 1.0) if layer.below is None and reinforcement else (damping, 1.0 - damping)
-            above = layer.to_inputs = replace(
-                old, B=_mixed(keep, old.B, take, B), A=None if old.A is None else _mixed(keep, old.A, take, layer.A)
-            )
+            kernels = None
+            if self._answers is not None:
+                layer.g, layer.gamma, kernels = self._answers
+                self._answers = None
+            else:
+                layer.g, layer.gamma = self.kernels.derivatives(above, layer.omega, layer.V)
+            if layer.below is None and self._tilting is not None:
+                self._send_and_estimate(layer, keep, take, *self._tilting)
+            else:
+                kernels = transposed_products(layer) if kernels is None else kernels
+                layer.A = input_precision(layer, kernels)
+                B = self.closure.send(layer, above, kernels, last=False)
+                old = layer.to_inputs
+                assert old is not None
+                layer.to_inputs = replace(
+                    old, B=_mixed(keep, old.B, take, B), A=None if old.A is None else _mixed(keep, old.A, take, layer.A)
+                )
+            above = cast(Message, layer.to_inputs)
+
+    def _send_and_estimate(
+        self, layer: Layer, keep: float, take: float, formula: Elementwise, parameters: tuple[float, ...]
+    ) -> None:
+        """The message to the signal, and for ``forward`` x̂ and Δ and their products."""
+        old, share = cast(Message, layer.to_inputs), cast(float, self.closure.own_share)
+        values = _rows_of(old.B, 0.0 if old.A is None else old.A, *parameters)
+        response = Response(formula, values, 0, share * layer.x_mean.ravel(), keep, take)
+        self._estimates = there_and_back(layer.squares.columns, layer.g, layer.gamma, response)
+        layer.memory = True
+        layer.to_inputs = replace(old, B=values[0, :, None], A=None if old.A is None else values[1, :, None])
 
     @property
     def finite(self) -> bool:
@@ -173,15 +214,31 @@ def _square(values: Array) -> float:
     return float(np.vdot(values, values))
 
 
+def _mixed(keep: float, old: Array | None, take: float, new: Array | None) -> Array:
+    assert old is not None and new is not None
+    return new if keep == 0.0 and take == 1.0 else keep * old + take * new
+
+
+def _rows_of(*values: Any) -> Array:
+    """Columns (n, 1) and numbers as the rows of one array."""
+    first = next(v for v in values if np.ndim(v))
+    table = np.empty((len(values), len(first)))
+    for row, value in zip(table, values, strict=True):
+        row[:] = np.ravel(value)
+    return table
+
+
+def _least(layer: Layer) -> float:
+    """Least variance of the pre-activations, from that under the prior: without messages, at the beginning."""
+    share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
+    second = cast(Array, layer.x_variance) + layer.x_mean**2
+    return max(share * float(np.mean(layer.squares @ second)), TINY)
+
+
 def _discrete(source: Prior | Channel | None) -> bool:
     if isinstance(source, Channel):
         return source.interval is None
     return source is not None and all(width == 0.0 for _, width in source.components)
-
-
-def _mixed(keep: float, old: Array | None, take: float, new: Array | None) -> Array:
-    assert old is not None and new is not None
-    return new if keep == 0.0 and take == 1.0 else keep * old + take * new
 
 
 def bethe_free_entropy(chain: Chain) -> float:

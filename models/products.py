@@ -1,9 +1,12 @@
 """Products with a known dense matrix and with its squared entries, in one reading of the matrix.
 
-An iteration needs W x̂ and W² Δ, then Wᵀ g and (W²)ᵀ Γ. A large matrix is limited by the memory that is read; reading it
-once for each pair costs little more than one product, and W² is never stored.
+An iteration needs W x̂ and W² Δ, then Wᵀ g and (W²)ᵀ Γ. A large matrix is limited by the memory that is read: reading it
+once for each pair costs little more than one product, and W² is never stored. Where the answer to a few of the sums is
+known before the others, g and Γ of the observed outputs or x̂ and Δ of the signal, both pairs take one reading.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,14 @@ from numpy.typing import NDArray
 
 from factorgraph.dense.plain import PlainKernels
 from factorgraph.dense.state import Layer
+from factorgraph.elementwise import Elementwise
 
 Array = NDArray[np.float64]
+
+#: Entries of the rows between their two products: half a megabyte, twice, stays in a cache of 2 MB a core.
+BETWEEN = 1 << 16
+#: A matrix of fewer entries stays in a cache of some megabytes as it is.
+LARGE = 1 << 20
 
 
 class Squared:
@@ -28,51 +37,113 @@ class Squared:
         """The transposed matrix."""
         return Squared(self.matrix.T)
 
+    @cached_property
+    def columns(self) -> Array:
+        """The columns of the matrix itself, not squared, one after the other: a copy, made once."""
+        return np.ascontiguousarray(self.matrix.T)
+
     def __matmul__(self, x: Array) -> Array:
+        if x.shape[1] == 1 and self.matrix.flags.c_contiguous:
+            return _pair(self.matrix, x, x)[1]
         return np.square(self.matrix) @ x
 
 
-class PairedKernels(PlainKernels):
-    """Plain kernels that know the products of the current layer beforehand, where ``pair`` has been called for it."""
+class KnownProducts(PlainKernels):
+    """Kernels for one layer, or a part of it, of which the products with W and W² have been computed.
 
-    def __init__(self) -> None:
-        self._known: list[tuple[Any, Any, Array]] = []
+    Args:
+        plain: that with W or Wᵀ.
+        squared: that with its squares.
+    """
 
-    def pair(self, layer: Layer, x: Array, delta: Array) -> None:
-        """Compute W x and W² Δ of one sample."""
-        self._pair(layer, x, delta, _rows)
-
-    def pair_transposed(self, layer: Layer, g: Array, gamma: Array) -> None:
-        """Compute Wᵀ g and (W²)ᵀ Γ of one sample."""
-        self._pair(layer, g, gamma, _columns)
-
-    def _pair(self, layer: Layer, a: Array, b: Array, products: Any) -> None:
-        self._known = []
-        W = layer.mean
-        if isinstance(layer.squares, Squared) and a.shape[1] == 1 and W.flags.c_contiguous:
-            first, second = products(W, a.ravel(), b.ravel())
-            self._known = [(W, a, first[:, None]), (layer.squares, b, second[:, None])]
+    def __init__(self, plain: Array, squared: Array) -> None:
+        self._plain, self._squared = plain, squared
 
     def times(self, W: Any, x: Array) -> Array:
-        found = self._find(W, x)
-        return super().times(W, x) if found is None else found
+        return self._squared if isinstance(W, Squared) else self._plain
 
     def times_transposed(self, W: Any, g: Array) -> Array:
-        found = self._find(W, g)
-        return super().times_transposed(W, g) if found is None else found
+        return self._squared if isinstance(W, Squared) else self._plain
 
-    def _find(self, W: Any, x: Array) -> Array | None:
-        for matrix, vector, product in self._known:
-            if matrix is W and vector is x:
-                return product
-        return None
+
+@dataclass
+class Response:
+    """How each row of a matrix M answers to its products, as M x and M² δ are called here.
+
+    u = M x + own · v with v = M² δ ≥ 0, then values[slot] = keep · values[slot] + take · u, values[slot + 1] likewise
+    from v, but ``least`` at least; the last two results of the formula are the answer.
+
+    Attributes:
+        formula: scalar formula.
+        values: its arguments, (inputs of the formula, rows); two of them to be replaced.
+        slot: which ones.
+        own: coefficient of v in u, (rows,).
+        keep: of old values.
+        take: of new ones.
+        least: of the new values[slot + 1].
+    """
+
+    formula: Elementwise
+    values: Array
+    slot: int
+    own: Array
+    keep: float = 0.0
+    take: float = 1.0
+    least: float = 0.0
+
+
+def pairs(layer: Layer) -> bool:
+    """Whether both products take one reading: those of one sample with a dense matrix and its exact squares."""
+    return isinstance(layer.squares, Squared) and layer.x_mean.shape[1] == 1
+
+
+def large(layer: Layer) -> bool:
+    """Whether the matrix is dense, with exact squares, and larger than a cache."""
+    return isinstance(layer.squares, Squared) and layer.mean.size > LARGE
+
+
+def products(layer: Layer) -> PlainKernels:
+    """Kernels that know W x̂ and W² Δ."""
+    assert layer.x_variance is not None
+    return KnownProducts(*_pair(layer.mean, layer.x_mean, layer.x_variance)) if pairs(layer) else PlainKernels()
+
+
+def transposed_products(layer: Layer) -> PlainKernels:
+    """Kernels that know Wᵀ g and (W²)ᵀ Γ."""
+    if not pairs(layer):
+        return PlainKernels()
+    sums = np.zeros((2, layer.plan.inputs, 1))
+    _columns(layer.mean, layer.g.ravel(), layer.gamma.ravel(), sums[0, :, 0], sums[1, :, 0])
+    return KnownProducts(*sums)
+
+
+def there_and_back(M: Array, x: Array, delta: Array, response: Response) -> tuple[Array, Array, KnownProducts]:
+    """The answers a and b to M x and M² δ, and the products Mᵀ a and (M²)ᵀ b, in one reading of M.
+
+    Args:
+        M: (rows, columns), contiguous.
+        x: (columns, 1).
+        delta: likewise.
+        response: that of the rows; its values are replaced.
+    """
+    r = response
+    results, back = np.empty((r.formula.outputs, len(M))), np.zeros((2, M.shape[1]))
+    numbers = np.array([r.keep, r.take, r.least])
+    _there_and_back(M, x.ravel(), delta.ravel(), r.formula.loop, r.values, r.slot, r.own, numbers, results, back)
+    return results[-2, :, None], results[-1, :, None], KnownProducts(*back[:, :, None])
+
+
+def _pair(W: Array, x: Array, delta: Array) -> Array:
+    """W x and W² Δ, (2, rows, 1)."""
+    sums = np.empty((2, len(W), 1))
+    _rows(W, x.ravel(), delta.ravel(), sums[0, :, 0], sums[1, :, 0])
+    return sums
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _rows(W: Any, x: Any, delta: Any) -> Any:
-    """Four rows at a time, so that x and Δ are read a fourth as often."""
+def _rows(W: Any, x: Any, delta: Any, first: Any, second: Any) -> None:
+    """Fill with W x and W² Δ; four rows at a time, so that x and Δ are read a fourth as often."""
     rows, columns = W.shape
-    first, second = np.empty(rows), np.empty(rows)
     for k in range(0, rows - 3, 4):
         a0, a1, a2, a3 = 0.0, 0.0, 0.0, 0.0
         b0, b1, b2, b3 = 0.0, 0.0, 0.0, 0.0
@@ -89,14 +160,12 @@ def _rows(W: Any, x: Any, delta: Any) -> Any:
             w = W[k, i]
             a0, b0 = a0 + w * x[i], b0 + w * w * delta[i]
         first[k], second[k] = a0, b0
-    return first, second
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _columns(W: Any, g: Any, gamma: Any) -> Any:
-    """Eight rows at a time, so that the sums are read and written an eighth as often."""
+def _columns(W: Any, g: Any, gamma: Any, first: Any, second: Any) -> None:
+    """Add Wᵀ g and (W²)ᵀ Γ; eight rows at a time, so that the sums are read and written an eighth as often."""
     rows, columns = W.shape
-    first, second = np.zeros(columns), np.zeros(columns)
     for k in range(0, rows - 7, 8):
         g0, g1, g2, g3, g4, g5, g6, g7 = g[k], g[k + 1], g[k + 2], g[k + 3], g[k + 4], g[k + 5], g[k + 6], g[k + 7]
         h = gamma[k : k + 8]
@@ -112,4 +181,55 @@ def _columns(W: Any, g: Any, gamma: Any) -> Any:
         for i in range(columns):
             first[i] += W[k, i] * g[k]
             second[i] += W[k, i] * W[k, i] * gamma[k]
-    return first, second
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _there_and_back(
+    M: Any, x: Any, delta: Any, loop: Any, values: Any, slot: int, own: Any, numbers: Any, results: Any, back: Any
+) -> None:
+    """See ``there_and_back``: products of some rows, their answers, and the way back while the next rows are read."""
+    keep, take, least = numbers
+    rows, start = max(BETWEEN // M.shape[1] // 4 * 4, 4), 0
+    there = np.empty((2, rows))
+    for middle in range(0, M.shape[0], rows):
+        stop = min(middle + rows, M.shape[0])
+        old = results[-2:, start:middle]
+        _step(M[middle:stop], x, delta, there, M[start:middle], old, back)
+        for j in range(stop - middle):
+            v = max(there[1, j], 0.0)
+            u, k = there[0, j] + own[middle + j] * v, middle + j
+            values[slot, k] = keep * values[slot, k] + take * u
+            values[slot + 1, k] = max(keep * values[slot + 1, k] + take * v, least)
+        arguments = np.ascontiguousarray(values[:, middle:stop])
+        answers = np.empty((results.shape[0], stop - middle))
+        loop(stop - middle, arguments.ctypes, answers.ctypes)
+        results[:, middle:stop] = answers
+        start = middle
+    _columns(M[start:], results[-2, start:], results[-1, start:], back[0], back[1])
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _step(new: Any, x: Any, delta: Any, there: Any, old: Any, answers: Any, back: Any) -> None:
+    """Products of ``new`` rows, and the way back of ``old`` ones.
+
+    Four of each at a time: the former are on their way from the memory while one computes with the latter.
+    """
+    both = min(len(new), len(old)) // 4 * 4
+    back0, back1 = back[0], back[1]
+    for k in range(0, both, 4):
+        g0, g1, g2, g3 = answers[0, k], answers[0, k + 1], answers[0, k + 2], answers[0, k + 3]
+        h0, h1, h2, h3 = answers[1, k], answers[1, k + 1], answers[1, k + 2], answers[1, k + 3]
+        a0, a1, a2, a3 = 0.0, 0.0, 0.0, 0.0
+        b0, b1, b2, b3 = 0.0, 0.0, 0.0, 0.0
+        for i in range(x.size):
+            p, q, r, s = new[k, i], new[k + 1, i], new[k + 2, i], new[k + 3, i]
+            xi, di = x[i], delta[i]
+            a0, a1, a2, a3 = a0 + p * xi, a1 + q * xi, a2 + r * xi, a3 + s * xi
+            b0, b1, b2, b3 = b0 + p * p * di, b1 + q * q * di, b2 + r * r * di, b3 + s * s * di
+            p, q, r, s = old[k, i], old[k + 1, i], old[k + 2, i], old[k + 3, i]
+            back0[i] += p * g0 + q * g1 + r * g2 + s * g3
+            back1[i] += p * p * h0 + q * q * h1 + r * r * h2 + s * s * h3
+        there[0, k], there[0, k + 1], there[0, k + 2], there[0, k + 3] = a0, a1, a2, a3
+        there[1, k], there[1, k + 1], there[1, k + 2], there[1, k + 3] = b0, b1, b2, b3
+    _rows(new[both:], x, delta, there[0, both:], there[1, both:])
+    _columns(old[both:], answers[0, both:], answers[1, both:], back0, back1)

@@ -308,9 +308,9 @@ def test_kernels_compile_for_gpus(compile_for, architecture):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_formulas_compile_for_gpus(compile_for, name):
     function = FORMULAS[name]
-    definitions, statement = elementwise_source(function._kernel, function._inputs, function._outputs)
+    definitions, statement = elementwise_source(function._kernel, function._inputs, function.outputs)
     inputs = ", ".join(f"float a{i}" for i in range(function._inputs))
-    outputs = ", ".join(f"double& o{j}" for j in range(function._outputs))
+    outputs = ", ".join(f"double& o{j}" for j in range(function.outputs))
     compile_for(f"{definitions}\n__device__ void formula({inputs}, {outputs}) {{ {statement} }}", OPTIONS, "75")
 
 

@@ -73,6 +73,10 @@ class Absolute(Channel):
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, ()
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log[N(y; omega, V) + N(-y; omega, V)].
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.elementwise import Elementwise
+
 
 class ChannelValues(NamedTuple):
     """A channel's log-partition and what follows from it, elementwise [DL eqs. 4, 60-67].
@@ -80,6 +82,11 @@ class Channel(ABC):
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """An output x ~ P(x|z) for every known pre-activation ``z``."""
         return self(z)
+
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]] | None:
+        """The formula of ``observe``: phi, g and Γ of y, omega, V and these parameters; None if it is no formula."""
+        return None
 
     def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
         """Mean x̂ and variance Δ of the output."""

@@ -59,6 +59,10 @@ class Heaviside(Channel):
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, ()
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log H(∓omega/√V), upper sign for y = 1.
 

@@ -106,6 +106,10 @@ class Identity(Channel):
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V, self.noise))
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, (self.noise,)
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log N(y; omega, V + noise).
 

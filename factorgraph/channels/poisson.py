@@ -83,6 +83,10 @@ class Poisson(Channel):
         """There is none: raises ValueError."""
         raise ValueError("`channel` of a hidden layer must be another one than Poisson, which is an output only")
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, ()
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log E e^{yz - e^z}/y!.
 

@@ -88,6 +88,10 @@ class Probit(Channel):
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V, *self._parameters))
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, self._parameters
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log H(-y (omega - threshold)/√(V + 1/slope²)).
 

@@ -174,6 +174,10 @@ class ReLU(Channel):
         g, gamma = _derivatives(B, A, omega, V)
         return g, gamma
 
+    @property
+    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _observe, ()
+
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """log H(omega/√V) for y = 0, log N(y; omega, V) for y > 0.
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.elementwise import Elementwise
+
 
 class PriorValues(NamedTuple):
     """A prior's log-partition and cumulants, elementwise [DL eqs. 5, 62-63].
@@ -58,6 +60,11 @@ class Prior(ABC):
     @abstractmethod
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
         """Independent draws from q, of shape ``size``."""
+
+    @property
+    def tilting(self) -> tuple[Elementwise, tuple[float, ...]] | None:
+        """The formula of ``moments``: m and σ, as the last two results, of H, G >= 0 and these parameters, or None."""
+        return None
 
     def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
         """Mean m and variance σ."""

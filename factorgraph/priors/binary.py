@@ -83,6 +83,10 @@ class Binary(Prior):
         return m, variance
 
     @property
+    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _moments, (self.field,)
+
+    @property
     def components(self) -> tuple[tuple[float, float], ...]:
         return ((-1.0, 0.0), (1.0, 0.0))
 

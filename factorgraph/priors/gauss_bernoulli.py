@@ -100,6 +100,10 @@ class GaussBernoulli(Prior):
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 
     @property
+    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _moments, (self.density, self.mean, self.variance)
+
+    @property
     def components(self) -> tuple[tuple[float, float], ...]:
         return ((0.0, 0.0), (self.mean, self.variance**0.5))
 

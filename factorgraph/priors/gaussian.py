@@ -108,6 +108,10 @@ class Gaussian(Prior):
         return PriorValues(*_evaluate(H, G, self.mean, self.precision))
 
     @property
+    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _evaluate, (self.mean, self.precision)
+
+    @property
     def components(self) -> tuple[tuple[float, float], ...]:
         return ((self.mean, self._deviation()),)
 

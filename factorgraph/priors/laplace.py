@@ -82,6 +82,10 @@ class Laplace(Prior):
         return PriorValues(*_evaluate(H, G, self.scale))
 
     @property
+    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+        return _evaluate, (self.scale,)
+
+    @property
     def components(self) -> tuple[tuple[float, float], ...]:
         return ((0.0, 0.0), (0.0, self.scale), (0.0, 4.0 * self.scale))
 

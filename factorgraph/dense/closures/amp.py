@@ -17,15 +17,16 @@ class ApproximateMessagePassing:
     """
 
     name = "amp"
+    own_share: float | None = 1.0
 
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ; with σ = 0, m = m⁻ the second sum is V."""
         omega = kernels.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
+        if layer.observed:  # g is still that of the previous iteration
+            return omega - layer.g * layer.V
         x, m, g = layer.memory
-        if layer.observed:
-            return omega - g * layer.V
         reaction = layer.beta * kernels.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:
             reaction += kernels.times(layer.mean * m, layer.x_variance)
@@ -39,7 +40,7 @@ class ApproximateMessagePassing:
         if not layer.plan.is_first:
             B = kernels.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, kernels)
         if layer.observed:
-            layer.memory = None if last else (x, m, g)
+            layer.memory = None if last else True
             return B
         kernels.outer(g, x, layer.H_in)
         self._add_outer(layer, m, gamma, np.square(x), kernels)

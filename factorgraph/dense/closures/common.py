@@ -19,6 +19,11 @@ class Closure(Protocol):
         """Its name on the command line."""
         ...
 
+    @property
+    def own_share(self) -> float | None:
+        """With observed weights c in omega = W x̂ - c g⁻V and B = Wᵀg + c x̂A; None where sums are taken over edges."""
+        ...
+
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """Means of the pre-activations, (outputs, samples)."""
         ...

@@ -8,6 +8,7 @@ class MeanField:
     """m, x̂ and g are full: omega = Σ m x̂, B = Σ m g, H = Σ x̂ g."""
 
     name = "mf"
+    own_share: float | None = 0.0
 
     def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
         """[DL eq. 89]."""
