@@ -28,10 +28,6 @@ _SIDE = 16
 _PAIR = 2 * _SIDE * _SIDE
 ROWS = WIDTH = 2 * _SIDE
 
-#: Pairs of tiles along the depth that are multiplied in one go: those of a strip of rows stay in the first-level cache
-#: while the columns pass by.
-_RUN = 4
-
 _XTILEDATA = 18
 _ARCH_REQ_XCOMP_PERM = 0x1023
 _SYS_ARCH_PRCTL = 158
@@ -119,62 +115,39 @@ def _release(typingctx: Any) -> Any:
 
 @cast(Callable[..., Any], intrinsic)
 def _multiply(
-    typingctx: Any,
-    left: Any,
-    right: Any,
-    at: Any,
-    depth: Any,
-    column: Any,
-    kind: Any,
-    first: Any,
-    out: Any,
-    to: Any,
-    width: Any,
+    typingctx: Any, left: Any, right: Any, at: Any, depth: Any, kind: Any, out: Any, to: Any, width: Any
 ) -> Any:
     """ROWS × WIDTH numbers of a product into ``out``, from its number ``to`` on, with ``width`` numbers a row.
 
-    ``left`` holds two rows of ``depth`` pairs of tiles, ``right`` two columns of them from its number ``at`` on, in
-    columns of ``column`` pairs. ``kind`` is of the left-hand factor, and VALUES if and only if the other one's is.
-    What ``out`` holds is added, unless ``first``.
+    ``left`` holds two rows of ``depth`` pairs of tiles, ``right`` two columns of them from its number ``at`` on;
+    ``kind`` is of the left-hand factor, and VALUES if and only if the other one's is.
     """
     n = types.int64
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> None:
         left_at = _address(context, builder, left, args[0], _INDEX(0))
         right_at = _address(context, builder, right, args[1], args[2])
-        target, stride = _address(context, builder, out, args[7], args[8]), builder.mul(args[9], _INDEX(4))
-        with builder.if_else(args[6]) as (start, more):
-            for branch, name in ((start, "tilezero"), (more, "tileloadd64")):
-                with branch:
-                    _each_sum(builder, name, target, stride)
-        with builder.if_else(_is(builder, args[5], VALUES)) as (values, positives):
+        target = _address(context, builder, out, args[5], args[6])
+        with builder.if_else(_is(builder, args[4], VALUES)) as (values, positives):
             for branch, split in ((values, True), (positives, False)):
                 with branch:
-                    _emit_product(builder, left_at, right_at, args[3], args[4], split)
-        _each_sum(builder, "tilestored64", target, stride)
+                    _emit_product(builder, left_at, right_at, args[3], target, builder.mul(args[7], _INDEX(4)), split)
 
-    return types.void(left, right, n, n, n, n, types.boolean, out, n, n), _code(emit)
-
-
-def _each_sum(builder: Any, name: str, out: Any, stride: Any) -> None:
-    """An instruction for each of the four tiles of sums: their place in ``out``, unless they become zero."""
-    for i in range(2):
-        row = builder.gep(out, [builder.mul(_INDEX(_SIDE * i), stride)])
-        for j in range(2):
-            place = () if name == "tilezero" else (builder.gep(row, [_INDEX(4 * _SIDE * j)]), stride)
-            _instruction(builder, name, _BYTE(2 * i + j), *place)
+    return types.void(left, right, n, n, n, out, n, n), _code(emit)
 
 
 def _is(builder: Any, kind: Any, constant: Any) -> Any:
     return builder.icmp_signed("==", kind, _INDEX(int(constant)))
 
 
-def _emit_product(builder: Any, left: Any, right: Any, depth: Any, column: Any, split: bool) -> None:
+def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, stride: Any, split: bool) -> None:
     """Tiles 0 to 3 add up, 4 and 5 hold left-hand factors, 6 and 7 right-hand ones; both halves if they are split."""
     half, whole = _INDEX(2 * _PAIR), _INDEX(4 * _PAIR)
+    for tile in range(4):
+        _instruction(builder, "tilezero", _BYTE(tile))
     entry = builder.block
     loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
-    next_row, next_column = builder.mul(depth, whole), builder.mul(column, whole)
+    other = builder.mul(depth, whole)
     builder.branch(loop)
     builder.position_at_end(loop)
     p, l, r = builder.phi(_INDEX), builder.phi(_POINTER), builder.phi(_POINTER)  # noqa: E741
@@ -183,8 +156,7 @@ def _emit_product(builder: Any, left: Any, right: Any, depth: Any, column: Any, 
     r.add_incoming(right, entry)
 
     def load(first_tile: int, pointer: Any, *, low: bool) -> None:
-        second = next_row if pointer is l else next_column
-        for i, at in enumerate((pointer, builder.gep(pointer, [second]))):
+        for i, at in enumerate((pointer, builder.gep(pointer, [other]))):
             at = builder.gep(at, [half]) if low else at
             _instruction(builder, "tileloadd64", _BYTE(first_tile + i), at, _INDEX(4 * _SIDE))
 
@@ -208,6 +180,10 @@ def _emit_product(builder: Any, left: Any, right: Any, depth: Any, column: Any, 
     r.add_incoming(builder.gep(r, [whole]), loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
     builder.position_at_end(done)
+    for i in range(2):
+        for j in range(2):
+            row = builder.gep(out, [builder.mul(_INDEX(_SIDE * i), stride)])
+            _instruction(builder, "tilestored64", _BYTE(2 * i + j), builder.gep(row, [_INDEX(4 * _SIDE * j)]), stride)
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
@@ -371,22 +347,19 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
     """As ``tile.rows_of_product``."""
     steps = panels.shape[1] // 2
     depth = (left.shape[1] if step == 1 else left.shape[0]) - begin
-    values, tiles = left.reshape(-1), _room(2 * _RUN * _PAIR, np.uint32)
+    values, tiles = left.reshape(-1), _room(2 * steps * _PAIR, np.uint32)
     block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
     strip = _room(ROWS * panels.shape[0] * WIDTH, np.float32).reshape(ROWS, -1)
     _configure(_CONFIGURATION)
     for k in range(start, stop, ROWS):
-        for s in range(0, steps, _RUN):
-            few = min(_RUN, steps - s)
-            place = 0
-            for first in (k, k + _SIDE):
-                for p in range(2 * _SIDE * s, 2 * _SIDE * (s + few), 2 * _SIDE):
-                    at, count = first * row + (begin + p) * step, min(_SIDE, stop - first)
-                    _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
-                    place += _PAIR
-            for j in range(panels.shape[0]):
-                at = (2 * j * steps + s) * _PAIR
-                _multiply(tiles, panels, at, few, steps, kind, s == 0, strip, j * WIDTH, strip.shape[1])
+        place = 0
+        for first in (k, k + _SIDE):
+            for p in range(0, 2 * _SIDE * steps, 2 * _SIDE):
+                at, count = first * row + (begin + p) * step, min(_SIDE, stop - first)
+                _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
+                place += _PAIR
+        for j in range(panels.shape[0]):
+            _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, kind, strip, j * WIDTH, strip.shape[1])
         for r in range(min(ROWS, stop - k)):
             put(strip[r], out[to + k - start + r], begin > 0)
     _release()

@@ -27,7 +27,7 @@ from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, POSITIVES, SQUARES, 
 _LINE = 16
 
 #: Rows of the messages to weights computed at once.
-STRIP = 32
+STRIP = 64
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 
