@@ -17,9 +17,11 @@ SHAPES = [
     (13, 200, 96),
     (97, 200, 65),
     (5, 1, 1),
-    (40, 2100, 30),  # deeper than a tile goes, in one product each
+    (40, 2100, 30),  # more than one block, in each product
     (2100, 20, 70),
     (20, 30, 2100),
+    (70, 2100, 64),
+    (2100, 70, 64),
 ]
 
 

@@ -21,7 +21,7 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 
-from deepnet.kernels.tile import SQUARES, TRANSPOSED, VALUES, VARIANCES
+from deepnet.kernels.tile import SQUARES, TRANSPOSED, VALUES, VARIANCES, put
 
 #: Rows, pairs and columns of a tile; numbers in a pair of tiles; rows and columns computed at once, two tiles each.
 _SIDE = 16
@@ -343,10 +343,10 @@ def panels_of(right, given, kind):
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
     """As ``tile.rows_of_product``."""
-    steps, columns = panels.shape[1] // 2, out.shape[1]
-    depth = left.shape[1] if step == 1 else left.shape[0]
+    steps = panels.shape[1] // 2
+    depth = (left.shape[1] if step == 1 else left.shape[0]) - begin
     values, tiles = left.reshape(-1), _room(2 * steps * _PAIR, np.uint32)
     block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
     strip = _room(ROWS * panels.shape[0] * WIDTH, np.float32).reshape(ROWS, -1)
@@ -355,12 +355,11 @@ def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
         place = 0
         for first in (k, k + _SIDE):
             for p in range(0, 2 * _SIDE * steps, 2 * _SIDE):
-                at, count = first * row + p * step, min(_SIDE, stop - first)
+                at, count = first * row + (begin + p) * step, min(_SIDE, stop - first)
                 _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
                 place += _PAIR
         for j in range(panels.shape[0]):
             _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, kind, strip, j * WIDTH, strip.shape[1])
         for r in range(min(ROWS, stop - k)):
-            for j in range(columns):
-                out[to + k - start + r, j] = strip[r, j]
+            put(strip[r], out[to + k - start + r], begin > 0)
     _release()

@@ -64,6 +64,17 @@ def float_from_bits(typingctx: Any, bits: Any) -> Any:
     return types.float32(types.int32), codegen
 
 
+@cast(Callable[..., Any], intrinsic)
+def in_widest_vectors(typingctx: Any) -> Any:
+    """Have the loops of the calling function use all of a vector register, of whose 512 bits compilers use half."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite knows attributes of one word
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 @inlined
 def exp32(x):
     """e^x for -87 <= x <= 88, float32."""

@@ -11,7 +11,6 @@ from deepnet.kernels import loops, products, series, sparse
 from deepnet.kernels.float32 import f32
 from deepnet.kernels.fusible import fields, fusible, sign_units
 from deepnet.kernels.sparse import DENSE, Edges
-from deepnet.kernels.tile import DEPTH
 from factorgraph.channels import Argmax, Sign
 from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
 from factorgraph.dense.state import VARIANCE_FLOOR, Array, Layer, Message
@@ -107,9 +106,7 @@ class FusedKernels(PlainKernels):
         """Layers of ±1 weights on all edges or few, with sign inputs or data, without part of an earlier iteration."""
         if not fusible(layer, last=last):
             return False
-        if layer.plan.mask is None:
-            return max(layer.plan.inputs, layer.plan.outputs, layer.x_mean.shape[1]) <= DEPTH
-        return self._few_edges(layer)
+        return layer.plan.mask is None or self._few_edges(layer)
 
     def _few_edges(self, layer: Layer) -> bool:
         """Whether loops over edges are faster than products of whole arrays."""
@@ -130,37 +127,34 @@ class FusedKernels(PlainKernels):
         layer.V = np.empty_like(layer.omega)
         delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
         arrays = (layer.mean, layer.x_mean, delta, f32(VARIANCE_FLOOR), layer.omega, layer.V)
+        threads = products.threads_worth(layer.mean, layer.x_mean.shape[1], get_num_threads())
         if layer.plan.mask is None:
             unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
             units = layer.omega if isinstance(layer.plan.channel, Sign) else layer.omega[:0]
             self._free = _Known((layer.omega,), (np.empty_like(units), np.empty_like(units)))
-            loops.preactivations(*arrays, *self._free.results, unit, _threads(layer.mean))
+            loops.preactivations(*arrays, *self._free.results, unit, threads)
         else:
-            sparse.preactivations(*self._edges_of(layer)[:2], *arrays, _threads(layer.mean))
+            sparse.preactivations(*self._edges_of(layer)[:2], *arrays, threads)
 
     def send_and_update(self, layer: Layer, step: Step) -> Array | None:
         """As ``PlainKernels.send_and_update``."""
-        messages, amp, threads = (layer.g, layer.gamma, layer.x_mean), layer.plan.closure == "amp", _threads(layer.mean)
-        B = None if layer.plan.is_first else np.empty_like(layer.x_mean)
+        messages, amp = (layer.g, layer.gamma, layer.x_mean), layer.plan.closure == "amp"
+        threads = products.threads_worth(layer.mean, layer.x_mean.shape[1], get_num_threads())
+        B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
         base, numbers = _update_arguments(layer, step)
-        sending = (*messages, layer.mean, amp, B)
         receiving = (*messages, amp, base, layer.H, layer.mean, *numbers)
         if layer.plan.mask is None:
             unit = products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
-            if B is not None:
-                assert layer.below is not None
-                omega, V = layer.below.omega, layer.below.V
-                if not isinstance(layer.below.plan.channel, Sign):
-                    omega, V = omega[:0], V[:0]
-                self._sent = _Known((layer.below.omega, B), (np.empty_like(omega), np.empty_like(omega)))
-                loops.send(*sending, omega, V, *self._sent.results, unit, min(threads, layer.plan.outputs))
-            loops.receive(*receiving, unit, threads)
+            below = layer.below if layer.below and isinstance(layer.below.plan.channel, Sign) else None
+            omega, V = (B[:0], B[:0]) if below is None else (below.omega, below.V)
+            self._sent = _Known((omega, B), (np.empty_like(omega), np.empty_like(omega)))
+            loops.send_and_receive(*receiving, B, omega, V, *self._sent.results, unit, min(threads, layer.plan.outputs))
         else:
             edges = self._edges_of(layer)
-            if B is not None:
-                sparse.send(*edges[2:], *sending, threads)
+            if not layer.plan.is_first:
+                sparse.send(*edges[2:], *messages, layer.mean, amp, B, threads)
             sparse.receive(*edges[:2], *receiving, threads)
-        return B
+        return None if layer.plan.is_first else B
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """As ``PlainKernels.update_weights``; fused for ±1 weights."""

@@ -13,6 +13,7 @@ from deepnet.kernels.float32 import (
     FAST,
     f32,
     free_sign_moments32,
+    in_widest_vectors,
     inlined,
     rival32,
     sign_derivatives32,
@@ -20,10 +21,13 @@ from deepnet.kernels.float32 import (
     update_spin32,
 )
 from deepnet.kernels.products import panels_of, rows_of_product
-from deepnet.kernels.tile import AS_IS, FIRST, NEXT, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
+from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
+
+#: Numbers in a line of the cache, so that lines of transposed data are written whole.
+_LINE = 16
 
 #: Rows of the messages to weights computed at once.
-STRIP = 32
+STRIP = 64
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
 
@@ -34,13 +38,13 @@ loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, 
 @loop
 def gather(data: Any, chosen: Any, x: Any, threads: int) -> None:
     """x_in = data_{chosen n, i}."""
-    inputs = x.shape[0]
+    inputs, samples = x.shape
     for thread in prange(threads):
         start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        for n in range(chosen.shape[0]):
-            row = data[chosen[n]]
+        for first in range(0, samples, _LINE):
             for i in range(start, stop):
-                x[i, n] = row[i]
+                for n in range(first, min(first + _LINE, samples)):
+                    x[i, n] = data[chosen[n], i]
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -51,6 +55,7 @@ def sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any, threads: 
     """x̂ and Δ of sign units that receive the fields B."""
     rows = omega.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             _sign_moments(B[k], omega[k], V[k], mean[k], variance[k])
 
@@ -66,6 +71,7 @@ def free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any, threads: int
     """x̂ and Δ of sign units that receive no message."""
     rows = omega.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             _free_sign_moments(omega[k], V[k], mean[k], variance[k])
 
@@ -81,6 +87,7 @@ def sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any, threads: in
     """g and Γ of sign units that receive the fields B: ±1e30 where they are observed."""
     rows = omega.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             _sign_derivatives(B[k], omega[k], V[k], g[k], gamma[k])
 
@@ -120,6 +127,7 @@ def add_product(target: Any, a: Any, b: Any, threads: int) -> None:
     """target += a b."""
     rows = target.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             _add_product(target[k], a[k], b[k])
 
@@ -135,6 +143,7 @@ def update_spins(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: A
     """New fields and means of ±1 weights, in place; ``base`` has no rows if ``rho`` is 0."""
     rows = H.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             prior = base[k] if base.shape[0] > 0 else H_in[k]
             _update_row(H_in[k], prior, H[k], m[k], beta, rho, r, alpha)
@@ -151,6 +160,7 @@ def erase(values: Any, mask: Any, threads: int) -> None:
     """Zero where the mask is False."""
     rows = values.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             for i in range(values.shape[1]):
                 values[k, i] = values[k, i] if mask[k, i] else f32(0.0)
@@ -169,27 +179,38 @@ def preactivations(
     """
     (rows, inputs), samples = m.shape, x.shape[1]
     for thread in prange(threads):
+        in_widest_vectors()
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels, squares = panels_of(x, AS_IS, VALUES, unit), panels_of(x, AS_IS, SQUARES, unit)
         total = _column_sums(delta)
-        for first in range(start, stop, STRIP):
-            last = min(first + STRIP, stop)
-            rows_of_product(m, VALUES, first, last, inputs, NEXT, panels, omega, first, unit)
-            rows_of_product(m, VARIANCES, first, last, inputs, NEXT, squares, V, first, unit)
-            for k in range(first, last):
-                for j in range(samples):
-                    V[k, j] = max(V[k, j] + total[j], floor)
-            for k in range(first, min(last, mean.shape[0])):
-                _free_sign_moments(omega[k], V[k], mean[k], variance[k])
+        for begin in range(FIRST, inputs, BLOCK):
+            part = x[begin : begin + BLOCK]
+            panels, squares = panels_of(part, AS_IS, VALUES, unit), panels_of(part, AS_IS, SQUARES, unit)
+            for first in range(start, stop, STRIP):
+                last = min(first + STRIP, stop)
+                rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, unit)
+                rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, unit)
+                if begin + BLOCK < inputs:
+                    continue
+                for k in range(first, last):
+                    for j in range(samples):
+                        V[k, j] = max(V[k, j] + total[j], floor)
+                for k in range(first, min(last, mean.shape[0])):
+                    _free_sign_moments(omega[k], V[k], mean[k], variance[k])
 
 
 @loop
-def send(
+def send_and_receive(
     g: Any,
     gamma: Any,
     x: Any,
-    m: Any,
     amp: bool,
+    base: Any,
+    H: Any,
+    m: Any,
+    beta: Any,
+    rho: Any,
+    r: Any,
+    alpha: Any,
     B: Any,
     omega: Any,
     V: Any,
@@ -198,33 +219,51 @@ def send(
     unit: bool,
     threads: int,
 ) -> None:
-    """B = Σ m g; for ``amp`` with x̂ Σ (1 - σ)Γ, which is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds.
+    """B = Σ m g, for ``amp`` with x̂ Σ (1 - σ)Γ, unless it has no rows; then new weights from H_in = Σ x̂ g.
 
-    Each thread sums over its own outputs, whose weights are in its cache; then the parts are added. Also g and Γ of
-    the sign units below, with their ``omega`` and ``V``: as many as these have rows.
+    Also g and Γ of the sign units below, with their ``omega`` and ``V``: as many as these have rows. ``base`` has no
+    rows if ``rho`` is 0. Each thread sends and receives for its own outputs, whose weights are in its cache, of which
+    there must be some; then the parts of B are added.
     """
     rows, (inputs, samples) = m.shape[0], x.shape
-    parts = np.empty((threads, inputs, samples), np.float32)
+    parts = np.empty((threads, B.shape[0], samples), f32)
     for thread in prange(threads):
+        in_widest_vectors()
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        own, part = m[start:stop], parts[thread]
-        panels = panels_of(g[start:stop], AS_IS, VALUES, unit)
-        squares = panels_of(gamma[start:stop], AS_IS, POSITIVES, unit)
-        reaction, total = np.empty((STRIP, samples), np.float32), _column_sums(gamma[start:stop])
+        if B.shape[0] > 0:
+            _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], unit)
+        own = base[start:stop] if base.shape[0] > 0 else base
+        _receive(g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, unit)
+    if B.shape[0] > 0:
+        for thread in prange(threads):
+            in_widest_vectors()
+            for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
+                B[i] = parts[0, i]
+                for other in range(1, threads):
+                    B[i] += parts[other, i]
+                if i < omega.shape[0]:
+                    _sign_derivatives(B[i], omega[i], V[i], g_below[i], gamma_below[i])
+
+
+@inlined
+def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> None:
+    """What some outputs send; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
+    outputs, (inputs, samples) = m.shape[0], x.shape
+    reaction = np.empty((STRIP if amp else 0, samples), f32)
+    for begin in range(FIRST, outputs, BLOCK):
+        part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
+        panels, squares = (
+            panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit),
+            panels_of(part, AS_IS, POSITIVES, unit),
+        )
+        total = _column_sums(part)
         for first in range(FIRST, inputs, STRIP):
             last = min(first + STRIP, inputs)
-            rows_of_product(own, VALUES, first, last, NEXT, inputs, panels, part, first, unit)
+            rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, unit)
             if amp:
-                rows_of_product(own, VARIANCES, first, last, NEXT, inputs, squares, reaction, FIRST, unit)
+                rows_of_product(m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST, squares, reaction, FIRST, unit)
                 for i in range(first, last):
-                    _add_reaction(part[i], x[i], total, reaction[i - first])
-    for thread in prange(threads):
-        for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
-            B[i] = parts[0, i]
-            for other in range(1, threads):
-                B[i] += parts[other, i]
-            if i < omega.shape[0]:
-                _sign_derivatives(B[i], omega[i], V[i], g_below[i], gamma_below[i])
+                    _add_reaction(B[i], x[i], total, reaction[i - first])
 
 
 @inlined
@@ -242,8 +281,8 @@ def _column_sums(values: Any) -> Any:
     return total
 
 
-@loop
-def receive(
+@inlined
+def _receive(
     g: Any,
     gamma: Any,
     x: Any,
@@ -256,26 +295,23 @@ def receive(
     r: Any,
     alpha: Any,
     unit: bool,
-    threads: int,
 ) -> None:
-    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a few rows of H_in at a time, in cache.
-
-    ``base`` has no rows if ``rho`` is 0.
-    """
-    rows, (inputs, samples) = m.shape[0], x.shape
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = panels_of(x, TRANSPOSED, VALUES, unit)
-        squares = panels_of(x if amp else x[:0], TRANSPOSED, SQUARES, unit)
-        H_in, reaction = np.empty((STRIP, inputs), f32), np.empty((STRIP if amp else 0, inputs), f32)
-        for first in range(start, stop, STRIP):
-            last = min(first + STRIP, stop)
-            rows_of_product(g, VALUES, first, last, samples, NEXT, panels, H_in, FIRST, unit)
+    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a few rows of H_in at a time, in cache."""
+    outputs, (inputs, samples) = m.shape[0], x.shape
+    for begin in range(FIRST, inputs, BLOCK):
+        part, columns = x[begin : begin + BLOCK], slice(begin, begin + BLOCK)
+        panels = panels_of(part, TRANSPOSED, VALUES, unit)
+        squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, unit)
+        H_in = np.empty((STRIP, part.shape[0]), f32)
+        reaction = np.empty((STRIP if amp else 0, part.shape[0]), f32)
+        for first in range(FIRST, outputs, STRIP):
+            last = min(first + STRIP, outputs)
+            rows_of_product(g, VALUES, first, last, samples, NEXT, FIRST, panels, H_in, FIRST, unit)
             if amp:
-                rows_of_product(gamma, POSITIVES, first, last, samples, NEXT, squares, reaction, FIRST, unit)
+                rows_of_product(gamma, POSITIVES, first, last, samples, NEXT, FIRST, squares, reaction, FIRST, unit)
             for k in range(first, last):
                 message = H_in[k - first]
                 if amp:
-                    _add_product(message, m[k], reaction[k - first])
-                prior = base[k] if base.shape[0] > 0 else message
-                _update_row(message, prior, H[k], m[k], beta, rho, r, alpha)
+                    _add_product(message, m[k, columns], reaction[k - first])
+                prior = base[k, columns] if base.shape[0] > 0 else message
+                _update_row(message, prior, H[k, columns], m[k, columns], beta, rho, r, alpha)

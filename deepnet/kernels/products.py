@@ -21,7 +21,7 @@ from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
 from deepnet.kernels import amx, tile
-from deepnet.kernels.tile import AS_IS, DEPTH, NEXT, TRANSPOSED, VALUES
+from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, TRANSPOSED, VALUES
 from factorgraph.dense.state import Array
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
@@ -58,103 +58,71 @@ def panels_of(right, given, kind, unit):
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, panels, out, to, unit):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
     if unit:
-        amx.rows_of_product(left, kind, start, stop, row, step, panels, out, to)
+        amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to)
     else:
-        tile.rows_of_product(left, kind, start, stop, row, step, panels, out, to)
+        tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to)
+
+
+def threads_worth(weights: Array, samples: int, threads: int) -> int:
+    """How many of the threads a product of these weights and as many samples is worth."""
+    return 1 if weights.size * samples < _SMALL else threads
 
 
 def times(W: Array, x: Array, threads: int) -> Array:
     """Σ_i W_ki x_in, (outputs, samples)."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    threads = _worth(W, x, threads)
-    if x.shape[0] <= DEPTH:
-        _times(W, x, out, uses_unit(*W.shape, x.shape[1]), threads)
-    else:
-        _deep_times(W, x, out, threads)
+    _times(W, x, out, uses_unit(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
     return out
 
 
 def times_transposed(W: Array, g: Array, threads: int) -> Array:
     """Σ_k W_ki g_kn, (inputs, samples)."""
     out = np.empty((W.shape[1], g.shape[1]), W.dtype)
-    threads = _worth(W, g, threads)
-    if g.shape[0] <= DEPTH:
-        _times_transposed(W, g, out, uses_unit(*W.shape, g.shape[1]), threads)
-    else:
-        _deep_times_transposed(W, g, out, threads)
+    _times_transposed(W, g, out, uses_unit(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
     return out
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
     """Σ_n g_kn x_in, (outputs, inputs); without a matrix unit by the library, as fast where the depth is so small."""
-    threads = _worth(out, x, threads)
-    if g.shape[1] <= DEPTH and uses_unit(*out.shape, g.shape[1]):
-        _outer(g, x, out, threads)
-    else:
-        _deep_outer(g, x, out, threads)
-
-
-def _worth(W: Array, x: Array, threads: int) -> int:
-    """How many of the threads a product of these weights and samples is worth."""
-    return 1 if W.size * x.shape[1] < _SMALL else threads
+    multiply = _outer if uses_unit(*out.shape, g.shape[1]) else _outer_by_library
+    multiply(g, x, out, threads_worth(out, g.shape[1], threads))
 
 
 @parallel
 def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
-    rows = W.shape[0]
+    rows, depth = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = panels_of(x, AS_IS, VALUES, unit)
-        rows_of_product(W, VALUES, start, stop, W.shape[1], NEXT, panels, out, start, unit)
+        for begin in range(FIRST, depth, BLOCK):
+            panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, unit)
+            rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, unit)
 
 
 @parallel
 def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> None:
-    rows = W.shape[1]
+    depth, rows = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = panels_of(g, AS_IS, VALUES, unit)
-        rows_of_product(W, VALUES, start, stop, NEXT, W.shape[1], panels, out, start, unit)
+        for begin in range(FIRST, depth, BLOCK):
+            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit)
+            rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, unit)
 
 
 @parallel
 def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
-    rows = g.shape[0]
+    rows, samples = g.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         panels = amx.panels_of(x, TRANSPOSED, VALUES)
-        amx.rows_of_product(g, VALUES, start, stop, g.shape[1], NEXT, panels, out, start)
+        amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, FIRST, panels, out, start)
 
 
 @parallel
-def _deep_times(W: Any, x: Any, out: Any, threads: int) -> None:
-    rows = W.shape[0]
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        np.dot(W[start:stop], x, out[start:stop])
-
-
-@parallel
-def _deep_outer(g: Any, x: Any, out: Any, threads: int) -> None:
+def _outer_by_library(g: Any, x: Any, out: Any, threads: int) -> None:
     rows = g.shape[0]
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         np.dot(g[start:stop], x.T, out[start:stop])
-
-
-@parallel
-def _deep_times_transposed(W: Any, g: Any, out: Any, threads: int) -> None:
-    """Each thread takes some outputs k; then the parts are added."""
-    rows, (inputs, samples) = W.shape[0], out.shape
-    parts = np.empty((threads, inputs, samples), np.float32)
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        np.dot(W[start:stop].T, g[start:stop], parts[thread])
-    for thread in prange(threads):
-        for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
-            out[i] = parts[0, i]
-            for other in range(1, threads):
-                out[i] += parts[other, i]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numba import njit, prange
 
-from deepnet.kernels.float32 import FAST, edge_g32, exp32, f32, inlined, sign_g32
+from deepnet.kernels.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
 from factorgraph.dense.state import Array, Layer
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
@@ -123,6 +123,7 @@ def _flushed(values: Array) -> Array:
 def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
     """target = coefficient - argument target."""
     for thread in prange(threads):
+        in_widest_vectors()
         for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
             target[i] = coefficient[i] - argument[i] * target[i]
 
@@ -131,6 +132,7 @@ def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
 def _multiply(target: Any, factor: Any, threads: int) -> None:
     """target *= factor, negligible numbers becoming zero."""
     for thread in prange(threads):
+        in_widest_vectors()
         for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
             value = target[i] * factor[i]
             target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
@@ -155,6 +157,7 @@ def _expand(
     """
     rows, samples = omega.shape
     for thread in prange(threads):
+        in_widest_vectors()
         a = np.empty((coefficients.shape[0], samples))
         t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
         limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
@@ -216,6 +219,7 @@ def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
     """Zero where nothing was computed, and all of the factors that need a higher order."""
     orders, rows, samples = coefficients.shape
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             for p in range(orders):
                 for j in range(samples):
@@ -235,6 +239,7 @@ def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B:
     """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
     inputs = m.shape[1]
     for thread in prange(threads):
+        in_widest_vectors()
         start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
         for f in range(rest.shape[0]):
             k, n = rest[f, 0], rest[f, 1]

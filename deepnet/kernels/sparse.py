@@ -11,7 +11,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 from scipy.sparse import csc_array, csr_array
 
-from deepnet.kernels.float32 import FAST, f32, inlined, update_spin32
+from deepnet.kernels.float32 import FAST, f32, in_widest_vectors, inlined, update_spin32
 from deepnet.kernels.loops import loop
 from factorgraph.dense.state import Array
 
@@ -54,6 +54,7 @@ def preactivations(
     """omega = Σ m x̂ and V = Σ (σ x̂² + Δ) over edges, at least ``floor``; ``delta`` has no rows for known inputs."""
     rows = m.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             omega[k] = f32(0.0)
             V[k] = f32(0.0)
@@ -110,6 +111,7 @@ def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool
     """B = Σ m g over edges; for ``amp`` with x̂ Σ m²Γ."""
     rows, samples = B.shape
     for thread in prange(threads):
+        in_widest_vectors()
         reaction = np.empty(samples, np.float32)
         for i in range(thread * rows // threads, (thread + 1) * rows // threads):
             B[i] = f32(0.0)
@@ -154,6 +156,7 @@ def receive(
     """
     rows, inputs_in_all = m.shape
     for thread in prange(threads):
+        in_widest_vectors()
         message, field, mean, prior = np.zeros((4, inputs_in_all), np.float32)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             own = inputs[first[k] : first[k + 1]]
@@ -177,6 +180,7 @@ def _overlaps(first: Any, inputs: Any, g: Any, x: Any, out: Any, threads: int) -
     """Σ_n g_kn x_in at the edges of ``out``."""
     rows = out.shape[0]
     for thread in prange(threads):
+        in_widest_vectors()
         sums = np.empty(out.shape[1], np.float32)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             own = inputs[first[k] : first[k + 1]]

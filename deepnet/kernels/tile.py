@@ -35,8 +35,8 @@ VALUES, POSITIVES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2), n
 AS_IS, TRANSPOSED = np.int64(0), np.int64(1)
 NEXT, FIRST = np.int64(1), np.int64(0)
 
-#: Largest depth: a panel stays in the second-level cache.
-DEPTH = 2048
+#: Most of the depth, and most columns, that are packed at once: panels stay in the second-level cache.
+BLOCK = np.int64(1024)
 
 _VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 _INDEX = ir.IntType(64)
@@ -151,25 +151,26 @@ def panels_of(right, given, kind):
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, panels, out, to):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
     """Rows start..stop of a product into ``out``, from its row ``to`` on.
 
-    ``left`` is read at k·row + p·step, one of which is 1: its values, of any sign or not, or variances.
+    ``left`` is read at k·row + p·step, one of which is 1: its values, of any sign or not, or variances. ``panels`` are
+    of the depth from ``begin`` on; unless that is 0, the product is added to what ``out`` holds.
     """
     if kind != VARIANCES:
-        _rows(left, start, stop, row, step, panels, out, to)
+        _rows(left, start, stop, row, step, begin, panels, out, to, begin > 0)
         return
     depth = panels.shape[1]
-    by_rows = step == 1 and depth == left.shape[1]  # both strides of a single column are 1
+    by_rows = step == 1 and begin + depth <= left.shape[1]  # both strides of a single column are 1
     shape = (_CHUNK, depth) if by_rows else (depth, _CHUNK)
     chunk = np.empty(shape, np.float32)
     for first in range(start, stop, _CHUNK):
         last = min(first + _CHUNK, stop)
-        source = left[first:last] if by_rows else left[:, first:last]
+        source = left[first:last, begin : begin + depth] if by_rows else left[begin : begin + depth, first:last]
         for i in range(source.shape[0]):
             _variances(source[i], chunk[i])
         strides = (depth, NEXT) if by_rows else (NEXT, _CHUNK)
-        _rows(chunk, FIRST, last - first, strides[0], strides[1], panels, out, to + first - start)
+        _rows(chunk, FIRST, last - first, *strides, FIRST, panels, out, to + first - start, begin > 0)
 
 
 @inlined
@@ -179,8 +180,8 @@ def _variances(means, out):
 
 
 @compiled
-def _rows(left, start, stop, row, step, panels, out, to):
-    """``rows_of_product`` of the numbers themselves."""
+def _rows(left, start, stop, row, step, begin, panels, out, to, more):
+    """``rows_of_product`` of the numbers themselves, added to ``out`` for ``more``."""
     count, depth = panels.shape[0], panels.shape[1]
     size = depth * WIDTH
     strip = np.empty((ROWS, count * WIDTH), np.float32)
@@ -190,10 +191,21 @@ def _rows(left, start, stop, row, step, panels, out, to):
         for j in range(count):
             if stop - start < ROWS:
                 for r in range(stop - start):
-                    place = r * width + j * WIDTH
-                    _tile_of_row(left, (start + r) * row, row, step, panels, j * size, depth, strip, place, width)
+                    at, place = (start + r) * row + begin * step, r * width + j * WIDTH
+                    _tile_of_row(left, at, row, step, panels, j * size, depth, strip, place, width)
             else:
-                _tile_of_rows(left, base * row, row, step, panels, j * size, depth, strip, j * WIDTH, width)
+                at = base * row + begin * step
+                _tile_of_rows(left, at, row, step, panels, j * size, depth, strip, j * WIDTH, width)
         for r in range(min(ROWS, stop - k)):
-            for j in range(out.shape[1]):
-                out[to + k - start + r, j] = strip[k - base + r, j]
+            put(strip[k - base + r], out[to + k - start + r], more)
+
+
+@inlined
+def put(values, out, more):
+    """The first of ``values`` into ``out``, added to what it holds for ``more``."""
+    if more:
+        for j in range(out.shape[0]):
+            out[j] += values[j]
+    else:
+        for j in range(out.shape[0]):
+            out[j] = values[j]
