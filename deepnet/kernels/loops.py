@@ -252,11 +252,8 @@ def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> 
     reaction = np.empty((STRIP if amp else 0, samples), f32)
     for begin in range(FIRST, outputs, BLOCK):
         part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
-        panels, squares = (
-            panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit),
-            panels_of(part, AS_IS, POSITIVES, unit),
-        )
-        total = _column_sums(part)
+        panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit)
+        squares, total = panels_of(part, AS_IS, POSITIVES, unit), _column_sums(part)
         for first in range(FIRST, inputs, STRIP):
             last = min(first + STRIP, inputs)
             rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, unit)
