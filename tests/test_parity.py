@@ -179,7 +179,8 @@ def test_amp_tends_to_bp_as_the_network_grows():
 @settings(max_examples=60, deadline=None)
 @example("mf", 1, 1.0, (784, 101, 64), 128, {}, 0)
 @example("amp", 1, 5.0, (70, 69, 68), 67, {}, 0)
-@example("amp", 1, 5.0, (1100, 1090, 8), 20, {}, 0)  # more than one block of inputs, and of outputs
+@example("amp", 1, 5.0, (1100, 1090, 8), 20, {}, 0)  # more than one block of inputs, and of outputs,
+@example("amp", 1, 5.0, (40, 80, 30), 300, {}, 0)  # and of samples
 def test_fused_kernels_equal_plain_ones(closure, tau, polarised, widths, samples, options, seed):
     """More polarised, the variance of a narrow layer is made of the last bits of 1 - m²."""
     polarised = polarised if min(widths) >= 20 else min(polarised, 2.0)
@@ -201,7 +202,8 @@ def test_fused_kernels_equal_plain_ones(closure, tau, polarised, widths, samples
 @example("bp", 1, 5.0, (70, 69, 68), 67, {}, 0)
 @example("mf", 1, 20.0, (784, 300, 100), 128, {}, 0)
 @example("amp", 1, 20.0, (300, 200, 70), 128, {}, 0)
-@example("amp", 1, 5.0, (1100, 1090, 70), 66, {}, 0)  # more than one block of inputs, and of outputs
+@example("amp", 1, 5.0, (1100, 1090, 70), 66, {}, 0)  # more than one block of inputs, and of outputs,
+@example("amp", 1, 5.0, (70, 150, 66), 300, {}, 0)  # and of samples
 def test_the_matrix_unit_equals_plain_kernels(closure, tau, polarised, widths, samples, options, seed):
     """More polarised, reactions are differences of large terms, and narrow layers feel what rounding leaves of them."""
     options = {"widths": widths, "samples": samples, "seed": seed, **options}

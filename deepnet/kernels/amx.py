@@ -323,11 +323,11 @@ def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block
 
 
 @compiled
-def panels_of(right, given, kind):
+def panels_of(right, given, kind, start, stop):
     """As ``tile.panels_of``: two tiles of columns a panel, (panels, 2 steps, numbers of a pair of tiles)."""
-    transposed = given == TRANSPOSED
-    depth, columns = right.shape[::-1] if transposed else right.shape
-    row, step = (right.shape[1], 1) if transposed else (1, right.shape[1])
+    transposed, length = given == TRANSPOSED, right.shape[1]
+    depth, columns = (stop - start, right.shape[0]) if transposed else (right.shape[0], stop - start)
+    row, step = (length, 1) if transposed else (1, length)
     steps = (depth + 2 * _SIDE - 1) // (2 * _SIDE)
     count = (columns + WIDTH - 1) // WIDTH
     panels = _room(count * 2 * steps * _PAIR, np.float32).reshape(count, 2 * steps, _PAIR)
@@ -336,14 +336,14 @@ def panels_of(right, given, kind):
     to = 0
     for c in range(0, panels.shape[0] * WIDTH, _SIDE):
         for p in range(0, depth, 2 * _SIDE):
-            at, count = c * row + p * step, min(_SIDE, columns - c)
+            at, count = start + c * row + p * step, min(_SIDE, columns - c)
             _pack(values, at, row, step, count, depth - p, kind, tiles, to, True, block, scratch)
             to += _PAIR
     return panels
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column):
     """As ``tile.rows_of_product``."""
     steps = panels.shape[1] // 2
     depth = (left.shape[1] if step == 1 else left.shape[0]) - begin
@@ -361,5 +361,5 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
         for j in range(panels.shape[0]):
             _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, kind, strip, j * WIDTH, strip.shape[1])
         for r in range(min(ROWS, stop - k)):
-            put(strip[r], out[to + k - start + r], begin > 0)
+            put(strip[r], out[to + k - start + r, column : column + strip.shape[1]], begin > 0)
     _release()

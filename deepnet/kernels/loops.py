@@ -21,7 +21,19 @@ from deepnet.kernels.float32 import (
     update_spin32,
 )
 from deepnet.kernels.products import panels_of, rows_of_product
-from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
+from deepnet.kernels.tile import (
+    AS_IS,
+    BLOCK,
+    FIRST,
+    NEXT,
+    POSITIVES,
+    SAMPLES,
+    SQUARES,
+    TRANSPOSED,
+    VALUES,
+    VARIANCES,
+    put,
+)
 
 #: Numbers in a line of the cache, so that lines of transposed data are written whole.
 _LINE = 16
@@ -182,20 +194,28 @@ def preactivations(
         in_widest_vectors()
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         total = _column_sums(delta)
-        for begin in range(FIRST, inputs, BLOCK):
-            part = x[begin : begin + BLOCK]
-            panels, squares = panels_of(part, AS_IS, VALUES, unit), panels_of(part, AS_IS, SQUARES, unit)
-            for first in range(start, stop, STRIP):
-                last = min(first + STRIP, stop)
-                rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, unit)
-                rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, unit)
-                if begin + BLOCK < inputs:
-                    continue
-                for k in range(first, last):
-                    for j in range(samples):
-                        V[k, j] = max(V[k, j] + total[j], floor)
-                for k in range(first, min(last, mean.shape[0])):
-                    _free_sign_moments(omega[k], V[k], mean[k], variance[k])
+        for sample in range(FIRST, samples, SAMPLES):
+            end = min(sample + SAMPLES, samples)
+            for begin in range(FIRST, inputs, BLOCK):
+                part = x[begin : begin + BLOCK]
+                panels = panels_of(part, AS_IS, VALUES, sample, end, unit)
+                squares = panels_of(part, AS_IS, SQUARES, sample, end, unit)
+                for first in range(start, stop, STRIP):
+                    last = min(first + STRIP, stop)
+                    rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, unit)
+                    rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, unit)
+                    if begin + BLOCK >= inputs:
+                        for k in range(first, last):
+                            _finish_variance(V[k, sample:end], total[sample:end], floor)
+                        for k in range(first, min(last, mean.shape[0])):
+                            own = omega[k, sample:end], V[k, sample:end]
+                            _free_sign_moments(*own, mean[k, sample:end], variance[k, sample:end])
+
+
+@inlined
+def _finish_variance(V: Any, total: Any, floor: Any) -> None:
+    for j in range(V.shape[0]):
+        V[j] = max(V[j] + total[j], floor)
 
 
 @loop
@@ -238,9 +258,8 @@ def send_and_receive(
         for thread in prange(threads):
             in_widest_vectors()
             for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
-                B[i] = parts[0, i]
-                for other in range(1, threads):
-                    B[i] += parts[other, i]
+                for other in range(threads):
+                    put(parts[other, i], B[i], other > 0)
                 if i < omega.shape[0]:
                     _sign_derivatives(B[i], omega[i], V[i], g_below[i], gamma_below[i])
 
@@ -249,18 +268,21 @@ def send_and_receive(
 def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> None:
     """What some outputs send; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
     outputs, (inputs, samples) = m.shape[0], x.shape
-    reaction = np.empty((STRIP if amp else 0, samples), f32)
-    for begin in range(FIRST, outputs, BLOCK):
-        part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
-        panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit)
-        squares, total = panels_of(part, AS_IS, POSITIVES, unit), _column_sums(part)
-        for first in range(FIRST, inputs, STRIP):
-            last = min(first + STRIP, inputs)
-            rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, unit)
-            if amp:
-                rows_of_product(m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST, squares, reaction, FIRST, unit)
-                for i in range(first, last):
-                    _add_reaction(B[i], x[i], total, reaction[i - first])
+    reaction = np.empty((STRIP if amp else 0, SAMPLES), f32)
+    for sample in range(FIRST, samples, SAMPLES):
+        end = min(sample + SAMPLES, samples)
+        for begin in range(FIRST, outputs, BLOCK):
+            part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
+            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+            squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, unit), _column_sums(part)
+            for first in range(FIRST, inputs, STRIP):
+                last = min(first + STRIP, inputs)
+                rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, unit)
+                if amp:
+                    own = m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST
+                    rows_of_product(*own, squares, reaction, FIRST, FIRST, unit)
+                    for i in range(first, last):
+                        _add_reaction(B[i, sample:end], x[i, sample:end], total[sample:end], reaction[i - first])
 
 
 @inlined
@@ -293,22 +315,29 @@ def _receive(
     alpha: Any,
     unit: bool,
 ) -> None:
-    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; a few rows of H_in at a time, in cache."""
+    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ.
+
+    A few rows of H_in at a time, in cache; all of them where the samples come in several blocks.
+    """
     outputs, (inputs, samples) = m.shape[0], x.shape
+    rows = outputs if samples > SAMPLES else min(STRIP, outputs)
     for begin in range(FIRST, inputs, BLOCK):
         part, columns = x[begin : begin + BLOCK], slice(begin, begin + BLOCK)
-        panels = panels_of(part, TRANSPOSED, VALUES, unit)
-        squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, unit)
-        H_in = np.empty((STRIP, part.shape[0]), f32)
-        reaction = np.empty((STRIP if amp else 0, part.shape[0]), f32)
-        for first in range(FIRST, outputs, STRIP):
-            last = min(first + STRIP, outputs)
-            rows_of_product(g, VALUES, first, last, samples, NEXT, FIRST, panels, H_in, FIRST, unit)
-            if amp:
-                rows_of_product(gamma, POSITIVES, first, last, samples, NEXT, FIRST, squares, reaction, FIRST, unit)
-            for k in range(first, last):
-                message = H_in[k - first]
+        H_in, reaction = np.empty((rows, part.shape[0]), f32), np.empty((rows if amp else 0, part.shape[0]), f32)
+        for sample in range(FIRST, samples, SAMPLES):
+            end = min(sample + SAMPLES, samples)
+            panels = panels_of(part, TRANSPOSED, VALUES, sample, end, unit)
+            squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, unit)
+            for first in range(FIRST, outputs, STRIP):
+                last, to = min(first + STRIP, outputs), first if samples > SAMPLES else FIRST
+                rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, unit)
                 if amp:
-                    _add_product(message, m[k, columns], reaction[k - first])
-                prior = base[k, columns] if base.shape[0] > 0 else message
-                _update_row(message, prior, H[k, columns], m[k, columns], beta, rho, r, alpha)
+                    own = gamma, POSITIVES, first, last, samples, NEXT, sample
+                    rows_of_product(*own, squares, reaction, to, FIRST, unit)
+                if end == samples:
+                    for k in range(first, last):
+                        message = H_in[to + k - first]
+                        if amp:
+                            _add_product(message, m[k, columns], reaction[to + k - first])
+                        prior = base[k, columns] if base.shape[0] > 0 else message
+                        _update_row(message, prior, H[k, columns], m[k, columns], beta, rho, r, alpha)

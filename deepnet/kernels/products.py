@@ -21,7 +21,7 @@ from numba import njit, prange
 from threadpoolctl import threadpool_limits
 
 from deepnet.kernels import amx, tile
-from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, TRANSPOSED, VALUES
+from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
 from factorgraph.dense.state import Array
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
@@ -52,18 +52,20 @@ def uses_unit(*sides: int) -> bool:
 
 
 @compiled
-def panels_of(right, given, kind, unit):
+def panels_of(right, given, kind, start, stop, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
-    return amx.panels_of(right, given, kind) if unit else tile.panels_of(right, given, kind)
+    if unit:
+        return amx.panels_of(right, given, kind, start, stop)
+    return tile.panels_of(right, given, kind, start, stop)
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, unit):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, unit):
     """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
     if unit:
-        amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to)
+        amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
     else:
-        tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to)
+        tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
 
 
 def threads_worth(weights: Array, samples: int, threads: int) -> int:
@@ -96,9 +98,11 @@ def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
     rows, depth = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        for begin in range(FIRST, depth, BLOCK):
-            panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, unit)
-            rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, unit)
+        for sample in range(FIRST, x.shape[1], SAMPLES):
+            end = min(sample + SAMPLES, x.shape[1])
+            for begin in range(FIRST, depth, BLOCK):
+                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, unit)
 
 
 @parallel
@@ -106,9 +110,11 @@ def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> Non
     depth, rows = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        for begin in range(FIRST, depth, BLOCK):
-            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, unit)
-            rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, unit)
+        for sample in range(FIRST, g.shape[1], SAMPLES):
+            end = min(sample + SAMPLES, g.shape[1])
+            for begin in range(FIRST, depth, BLOCK):
+                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, unit)
 
 
 @parallel
@@ -116,8 +122,9 @@ def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
     rows, samples = g.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        panels = amx.panels_of(x, TRANSPOSED, VALUES)
-        amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, FIRST, panels, out, start)
+        for sample in range(FIRST, samples, SAMPLES):
+            panels = amx.panels_of(x, TRANSPOSED, VALUES, sample, min(sample + SAMPLES, samples))
+            amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
 
 
 @parallel

@@ -35,8 +35,8 @@ VALUES, POSITIVES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2), n
 AS_IS, TRANSPOSED = np.int64(0), np.int64(1)
 NEXT, FIRST = np.int64(1), np.int64(0)
 
-#: Most of the depth, and most columns, that are packed at once: panels stay in the second-level cache.
-BLOCK = np.int64(1024)
+#: Most units, and most samples, of which panels are made at once: these stay in the second-level cache.
+BLOCK, SAMPLES = np.int64(1024), np.int64(256)
 
 _VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 _INDEX = ir.IntType(64)
@@ -134,16 +134,20 @@ _tile_of_rows, _tile_of_row = _tile(ROWS), _tile(1)
 
 
 @compiled
-def panels_of(right, given, kind):
-    """The panels of a right-hand factor (depth, columns), given ``AS_IS`` or ``TRANSPOSED``: its values or squares."""
+def panels_of(right, given, kind, start, stop):
+    """The panels of columns start..stop of an array, which is a right-hand factor ``AS_IS`` or ``TRANSPOSED``.
+
+    Its values or squares. The factor is (depth, columns): of a transposed array, start..stop is part of the depth.
+    """
     transposed = given == TRANSPOSED
-    depth, columns = right.shape[::-1] if transposed else right.shape
+    depth, columns = (stop - start, right.shape[0]) if transposed else (right.shape[0], stop - start)
     panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for j in range(panels.shape[0]):
         width = min(WIDTH, columns - j * WIDTH)
         for p in range(depth):
             for v in range(width):
-                value = right[j * WIDTH + v, p] if transposed else right[p, j * WIDTH + v]
+                c = j * WIDTH + v
+                value = right[c, start + p] if transposed else right[p, start + c]
                 panels[j, p, v] = value * value if kind == SQUARES else value
             for v in range(width, WIDTH):
                 panels[j, p, v] = f32(0.0)
@@ -151,14 +155,14 @@ def panels_of(right, given, kind):
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
-    """Rows start..stop of a product into ``out``, from its row ``to`` on.
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column):
+    """Rows start..stop of a product into ``out``, from its row ``to`` and its ``column`` on.
 
     ``left`` is read at k·row + p·step, one of which is 1: its values, of any sign or not, or variances. ``panels`` are
     of the depth from ``begin`` on; unless that is 0, the product is added to what ``out`` holds.
     """
     if kind != VARIANCES:
-        _rows(left, start, stop, row, step, begin, panels, out, to, begin > 0)
+        _rows(left, start, stop, row, step, begin, panels, out, to, column, begin > 0)
         return
     depth = panels.shape[1]
     by_rows = step == 1 and begin + depth <= left.shape[1]  # both strides of a single column are 1
@@ -170,7 +174,7 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to):
         for i in range(source.shape[0]):
             _variances(source[i], chunk[i])
         strides = (depth, NEXT) if by_rows else (NEXT, _CHUNK)
-        _rows(chunk, FIRST, last - first, *strides, FIRST, panels, out, to + first - start, begin > 0)
+        _rows(chunk, FIRST, last - first, *strides, FIRST, panels, out, to + first - start, column, begin > 0)
 
 
 @inlined
@@ -180,7 +184,7 @@ def _variances(means, out):
 
 
 @compiled
-def _rows(left, start, stop, row, step, begin, panels, out, to, more):
+def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
     """``rows_of_product`` of the numbers themselves, added to ``out`` for ``more``."""
     count, depth = panels.shape[0], panels.shape[1]
     size = depth * WIDTH
@@ -197,7 +201,7 @@ def _rows(left, start, stop, row, step, begin, panels, out, to, more):
                 at = base * row + begin * step
                 _tile_of_rows(left, at, row, step, panels, j * size, depth, strip, j * WIDTH, width)
         for r in range(min(ROWS, stop - k)):
-            put(strip[k - base + r], out[to + k - start + r], more)
+            put(strip[k - base + r], out[to + k - start + r, column : column + width], more)
 
 
 @inlined
