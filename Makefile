@@ -6,7 +6,7 @@ PYTHON ?= python3
 DATASET ?= digits
 TRAIN_ARGS ?= --hidden 201 201 --closure bp --batch-size 32 --epochs 30
 RUN ?= runs/$(DATASET)-$(shell date +%Y%m%d-%H%M%S)
-# Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'".
+# Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'", or "-n 0 -s" for one process that prints.
 PYTEST_ARGS ?=
 
 VENV := .venv
@@ -26,7 +26,7 @@ train: $(VENV)/.stamp-run
 	$(BIN)/deepnet train $(DATASET) $(TRAIN_ARGS) --out $(RUN)
 
 test: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

@@ -203,7 +203,9 @@ def _there_and_back(
         arguments = np.ascontiguousarray(values[:, middle:stop])
         answers = np.empty((results.shape[0], stop - middle))
         loop(stop - middle, arguments.ctypes, answers.ctypes)
-        results[:, middle:stop] = answers
+        for i in range(len(answers)):
+            for j in range(stop - middle):
+                results[i, middle + j] = answers[i, j]
         start = middle
     _columns(M[start:], results[-2, start:], results[-1, start:], back[0], back[1])
 

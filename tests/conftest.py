@@ -16,6 +16,10 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("factorgraph", "models", "deepnet")
 _DAY = 24 * 3600.0
 
+#: Files of tests that train networks by fused loops, which take minutes to compile.
+_FUSED = {f"test_{name}" for name in ("bench", "cli", "estimator", "examples", "gpu", "kernels", "parity", "products",
+                                      "run", "stochastic_weights", "train")}  # fmt: skip
+
 
 def _source_key() -> str:
     """Hash of all the sources.
@@ -50,6 +54,20 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_numba_cache())
 os.environ["MPLBACKEND"] = "Agg"
 
+from numba.core.caching import IndexDataCacheFile  # noqa: E402
+
+
+def _data_name(file: IndexDataCacheFile, number: int) -> str:
+    """The name of a file of compiled code, which only this process gives.
+
+    Numba numbers the versions of a function. Two processes that each add one at the same time would give them the same
+    number, and then one of them would be found where the index says that the other is.
+    """
+    return f"{file._data_name_pattern.format(number=number).removesuffix('.nbc')}.{os.getpid()}.nbc"
+
+
+IndexDataCacheFile._data_name = _data_name
+
 hypothesis.settings.register_profile("cavity", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("cavity")
 
@@ -68,7 +86,11 @@ def _no_gpu() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked gpu where there is no GPU."""
+    """Tests of fused loops first; skip those marked gpu where there is no GPU.
+
+    Of two processes, the first then compiles all of the fused loops while the other does the rest.
+    """
+    items.sort(key=lambda item: item.path.stem not in _FUSED)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := _no_gpu()):
         for item in marked:

@@ -25,6 +25,9 @@ from deepnet.train import DivergenceError, init
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMES = ("seconds", "evaluation_seconds")
+
+#: Seconds after which a process is taken to hang: one that finds no compiled code needs minutes.
+PATIENCE = 600
 SMALL: dict[str, Any] = {"hidden": (31,), "epochs": 3, "rho": (1, 0.9), "damping": 0.95, "beta": ("8:1:0.7", 1)}
 
 
@@ -262,7 +265,7 @@ def process(*args: str) -> subprocess.Popen[bytes]:
 )
 def test_killed_at_a_point_and_resumed(point: str, epoch: int | None, data: Dataset, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    assert process("-c", KILLER, point, *command(killed, 3)).wait(60) == -signal.SIGKILL
+    assert process("-c", KILLER, point, *command(killed, 3)).wait(PATIENCE) == -signal.SIGKILL
     assert (newest(killed)[0] if latest_checkpoint(killed) else None) == epoch
     assert main([*command(killed, 3), "--resume"]) == 0
     assert main(command(whole, 3)) == 0
@@ -276,7 +279,7 @@ def test_killed_at_random_again_and_again(tmp_path: Path) -> None:
     for attempt in range(3):
         resume = ["--resume"] if attempt else []
         running = process("-m", "deepnet", *command(killed, epochs), *resume)
-        wanted, deadline = reached + rng.randint(1, 15), time.monotonic() + 60
+        wanted, deadline = reached + rng.randint(1, 15), time.monotonic() + PATIENCE
         while time.monotonic() < deadline and running.poll() is None:
             path = latest_checkpoint(killed)
             if path is not None and int(path.stem[-5:]) >= wanted:

@@ -118,7 +118,8 @@ def _integrate(
         for j in range(d):
             start[j] = base[n, j]
             for i in range(1, d):
-                start[j] += basis[n, j, i] * across[i]
+                for q in range(lines):
+                    start[j, q] += basis[n, j, i] * across[i, q]
         if relu:
             for q in range(lines):
                 _relu_line(start[:, q], along, y[n], W, ends, pieces, result[:, q])
