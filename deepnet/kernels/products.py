@@ -6,7 +6,7 @@ are to be limited to one (``one_thread_each``) meanwhile.
 
 The regions are short. A thread that waits for the next one by spinning for milliseconds, as OpenMP has it by default,
 uses up its share of a core that other processes want too, and then all wait for it: with one busy core of two that
-takes five times as long. So it is to spin for some 50 µs, no longer than to fall asleep and be woken takes, and then
+takes five times as long. So it is to spin for some 150 µs, which is enough between the regions of a batch, and then
 sleep, unless the environment says otherwise.
 """
 
@@ -26,7 +26,7 @@ from factorgraph.dense.state import Array
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # of GNU's OpenMP, where it overrides the policy
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # of GNU's OpenMP, where it overrides the policy
 
 parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
 
