@@ -93,14 +93,16 @@ class FusedKernels(PlainKernels):
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
-        """As ``PlainKernels.edge_messages``; a series in the own terms for full means."""
+        """As ``PlainKernels.edge_messages``; at full means by a series in the own terms, unless there are few edges."""
         if means is not None or not sign_units(message, layer.omega):
             return super().edge_messages(layer, message, means)
-        if self._few_edges(layer):
-            edges, density = self._edges_of(layer), self._edges_of(layer).inputs.size / layer.H.size
-            layer.H_in.fill(0)  # products leave what is not an edge as it is
-            return series.edge_messages(layer, fields(message), edges, density, get_num_threads())
-        return series.edge_messages(layer, fields(message), self, 1.0, get_num_threads())
+        if not self._few_edges(layer):
+            return series.edge_messages(layer, fields(message), self, get_num_threads())
+        B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
+        layer.H_in.fill(0)
+        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, fields(message)
+        sparse.edge_messages(*self._edges_of(layer)[:2], *numbers, layer.H_in, B, get_num_threads())
+        return None if layer.plan.is_first else B
 
     def fuses(self, layer: Layer, *, last: bool) -> bool:
         """Layers of ±1 weights on all edges or few, with sign inputs or data, without part of an earlier iteration."""

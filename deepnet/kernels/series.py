@@ -49,14 +49,13 @@ class Products(Protocol):
     def times_transposed(self, W: Array, g: Array) -> Array: ...
 
 
-def edge_messages(layer: Layer, fields: Array, products: Products, density: float, threads: int) -> Array | None:
+def edge_messages(layer: Layer, fields: Array, products: Products, threads: int) -> Array | None:
     """Fill H_in of the layer and return B (None if the inputs are data).
 
     Args:
         layer: of sign units in float32, with its omega, V and inputs.
         fields: B of the message about its outputs.
         products: who computes the products.
-        density: fraction of the weights that they take part in.
         threads: how many share the work.
     """
     c = fields + fields
@@ -66,7 +65,7 @@ def edge_messages(layer: Layer, fields: Array, products: Products, density: floa
     computed = np.empty(len(needed), np.int8)
     largest_m = np.abs(layer.mean).max(axis=1)
     _expand(layer.omega, layer.V, c, largest_m, largest, coefficients, needed, computed, threads)
-    order = _cheapest_order(needed, EVALUATION / density)
+    order = _cheapest_order(needed)
     used = coefficients[: order + 1]
     _clear(used, needed, computed, threads)
     rest = np.argwhere(needed > order)
@@ -82,11 +81,11 @@ def edge_messages(layer: Layer, fields: Array, products: Products, density: floa
     return B
 
 
-def _cheapest_order(needed: Array, evaluation: float) -> int:
+def _cheapest_order(needed: Array) -> int:
     """The order at which the products and the factors left to the edges cost least together."""
     counts = np.bincount(needed.ravel(), minlength=ORDERS + 2)
     left = needed.size - np.cumsum(counts[: ORDERS + 1])
-    return int(np.argmin(np.arange(1, ORDERS + 2) + evaluation * left / needed.size))
+    return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
 
 
 def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, products: Products, threads: int) -> None:

@@ -8,10 +8,11 @@ samples, in vector instructions: four at a time, so that the row that all of the
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 from scipy.sparse import csc_array, csr_array
 
-from deepnet.kernels.float32 import FAST, f32, in_widest_vectors, inlined, update_spin32
+from deepnet.kernels import tile
+from deepnet.kernels.float32 import FAST, edge_factor32, edge_g32, f32, in_widest_vectors, inlined, update_spin32
 from deepnet.kernels.loops import loop
 from factorgraph.dense.state import Array
 
@@ -35,16 +36,6 @@ class Edges(NamedTuple):
         """The edges of a boolean (outputs, inputs) array."""
         rows, columns = csr_array(mask), csc_array(mask)
         return cls(*(a.astype(np.int32) for a in (rows.indptr, rows.indices, columns.indptr, columns.indices)))
-
-    def outer(self, g: Array, x: Array, out: Array) -> None:
-        """As ``PlainKernels.outer``; what is not an edge is left as it is."""
-        _overlaps(self.first_input, self.inputs, g, x, out, get_num_threads())
-
-    def times_transposed(self, W: Array, g: Array) -> Array:
-        """As ``PlainKernels.times_transposed``."""
-        sums, none = np.empty((W.shape[1], g.shape[1]), f32), np.empty((0, g.shape[1]), f32)
-        send(self.first_output, self.outputs, g, none, none, W, False, sums, get_num_threads())
-        return sums
 
 
 @loop
@@ -157,7 +148,8 @@ def receive(
     rows, inputs_in_all = m.shape
     for thread in prange(threads):
         in_widest_vectors()
-        message, field, mean, prior = np.zeros((4, inputs_in_all), np.float32)
+        message, field = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
+        mean, prior = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             own = inputs[first[k] : first[k + 1]]
             count = own.shape[0]
@@ -173,20 +165,6 @@ def receive(
                 field[e], mean[e] = update_spin32(message[e], prior[e], field[e], mean[e], beta, rho, r, alpha)
             for e in range(count):
                 H[k, own[e]], m[k, own[e]] = field[e], mean[e]
-
-
-@loop
-def _overlaps(first: Any, inputs: Any, g: Any, x: Any, out: Any, threads: int) -> None:
-    """Σ_n g_kn x_in at the edges of ``out``."""
-    rows = out.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        sums = np.empty(out.shape[1], np.float32)
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            own = inputs[first[k] : first[k + 1]]
-            _overlaps_of(g[k], x, own, sums)
-            for e in range(own.shape[0]):
-                out[k, own[e]] = sums[e]
 
 
 @inlined
@@ -223,4 +201,45 @@ def _square_overlap(gamma: Any, x: Any) -> Any:
     total = f32(0.0)
     for j in range(gamma.shape[0]):
         total += gamma[j] * x[j] * x[j]
+    return total
+
+
+@loop
+def edge_messages(
+    first: Any, inputs: Any, m: Any, x: Any, omega: Any, V: Any, field: Any, H_in: Any, B: Any, threads: int
+) -> None:
+    """H_in = Σ x̂ g at the edges and B = Σ m g, unless it has no rows; g of sign units at omega minus the own term.
+
+    ``field`` is B of the message about the units.
+    """
+    rows, samples = omega.shape
+    sends = B.shape[0] > 0
+    parts = np.zeros((threads, max(B.shape[0], 1), samples), f32)
+    for thread in prange(threads):
+        in_widest_vectors()
+        t, inverse = np.empty(samples, f32), np.empty(samples, f32)
+        c, eps = np.empty(samples, f32), np.empty(samples, f32)
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            for j in range(samples):
+                t[j], inverse[j], c[j], eps[j] = edge_factor32(field[k, j], omega[k, j], V[k, j])
+            for e in range(first[k], first[k + 1]):
+                i = inputs[e]
+                H_in[k, i] = _edge(m[k, i], x[i], t, inverse, c, eps, parts[thread, i if sends else 0])
+    if sends:
+        for thread in prange(threads):
+            in_widest_vectors()
+            for i in range(thread * B.shape[0] // threads, (thread + 1) * B.shape[0] // threads):
+                for other in range(threads):
+                    tile.put(parts[other, i], B[i], other > 0)
+
+
+@tile.summing
+def _edge(m: Any, x: Any, t: Any, inverse: Any, c: Any, eps: Any, B: Any) -> Any:
+    """Σ x̂ g of an edge, and m g added to B."""
+    in_widest_vectors()
+    total = f32(0.0)
+    for j in range(x.shape[0]):
+        g = edge_g32(t[j], inverse[j], c[j], eps[j], m * x[j])
+        total += x[j] * g
+        B[j] += m * g
     return total

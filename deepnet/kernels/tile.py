@@ -3,8 +3,8 @@
 The products of a layer are small, follow each other at once and are each followed by something elementwise. Written on
 tiles, they are faster than calls of the linear algebra library, run on the threads of the other loops, and hand their
 rows on while these are in cache. The right-hand factor is packed into *panels*: columns by ``WIDTH``, (panels, depth,
-WIDTH), padded with zeros; each thread packs its own, since reading what another one wrote takes longer. The left-hand
-factor is read where it lies, as it is or transposed.
+WIDTH), padded with zeros, or one by one where they are few; each thread packs its own, since reading what another one
+wrote takes longer. The left-hand factor is read where it lies, as it is or transposed.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,9 @@ ROWS = 6
 _CHUNK = np.int64(8 * ROWS)
 WIDTH = _LANES * _VECTORS
 
+#: Most columns that are computed one by one, since a panel would be mostly padding.
+_FEW = 12
+
 #: What is read of numbers x: themselves, of any sign or none below 0; x²; or (1 - x)(1 + x). Here and below NumPy's
 #: integers, since Numba would compile a function anew for every constant of Python's that it is called with.
 VALUES, POSITIVES, SQUARES, VARIANCES = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
@@ -44,6 +47,9 @@ _INT32 = ir.IntType(32)
 
 compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST)
 inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
+
+#: Sums may be reordered: that is what lets them run in vector registers.
+summing: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST | {"reassoc"})
 
 
 def _tile(rows: int) -> Callable[..., None]:
@@ -141,15 +147,16 @@ def panels_of(right, given, kind, start, stop):
     """
     transposed = given == TRANSPOSED
     depth, columns = (stop - start, right.shape[0]) if transposed else (right.shape[0], stop - start)
-    panels = np.empty(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    whole = 1 if columns <= _FEW else WIDTH
+    panels = np.empty(((columns + whole - 1) // whole, depth, whole), np.float32)
     for j in range(panels.shape[0]):
-        width = min(WIDTH, columns - j * WIDTH)
+        width = min(whole, columns - j * whole)
         for p in range(depth):
             for v in range(width):
-                c = j * WIDTH + v
+                c = j * whole + v
                 value = right[c, start + p] if transposed else right[p, start + c]
                 panels[j, p, v] = value * value if kind == SQUARES else value
-            for v in range(width, WIDTH):
+            for v in range(width, whole):
                 panels[j, p, v] = f32(0.0)
     return panels
 
@@ -187,6 +194,11 @@ def _variances(means, out):
 def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
     """``rows_of_product`` of the numbers themselves, added to ``out`` for ``more``."""
     count, depth = panels.shape[0], panels.shape[1]
+    if panels.shape[2] == 1:
+        for j in range(count):
+            factors, values = panels[j].reshape(-1), out[to : to + stop - start, column + j]
+            _column(left.reshape(-1), start, row, step, begin, factors, values, more)
+        return
     size = depth * WIDTH
     strip = np.empty((ROWS, count * WIDTH), np.float32)
     width = strip.shape[1]
@@ -202,6 +214,24 @@ def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
                 _tile_of_rows(left, at, row, step, panels, j * size, depth, strip, j * WIDTH, width)
         for r in range(min(ROWS, stop - k)):
             put(strip[k - base + r], out[to + k - start + r, column : column + width], more)
+
+
+@summing
+def _column(left, start, row, step, begin, factors, out, more):
+    """A column of ``rows_of_product``: sums along the rows of ``left``, or of its rows times a factor each."""
+    sums = np.zeros(out.shape[0], np.float32)
+    if step == 1:
+        for k in range(out.shape[0]):
+            source, total = left[(start + k) * row + begin :], f32(0.0)
+            for p in range(factors.shape[0]):
+                total += source[p] * factors[p]
+            sums[k] = total
+    else:
+        for p in range(factors.shape[0]):
+            source, factor = left[(begin + p) * step + start :], factors[p]
+            for k in range(out.shape[0]):
+                sums[k] += source[k] * factor
+    put(sums, out, more)
 
 
 @inlined
