@@ -1,8 +1,8 @@
 """Matrix products of float32 layers, split by outputs over the threads of the other loops.
 
 One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
-other. Products of moderate depth are computed by tiles, others by the library, split over the threads; its own threads
-are to be limited to one (``one_thread_each``) meanwhile.
+other. Products are computed by tiles or the matrix unit, block by block; only ``outer`` without such a unit is left to
+the library, split over the threads, and its own threads are to be limited to one (``one_thread_each``) meanwhile.
 
 The regions are short. A thread that waits for the next one by spinning for milliseconds, as OpenMP has it by default,
 uses up its share of a core that other processes want too, and then all wait for it: with one busy core of two that
