@@ -168,8 +168,9 @@ def _label(axes: Any, axis: Axis, points: Sequence[_Point]) -> None:
     shown.set_xlabel(axis.label)
     shown.set_xticks(list(ticks), [f"{value:g}" for value in ticks.values()], fontsize=8)
     shown.xaxis.set_minor_locator(NullLocator())
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    for side in (axes.yaxis, axes.xaxis) if axis.per_weight else (axes.yaxis,):
+        low, high = side.get_view_interval()
+        side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        side.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
