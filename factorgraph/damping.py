@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from factorgraph.priors.base import check_number
+from factorgraph.arguments import check_number
 
 
 @dataclass(frozen=True)

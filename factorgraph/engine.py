@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from factorgraph.arguments import check_number
 from factorgraph.damping import Damping
 from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph
 from factorgraph.messages import Array, IndefiniteError
 from factorgraph.model import Model
-from factorgraph.priors.base import check_number
 from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
 from factorgraph.settings import data_sizes, weights_of

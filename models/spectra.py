@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
 from scipy.sparse.linalg import LinearOperator
 
-from factorgraph.priors.base import check_number
+from factorgraph.arguments import check_number
 from factorgraph.quadrature import panel_rule
 from factorgraph.spectral import Spectral
 

@@ -1,6 +1,5 @@
 """What every prior is: the scalar free energy of one variable, with its first two cumulants."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -70,19 +69,3 @@ class Prior(ABC):
         """Mean m and variance σ."""
         values = self.evaluate(H=H, G=G)
         return values.mean, values.variance
-
-
-def check_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> float:
-    """``value`` as a finite float within its bounds.
-
-    Raises:
-        ValueError: ``value`` is not a number, not finite, below ``least`` or not above ``above``.
-    """
-    bound = f" >= {least:g}" if least > -math.inf else f" > {above:g}" if above > -math.inf else ""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= least and number > above):
-        raise ValueError(f"`{name}` must be a finite number{bound}, got {value!r}")
-    return number

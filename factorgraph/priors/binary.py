@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_number
 from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues, check_number
+from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import log_2cosh, sech2
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_number
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues, check_number
+from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_number
 from factorgraph.elementwise import formula, result_type
-from factorgraph.priors.base import Prior, PriorValues, check_number
+from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.gaussian import tilted_normal
 
 _SMALL = 0.5  # log-integrals below this are expanded about 0

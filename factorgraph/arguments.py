@@ -1,0 +1,167 @@
+"""The door through which arguments come in: numbers, sizes, choices and arrays, or an error that names the argument.
+
+Every public function of the three packages takes its input through these functions, so that what NumPy would convert in
+silence (the mask of an array, an imaginary part, a string of digits, a column for a row) is refused alike everywhere.
+All errors read "`name` must be <need>, got <value>".
+"""
+
+import math
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Choice = TypeVar("Choice")
+
+#: Longest value that an error prints whole.
+_LONGEST = 120
+
+
+def shown(value: Any) -> str:
+    """``repr(value)`` in one line of bounded length, as errors print what they got."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an object that cannot be printed, or a number of too many digits, must not hide the error
+        text = f"an object of {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]} ... ({type(value).__name__})"
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+    error: type[ValueError] = ValueError,
+) -> float:
+    """``value`` as a finite float within its bounds.
+
+    Raises:
+        ValueError: ``value`` is no real number, not finite, or outside ``least`` <= value <= ``most``,
+            ``above`` < value < ``below``; of the class ``error``.
+    """
+    number = math.nan
+    if isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of hundreds of digits
+            pass
+    if not (math.isfinite(number) and least <= number <= most and above < number < below):
+        bounds = [(">=", least), (">", above), ("<=", most), ("<", below)]
+        wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
+        raise error(f"`{name}` must be {f'a finite number {wanted}'.strip()}, got {shown(value)}")
+    return number
+
+
+def check_integer(
+    name: str,
+    value: Any,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    error: type[ValueError] = ValueError,
+) -> int:
+    """``value`` as an int within its bounds; NumPy integers are integers, True and 2.0 are not.
+
+    Raises:
+        ValueError: anything else; of the class ``error``.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    number = int(value) if whole else 0
+    if not whole or (least is not None and number < least) or (most is not None and number > most):
+        bounds = [(">=", least), ("<=", most)]
+        wanted = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+        raise error(f"`{name}` must be {f'an integer {wanted}'.strip()}, got {shown(value)}")
+    return number
+
+
+def check_shape(name: str, shape: Any, *, error: type[ValueError] = ValueError) -> tuple[int, ...]:
+    """A shape from a size or a sequence of sizes.
+
+    Raises:
+        ValueError: not integers >= 1; of the class ``error``.
+    """
+    sizes = (shape,) if isinstance(shape, Integral) else shape
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
+        raise error(f"`{name}` must be a size or a sequence of sizes, got {shown(shape)}")
+    return tuple(check_integer(name, size, least=1, error=error) for size in sizes)
+
+
+def check_choice(name: str, value: Any, choices: Collection[Choice], *, error: type[ValueError] = ValueError) -> Choice:
+    """The one among ``choices`` that equals ``value``.
+
+    Raises:
+        ValueError: there is none; of the class ``error``.
+    """
+    for choice in choices:
+        if type(value) is type(choice) and value == choice:
+            return choice
+    raise error(f"`{name}` must be one of {list(choices)}, got {shown(value)}")
+
+
+def real_array(
+    name: str,
+    values: ArrayLike,
+    *,
+    shape: tuple[int, ...] | None = None,
+    finite: bool = True,
+    missing: bool = False,
+    error: type[ValueError] = ValueError,
+) -> NDArray[np.float64]:
+    """``values`` as an array of float64; not a copy if it is one already.
+
+    Args:
+        name: of the argument.
+        values: real numbers in any form that NumPy takes.
+        shape: to which the array is broadcast; by default it keeps its own.
+        finite: refuse infinite values; NaN is refused unless ``missing``.
+        missing: NaN stands for a value that is not given, and so does a masked element, which becomes NaN; without it
+            both are refused.
+        error: class of the errors.
+
+    Raises:
+        ValueError: not an array of real numbers, with masked elements or an imaginary part, not finite, or of a shape
+            that does not fit.
+    """
+    array = _real(name, values, missing, error)
+    bad = np.isinf(array) if finite else np.zeros(array.shape, dtype=bool)
+    if not missing:
+        bad |= np.isnan(array)
+    if bad.any():
+        kind = "finite numbers" if finite else "numbers"
+        where = f" at {tuple(int(i) for i in np.argwhere(bad)[0])}" if array.ndim else ""
+        need = f"{kind}{' or NaN' if missing else ''}"
+        raise error(f"`{name}` must be {need}, got {array[bad].flat[0]}{where}")
+    if shape is None or array.shape == shape:
+        return array
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise error(f"`{name}` must be a number or of shape {shape}, got shape {array.shape}") from None
+
+
+def _real(name: str, values: Any, missing: bool, error: type[ValueError]) -> NDArray[np.float64]:
+    """As float64, NaN where masked; errors as for ``real_array``."""
+    if np.ma.is_masked(values):
+        if not missing:
+            raise error(f"`{name}` must have no masked elements, got {np.ma.count_masked(values)} of them")
+        values = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
+    try:
+        array = np.asarray(values)
+    except Exception as cause:  # ragged lists; tensors on a device or with a gradient say what to do with them
+        raise error(f"`{name}` must be an array of real numbers, got {shown(values)}: {cause}") from None
+    if array.dtype.kind == "O" and array.size and all(isinstance(value, Real) for value in array.flat):
+        try:
+            array = array.astype(np.float64)
+        except OverflowError:
+            pass
+    if array.dtype.kind not in "biuf" and array.size:
+        kind = "complex numbers" if array.dtype.kind == "c" else shown(values)
+        raise error(f"`{name}` must be an array of real numbers, got {kind}")
+    return array.astype(np.float64, copy=False) if array.dtype.kind in "biuf" else np.zeros(array.shape)
