@@ -238,14 +238,14 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Datas
     """A new run; nothing is written yet."""
     from deepnet.config import Config
     from deepnet.data import load_dataset
-    from deepnet.device import kernels_for
+    from deepnet.device import operations_for
     from deepnet.run import Description, Run, check_free, default_directory
 
     settings = dict(given)
     task = settings.pop("task", "multiclass")
     with _wrong_input():
         config = Config(**settings)
-        kernels_for(args.device or "cpu", config.dtype)
+        operations_for(args.device or "cpu", config.dtype)
     directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
@@ -256,7 +256,7 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Datas
 def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
     """The run in the folder, further epochs added."""
     from deepnet.config import Config
-    from deepnet.device import kernels_for
+    from deepnet.device import operations_for
     from deepnet.run import Run, check_writable, default_directory
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
@@ -265,7 +265,7 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dat
     with _wrong_input():
         run.description.check_same(args.dataset, given)
         run.extend(given.get("epochs", run.description.config.epochs), args.device)
-        kernels_for(run.description.device, run.description.config.dtype)
+        operations_for(run.description.device, run.description.config.dtype)
     check_writable(directory)
     if changed := run.description.changed_versions():
         print(f"deepnet: note: the last digits may differ from before: {changed}", file=sys.stderr)
@@ -332,12 +332,12 @@ def _print_interrupted(run: "Run") -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from deepnet.device import kernels_for
+    from deepnet.device import operations_for
     from deepnet.run import Run, evaluate
 
     run = Run.open(args.run)
     with _wrong_input():
-        kernels_for(args.device, run.description.config.dtype)
+        operations_for(args.device, run.description.config.dtype)
     data = run.description.load_data(args.data_dir, dataset=args.dataset, task=getattr(args, "task", None))
     network = run.load(args.device)
     measured = evaluate(network, data)

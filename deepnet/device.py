@@ -2,8 +2,9 @@
 
 from functools import cache
 
-from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.kernels import CpuOperations
 from deepnet.network import choice
+from factorgraph.dense.operations import Operations
 
 #: What ``device`` may be. "cuda-tf32" lets matrix products round their factors to 10 bits, for tensor cores.
 DEVICES = ("cpu", "cuda", "cuda-tf32")
@@ -13,8 +14,8 @@ class DeviceUnavailableError(RuntimeError):
     """There is no GPU to compute on; the message says why, and the remedy."""
 
 
-def kernels_for(device: str, dtype: str) -> PlainKernels:
-    """Who computes on a device.
+def operations_for(device: str, dtype: str) -> Operations:
+    """The operations of a device.
 
     Args:
         device: one of ``DEVICES``.
@@ -26,18 +27,18 @@ def kernels_for(device: str, dtype: str) -> PlainKernels:
     """
     choice("device", device, dict.fromkeys(DEVICES))
     if device == "cpu":
-        return FusedKernels()
+        return CpuOperations()
     if dtype != "float32":
         raise ValueError(f"`dtype` must be float32 on device {device!r}, got {dtype!r}")
-    return _gpu_kernels(device)
+    return _gpu_operations(device)
 
 
 @cache
-def _gpu_kernels(device: str) -> PlainKernels:
-    from deepnet.kernels.gpu import CudaDevice, DeviceError, GpuKernels
+def _gpu_operations(device: str) -> Operations:
+    from deepnet.kernels.gpu import CudaDevice, DeviceError, GpuOperations
 
     try:
-        return GpuKernels(CudaDevice(tf32=device == "cuda-tf32"))
+        return GpuOperations(CudaDevice(tf32=device == "cuda-tf32"))
     except DeviceError as error:
         raise DeviceUnavailableError(
             f"`device` {device!r} needs CuPy and a GPU: pip install 'cavity[gpu]' ({error})"

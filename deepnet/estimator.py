@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepnet.config import Config, Settings
-from deepnet.device import kernels_for
+from deepnet.device import operations_for
 from deepnet.network import choice
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
 from deepnet.train import Network, init, status, train, train_epoch
@@ -194,7 +194,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
     def _config(self, seed: int) -> Config:
         choice("prediction", self.prediction, _PREDICTIONS)
-        kernels_for(self.device, Config.dtype)
+        operations_for(self.device, Config.dtype)
         values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.hidden, Integral):
             values["hidden"] = (self.hidden,)
@@ -287,7 +287,7 @@ def _targets(network: Network, numbers: Array) -> Array:
 
 def _probabilities(network: Network, x: Array) -> Array:
     """(samples, classes), from inputs as the network takes them."""
-    p = predict_proba(_in_double(network.layers), x, network.kernels)
+    p = predict_proba(_in_double(network.layers), x, network.operations)
     if p.shape[1] == 1:
         return np.concatenate([1.0 - p, p], axis=1)
     return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from deepnet.kernels import PlainKernels
 from deepnet.sweep import output_moments, with_constant_unit
 from factorgraph.channels import Argmax
+from factorgraph.dense.numpy_operations import NumpyOperations
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 
-_HOST = PlainKernels()
+_HOST = NumpyOperations()
 
 #: Samples in one forward pass: enough for full-speed products, small enough to stay in cache.
 CHUNK = 1024
@@ -24,42 +25,42 @@ def most_probable_weights(layer: Layer) -> Array:
     return weights if layer.plan.mask is None else weights * layer.plan.mask
 
 
-def predict_pointwise(layers: Sequence[Layer], x: Array, kernels: PlainKernels = _HOST) -> Array:
+def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
     """Labels by the network with its most probable weights.
 
     Args:
         layers: a trained network.
         x: inputs (samples, features).
-        kernels: who knows where the arrays of the layers are.
+        operations: where the layers are.
 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
     weights = [most_probable_weights(layer) for layer in layers]
     labels = []
-    for units in _chunks(x, kernels):
+    for units in _chunks(x, operations):
         for layer, W in zip(layers, weights, strict=True):
             z = W @ with_constant_unit(layer.plan, units, 1)
             z *= layer.plan.scale
             units = layer.plan.channel(z)
-        labels.append(kernels.host(units).T)
+        labels.append(operations.host(units).T)
     return np.concatenate(labels)
 
 
-def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
+def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """Output marginals with the weights averaged over their posterior [DL §4.4].
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
         x: inputs (samples, features).
-        kernels: who computes the elementwise parts.
+        operations: where the layers are.
 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
     output, probabilities = layers[-1].plan, []
-    for chunk in _chunks(x, kernels):
-        omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
+    for chunk in _chunks(x, operations):
+        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         if isinstance(output.channel, Argmax):
             probabilities.append(output.channel.probabilities(omega=omega, V=V).T)
         else:
@@ -67,11 +68,11 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
     return np.concatenate(probabilities)
 
 
-def predict_bayes(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
+def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
     channel, labels = layers[-1].plan.channel, []
-    for chunk in _chunks(x, kernels):
-        omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
+    for chunk in _chunks(x, operations):
+        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         if isinstance(channel, Argmax):
             labels.append(channel.most_probable(omega=omega, V=V))
         else:
@@ -84,7 +85,7 @@ def error_percent(predicted: Array, y: Array) -> float:
     return 100.0 * float(np.mean(predicted.reshape(y.shape) != y))
 
 
-def _chunks(x: Array, kernels: PlainKernels) -> Iterator[Array]:
-    """Contiguous (features, samples) pieces of ``x``, where the kernels compute."""
+def _chunks(x: Array, operations: Operations) -> Iterator[Array]:
+    """Contiguous (features, samples) pieces of ``x``, where the layers are."""
     for start in range(0, max(len(x), 1), CHUNK):
-        yield kernels.array(np.ascontiguousarray(x[start : start + CHUNK].T))
+        yield operations.array(np.ascontiguousarray(x[start : start + CHUNK].T))

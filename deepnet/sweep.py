@@ -1,14 +1,12 @@
 """One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL Alg. 1]."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepnet.network import per_layer
-from factorgraph.dense.closures import CLOSURES
-from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
-from factorgraph.dense.plain import PlainKernels, Step
+from factorgraph.dense.operations import Operations, Step
 from factorgraph.dense.state import Array, Layer, LayerPlan, Message
 
 
@@ -74,7 +72,7 @@ def train_batch(
     y: Array,
     updates: Sequence[Update],
     *,
-    kernels: PlainKernels,
+    operations: Operations,
     tau: int = 1,
     rng: np.random.Generator | None = None,
 ) -> None:
@@ -85,7 +83,7 @@ def train_batch(
         x: inputs (features, samples), without constant units.
         y: labels: (outputs, samples) of ±1, or (samples) of class numbers for an argmax output.
         updates: one per layer.
-        kernels: who computes the elementwise parts.
+        operations: where the layers are.
         tau: number of inner iterations.
         rng: for the sampled form of an argmax output.
 
@@ -102,30 +100,29 @@ def train_batch(
             Step(base_H, base_G, update.rho, update.reinforcement if iteration else 0.0)
             for update, (base_H, base_G) in zip(updates, bases, strict=True)
         ]
-        forward(layers, kernels, last=last)
-        backward(layers, steps, y, kernels, last=last, rng=rng)
+        forward(layers, operations, last=last)
+        backward(layers, steps, y, operations, last=last, rng=rng)
 
 
-def forward(layers: Sequence[Layer], kernels: PlainKernels, *, last: bool) -> None:
+def forward(layers: Sequence[Layer], operations: Operations, *, last: bool) -> None:
     """Moments of the units, then mean and variance of the pre-activations, from the data up."""
-    for layer in layers:
+    units = None
+    for layer, layer_above in zip(layers, (*layers[1:], None), strict=True):
         if layer.below is not None:
             assert layer.to_inputs is not None
-            mean, variance = kernels.moments(layer.to_inputs, layer.below.omega, layer.below.V)
-            layer.x_mean = with_constant_unit(layer.plan, mean, 1)
-            layer.x_variance = with_constant_unit(layer.plan, variance, 0)
-        if kernels.fuses(layer, last=last):
-            kernels.preactivations(layer)
-        else:
-            layer.omega = CLOSURES[layer.plan.closure].omega(layer, kernels)
-            layer.V = preactivation_variance(layer, kernels)
+            if units is None:
+                units = operations.moments(layer.to_inputs, layer.below.omega, layer.below.V)
+            layer.x_mean = with_constant_unit(layer.plan, units[0], 1)
+            layer.x_variance = with_constant_unit(layer.plan, units[1], 0)
+        free = layer_above is not None and layer_above.to_inputs is not None and layer_above.to_inputs.B is None
+        layer.omega, layer.V, units = operations.forward(layer, last=last, free_moments=free)
 
 
 def backward(
     layers: Sequence[Layer],
     steps: Sequence[Step],
     y: Array,
-    kernels: PlainKernels,
+    operations: Operations,
     *,
     last: bool,
     rng: np.random.Generator | None,
@@ -133,33 +130,30 @@ def backward(
     """g and Γ of every layer, the messages made of them and the new weights, from the labels down."""
     output = layers[-1].plan
     above = Message(output.channel, output.scale, y=y, rng=rng)
+    derivatives = operations.derivatives(above, layers[-1].omega, layers[-1].V)
+    operations.require_finite(derivatives[0])
     for layer, step in zip(reversed(layers), reversed(steps), strict=True):
-        layer.g, layer.gamma = kernels.derivatives(above, layer.omega, layer.V)
-        if layer is layers[-1]:
-            kernels.require_finite(layer.g)
-        A = None
-        if kernels.fuses(layer, last=last):
-            B = kernels.send_and_update(layer, step)
-        else:
-            B = CLOSURES[layer.plan.closure].send(layer, above, kernels, last=last)
-            layer.G_in = weight_precision(layer, kernels)
-            A = input_precision(layer, kernels)
-            kernels.update_weights(layer, step)
-        if layer.to_inputs is not None:
-            assert B is not None
-            units = layer.plan.inputs - layer.plan.bias
-            channel, scale = layer.to_inputs.channel, layer.to_inputs.scale
-            above = layer.to_inputs = Message(channel, scale, B=B[:units], A=None if A is None else A[:units])
+        layer.g, layer.gamma = derivatives
+        sent = operations.backward(layer, above, step, last=last)
+        if layer.below is None or layer.to_inputs is None:
+            return
+        assert sent.B is not None
+        units = layer.plan.inputs - layer.plan.bias
+        A = None if sent.A is None else sent.A[:units]
+        above = layer.to_inputs = replace(layer.to_inputs, B=sent.B[:units], A=A)
+        derivatives = sent.derivatives_below
+        if derivatives is None:
+            derivatives = operations.derivatives(above, layer.below.omega, layer.below.V)
 
 
-def output_moments(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> tuple[Array, Array]:
+def output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> tuple[Array, Array]:
     """Mean and variance of the outputs' pre-activations for new inputs (features, samples): one forward pass.
 
     Returns:
         omega and V times scale and scale², as the output channel sees them, each (outputs, samples).
     """
     _start_batch(layers, x)
-    forward(layers, kernels, last=True)
+    forward(layers, operations, last=True)
     scale = layers[-1].plan.scale
     return scale * layers[-1].omega, scale * scale * layers[-1].V
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnet.config import Config
-from deepnet.device import kernels_for
-from deepnet.kernels import PlainKernels
+from deepnet.device import operations_for
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 from factorgraph.model import Model
 
@@ -40,31 +40,31 @@ class Network:
     Attributes:
         config: its settings.
         layers: from the data to the output.
-        kernels: who computes the elementwise parts of its sweeps.
+        operations: where its layers are.
         epoch: completed epochs.
         device: where the layers are: one of ``deepnet.device.DEVICES``.
     """
 
     config: Config
     layers: list[Layer]
-    kernels: PlainKernels
+    operations: Operations
     epoch: int = 0
     device: str = "cpu"
     _resident: "_Resident | None" = field(default=None, repr=False)
 
     def arrays(self) -> dict[str, Array]:
         """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
-        return {name: self.kernels.host(values) for name, values in self._arrays().items()}
+        return {name: self.operations.host(values) for name, values in self._arrays().items()}
 
     def to(self, device: str) -> "Network":
-        """The network itself if it is there, else one with a copy of its state; errors as of ``kernels_for``."""
-        return self if device == self.device else self.on(kernels_for(device, self.config.dtype), device)
+        """The network itself if it is there, else one with a copy of its state; errors as of ``operations_for``."""
+        return self if device == self.device else self.on(operations_for(device, self.config.dtype), device)
 
-    def on(self, kernels: PlainKernels, device: str) -> "Network":
-        """As ``to``, for given kernels of the device."""
+    def on(self, operations: Operations, device: str) -> "Network":
+        """As ``to``, for given operations of the device."""
 
         def moved(values: Array | None) -> Any:
-            return None if values is None else kernels.array(self.kernels.host(values).copy())
+            return None if values is None else operations.array(self.operations.host(values).copy())
 
         layers: list[Layer] = []
         for layer in self.layers:
@@ -72,8 +72,8 @@ class Network:
             arrays = {name: moved(getattr(layer, name)) for name in ("H", "G", "mean")}
             sigma = None if plan.spin_weights else moved(layer.sigma)
             below = layers[-1] if layers else None
-            layers.append(kernels.place(Layer(plan, **arrays, sigma=sigma, below=below)))
-        return Network(self.config, layers, kernels, self.epoch, device)
+            layers.append(operations.place(Layer(plan, **arrays, sigma=sigma, below=below)))
+        return Network(self.config, layers, operations, self.epoch, device)
 
     def _arrays(self) -> dict[str, Array]:
         state: dict[str, Array] = {}
@@ -95,7 +95,7 @@ class Network:
                 raise ValueError(
                     f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
                 )
-            target[...] = self.kernels.array(saved)
+            target[...] = self.operations.array(saved)
         for layer in self.layers:
             if layer.plan.spin_weights and layer.sigma is not None:
                 layer.sigma[...] = layer.spin_variance()
@@ -141,17 +141,17 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         device: where it is trained: one of ``deepnet.device.DEVICES``.
 
     Raises:
-        ValueError, DeviceUnavailableError: as by ``kernels_for``.
+        ValueError, DeviceUnavailableError: as by ``operations_for``.
     """
-    kernels = kernels_for(device, config.dtype)
+    operations = operations_for(device, config.dtype)
     layers = initial_layers(
         lower(model(config, features, classes), config.closure),
         eps_init=config.initial_sizes(),
         rng=np.random.default_rng([config.seed, _INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
-    network = Network(config, layers, kernels_for("cpu", config.dtype))
-    return network if device == "cpu" else network.on(kernels, device)
+    network = Network(config, layers, operations_for("cpu", config.dtype))
+    return network if device == "cpu" else network.on(operations, device)
 
 
 def warm_up(config: Config, classes: int, device: str = "cpu") -> None:
@@ -190,11 +190,11 @@ def train_epoch(
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
-    with network.kernels.running():
+    with network.operations.running():
         if network.device == "cpu":
             for start in starts:
                 batch = order[start : start + config.batch_size]
-                inputs = network.kernels.gather(x, batch)
+                inputs = network.operations.gather(x, batch)
                 _train_batch(network, inputs, y[batch], network.epoch + start / len(x), rng)
                 if progress is not None:
                     progress(len(batch))
@@ -207,14 +207,14 @@ def train_epoch(
 
 def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
     """The data on the device and the captured steps, kept while data and settings are the same."""
-    from deepnet.kernels.gpu import DeviceEpochs, GpuKernels
+    from deepnet.kernels.gpu import DeviceEpochs, GpuOperations
 
-    config, kernels, kept = network.config, network.kernels, network._resident
+    config, operations, kept = network.config, network.operations, network._resident
     key = (id(x), id(y), config.batch_size, config.tau, config.reinforcement)
     if kept is None or kept.key != key:
-        assert isinstance(kernels, GpuKernels)
+        assert isinstance(operations, GpuOperations)
         sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
-        epochs = DeviceEpochs(network.layers, kernels, x, output_labels(network, y).T, **sizes)
+        epochs = DeviceEpochs(network.layers, operations, x, output_labels(network, y).T, **sizes)
         network._resident = kept = _Resident(key, (x, y), epochs)
     return kept.epochs
 
@@ -227,7 +227,7 @@ def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.ran
             x,
             output_labels(network, y),
             updates(network.config, epoch),
-            kernels=network.kernels,
+            operations=network.operations,
             tau=network.config.tau,
             rng=rng,
         )
@@ -287,14 +287,14 @@ class Evaluation:
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     """Errors in percent, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
-    layers, kernels = network.layers, network.kernels
-    with contextlib.nullcontext() if network.device == "cpu" else kernels.running():
+    layers, operations = network.layers, network.operations
+    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
         for name, x, y in (
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            values[f"{name}_error"] = error_percent(predict_pointwise(layers, x, kernels), y)
-            values[f"bayes_{name}_error"] = error_percent(predict_bayes(layers, x, kernels), y)
+            values[f"{name}_error"] = error_percent(predict_pointwise(layers, x, operations), y)
+            values[f"bayes_{name}_error"] = error_percent(predict_bayes(layers, x, operations), y)
     if network.device != "cpu":
         layers = network.to("cpu").layers
     values["polarization"] = [polarization(layer) for layer in layers]

@@ -26,7 +26,7 @@ def main() -> None:
         for key, style in (("test_error", "-"), ("bayes_test_error", "--")):
             kind = "Bayesian" if "bayes" in key else "pointwise"
             left.plot(epochs, [measured[key] for measured in history], style, color=colour, label=f"{preset}, {kind}")
-        probabilities = predict_proba(network.layers, data.x_test, network.kernels)
+        probabilities = predict_proba(network.layers, data.x_test, network.operations)
         confidence, accuracy = reliability(probabilities, data.y_test)
         right.plot(confidence, accuracy, "o-", color=colour, label=preset)
         print(

@@ -1,24 +1,24 @@
 """A chain of dense layers with observed weights and a free signal: the state that inference iterates.
 
 Every layer is a dense layer of ``factorgraph.dense`` with σ = 0, and its messages are those of the same closures: AMP
-becomes GAMP and ML-AMP [ML, eq. 5], omega = W x̂ - g⁻ V, V = W² Δ, B = Wᵀ g + x̂ A, A = (W²)ᵀ Γ.
+becomes GAMP and ML-AMP [ML, eq. 5], omega = W x̂ - c g⁻ V, V = W² Δ, B = Wᵀ g + c x̂ A, A = (W²)ᵀ Γ with c = 1, and mean
+field c = 0: the closure's ``onsager``. BP sums over edges instead.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.channels import Channel
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.dense.closures.common import input_precision, preactivation_variance
-from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Layer, LayerPlan, Message
 from factorgraph.elementwise import Elementwise
 from factorgraph.priors import Prior
-from models.products import KnownProducts, Response, large, products, there_and_back, transposed_products
+from models.products import Response, Sums, large, products, there_and_back, transposed_products
 
 Array = NDArray[np.float64]
 
@@ -29,6 +29,20 @@ LEAST_VARIANCE = 1e-24
 #: E g²/E Γ of an output 10⁵ deviations off, more than any wrong guess of the noise should make of it.
 CONTRADICTION = 1e10
 TINY = float(np.finfo(np.float64).tiny)
+
+
+class Ahead(NamedTuple):
+    """What one pass computes for the next one while it has a matrix in the cache, and their products with it.
+
+    Attributes:
+        first: g of the output after a pass forward, x̂ of the signal after one backward.
+        second: Γ, or Δ.
+        sums: Wᵀ g and (W²)ᵀ Γ, or W x̂ and W² Δ.
+    """
+
+    first: Array
+    second: Array
+    sums: Sums
 
 
 class Chain:
@@ -42,7 +56,7 @@ class Chain:
     def __init__(
         self, prior: Prior, matrices: Sequence[tuple[Any, Any]], channels: Sequence[Channel], y: Array, closure: str
     ) -> None:
-        self.kernels = PlainKernels()
+        self.operations = NumpyOperations()
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
         self.layers: list[Layer] = []
@@ -57,7 +71,7 @@ class Chain:
             below = self.layers[-1] if self.layers else None
             self.layers.append(Layer(plan, H=None, G=None, mean=W, squares=squares, below=below))
             source = channel
-        once = self.closure.own_share is not None and y.shape[1] == 1
+        once = self.closure.onsager is not None and y.shape[1] == 1
         self._observation = channels[-1].observation if once and large(self.layers[-1]) else None
         self._tilting = prior.tilting if once and large(self.layers[0]) and len(self.layers) > 1 else None
         self.begin()
@@ -69,8 +83,6 @@ class Chain:
             start: estimate of the signal for the first iteration, instead of the prior's mean.
         """
         self.start, self.iterations = start, 0
-        self._answers: tuple[Array, Array, KnownProducts] | None = None
-        self._estimates: tuple[Array, Array, KnownProducts] | None = None
         for layer in self.layers:
             source = layer.plan.input_channel
             assert source is not None and self.y.y is not None
@@ -78,88 +90,110 @@ class Chain:
             layer.to_inputs = Message(source, 1.0, B=zeros, A=None if source.spin else zeros)
             layer.memory = None
 
-    def forward(self) -> float:
-        """Estimates of the signal and the hidden layers, V and omega; how much the estimates have changed."""
-        change, size = 0.0, 0.0
+    def forward(self, ahead: Ahead | None) -> tuple[float, Ahead | None]:
+        """Estimates of the signal and the hidden layers, V and omega.
+
+        Args:
+            ahead: what ``backward`` has computed of it; it is of no account at the beginning.
+
+        Returns:
+            How much the estimates have changed, and what is known already for ``backward``.
+        """
+        change, size, answer = 0.0, 0.0, None
         for layer in self.layers:
             old = layer.x_mean if self.iterations else None
-            kernels = self._estimate(layer)
+            known = ahead if layer.below is None and self.iterations else None
+            layer.x_mean, layer.x_variance = self._moments(layer) if known is None else known[:2]
             if layer.plan.name not in self.least:
                 self.least[layer.plan.name] = _least(layer)
             if self.start is not None and self.iterations == 0 and layer.below is None:
                 layer.x_mean = self.start
             if layer is self.layers[-1] and self._observation is not None:
-                self._answer(layer, *self._observation)
+                answer = self._answer(layer, *self._observation)
             else:
-                kernels = products(layer) if kernels is None else kernels
-                layer.V = preactivation_variance(layer, kernels)
-                layer.omega = self.closure.omega(layer, kernels)  # what does not vary does not react: V as it is
-                layer.V = np.maximum(layer.V, self.least[layer.plan.name])
+                self._set_preactivations(layer, None if known is None else known.sums)
             scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
             change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
         self.iterations += 1
-        return (change / size) ** 0.5
+        return (change / size) ** 0.5, answer
 
-    def _estimate(self, layer: Layer) -> KnownProducts | None:
-        """Set x̂ and Δ; their products, where ``backward`` has computed them already."""
+    def _moments(self, layer: Layer) -> tuple[Array, Array]:
+        """x̂ and Δ of the inputs."""
         assert layer.to_inputs is not None
-        if layer.below is None and self._estimates is not None:
-            layer.x_mean, layer.x_variance, kernels = self._estimates
-            self._estimates = None
-            return kernels
         omega, V = (0.0, 0.0) if layer.below is None else (layer.below.omega, layer.below.V)
-        layer.x_mean, layer.x_variance = self.kernels.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
-        return None
+        return self.operations.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
 
-    def _answer(self, layer: Layer, formula: Elementwise, parameters: tuple[float, ...]) -> None:
+    def _set_preactivations(self, layer: Layer, sums: Sums | None) -> None:
+        """V and omega; what does not vary does not react, so the reaction is that of V before its least value."""
+        onsager = self.closure.onsager
+        if onsager is None:
+            V = layer.squares @ layer.x_variance
+            layer.omega = self.closure.omega(layer, self.operations)
+        else:
+            Wx, V = products(layer) if sums is None else sums
+            layer.omega = Wx if self.iterations == 0 else Wx - onsager * layer.g * np.maximum(V, 0.0)
+        layer.V = np.maximum(V, self.least[layer.plan.name])
+
+    def _answer(self, layer: Layer, formula: Elementwise, parameters: tuple[float, ...]) -> Ahead:
         """V and omega of the last layer, and for ``backward`` g and Γ and their products."""
-        y, share = cast(Array, self.y.y), cast(float, self.closure.own_share)
-        own = np.zeros_like(y) if layer.memory is None else -share * layer.g
+        y, onsager = cast(Array, self.y.y), cast(float, self.closure.onsager)
+        own = np.zeros_like(y) if self.iterations == 0 else -onsager * layer.g
         values = _rows_of(y, 0.0, 0.0, *parameters)
         response = Response(formula, values, 1, own.ravel(), least=self.least[layer.plan.name])
-        self._answers = there_and_back(layer.mean, layer.x_mean, cast(Array, layer.x_variance), response)
+        answer = Ahead(*there_and_back(layer.mean, layer.x_mean, cast(Array, layer.x_variance), response))
         layer.omega, layer.V = values[1, :, None], values[2, :, None]
+        return answer
 
-    def backward(self, damping: float, reinforcement: float) -> None:
+    def backward(self, ahead: Ahead | None, damping: float, reinforcement: float) -> Ahead | None:
         """g, Γ and messages from the output down to the signal.
 
         Args:
+            ahead: what ``forward`` has computed of it.
             damping: α, messages ← α old + (1 - α) new.
             reinforcement: r, weight of the signal's old message on top of the new one.
+
+        Returns:
+            What is known already for ``forward``.
         """
-        above = self.y
+        above, estimate = self.y, None
         for layer in reversed(self.layers):
             keep, take = (reinforcement, 1.0) if layer.below is None and reinforcement else (damping, 1.0 - damping)
-            kernels = None
-            if self._answers is not None:
-                layer.g, layer.gamma, kernels = self._answers
-                self._answers = None
-            else:
-                layer.g, layer.gamma = self.kernels.derivatives(above, layer.omega, layer.V)
+            known = ahead if layer is self.layers[-1] else None
+            derivatives = self.operations.derivatives(above, layer.omega, layer.V) if known is None else known[:2]
+            layer.g, layer.gamma = derivatives
             if layer.below is None and self._tilting is not None:
-                self._send_and_estimate(layer, keep, take, *self._tilting)
+                estimate = self._send_and_estimate(layer, keep, take, *self._tilting)
             else:
-                kernels = transposed_products(layer) if kernels is None else kernels
-                layer.A = input_precision(layer, kernels)
-                B = self.closure.send(layer, above, kernels, last=False)
-                old = layer.to_inputs
-                assert old is not None
-                layer.to_inputs = replace(
-                    old, B=_mixed(keep, old.B, take, B), A=None if old.A is None else _mixed(keep, old.A, take, layer.A)
-                )
+                B, A = self._message(layer, above, None if known is None else known.sums)
+                old = cast(Message, layer.to_inputs)
+                A = None if old.A is None else _mixed(keep, old.A, take, A)
+                layer.to_inputs = replace(old, B=_mixed(keep, old.B, take, B), A=A)
             above = cast(Message, layer.to_inputs)
+        return estimate
+
+    def _message(self, layer: Layer, above: Message, sums: Sums | None) -> tuple[Array, Array | None]:
+        """B and A to the inputs; A is at least 0 as in training, and None for spins, where it is a constant."""
+        onsager, spins = self.closure.onsager, layer.plan.spin_inputs
+        if onsager is None:
+            B = cast(Array, self.closure.send(layer, above, self.operations, last=False))
+            return B, None if spins else np.maximum(layer.squares.T @ layer.gamma, 0.0)
+        B, precision = transposed_products(layer) if sums is None else sums
+        A = None if spins else np.maximum(precision, 0.0)
+        if onsager:
+            B = B + onsager * layer.x_mean * (precision if A is None else A)
+        return B, A
 
     def _send_and_estimate(
         self, layer: Layer, keep: float, take: float, formula: Elementwise, parameters: tuple[float, ...]
-    ) -> None:
+    ) -> Ahead:
         """The message to the signal, and for ``forward`` x̂ and Δ and their products."""
-        old, share = cast(Message, layer.to_inputs), cast(float, self.closure.own_share)
+        old, onsager = cast(Message, layer.to_inputs), cast(float, self.closure.onsager)
         values = _rows_of(old.B, 0.0 if old.A is None else old.A, *parameters)
-        response = Response(formula, values, 0, share * layer.x_mean.ravel(), keep, take)
-        self._estimates = there_and_back(layer.squares.columns, layer.g, layer.gamma, response)
-        layer.memory = True
+        response = Response(formula, values, 0, onsager * layer.x_mean.ravel(), keep, take)
+        estimate = Ahead(*there_and_back(layer.squares.columns, layer.g, layer.gamma, response))
         layer.to_inputs = replace(old, B=values[0, :, None], A=None if old.A is None else values[1, :, None])
+        return estimate
 
     @property
     def finite(self) -> bool:
@@ -183,7 +217,7 @@ class Chain:
     def output(self) -> tuple[Array, Array]:
         """Posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ."""
         last = self.layers[-1]
-        g, gamma = self.kernels.derivatives(self.y, last.omega, last.V)
+        g, gamma = self.operations.derivatives(self.y, last.omega, last.V)
         return last.omega + last.V * g, last.V * (1.0 - last.V * gamma)
 
     def settle(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
 from factorgraph.priors import Prior
 from factorgraph.spectral import Spectral
-from models.chain import Chain
+from models.chain import Ahead, Chain
 from models.damping import Damping
 from models.matrices import known_matrix, outlying_mean, with_entries
 from models.result import Estimate, Inference, Scores, Trace
@@ -146,15 +147,15 @@ class MultiLayerGLM:
         begin = self._start(start, samples, np.random.default_rng(rng))
         chain.begin(begin)
         trace, mixer = Trace(), Damping.of(damping)
-
-        def step(alpha: float) -> str:
-            return _iterate(chain, trace, alpha, tolerance, reinforcement, scores)
+        iteration = _Iteration(chain, trace, tolerance, reinforcement, scores)
 
         def stop() -> bool | None:
             return callback is not None and callback(len(trace.residual), chain)
 
         with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            status = mixer.drive(step, lambda: chain.begin(begin), trace.residual, iterations=iterations, stop=stop)
+            status = mixer.drive(
+                iteration.step, lambda: chain.begin(begin), trace.residual, iterations=iterations, stop=stop
+            )
             phi = chain.free_entropy() if status != "diverged" else float("nan")
             chain.settle()
             return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
@@ -246,22 +247,43 @@ class MultiLayerGLM:
         return means
 
 
-def _iterate(
-    chain: Chain | VampChain, trace: Trace, damping: float, tolerance: float, reinforcement: float, scores: Scores
-) -> str:
-    """One pass forward and one backward; the status after it."""
-    previous, taken = (trace.residual[-1], 1.0 - trace.damping[-1]) if chain.iterations else (0.0, 1.0)
-    residual = chain.forward() / taken
-    first = chain.iterations == 1
-    trace.residual.append(residual)
-    trace.damping.append(0.0 if first else damping)
-    if scores.truth:
-        trace.mse.append(scores.mse(chain.means))
-        trace.overlap.append(scores.overlap(chain.means))
-    if residual <= tolerance and residual <= previous:
-        return "diverged" if chain.contradicted else "converged"
-    chain.backward(trace.damping[-1], 1.0 - (1.0 - reinforcement) ** chain.iterations)
-    return "not converged" if chain.finite else "diverged"
+@dataclass
+class _Iteration:
+    """One pass forward and one backward, again and again.
+
+    Attributes:
+        chain: its layers and messages.
+        trace: to be continued.
+        tolerance: largest change at which it has converged.
+        reinforcement: as for ``infer``.
+        scores: how far the estimates are from the truth.
+        ahead: what the last pass backward has computed of the next one forward.
+    """
+
+    chain: Chain | VampChain
+    trace: Trace
+    tolerance: float
+    reinforcement: float
+    scores: Scores
+    ahead: Ahead | None = None
+
+    def step(self, damping: float) -> str:
+        """Both passes with a damping; the status after them."""
+        chain, trace = self.chain, self.trace
+        previous, taken = (trace.residual[-1], 1.0 - trace.damping[-1]) if chain.iterations else (0.0, 1.0)
+        change, ahead = chain.forward(self.ahead)
+        residual = change / taken
+        first = chain.iterations == 1
+        trace.residual.append(residual)
+        trace.damping.append(0.0 if first else damping)
+        if self.scores.truth:
+            trace.mse.append(self.scores.mse(chain.means))
+            trace.overlap.append(self.scores.overlap(chain.means))
+        if residual <= self.tolerance and residual <= previous:
+            return "diverged" if chain.contradicted else "converged"
+        growing = 1.0 - (1.0 - self.reinforcement) ** chain.iterations
+        self.ahead = chain.backward(ahead, trace.damping[-1], growing)
+        return "not converged" if chain.finite else "diverged"
 
 
 class GLM(MultiLayerGLM):

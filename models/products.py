@@ -7,13 +7,12 @@ known before the others, g and Γ of the observed outputs or x̂ and Δ of the s
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from factorgraph.dense.plain import PlainKernels
 from factorgraph.dense.state import Layer
 from factorgraph.elementwise import Elementwise
 
@@ -48,22 +47,16 @@ class Squared:
         return np.square(self.matrix) @ x
 
 
-class KnownProducts(PlainKernels):
-    """Kernels for one layer, or a part of it, of which the products with W and W² have been computed.
+class Sums(NamedTuple):
+    """Products with a matrix and with its squares: W x̂ and W² Δ, or Wᵀ g and (W²)ᵀ Γ.
 
-    Args:
-        plain: that with W or Wᵀ.
-        squared: that with its squares.
+    Attributes:
+        first: that with the matrix.
+        second: that with its squares.
     """
 
-    def __init__(self, plain: Array, squared: Array) -> None:
-        self._plain, self._squared = plain, squared
-
-    def times(self, W: Any, x: Array) -> Array:
-        return self._squared if isinstance(W, Squared) else self._plain
-
-    def times_transposed(self, W: Any, g: Array) -> Array:
-        return self._squared if isinstance(W, Squared) else self._plain
+    first: Array
+    second: Array
 
 
 @dataclass
@@ -102,22 +95,24 @@ def large(layer: Layer) -> bool:
     return isinstance(layer.squares, Squared) and layer.mean.size > LARGE
 
 
-def products(layer: Layer) -> PlainKernels:
-    """Kernels that know W x̂ and W² Δ."""
+def products(layer: Layer) -> Sums:
+    """W x̂ and W² Δ."""
     assert layer.x_variance is not None
-    return KnownProducts(*_pair(layer.mean, layer.x_mean, layer.x_variance)) if pairs(layer) else PlainKernels()
+    if pairs(layer):
+        return Sums(*_pair(layer.mean, layer.x_mean, layer.x_variance))
+    return Sums(layer.mean @ layer.x_mean, layer.squares @ layer.x_variance)
 
 
-def transposed_products(layer: Layer) -> PlainKernels:
-    """Kernels that know Wᵀ g and (W²)ᵀ Γ."""
+def transposed_products(layer: Layer) -> Sums:
+    """Wᵀ g and (W²)ᵀ Γ."""
     if not pairs(layer):
-        return PlainKernels()
+        return Sums(layer.mean.T @ layer.g, layer.squares.T @ layer.gamma)
     sums = np.zeros((2, layer.plan.inputs, 1))
     _columns(layer.mean, layer.g.ravel(), layer.gamma.ravel(), sums[0, :, 0], sums[1, :, 0])
-    return KnownProducts(*sums)
+    return Sums(*sums)
 
 
-def there_and_back(M: Array, x: Array, delta: Array, response: Response) -> tuple[Array, Array, KnownProducts]:
+def there_and_back(M: Array, x: Array, delta: Array, response: Response) -> tuple[Array, Array, Sums]:
     """The answers a and b to M x and M² δ, and the products Mᵀ a and (M²)ᵀ b, in one reading of M.
 
     Args:
@@ -130,7 +125,7 @@ def there_and_back(M: Array, x: Array, delta: Array, response: Response) -> tupl
     results, back = np.empty((r.formula.outputs, len(M))), np.zeros((2, M.shape[1]))
     numbers = np.array([r.keep, r.take, r.least])
     _there_and_back(M, x.ravel(), delta.ravel(), r.formula.loop, r.values, r.slot, r.own, numbers, results, back)
-    return results[-2, :, None], results[-1, :, None], KnownProducts(*back[:, :, None])
+    return results[-2, :, None], results[-1, :, None], Sums(*back[:, :, None])
 
 
 def _pair(W: Array, x: Array, delta: Array) -> Array:

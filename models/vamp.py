@@ -102,8 +102,12 @@ class VampChain:
     def _sizes(self) -> list[int]:
         return [self.graph.layout.shapes[name][-1] for name in self.names]
 
-    def forward(self) -> float:
-        """Messages from the prior upwards, and the estimates; how much these have changed."""
+    def forward(self, ahead: Any) -> tuple[float, None]:
+        """Messages from the prior upwards, and the estimates: how much these have changed, and nothing ahead."""
+        assert ahead is None
+        return self._forward(), None
+
+    def _forward(self) -> float:
         if not self.finite:
             return np.inf
         old = self.means
@@ -138,13 +142,15 @@ class VampChain:
         priors = {i for i, kind in enumerate(kinds) if isinstance(getattr(kind, "inner", None), Site)}
         return [[batch for batch in step if batch.stack not in priors] for step in self.forward_steps]
 
-    def backward(self, damping: float, reinforcement: float) -> None:
+    def backward(self, ahead: Any, damping: float, reinforcement: float) -> None:
         """Messages from the output down to the signal.
 
         Args:
+            ahead: nothing.
             damping: α of these messages and of the next pass forward, α old + (1 - α) new.
             reinforcement: 0.
         """
+        assert ahead is None
         self.sweeps.damping = Damping(damping)
         try:
             self._send(self.backward_steps)

@@ -20,8 +20,8 @@ from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
 from deepnet.cli import main
 from deepnet.config import Config
-from deepnet.kernels import PlainKernels
 from deepnet.train import init, train_epoch
+from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Array
 
 SHORT = ["--network", "20-7-3", "--samples", "300", "--batch-size", "15", "--rounds", "2", "--seconds", "0.01"]
@@ -67,7 +67,7 @@ def test_operations_of_kept_weights() -> None:
 def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, activation: str) -> None:
     samples, computed = 6, 0
 
-    class Counting(PlainKernels):
+    class Counting(NumpyOperations):
         def times(self, W: Array, x: Array) -> Array:
             nonlocal computed
             computed += 2 * W.size * x.shape[1]
@@ -85,7 +85,7 @@ def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, acti
 
     config = Config(hidden=(5, 4), closure=closure, weights=weights, activation=activation, batch_size=samples)
     network = init(config, 3, 4)
-    network.kernels = Counting()
+    network.operations = Counting()
     x, y = synthetic(samples, 3, 4, 0)
     train_epoch(network, x, y)
     assert computed == samples * message_passing(layer.plan for layer in network.layers).flops > 0

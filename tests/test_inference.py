@@ -6,11 +6,11 @@ import tolerances as tol
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.channels import Absolute, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
+from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Laplace, Mixture
 from models import GLM, Ensemble, MultiLayerGLM, fixed_point_free_entropy, state_evolution
 
@@ -122,10 +122,10 @@ def test_training_a_perceptron_is_inference_of_its_weights(tau):
     """Free weights and observed inputs, or a free signal and an observed matrix: the same sweeps and marginals."""
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((61, 40)), rng.choice([-1.0, 1.0], size=40)
-    kernels = PlainKernels()
+    operations = NumpyOperations()
     layers = initial_layers(lower(perceptron([61, 1]), "amp"), eps_init=0.0, rng=rng, dtype=np.float64)
-    with kernels.running():
-        train_batch(layers, x, y[None], [Update(rho=1.0)], kernels=kernels, tau=tau)
+    with operations.running():
+        train_batch(layers, x, y[None], [Update(rho=1.0)], operations=operations, tau=tau)
     result = GLM(Binary(), x.T, Sign()).infer(y, damping=0.0, iterations=tau + 1, tolerance=0.0)
     assert np.abs(layers[0].mean).max() > 0.3
     np.testing.assert_allclose(result.signal.mean, layers[0].mean[0], rtol=tol.READINGS, atol=tol.READINGS)

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit, vectorize
 
-from deepnet.kernels import FusedKernels, PlainKernels
+from deepnet.kernels import CpuOperations
 from deepnet.kernels.float32 import exp32, f32, hazard32, hazard_excess32, sign_g32, tanh32
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.channels import Sign
+from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Message
 from factorgraph.special import inverse_mills_array
 
@@ -79,9 +80,9 @@ def test_fused_sign_unit_equals_the_channel(B, ratio, exponent):
     V = np.full((1, 1), 10.0**exponent, np.float32)
     omega = (ratio * np.sqrt(V)).astype(np.float32)
     message = Message(Sign(), 1.0, B=np.full((1, 1), B, np.float32))
-    mean, variance = FusedKernels().moments(message, omega, V)
-    g, gamma = FusedKernels().derivatives(message, omega, V)
-    free, free_variance = FusedKernels().moments(Message(Sign(), 1.0), omega, V)
+    mean, variance = CpuOperations().moments(message, omega, V)
+    g, gamma = CpuOperations().derivatives(message, omega, V)
+    free, free_variance = CpuOperations().moments(Message(Sign(), 1.0), omega, V)
     values = exact(0.0, omega, V)
     assert np.all(np.abs(free - values.mean) <= 1e-6)
     assert np.all(np.abs(free_variance - values.variance) <= 1e-6 + SIGN * values.variance)
@@ -100,7 +101,7 @@ def test_fused_output_equals_the_observed_channel(y):
     ratio = np.concatenate([np.linspace(-30, 30, 601), [-1e3, 1e3]])
     V = np.full((1, ratio.size), 2.5, np.float32)
     omega = (ratio * np.sqrt(2.5)).astype(np.float32)[None]
-    g, gamma = FusedKernels().derivatives(Message(Sign(), 1.0, y=np.full_like(V, y)), omega, V)
+    g, gamma = CpuOperations().derivatives(Message(Sign(), 1.0, y=np.full_like(V, y)), omega, V)
     _, g_exact, gamma_exact = Sign().observe(y, omega=omega.astype(float), V=2.5)
     np.testing.assert_allclose(g, g_exact, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(gamma, gamma_exact, rtol=1e-4, atol=1e-9)
@@ -111,12 +112,12 @@ def test_edge_loop_survives_reordering():
     rng = np.random.default_rng(0)
     layers = initial_layers(lower(perceptron([50, 40, 1]), "bpi"), eps_init=1.0, rng=rng)
     x, y = rng.standard_normal((50, 33)).astype(np.float32), np.ones((1, 33), np.float32)
-    train_batch(layers, x, y, [Update()] * 2, kernels=FusedKernels())
+    train_batch(layers, x, y, [Update()] * 2, operations=CpuOperations())
     layer, message = layers[0], layers[1].to_inputs
     assert message is not None
     fields = []
-    for kernels in (FusedKernels(), PlainKernels()):
-        kernels.edge_messages(layer, message)
+    for operations in (CpuOperations(), NumpyOperations()):
+        operations.edge_messages(layer, message)
         fields.append(layer.H_in.copy())
     np.testing.assert_allclose(*fields, rtol=0, atol=1e-5 * np.abs(fields[1]).max())
     assert np.abs(fields[1]).max() > 0.01

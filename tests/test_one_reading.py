@@ -32,14 +32,14 @@ def test_there_and_back_are_four_products(rows, columns, keep, seed):
     V = np.maximum(keep * values[2] + (1 - keep) * v, 0.5)
     _, g, gamma = formula(values[0], omega, V, values[3])
     found = there_and_back(M, x, delta, Response(formula, values, 1, own, keep, 1 - keep, least=0.5))
-    known = found[2]
+    sums = found[2]
     for result, expected in [
         (values[1], omega),
         (values[2], V),
         (found[0][:, 0], g),
         (found[1][:, 0], gamma),
-        (known.times_transposed(M, g)[:, 0], M.T @ g),
-        (known.times_transposed(products.Squared(M), gamma)[:, 0], M.T**2 @ gamma),
+        (sums.first[:, 0], M.T @ g),
+        (sums.second[:, 0], M.T**2 @ gamma),
     ]:
         np.testing.assert_allclose(result, expected, rtol=0, atol=tol.COMPILED * max(1.0, np.abs(expected).max()))
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deepnet.kernels import FusedKernels, PlainKernels, amx, loops
+from deepnet.kernels import CpuOperations, amx, loops
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.dense.numpy_operations import NumpyOperations
 
 #: Sums of a few hundred float64 terms, fed back through up to five iterations.
 FLOAT64_SWEEP = 1e-9
@@ -101,7 +102,7 @@ def compare(kind, closure, tau, **options):
         for name, attribute in (("rho", "rho"), ("alpha", "damping"), ("beta", "beta"), ("r", "reinforcement"))
     }
     for number, (x, y) in enumerate(batches):
-        train_batch(layers, x, y, updates, kernels=PlainKernels(), tau=tau)
+        train_batch(layers, x, y, updates, operations=NumpyOperations(), tau=tau)
         state, record = ref.train_batch(network, state, x, y, tau=tau, **parameters)
         for layer, theirs, messages in zip(layers, state, record, strict=True):
             edges = slice(None) if layer.plan.mask is None else layer.plan.mask
@@ -144,7 +145,7 @@ def largest_difference(closure_a, closure_b, tau, kind="binary-sign", **options)
     for closure in (closure_a, closure_b):
         layers, batches, _ = problem(kind, closure, **options)
         updates = [Update()] * 3
-        train_batch(layers, *batches[0], updates, kernels=PlainKernels(), tau=tau)
+        train_batch(layers, *batches[0], updates, operations=NumpyOperations(), tau=tau)
         fields.append(layers[1].H_in)
     return np.sqrt(np.mean((fields[0] - fields[1]) ** 2) / np.mean(fields[1] ** 2))
 
@@ -204,7 +205,7 @@ def test_fused_kernels_equal_plain_ones(closure, tau, polarised, widths, samples
 @example("amp", 1, 20.0, (300, 200, 70), 128, {}, 0)
 @example("amp", 1, 5.0, (1100, 1090, 70), 66, {}, 0)  # more than one block of inputs, and of outputs,
 @example("amp", 1, 5.0, (70, 150, 66), 300, {}, 0)  # and of samples
-def test_the_matrix_unit_equals_plain_kernels(closure, tau, polarised, widths, samples, options, seed):
+def test_the_matrix_unit_equals_plain_operations(closure, tau, polarised, widths, samples, options, seed):
     """More polarised, reactions are differences of large terms, and narrow layers feel what rounding leaves of them."""
     options = {"widths": widths, "samples": samples, "seed": seed, **options}
     compare_fused(closure, tau, options, polarised, UNIT_SWEEP)
@@ -244,14 +245,14 @@ def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):
 
 def compare_fused(closure, tau, options, polarised, tolerance=FLOAT32_SWEEP):
     results = []
-    for kernels in (FusedKernels(), PlainKernels()):
+    for operations in (CpuOperations(), NumpyOperations()):
         options = {"widths": (40, 30, 20), **options}
         layers, batches, updates = problem("binary-sign", closure, dtype=np.float32, **options)
         for layer in layers:
             layer.H *= polarised
             layer.mean[...] = np.tanh(layer.H) if layer.plan.mask is None else np.tanh(layer.H) * layer.plan.mask
         for x, y in batches:
-            train_batch(layers, x, y, updates, kernels=kernels, tau=tau)
+            train_batch(layers, x, y, updates, operations=operations, tau=tau)
         results.append(layers)
     for fused, plain in zip(*results, strict=True):
         assert fused.H.dtype == plain.H.dtype == np.float32
@@ -272,7 +273,7 @@ def test_edges_are_streamed_over(closure, tau):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((300, 32)), np.ones((2, 32))
     tracemalloc.start()
-    train_batch(layers, x, y, updates, kernels=PlainKernels(), tau=tau)
+    train_batch(layers, x, y, updates, operations=NumpyOperations(), tau=tau)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30e6

@@ -5,11 +5,11 @@ import pytest
 from tolerances import ERRORS, FINITE_WIDTH
 
 from deepnet import Config, MessagePassingClassifier
-from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.observables import expected_preactivations
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.dense.numpy_operations import NumpyOperations
 from models.preactivation import (
     LINEAR,
     RELU,
@@ -34,7 +34,7 @@ def swept(eps, activation="sign", seed=0):
     layers = initial_layers(plans, eps_init=eps, rng=rng, dtype=np.float64)
     x = rng.choice([-1.0, 1.0], size=(WIDTH, SAMPLES))
     y = rng.choice([-1.0, 1.0], size=(1, SAMPLES))
-    train_batch(layers, x, y, [Update()] * len(layers), kernels=PlainKernels())
+    train_batch(layers, x, y, [Update()] * len(layers), operations=NumpyOperations())
     return layers
 
 

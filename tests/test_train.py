@@ -8,11 +8,11 @@ from tolerances import ERRORS
 from deepnet import train as training
 from deepnet.config import Config
 from deepnet.data import load_dataset
-from deepnet.kernels import PlainKernels
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
+from factorgraph.dense.numpy_operations import NumpyOperations
 
 SMALL = {"hidden": (31,), "epochs": 2, "batch_size": 32}
 
@@ -107,7 +107,7 @@ def test_wrong_settings_are_named(settings, message):
 def test_every_closure_learns_digits(digits, closure, weights):
     network = trained(digits, closure=closure, weights=weights, epochs=8, hidden=(51,))
     assert error_percent(predict_pointwise(network.layers, digits.x_test), digits.y_test) < 12
-    assert error_percent(predict_bayes(network.layers, digits.x_test, network.kernels), digits.y_test) < 12
+    assert error_percent(predict_bayes(network.layers, digits.x_test, network.operations), digits.y_test) < 12
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_every_option_learns_digits(digits, settings):
 def test_two_classes(parity):
     network = trained(parity, classes=2, epochs=6)
     assert error_percent(predict_pointwise(network.layers, parity.x_test), parity.y_test) < 8
-    probability = predict_proba(network.layers, parity.x_test, network.kernels)
+    probability = predict_proba(network.layers, parity.x_test, network.operations)
     assert probability.shape == (len(parity.x_test), 1) and np.all((probability >= 0) & (probability <= 1))
 
 
@@ -165,11 +165,11 @@ def test_restoring_another_network_is_refused(digits):
 
 def test_fast_and_plain_training_coincide(digits):
     errors = []
-    for kernels in (None, PlainKernels()):
+    for operations in (None, NumpyOperations()):
         network = init(Config(**(SMALL | {"epochs": 3})), 64, 10)
-        network.kernels = kernels or network.kernels
+        network.operations = operations or network.operations
         list(train(network, digits.x_train, digits.y_train))
-        errors.append(error_percent(predict_bayes(network.layers, digits.x_test, network.kernels), digits.y_test))
+        errors.append(error_percent(predict_bayes(network.layers, digits.x_test, network.operations), digits.y_test))
     assert abs(errors[0] - errors[1]) < 1.0
 
 
@@ -222,7 +222,7 @@ def test_probabilities_are_those_of_sampled_networks(parity):
     rng = np.random.default_rng(0)
     weights = np.where(rng.random((20_000, 64)) < 0.5 * (1 + layer.mean[0]), 1.0, -1.0)
     frequency = (weights @ x.T > 0).mean(axis=0)
-    np.testing.assert_allclose(predict_proba(network.layers, x, network.kernels)[:, 0], frequency, atol=0.03)
+    np.testing.assert_allclose(predict_proba(network.layers, x, network.operations)[:, 0], frequency, atol=0.03)
 
 
 def test_pointwise_predictions_use_signs_and_masks(digits):
@@ -238,7 +238,7 @@ def test_pointwise_predictions_use_signs_and_masks(digits):
 
 def test_binary_probability_is_the_output_marginal(parity):
     network = trained(parity, classes=2)
-    probability = predict_proba(network.layers, parity.x_test[:10], network.kernels)
+    probability = predict_proba(network.layers, parity.x_test[:10], network.operations)
     output = network.layers[-1]
     np.testing.assert_allclose(probability[:, 0], ndtr(output.omega / np.sqrt(output.V))[0])
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph import ModelError, infer
+from factorgraph.dense.numpy_operations import NumpyOperations
 
 #: Sums of a few dozen float64 terms, fed back through up to four iterations; relative to the largest.
 UNROLLED = 1e-12
@@ -54,7 +54,7 @@ def compare(ours, theirs, what):
 def test_messages_equal_those_of_the_dense_sweep(kind, options, tau):
     model, layers, x, y = problem(kind, **options)
     fields, precisions = own_weights(layers)
-    train_batch(layers, x, y, [Update()] * 3, kernels=PlainKernels(), tau=tau)
+    train_batch(layers, x, y, [Update()] * 3, operations=NumpyOperations(), tau=tau)
     result = infer(
         model,
         schedule="forward-backward",
@@ -81,7 +81,7 @@ def test_messages_equal_those_of_the_dense_sweep(kind, options, tau):
 
 def _units(layer, number):
     """The inputs' means given the messages of the whole iteration, which the dense sweep would use next."""
-    mean, _ = PlainKernels().moments(layer.to_inputs, layer.below.omega, layer.below.V)
+    mean, _ = NumpyOperations().moments(layer.to_inputs, layer.below.omega, layer.below.V)
     return mean.ravel(), f"x{number}"
 
 

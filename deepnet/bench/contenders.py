@@ -87,7 +87,7 @@ class MessagePassing(Contender):
             return numba_limits.measure(self.weights)
         from deepnet.bench import gpu_limits
 
-        return gpu_limits.measure(self._network.kernels, self.weights)  # pyright: ignore[reportArgumentType]
+        return gpu_limits.measure(self._network.operations, self.weights)  # pyright: ignore[reportArgumentType]
 
     def polarization(self) -> list[float]:
         """See ``Contender.polarization``."""
@@ -99,7 +99,7 @@ class MessagePassing(Contender):
         """See ``Contender.device_memory``."""
         if self._case.device == "cpu":
             return None
-        return self._network.kernels.device.memory()  # pyright: ignore[reportAttributeAccessIssue]
+        return self._network.operations.device.memory()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Baseline(Contender):

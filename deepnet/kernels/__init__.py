@@ -1,6 +1,5 @@
-"""Elementwise parts of a sweep: plain NumPy for everything, fused loops for the common layers."""
+"""Compiled loops, for processors and GPUs, and the operations of a sweep that are made of them."""
 
-from deepnet.kernels.fused import FusedKernels
-from factorgraph.dense.plain import PlainKernels
+from deepnet.kernels.operations import CpuOperations
 
-__all__ = ["FusedKernels", "PlainKernels"]
+__all__ = ["CpuOperations"]

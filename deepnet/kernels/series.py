@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit, prange
 
 from deepnet.kernels.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
-from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 
 loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
@@ -42,13 +42,13 @@ _UNKNOWN = np.int8(-1)
 _NEGLIGIBLE = f32(1e-30)
 
 
-def edge_messages(layer: Layer, fields: Array, kernels: PlainKernels, threads: int) -> Array | None:
+def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: int) -> Array | None:
     """Fill H_in of the layer and return B (None if the inputs are data).
 
     Args:
         layer: of sign units in float32, with its omega, V and inputs.
         fields: B of the message about its outputs.
-        kernels: who computes the products.
+        operations: of the device, for the products.
         threads: how many share the work.
     """
     c = fields + fields
@@ -63,8 +63,8 @@ def edge_messages(layer: Layer, fields: Array, kernels: PlainKernels, threads: i
     _clear(used, needed, computed, threads)
     rest = np.argwhere(needed > order)
     ratio = layer.x_mean / largest
-    _sum_weights(layer, used, ratio, kernels, threads)
-    B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, kernels, threads)
+    _sum_weights(layer, used, ratio, operations, threads)
+    B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, operations, threads)
     if len(rest):
         B_rest = np.zeros(layer.x_mean.shape[::-1], f32)
         x = np.ascontiguousarray(layer.x_mean.T)
@@ -81,25 +81,25 @@ def _cheapest_order(needed: Array) -> int:
     return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
 
 
-def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, kernels: PlainKernels, threads: int) -> None:
+def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> None:
     """H_in by Horner's rule in -m."""
     powers = [layer.x_mean]
     for _ in coefficients[1:]:
         powers.append(_flushed(powers[-1] * ratio))
-    kernels.outer(coefficients[-1], powers[-1], layer.H_in)
+    operations.outer(coefficients[-1], powers[-1], layer.H_in)
     for c, power in zip(coefficients[-2::-1], powers[-2::-1], strict=True):
-        kernels.outer(c, power, layer.scratch)
+        operations.outer(c, power, layer.scratch)
         _horner(layer.H_in.ravel(), layer.mean.ravel(), layer.scratch.ravel(), threads)
 
 
-def _sum_inputs(layer: Layer, coefficients: Array, ratio: Array, kernels: PlainKernels, threads: int) -> Array:
+def _sum_inputs(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> Array:
     """B by Horner's rule in -u."""
     power = layer.scratch
     power[...] = layer.mean
-    sums = [kernels.times_transposed(power, coefficients[0])]
+    sums = [operations.times_transposed(power, coefficients[0])]
     for c in coefficients[1:]:
         _multiply(power.ravel(), layer.mean.ravel(), threads)
-        sums.append(kernels.times_transposed(power, c))
+        sums.append(operations.times_transposed(power, c))
     B = sums.pop()
     for total in reversed(sums):
         _horner(B.ravel(), ratio.ravel(), total.ravel(), threads)

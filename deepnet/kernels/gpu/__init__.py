@@ -2,6 +2,6 @@
 
 from deepnet.kernels.gpu.device import CudaDevice, Device, DeviceError
 from deepnet.kernels.gpu.epoch import DeviceEpochs
-from deepnet.kernels.gpu.kernels import GpuKernels
+from deepnet.kernels.gpu.operations import GpuOperations
 
-__all__ = ["CudaDevice", "Device", "DeviceEpochs", "DeviceError", "GpuKernels"]
+__all__ = ["CudaDevice", "Device", "DeviceEpochs", "DeviceError", "GpuOperations"]

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from deepnet.kernels.gpu.kernels import GpuKernels
+from deepnet.kernels.gpu.operations import GpuOperations
 from deepnet.sweep import Update, train_batch
 from factorgraph.dense.state import Array, Layer
 
@@ -19,7 +19,7 @@ class DeviceEpochs:
 
     Args:
         layers: from the data to the output, on the device.
-        kernels: of the device.
+        operations: of the device.
         x: inputs (samples, features), float32.
         y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32.
         batch_size: samples in a batch.
@@ -30,7 +30,7 @@ class DeviceEpochs:
     def __init__(
         self,
         layers: Sequence[Layer],
-        kernels: GpuKernels,
+        operations: GpuOperations,
         x: Array,
         y: Array,
         *,
@@ -38,8 +38,8 @@ class DeviceEpochs:
         tau: int,
         reinforcement: float,
     ) -> None:
-        xp = kernels.device.xp
-        self._layers, self._kernels, self._tau = layers, kernels, tau
+        xp = operations.device.xp
+        self._layers, self._operations, self._tau = layers, operations, tau
         self._x, self._y = xp.asarray(x), xp.asarray(y)
         self._size = batch_size
         batches = -(-len(x) // batch_size)
@@ -59,7 +59,7 @@ class DeviceEpochs:
             schedules: updates of the layers, for every batch.
             progress: called with the number of samples after each batch was sent to the device.
         """
-        xp = self._kernels.device.xp
+        xp = self._operations.device.xp
         padded = np.zeros(self._order.size, np.int64)
         padded[: len(order)] = order
         self._order[...] = xp.asarray(padded.reshape(self._order.shape))
@@ -69,16 +69,16 @@ class DeviceEpochs:
         full, rest = divmod(len(order), self._size)
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
-                self._steps[size] = self._kernels.device.captured(partial(self._train, size))
+                self._steps[size] = self._operations.device.captured(partial(self._train, size))
             self._steps[size]()
             if progress is not None:
                 progress(size)
 
     def _train(self, size: int) -> None:
         """The next batch, of ``size`` samples."""
-        xp = self._kernels.device.xp
+        xp = self._operations.device.xp
         xp.take(self._schedules, self._batch, axis=0, out=self._now)
         chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
         self._batch += 1
         x, y = (xp.take(values, chosen, axis=0).T.copy() for values in (self._x, self._y))
-        train_batch(self._layers, x, y, self._updates, kernels=self._kernels, tau=self._tau)
+        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau)

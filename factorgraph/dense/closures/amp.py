@@ -3,7 +3,7 @@
 import numpy as np
 
 from factorgraph.dense.closures.common import squared_mean_transposed
-from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
 
@@ -17,47 +17,42 @@ class ApproximateMessagePassing:
     """
 
     name = "amp"
-    own_share: float | None = 1.0
+    onsager: float | None = 1.0
 
-    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
-        """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ; with σ = 0, m = m⁻ the second sum is V."""
-        omega = kernels.times(layer.mean, layer.x_mean)
+    def omega(self, layer: Layer, operations: Operations) -> Array:
+        """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
+        omega = operations.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
-        if layer.observed:  # g is still that of the previous iteration
-            return omega - layer.g * layer.V
         x, m, g = layer.memory
-        reaction = layer.beta * kernels.times(layer.variance, layer.x_mean * x)
+        reaction = layer.beta * operations.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:
-            reaction += kernels.times(layer.mean * m, layer.x_variance)
-            reaction -= layer.beta * g * kernels.times(layer.variance * m, x * layer.x_variance)
+            reaction += operations.times(layer.mean * m, layer.x_variance)
+            reaction -= layer.beta * g * operations.times(layer.variance * m, x * layer.x_variance)
         return omega - g * reaction
 
-    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
         """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
         B = None
         if not layer.plan.is_first:
-            B = kernels.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, kernels)
-        if layer.observed:
-            layer.memory = None if last else True
-            return B
-        kernels.outer(g, x, layer.H_in)
-        self._add_outer(layer, m, gamma, np.square(x), kernels)
+            B = operations.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, operations)
+        operations.outer(g, x, layer.H_in)
+        self._add_outer(layer, m, gamma, np.square(x), operations)
         if layer.memory is not None:
             x_old, m_old, g_old = layer.memory
             if delta is not None:
-                self._add_outer(layer, -m_old, g * g_old, delta, kernels)
-                self._add_outer(layer, -m * m_old, g_old * gamma, delta * x, kernels)
+                self._add_outer(layer, -m_old, g * g_old, delta, operations)
+                self._add_outer(layer, -m * m_old, g_old * gamma, delta * x, operations)
             if B is not None:
-                reaction = kernels.times_transposed(layer.variance, g * g_old)
-                reaction += x * kernels.times_transposed(layer.variance * m, g_old * gamma)
+                reaction = operations.times_transposed(layer.variance, g * g_old)
+                reaction += x * operations.times_transposed(layer.variance * m, g_old * gamma)
                 B -= layer.beta * x_old * reaction
         layer.memory = None if last else (x, m.copy(), g)
         return B
 
     @staticmethod
-    def _add_outer(layer: Layer, weights: Array, units: Array, inputs: Array, kernels: PlainKernels) -> None:
+    def _add_outer(layer: Layer, weights: Array, units: Array, inputs: Array, operations: Operations) -> None:
         """H_in += weights · Σ_n units_kn inputs_in."""
-        kernels.outer(units, inputs, layer.scratch)
-        kernels.add_product(layer.H_in, weights, layer.scratch)
+        operations.outer(units, inputs, layer.scratch)
+        operations.add_product(layer.H_in, weights, layer.scratch)

@@ -14,7 +14,7 @@ import numpy as np
 
 from factorgraph.dense.blocks import blocks
 from factorgraph.dense.closures.bpi import BPInspired
-from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
 
@@ -79,13 +79,13 @@ class History:
             )
         )
 
-    def cavity_means(self, layer: Layer, rows: slice, kernels: PlainKernels) -> tuple[Array, Array]:
+    def cavity_means(self, layer: Layer, rows: slice, operations: Operations) -> tuple[Array, Array]:
         """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
         m: Array = self.mean[rows, :, None]
         x: Array = self.x_mean[None] if self.x_mean.ndim == 2 else self.x_mean[rows]
         for past in self.iterations:
-            g, _ = kernels.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
-            m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, kernels)
+            g, _ = operations.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
+            m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, operations)
         return m, x
 
 
@@ -99,7 +99,7 @@ def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array)
     return m if layer.plan.mask is None else m * layer.plan.mask[rows, :, None]
 
 
-def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, kernels: PlainKernels) -> Array:
+def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, operations: Operations) -> Array:
     """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay."""
     if past.to_inputs is None:
         return x
@@ -107,7 +107,7 @@ def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, kernels: Pl
     units = past.to_inputs.B.shape[0]
     cavity = replace(past.to_inputs, B=past.to_inputs.B - own[:, :units])
     omega, V = cast(Array, past.below_omega), cast(Array, past.below_variance)  # None below a signal: not needed
-    new, _ = kernels.moments(cavity, omega, V)
+    new, _ = operations.moments(cavity, omega, V)
     return np.concatenate([new, np.ones_like(own[:, units:])], axis=1)
 
 
@@ -116,16 +116,16 @@ class BeliefPropagation(BPInspired):
 
     name = "bp"
 
-    def omega(self, layer: Layer, kernels: PlainKernels) -> Array:
+    def omega(self, layer: Layer, operations: Operations) -> Array:
         """[DL eq. 65], the sum over all inputs."""
         if layer.memory is None:
-            return super().omega(layer, kernels)
+            return super().omega(layer, operations)
         history = cast(History, layer.memory)
         history.complete(layer)
         omega = np.empty_like(layer.omega)
         edges = np.empty((layer.plan.outputs, *layer.x_mean.shape)) if layer.observed else None
         for rows in blocks(layer.plan.outputs, layer.x_mean.size):
-            m, x = history.cavity_means(layer, rows, kernels)
+            m, x = history.cavity_means(layer, rows, operations)
             omega[rows] = (m * x).sum(axis=1)
             if edges is not None:
                 edges[rows] = x
@@ -133,14 +133,14 @@ class BeliefPropagation(BPInspired):
             history.x_mean, history.iterations = edges, []
         return omega
 
-    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
         """[DL eqs. 66, 69, 71]."""
         if layer.memory is not None:
             history = cast(History, layer.memory)
-            B = kernels.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, kernels))
+            B = operations.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, operations))
             history.above, history.omega, history.V = above, layer.omega, layer.V
             return B
         if not last:
             mean = layer.mean if layer.observed else layer.mean.copy()
             layer.memory = History(mean, layer.x_mean, above, layer.omega, layer.V, [])
-        return super().send(layer, above, kernels, last=last)
+        return super().send(layer, above, operations, last=last)

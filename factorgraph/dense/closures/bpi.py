@@ -1,7 +1,7 @@
 """BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
 
 from factorgraph.dense.closures.mean_field import MeanField
-from factorgraph.dense.plain import PlainKernels
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
 
@@ -9,8 +9,8 @@ class BPInspired(MeanField):
     """m and x̂ are full, g is taken at omega - m x̂ on every edge: omega = Σ m x̂, B = Σ m g_{→i}, H = Σ x̂ g_{→i}."""
 
     name = "bpi"
-    own_share: float | None = None
+    onsager: float | None = None
 
-    def send(self, layer: Layer, above: Message, kernels: PlainKernels, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
         """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
-        return kernels.edge_messages(layer, above)
+        return operations.edge_messages(layer, above)

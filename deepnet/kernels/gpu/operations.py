@@ -5,20 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from deepnet.kernels.fusible import fields, fusible, sign_units
 from deepnet.kernels.gpu.cublas import address
 from deepnet.kernels.gpu.device import Device
 from deepnet.kernels.gpu.source import STRIP, TILE
+from deepnet.kernels.support import (
+    REACTIONS,
+    fields,
+    fuses_iteration,
+    supports_argmax,
+    supports_fusing,
+    supports_sign_units,
+)
 from factorgraph.channels import Argmax
-from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
-from factorgraph.dense.state import VARIANCE_FLOOR, Array, Layer, Message
+from factorgraph.dense import numpy_operations
+from factorgraph.dense.layer_steps import backward_step, forward_step
+from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
+from factorgraph.dense.state import Array, Layer, Message
 
 #: Threads that keep a large device busy, several times over.
 _THREADS = 1 << 17
 
 
-class GpuKernels(PlainKernels):
-    """Own kernels for sign units and ±1 weights, the scalar free energies elementwise on the device for the rest.
+class GpuOperations:
+    """``Operations`` on a device: own kernels for sign units and ±1 weights, formulas elementwise for the rest.
 
     Arrays are float32. Nothing here waits for the device: there are no checks that would read a number back.
 
@@ -30,68 +39,72 @@ class GpuKernels(PlainKernels):
         self.device = device
 
     def running(self) -> AbstractContextManager[Any]:
-        """As ``PlainKernels.running``: one stream for everything."""
+        """As ``Operations.running``: one stream for everything."""
         return self.device.running()
 
     def array(self, values: Array) -> Array:
-        """As ``PlainKernels.array``: on the device."""
+        """As ``Operations.array``: on the device."""
         return self.device.xp.asarray(values)
 
     def host(self, values: Array) -> Array:
-        """As ``PlainKernels.host``."""
+        """As ``Operations.host``."""
         return self.device.host(values)
 
     def place(self, layer: Layer) -> Layer:
-        """As ``PlainKernels.place``; arrays that are factors of the same products lie one behind the other."""
+        """As ``Operations.place``; arrays that are factors of the same products lie one behind the other."""
         xp = self.device.xp
         layer.mean, layer.sigma = xp.stack([layer.mean, layer.variance])
         layer.H_in, layer.scratch = xp.stack([layer.H_in, layer.scratch])
         return layer
 
+    def gather(self, data: Array, chosen: Array) -> Array:
+        """As ``Operations.gather``."""
+        return self.device.xp.take(data, chosen, axis=0).T.copy()
+
     def times(self, W: Array, x: Array) -> Array:
-        """As ``PlainKernels.times``."""
+        """As ``Operations.times``."""
         return self._product(W, x)
 
     def times_transposed(self, W: Array, g: Array) -> Array:
-        """As ``PlainKernels.times_transposed``."""
+        """As ``Operations.times_transposed``."""
         return self._product(W.T, g)
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
-        """As ``PlainKernels.outer``."""
+        """As ``Operations.outer``."""
         self.device.product(g, x.T, out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
-        """As ``PlainKernels.add_product``."""
+        """As ``Operations.add_product``."""
         self.device.launch("add_product", target.size, a, b, target)
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``PlainKernels.moments``."""
-        if not sign_units(message, omega):
-            return super().moments(message, omega, V)
+        """As ``Operations.moments``."""
+        if not supports_sign_units(message, omega):
+            return numpy_operations.moments(message, omega, V)
         mean, variance = self._empty(2, *omega.shape)
         B = np.zeros_like(omega) if message.B is None else message.B
         self.device.launch("sign_moments", omega.size, B, omega, V, mean, variance)
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``PlainKernels.derivatives``; g and Γ lie one behind the other."""
+        """As ``Operations.derivatives``; g and Γ lie one behind the other."""
         if isinstance(message.channel, Argmax):
-            if message.channel.form != "double_jensen":
+            if not supports_argmax(message, omega):
                 raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
-        elif sign_units(message, omega):
+        elif supports_sign_units(message, omega):
             g, gamma = self._empty(2, *omega.shape)
             self.device.launch("sign_derivatives", omega.size, fields(message), omega, V, g, gamma)
         else:
-            return super().derivatives(message, omega, V)
+            return numpy_operations.derivatives(message, omega, V)
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
-        """As ``PlainKernels.edge_messages``; at full means of sign units, g of every edge in one kernel."""
-        if means is not None or not sign_units(message, layer.omega):
-            return super().edge_messages(layer, message, means)
+        """As ``Operations.edge_messages``; at full means of sign units, g of every edge in one kernel."""
+        if means is not None or not supports_sign_units(message, layer.omega):
+            return numpy_operations.edge_messages(self, layer, message, means)
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
         groups, chunks = edge_parts(outputs, inputs, samples)
         padded = -(-outputs // TILE) * TILE
@@ -113,28 +126,34 @@ class GpuKernels(PlainKernels):
     def require_finite(self, values: Array) -> None:
         """Nothing: the answer would have to come from the device. The whole network is checked after the epoch."""
 
-    def fuses(self, layer: Layer, *, last: bool) -> bool:
-        """Layers of ±1 weights on all edges with sign inputs or data, where no earlier iteration takes part."""
-        return fusible(layer, last=last) and layer.plan.mask is None
+    def path(self, layer: Layer, *, last: bool) -> Path:
+        """As ``Operations.path``; layers with a mask go by the closure."""
+        fused = supports_fusing(layer.plan, layer.H.dtype) and fuses_iteration(layer, last=last)
+        return Path.FUSED if fused and layer.plan.mask is None else Path.CLOSURE
 
-    def preactivations(self, layer: Layer) -> None:
-        """As ``PlainKernels.preactivations``: both products in one call."""
+    def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
+        """As ``Operations.forward``; fused, both products are one call."""
+        if self.path(layer, last=last) is Path.CLOSURE:
+            return forward_step(self, layer)
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
-        layer.omega, layer.V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
+        omega, V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
         self.device.product(self._pair(layer.mean, layer.sigma), inputs, outputs)
         arguments = self._strip_sums(layer.x_variance)
-        self.device.launch("finish_variances", *self._strips(layer.V), *arguments, VARIANCE_FLOOR, layer.V)
+        self.device.launch("finish_variances", *self._strips(V), *arguments, layer.plan.least_variance, V)
+        return Forward(omega, V)
 
-    def send_and_update(self, layer: Layer, step: Step) -> Array | None:
-        """As ``PlainKernels.send_and_update``; for AMP both products of each kind in one call."""
+    def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
+        """As ``Operations.backward``; fused, both products of each kind are one call for AMP."""
+        if self.path(layer, last=last) is Path.CLOSURE:
+            return backward_step(self, layer, above, step, last=last)
         B = None
-        if layer.plan.closure == "mf":
+        if not REACTIONS[layer.plan.closure]:
             if not layer.plan.is_first:
                 B = self.times_transposed(layer.mean, layer.g)
             self.outer(layer.g, layer.x_mean, layer.H_in)
             self._update(layer, step, None)
-            return B
+            return Backward(B)
         g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.sigma)
         if not layer.plan.is_first:
             B, reaction = parts = self._empty(2, *layer.x_mean.shape)
@@ -146,14 +165,14 @@ class GpuKernels(PlainKernels):
         messages = self._pair(layer.H_in, layer.scratch)
         self.device.product(g, inputs.transpose(0, 2, 1), messages)
         self._update(layer, step, messages[1])
-        return B
+        return Backward(B)
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """As ``PlainKernels.update_weights``; one kernel for ±1 weights."""
+        """As ``Operations.update_weights``; one kernel for ±1 weights."""
         if layer.plan.spin_weights:
             self._update(layer, step, None)
         else:
-            super().update_weights(layer, step)
+            numpy_operations.update_weights(layer, step)
 
     def _update(self, layer: Layer, step: Step, reaction: Array | None) -> None:
         arrays = (layer.H_in, reaction, step.field, layer.plan.mask)

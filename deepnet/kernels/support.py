@@ -1,0 +1,43 @@
+"""Which layers and units the compiled loops serve: asked here by all, on the processor and on a GPU."""
+
+import numpy as np
+
+from factorgraph.channels import Argmax, Sign
+from factorgraph.dense.state import Array, Layer, LayerPlan, Message
+
+#: Closures that the fused loops compute, and whether with the reaction terms of AMP.
+REACTIONS = {"mf": False, "amp": True}
+
+#: B of an observed ±1 unit, up to sign: the weight e^{-2|B|} of the other value is zero.
+_OBSERVED = np.float32(1e30)
+
+
+def supports_sign_units(message: Message, omega: Array) -> bool:
+    """Whether these are whole layers of sign units in float32; blocks of edges have three axes."""
+    per_edge = omega.ndim > 2 or (message.B is not None and message.B.ndim > 2)
+    return isinstance(message.channel, Sign) and omega.dtype == np.float32 and not per_edge
+
+
+def supports_argmax(message: Message, omega: Array) -> bool:
+    """Whether this is an argmax output in the form and the precision that the loops have."""
+    channel = message.channel
+    return isinstance(channel, Argmax) and channel.form == "double_jensen" and omega.dtype == np.float32
+
+
+def supports_fusing(plan: LayerPlan, dtype: np.dtype) -> bool:
+    """Whether a layer may be fused at all: ±1 weights, sign inputs or data, float32, and a closure of ``REACTIONS``."""
+    spins = plan.spin_weights and (plan.is_first or plan.spin_inputs)
+    return spins and dtype == np.float32 and plan.closure in REACTIONS
+
+
+def fuses_iteration(layer: Layer, *, last: bool) -> bool:
+    """Whether no other iteration takes part in this one: the fused loops keep nothing for AMP's reaction terms."""
+    return not REACTIONS[layer.plan.closure] or (layer.memory is None and last)
+
+
+def fields(message: Message) -> Array:
+    """B of sign units, huge where they are observed."""
+    if message.y is not None:
+        return np.where(message.y > 0, _OBSERVED, -_OBSERVED)
+    assert message.B is not None
+    return message.B

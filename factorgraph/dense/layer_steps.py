@@ -1,0 +1,21 @@
+"""The steps of one layer by the equations of its closure, product by product, with any ``Operations``."""
+
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
+from factorgraph.dense.operations import Backward, Forward, Operations, Step
+from factorgraph.dense.state import Layer, Message
+
+
+def forward_step(operations: Operations, layer: Layer) -> Forward:
+    """Mean and variance of the pre-activations."""
+    omega = CLOSURES[layer.plan.closure].omega(layer, operations)
+    return Forward(omega, preactivation_variance(layer, operations))
+
+
+def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
+    """Messages to weights and inputs, and the new weights."""
+    B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
+    layer.G_in = weight_precision(layer, operations)
+    A = input_precision(layer, operations)
+    operations.update_weights(layer, step)
+    return Backward(B, A)

@@ -1,0 +1,166 @@
+"""The operations of a sweep in NumPy: the scalar free energies applied to whole layers.
+
+They serve every channel and prior in every precision, and define what compiled operations compute.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import numpy as np
+
+from factorgraph.channels import Argmax, Channel
+from factorgraph.dense.blocks import blocks
+from factorgraph.dense.layer_steps import backward_step, forward_step
+from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Operations, Path, Step
+from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.priors import Prior
+
+#: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
+PRECISION_FLOOR = 1e-6
+
+
+class NumpyOperations:
+    """``Operations`` with products by NumPy, and the channels' and priors' own formulas."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """As ``Operations.running``: nothing to enter."""
+        return nullcontext()
+
+    def gather(self, data: Array, chosen: Array) -> Array:
+        """As ``Operations.gather``."""
+        return gather(data, chosen)
+
+    def array(self, values: Array) -> Array:
+        """As ``Operations.array``."""
+        return values
+
+    def host(self, values: Array) -> Array:
+        """As ``Operations.host``."""
+        return values
+
+    def place(self, layer: Layer) -> Layer:
+        """As ``Operations.place``: as it is."""
+        return layer
+
+    def times(self, W: Array, x: Array) -> Array:
+        """As ``Operations.times``."""
+        return W @ x
+
+    def times_transposed(self, W: Array, g: Array) -> Array:
+        """As ``Operations.times_transposed``."""
+        return W.T @ g
+
+    def outer(self, g: Array, x: Array, out: Array) -> None:
+        """As ``Operations.outer``."""
+        np.matmul(g, x.T, out=out)
+
+    def add_product(self, target: Array, a: Array, b: Array) -> None:
+        """As ``Operations.add_product``."""
+        target += a * b
+
+    def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``Operations.moments``."""
+        return moments(message, omega, V)
+
+    def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``Operations.derivatives``."""
+        return derivatives(message, omega, V)
+
+    def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
+        """As ``Operations.edge_messages``."""
+        return edge_messages(self, layer, message, means)
+
+    def update_weights(self, layer: Layer, step: Step) -> None:
+        """As ``Operations.update_weights``."""
+        update_weights(layer, step)
+
+    def require_finite(self, values: Array) -> None:
+        """As ``Operations.require_finite``."""
+        require_finite(values)
+
+    def path(self, layer: Layer, *, last: bool) -> Path:
+        """As ``Operations.path``: always by the closure."""
+        return Path.CLOSURE
+
+    def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
+        """As ``Operations.forward``."""
+        return forward_step(self, layer)
+
+    def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
+        """As ``Operations.backward``."""
+        return backward_step(self, layer, above, step, last=last)
+
+
+def gather(data: Array, chosen: Array) -> Array:
+    """The chosen rows of the data (samples, features) as inputs (features, chosen)."""
+    return np.ascontiguousarray(data[chosen].T)
+
+
+def moments(message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+    """Mean x̂ and variance Δ by the formulas of the channel, or of the prior of a signal."""
+    if isinstance(message.channel, Prior):
+        return message.channel.moments(H=_or_zero(message.B), G=_or_zero(message.A))
+    channel, s = cast(Channel, message.channel), message.scale
+    return channel.moments(B=_or_zero(message.B), A=_or_zero(message.A), omega=s * omega, V=s * s * V)
+
+
+def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+    """g and Γ by the formulas of the channel; the chain rule through scale · z brings one factor scale each time."""
+    s = message.scale
+    if message.y is None:
+        channel = cast(Channel, message.channel)
+        g, gamma = channel.derivatives(B=_or_zero(message.B), A=_or_zero(message.A), omega=s * omega, V=s * s * V)
+    elif isinstance(message.channel, Channel):
+        _, g, gamma = message.channel.observe(message.y, omega=s * omega, V=s * s * V)
+    else:
+        output = cast(Argmax, message.channel)
+        _, g, gamma = output.observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
+    return s * g, s * s * gamma
+
+
+def edge_messages(
+    operations: Operations, layer: Layer, message: Message, means: EdgeMeans | None = None
+) -> Array | None:
+    """The messages of BP and BPI, edge by edge in blocks, with g by any ``operations``."""
+    B = None if layer.plan.is_first else np.zeros_like(layer.x_mean)
+    for rows in blocks(layer.plan.outputs, layer.x_mean.size):
+        m, x = (layer.mean[rows, :, None], layer.x_mean[None]) if means is None else means(rows)
+        own = m * x
+        g, _ = operations.derivatives(message.rows(rows), layer.omega[rows, None] - own, layer.V[rows, None])
+        if not layer.observed:
+            layer.H_in[rows] = (x * g).sum(axis=2)
+        if B is not None:
+            B += (m * g).sum(axis=0)
+    return B
+
+
+def update_weights(layer: Layer, step: Step) -> None:
+    """New fields, and from them the damped means [DL App. B]; H, G, mean and sigma are replaced in place."""
+    _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
+    if layer.G is not None:
+        assert layer.G_in is not None and step.precision is not None
+        _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
+        np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
+    mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
+    layer.mean *= layer.damping
+    layer.mean += (1.0 - layer.damping) * mean
+    if layer.plan.mask is not None:
+        layer.mean *= layer.plan.mask
+        variance = variance * layer.plan.mask
+    if layer.sigma is not None:
+        layer.sigma[...] = variance
+
+
+def require_finite(values: Array) -> None:
+    """Raise ``FloatingPointError`` if a value is not a number or infinite."""
+    if not np.isfinite(values.sum()):
+        raise FloatingPointError("messages must be finite")
+
+
+def _or_zero(values: Array | None) -> Array | float:
+    return 0.0 if values is None else values
+
+
+def _renew(parameter: Array, fresh: Array, reinforcement: float) -> None:
+    parameter *= reinforcement
+    parameter += fresh
