@@ -32,7 +32,7 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
     closures = list(per_layer("closure", closure, len(chain)))
     for name in closures:
         choice("closure", name, CLOSURES)
-    if isinstance(chain[-1].channel, Argmax) and closures[-1] in ("bp", "bpi"):
+    if isinstance(chain[-1].channel, Argmax) and CLOSURES[closures[-1]].edgewise:
         if not isinstance(closure, str):
             raise LoweringError(
                 f"`closure` of layer {chain[-1].weights} must be 'mf' or 'amp', got {closures[-1]!r}: an argmax output "

@@ -71,7 +71,7 @@ class Chain:
             below = self.layers[-1] if self.layers else None
             self.layers.append(Layer(plan, H=None, G=None, mean=W, squares=squares, below=below))
             source = channel
-        once = self.closure.onsager is not None and y.shape[1] == 1
+        once = not self.closure.edgewise and y.shape[1] == 1
         self._observation = channels[-1].observation if once and large(self.layers[-1]) else None
         self._tilting = prior.tilting if once and large(self.layers[0]) and len(self.layers) > 1 else None
         self.begin()
@@ -126,19 +126,18 @@ class Chain:
 
     def _set_preactivations(self, layer: Layer, sums: Sums | None) -> None:
         """V and omega; what does not vary does not react, so the reaction is that of V before its least value."""
-        onsager = self.closure.onsager
-        if onsager is None:
+        if self.closure.edgewise:
             V = layer.squares @ layer.x_variance
             layer.omega = self.closure.omega(layer, self.operations)
         else:
             Wx, V = products(layer) if sums is None else sums
-            layer.omega = Wx if self.iterations == 0 else Wx - onsager * layer.g * np.maximum(V, 0.0)
+            layer.omega = Wx if self.iterations == 0 else Wx - self.closure.onsager * layer.g * np.maximum(V, 0.0)
         layer.V = np.maximum(V, self.least[layer.plan.name])
 
     def _answer(self, layer: Layer, formula: Elementwise, parameters: tuple[float, ...]) -> Ahead:
         """V and omega of the last layer, and for ``backward`` g and Γ and their products."""
-        y, onsager = cast(Array, self.y.y), cast(float, self.closure.onsager)
-        own = np.zeros_like(y) if self.iterations == 0 else -onsager * layer.g
+        y = cast(Array, self.y.y)
+        own = np.zeros_like(y) if self.iterations == 0 else -self.closure.onsager * layer.g
         values = _rows_of(y, 0.0, 0.0, *parameters)
         response = Response(formula, values, 1, own.ravel(), least=self.least[layer.plan.name])
         answer = Ahead(*there_and_back(layer.mean, layer.x_mean, cast(Array, layer.x_variance), response))
@@ -175,7 +174,7 @@ class Chain:
     def _message(self, layer: Layer, above: Message, sums: Sums | None) -> tuple[Array, Array | None]:
         """B and A to the inputs; A is at least 0 as in training, and None for spins, where it is a constant."""
         onsager, spins = self.closure.onsager, layer.plan.spin_inputs
-        if onsager is None:
+        if self.closure.edgewise:
             B = cast(Array, self.closure.send(layer, above, self.operations, last=False))
             return B, None if spins else np.maximum(layer.squares.T @ layer.gamma, 0.0)
         B, precision = transposed_products(layer) if sums is None else sums
@@ -188,9 +187,9 @@ class Chain:
         self, layer: Layer, keep: float, take: float, formula: Elementwise, parameters: tuple[float, ...]
     ) -> Ahead:
         """The message to the signal, and for ``forward`` x̂ and Δ and their products."""
-        old, onsager = cast(Message, layer.to_inputs), cast(float, self.closure.onsager)
+        old = cast(Message, layer.to_inputs)
         values = _rows_of(old.B, 0.0 if old.A is None else old.A, *parameters)
-        response = Response(formula, values, 0, onsager * layer.x_mean.ravel(), keep, take)
+        response = Response(formula, values, 0, self.closure.onsager * layer.x_mean.ravel(), keep, take)
         estimate = Ahead(*there_and_back(layer.squares.columns, layer.g, layer.gamma, response))
         layer.to_inputs = replace(old, B=values[0, :, None], A=None if old.A is None else values[1, :, None])
         return estimate

@@ -15,7 +15,7 @@ import pytest
 from deepnet.bench import BenchError, contenders, measure
 from deepnet.bench.case import Case, synthetic
 from deepnet.bench.limits import Limits
-from deepnet.bench.operations import Operations, binarynet, message_passing
+from deepnet.bench.cost import Cost, binarynet, message_passing
 from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
 from deepnet.cli import main
@@ -37,19 +37,19 @@ def failure(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
 # --- operations -------------------------------------------------------------------------------------------------------
 
 
-def operations(classes: int = 4, **settings: Any) -> Operations:
+def operations(classes: int = 4, **settings: Any) -> Cost:
     """Of a network with 15 and 5 x classes weights."""
     config = Config(hidden=(5,), **settings)
     return message_passing(layer.plan for layer in init(config, 3, classes).layers)
 
 
 def test_operations_counted_by_hand() -> None:
-    assert operations(closure="mf") == Operations(2 * (3 * 15 + 4 * 20), 0, 20 * 35)
-    assert operations(closure="amp") == Operations(2 * (4 * 15 + 6 * 20), 0, 20 * 35)
-    assert operations(closure="bp") == Operations(2 * (2 * 15 + 4 * 20), 15, 20 * 35)  # the argmax layer is mean field
-    assert operations(closure="bpi", classes=2) == Operations(2 * (2 * 15 + 2 * 5), 20, 20 * 20)
-    assert operations(weights="continuous") == Operations(2 * (4 * 15 + 7 * 20), 0, 40 * 35)
-    assert binarynet([15, 20]) == Operations(2 * (2 * 15 + 3 * 20), 0, 4 * (3 * 15 + 4 * 20))
+    assert operations(closure="mf") == Cost(2 * (3 * 15 + 4 * 20), 0, 20 * 35)
+    assert operations(closure="amp") == Cost(2 * (4 * 15 + 6 * 20), 0, 20 * 35)
+    assert operations(closure="bp") == Cost(2 * (2 * 15 + 4 * 20), 15, 20 * 35)  # the argmax layer is mean field
+    assert operations(closure="bpi", classes=2) == Cost(2 * (2 * 15 + 2 * 5), 20, 20 * 20)
+    assert operations(weights="continuous") == Cost(2 * (4 * 15 + 7 * 20), 0, 40 * 35)
+    assert binarynet([15, 20]) == Cost(2 * (2 * 15 + 3 * 20), 0, 4 * (3 * 15 + 4 * 20))
 
 
 def test_operations_of_kept_weights() -> None:
@@ -58,7 +58,7 @@ def test_operations_of_kept_weights() -> None:
     kept = [int(np.count_nonzero(layer.mean)) for layer in layers]
     assert 0 < sum(kept) < 0.2 * 1700
     found = message_passing(layer.plan for layer in layers)
-    assert found == Operations(2 * (3 * kept[0] + 5 * kept[1]), 0, 20 * sum(kept))
+    assert found == Cost(2 * (3 * kept[0] + 5 * kept[1]), 0, 20 * sum(kept))
 
 
 @pytest.mark.parametrize("closure", ["mf", "amp", "bp", "bpi"])
@@ -93,10 +93,10 @@ def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, acti
 
 def test_least_time() -> None:
     limits = Limits(flops=1e9, bytes=1e8, evaluations=1e7)
-    work = Operations(flops=1e6, evaluations=2e4, bytes=1e6)
+    work = Cost(flops=1e6, evaluations=2e4, bytes=1e6)
     assert work.least_seconds(limits, samples=10, batches=1) == pytest.approx(10 * (1e-3 + 2e-3))
     assert work.least_seconds(limits, samples=10, batches=5) == pytest.approx(5 * 1e-2)
-    assert Operations(1e6).least_seconds(Limits(1e9, 1e8), samples=1, batches=1) == pytest.approx(1e-3)
+    assert Cost(1e6).least_seconds(Limits(1e9, 1e8), samples=1, batches=1) == pytest.approx(1e-3)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Scripted:
         self.asked.append((question, self.name))
         self._measured += question == "measure"
         return {
-            "prepare": {"weights": 7, "operations": Operations(flops=1e6)},
+            "prepare": {"weights": 7, "operations": Cost(flops=1e6)},
             "batches": 1,
             "advance": None if self.name == "binarynet" else [0.5],
             "measure": self._measured * (1.0 if self.name == "binarynet" else 10.0),

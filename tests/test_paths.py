@@ -29,7 +29,7 @@ def operations():
 
 
 def expected(device, closure, weights, activation, mask, dtype, last):
-    """Fused: ±1 weights and inputs in float32, mean field, or AMP in a single iteration; on edges where there are few."""
+    """Fused: ±1 weights and inputs in float32, mean field or a single iteration of AMP; on edges if there are few."""
     fused = (weights, activation, dtype) == ("binary", "sign", "float32")
     fused = fused and (closure == "mf" or (closure == "amp" and last))
     if device == "numpy" or not fused or mask == "many":

@@ -9,7 +9,7 @@ import numpy as np
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
 from deepnet.bench.limits import SIZE, Limits, limits
-from deepnet.bench.operations import Operations, binarynet, message_passing
+from deepnet.bench.cost import Cost, binarynet, message_passing
 
 #: The baseline and its variants on the command line, and their names in the results.
 BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled"}
@@ -24,7 +24,7 @@ class Contender(ABC):
         epoch: completed epochs.
     """
 
-    operations: Operations
+    operations: Cost
     weights: int
     epoch: int = 0
 

@@ -11,7 +11,7 @@ from typing import Any
 from deepnet.bench.case import Case
 from deepnet.bench.contenders import BASELINES
 from deepnet.bench.limits import Limits
-from deepnet.bench.operations import Operations
+from deepnet.bench.cost import Cost
 from deepnet.bench.worker import Worker
 
 #: Seconds before each measurement in which the threads of the contender before it go to sleep.
@@ -66,7 +66,7 @@ def measure(
         - ``seconds``: of an epoch, in every round, scaled from the batches timed; what there is to do once an epoch
           is scaled with them. ``median_seconds``: their median;
         - ``ratios``: in every round, to the first baseline; None without one. ``median_ratio``;
-        - ``flops``, ``evaluations``: a second, see ``Operations``;
+        - ``flops``, ``evaluations``: a second, see ``Cost``;
         - ``limits``: see ``Limits``, ``share``: least time at these limits over the median time;
         - ``memory``: in bytes, ``peak`` of the process, ``own`` (without libraries and data), ``device`` (GPU).
 
@@ -133,7 +133,7 @@ def _compared(seconds: list[float], reference: list[float] | None) -> dict[str, 
     }
 
 
-def _rates(operations: Operations, limits: Limits, seconds: float, case: Case) -> dict[str, Any]:
+def _rates(operations: Cost, limits: Limits, seconds: float, case: Case) -> dict[str, Any]:
     """What is achieved in an epoch of so many seconds."""
     return {
         "flops": operations.flops * case.samples / seconds,

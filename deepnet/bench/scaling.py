@@ -7,6 +7,7 @@ from typing import Any
 
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
+from factorgraph.dense.closures import CLOSURES
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,9 @@ AXES = {
     ),
 }
 
-_COLOURS = {
-    "binarynet": "black", "binarynet-compiled": "grey",
-    "mf": "tab:blue", "amp": "tab:green", "bp": "tab:red", "bpi": "tab:orange",
-}  # fmt: skip
+_COLOURS = {"binarynet": "black", "binarynet-compiled": "grey"} | {
+    name: f"C{number}" for number, name in enumerate(CLOSURES)
+}
 
 #: What is drawn of a row of a result; None where it is not known.
 _Quantity = Callable[[Mapping[str, Any]], float | None]

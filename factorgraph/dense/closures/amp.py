@@ -17,7 +17,9 @@ class ApproximateMessagePassing:
     """
 
     name = "amp"
-    onsager: float | None = 1.0
+    edgewise = False
+    products = 2
+    onsager = 1.0
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
         """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""

@@ -9,7 +9,8 @@ class BPInspired(MeanField):
     """m and x̂ are full, g is taken at omega - m x̂ on every edge: omega = Σ m x̂, B = Σ m g_{→i}, H = Σ x̂ g_{→i}."""
 
     name = "bpi"
-    onsager: float | None = None
+    edgewise = True
+    products = 0
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
         """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""

@@ -17,8 +17,18 @@ class Closure(Protocol):
         ...
 
     @property
-    def onsager(self) -> float | None:
-        """c in omega = W x̂ - c g⁻V and B = Wᵀg + c x̂A for observed weights W; None where sums are taken over edges."""
+    def edgewise(self) -> bool:
+        """Whether sums are taken over edges, each with a cavity of its own, and not as matrix products."""
+        ...
+
+    @property
+    def products(self) -> int:
+        """Number of matrix products in each of H and B at the first iteration; 0 if edgewise."""
+        ...
+
+    @property
+    def onsager(self) -> float:
+        """c in omega = W x̂ - c g⁻V and B = Wᵀg + c x̂A for observed weights W; of no account if edgewise."""
         ...
 
     def omega(self, layer: Layer, operations: Operations) -> Array:

@@ -8,7 +8,9 @@ class MeanField:
     """m, x̂ and g are full: omega = Σ m x̂, B = Σ m g, H = Σ x̂ g."""
 
     name = "mf"
-    onsager: float | None = 0.0
+    edgewise = False
+    products = 1
+    onsager = 0.0
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
         """[DL eq. 89]."""

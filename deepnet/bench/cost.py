@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from factorgraph.dense.closures import CLOSURES
+
 if TYPE_CHECKING:
     from deepnet.bench.limits import Limits
     from factorgraph.dense.state import LayerPlan
@@ -12,7 +14,7 @@ _BYTES = 4  # of a float32
 
 
 @dataclass(frozen=True)
-class Operations:
+class Cost:
     """What training one layer or network takes, with one inner iteration a batch.
 
     Attributes:
@@ -26,8 +28,8 @@ class Operations:
     evaluations: float = 0.0
     bytes: float = 0.0
 
-    def __add__(self, other: "Operations") -> "Operations":
-        return Operations(self.flops + other.flops, self.evaluations + other.evaluations, self.bytes + other.bytes)
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.flops + other.flops, self.evaluations + other.evaluations, self.bytes + other.bytes)
 
     def least_seconds(self, limits: "Limits", samples: int, batches: int) -> float:
         """Time of an epoch at the limits of the machine: arithmetic or traffic, whichever takes longer."""
@@ -38,18 +40,18 @@ class Operations:
         return max(samples * arithmetic, batches * self.bytes / limits.bytes)
 
 
-def message_passing(plans: "Iterable[LayerPlan]") -> Operations:
+def message_passing(plans: "Iterable[LayerPlan]") -> Cost:
     """Of the closures, layer by layer."""
-    return sum((_layer(plan) for plan in plans), Operations())
+    return sum((_layer(plan) for plan in plans), Cost())
 
 
-def _layer(plan: "LayerPlan") -> Operations:
+def _layer(plan: "LayerPlan") -> Cost:
     """Of the weights that are kept. A batch reads m (and σ) forwards, and renews H and m (and G and σ) backwards."""
     edges = float(plan.outputs * plan.inputs if plan.mask is None else plan.mask.sum())
     read, renewed = (1, 2) if plan.spin_weights else (2, 4)
-    return Operations(
+    return Cost(
         flops=2.0 * edges * _products(plan),
-        evaluations=edges if plan.closure in ("bp", "bpi") else 0.0,
+        evaluations=edges if CLOSURES[plan.closure].edgewise else 0.0,
         bytes=_BYTES * edges * (read + 2 * renewed),
     )
 
@@ -58,7 +60,7 @@ def _products(plan: "LayerPlan") -> int:
     """Matrix products: omega and V; H and B, unless they are sums over g of every edge; Onsager terms; G and A."""
     count = 2 if plan.is_first or plan.full_spins else 3
     to_inputs = 0 if plan.is_first else 1
-    count += {"mf": 1, "amp": 2, "bp": 0, "bpi": 0}[plan.closure] * (1 + to_inputs)
+    count += CLOSURES[plan.closure].products * (1 + to_inputs)
     if not plan.spin_weights:
         count += 1 + to_inputs
     if to_inputs and not plan.spin_inputs:
@@ -66,7 +68,7 @@ def _products(plan: "LayerPlan") -> int:
     return count
 
 
-def binarynet(edges: Sequence[int]) -> Operations:
+def binarynet(edges: Sequence[int]) -> Cost:
     """Of gradient descent: forwards, gradients of the weights and, above the first layer, of the inputs.
 
     The weights are read for all but the second, and renewed.
@@ -74,8 +76,8 @@ def binarynet(edges: Sequence[int]) -> Operations:
     Args:
         edges: number of weights kept in each layer.
     """
-    total = Operations()
+    total = Cost()
     for layer, weights in enumerate(edges):
         products = 3 if layer else 2
-        total += Operations(flops=2.0 * weights * products, bytes=_BYTES * weights * (products + 1.0))
+        total += Cost(flops=2.0 * weights * products, bytes=_BYTES * weights * (products + 1.0))
     return total
