@@ -153,10 +153,10 @@ class Config:
         """ε of each layer, numbers also where ``eps_init`` is "critical"."""
         if self.eps_init != CRITICAL:
             return per_layer("eps_init", self.eps_init, self.layers)  # pyright: ignore[reportReturnType]
-        from models.preactivation import RELU, SIGN, critical_field
+        from models.preactivation import critical_field
 
-        functions = {"sign": SIGN, "relu": RELU}
-        units = [functions[name] for name in per_layer("activation", self.activation, self.layers - 1)]
+        names = per_layer("activation", self.activation, self.layers - 1)
+        units = [ACTIVATIONS[name].nonlinearity for name in names]
         return (critical_field(units),) * self.layers
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:

@@ -56,7 +56,7 @@ def perceptron(
         widths: number of inputs, of units in each hidden layer, and of outputs.
         weights: "binary" (±1) or "continuous" (Gaussian), for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer. The sum into a unit is divided by
-            √inputs unless the unit is a sign unit, which does not feel the scale.
+            √inputs unless the unit does not feel the scale, as sign units.
         output: "sign" for labels ±1 (one per output) or "argmax" for one label in 0..outputs-1 per sample.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, chosen at random and fixed; for all layers or one per layer.
@@ -85,8 +85,7 @@ def perceptron(
         variables.append(Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), priors[i]))
         if bias:
             variables.append(Variable(f"b{i}", (f"units{i + 1}",), priors[i]))
-        variables.append(Variable(name, out, observed=last, spin=isinstance(channels[i], Sign)))
-        scale_free = isinstance(channels[i], Sign | Argmax)
+        variables.append(Variable(name, out, observed=last, spin=channels[i].spin))
         factors.append(
             Bilinear(
                 output=name,
@@ -94,7 +93,7 @@ def perceptron(
                 inputs=f"x{i}",
                 channel=channels[i],
                 bias=f"b{i}" if bias else None,
-                scale=1.0 if scale_free else (widths[i] + bias) ** -0.5,
+                scale=1.0 if channels[i].scale_free else (widths[i] + bias) ** -0.5,
                 mask=random_mask(widths[i + 1], widths[i], densities[i], generator),
             )
         )

@@ -1,11 +1,11 @@
 """What to watch in a network while it learns [DL App. B.8]."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from factorgraph.channels import ReLU
+from factorgraph.channels import Channel
 from factorgraph.dense.state import Layer
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]
 
     The Gaussian is what every message assumes; a large excess kurtosis says where it is wrong.
     """
-    from models.preactivation import RELU, SIGN, StochasticWeights, expected_sums
+    from models.preactivation import StochasticWeights, expected_sums
 
     weights = [
         StochasticWeights(
@@ -43,8 +43,7 @@ def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]
         )
         for layer in layers
     ]
-    units = [RELU if isinstance(layer.plan.channel, ReLU) else SIGN for layer in layers[:-1]]
-    return expected_sums(weights, units)
+    return expected_sums(weights, [cast(Channel, layer.plan.channel).nonlinearity for layer in layers[:-1]])
 
 
 def _total_square(layer: Layer) -> float:

@@ -14,8 +14,8 @@ import pytest
 
 from deepnet.bench import BenchError, contenders, measure
 from deepnet.bench.case import Case, synthetic
-from deepnet.bench.limits import Limits
 from deepnet.bench.cost import Cost, binarynet, message_passing
+from deepnet.bench.limits import Limits
 from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
 from deepnet.cli import main

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from models import GaussianRows, Head, MatrixVAMP
-from models.matrix_vamp.activations import ACTIVATIONS
+from models.matrix_vamp.head import ACTIVATIONS
 from models.matrix_vamp.linear import LinearNode
 from models.matrix_vamp.messages import RowMessage, extrinsic
 from models.matrix_vamp.modes import _MOST as MOST
@@ -96,8 +96,10 @@ def test_linearised_activation(activation):
     near = f.linearised(np.array([0.4]), np.array([0.64]))
     expected = [density @ value, slope, density @ value**2 - (density @ value) ** 2 - slope**2 * 0.64]
     np.testing.assert_allclose(np.ravel(near), expected, atol=tol.LINEARISED)
-    np.testing.assert_allclose(f.slope(z[::7]), np.gradient(f(z), z)[::7], atol=1e-3 if activation != "relu" else 0.51)
-    assert np.all(f.slope(z) <= f.steepest)
+    np.testing.assert_allclose(
+        f.derivative(z[::7]), np.gradient(f(z), z)[::7], atol=1e-3 if activation != "relu" else 0.51
+    )
+    assert np.all(f.derivative(z) <= f.steepest)
 
 
 @settings(max_examples=15)
@@ -223,7 +225,7 @@ def test_most_probable_weights_are_stationary(activation):
     result = MatrixVAMP(GaussianRows(np.eye(2)), X, head).infer(Y, method="map", tolerance=1e-8, iterations=500)
     assert result.converged, result.message
     W = result.weights
-    pull = ((head(X @ W) - Y) / head.noise) @ head.weights.T * head.activation.slope(X @ W)
+    pull = ((head(X @ W) - Y) / head.noise) @ head.weights.T * head.activation.derivative(X @ W)
     in_kink = np.any(np.abs(X @ W) < 1e-6, axis=1) & (activation == "relu")
     gradient = X.T @ (pull * ~in_kink[:, None]) + W
     # Rows in a kink pull by anything between their two slopes: what is left must be a combination of them.

@@ -8,8 +8,8 @@ import numpy as np
 
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
-from deepnet.bench.limits import SIZE, Limits, limits
 from deepnet.bench.cost import Cost, binarynet, message_passing
+from deepnet.bench.limits import SIZE, Limits, limits
 
 #: The baseline and its variants on the command line, and their names in the results.
 BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled"}

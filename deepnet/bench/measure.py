@@ -10,8 +10,8 @@ from typing import Any
 
 from deepnet.bench.case import Case
 from deepnet.bench.contenders import BASELINES
-from deepnet.bench.limits import Limits
 from deepnet.bench.cost import Cost
+from deepnet.bench.limits import Limits
 from deepnet.bench.worker import Worker
 
 #: Seconds before each measurement in which the threads of the contender before it go to sleep.

@@ -9,7 +9,7 @@ exactly [DL, eq. 125], or with Jensen's inequality used once [DL, eqs. 128-129] 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +72,8 @@ class Argmax:
 
     form: Form = "double_jensen"
     nodes: int = 16
+    spin: ClassVar[bool] = False
+    scale_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.form not in get_args(Form):

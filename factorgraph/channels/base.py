@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.activations import Activation
 from factorgraph.elementwise import Elementwise
 
 
@@ -53,12 +54,19 @@ class Channel(ABC):
         atoms: the outputs that have a probability.
         interval: where the others have a density; None if there are no others.
         kinks: where P(x|z) is not smooth in z.
+        scale_free: P(x|cz) = P(x|z) for c > 0, so that the scale of the pre-activations is of no account.
     """
 
     spin: bool = False
     atoms: tuple[float, ...] = ()
     interval: tuple[float, float] | None = (-math.inf, math.inf)
     kinks: tuple[float, ...] = ()
+    scale_free: bool = False
+
+    @property
+    def nonlinearity(self) -> Activation:
+        """σ with x = σ(z), noise left out."""
+        return Activation(self, kinks=self.kinks, name=repr(self))
 
     @abstractmethod
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:

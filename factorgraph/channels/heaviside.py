@@ -52,6 +52,7 @@ _observe = Elementwise(_observe_kernel, 3, 3)
 class Heaviside(Channel):
     """x = 1 for z >= 0, else 0."""
 
+    scale_free = True
     atoms = (0.0, 1.0)
     interval = None
     kinks = (0.0,)

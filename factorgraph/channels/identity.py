@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.activations import LINEAR, Activation
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
@@ -102,6 +103,10 @@ class Identity(Channel):
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise}")
         object.__setattr__(self, "noise", float(self.noise))
+
+    @property
+    def nonlinearity(self) -> Activation:
+        return LINEAR
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V, self.noise))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.activations import RELU, Activation
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
 from factorgraph.channels.identity import (
     gaussian_exponent,
@@ -160,6 +161,10 @@ class ReLU(Channel):
     atoms = (0.0,)
     interval = (0.0, math.inf)
     kinks = (0.0,)
+
+    @property
+    def nonlinearity(self) -> Activation:
+        return RELU
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.activations import SIGN, Activation
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
@@ -134,10 +135,15 @@ def check_spins(y: ArrayLike) -> None:
 class Sign(Channel):
     """x = sign(z) = ±1, with sign(0) = +1. A drops out; the constant -A/2 is left out of phi."""
 
+    scale_free = True
     spin = True
     atoms = (-1.0, 1.0)
     interval = None
     kinks = (0.0,)
+
+    @property
+    def nonlinearity(self) -> Activation:
+        return SIGN
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         return ChannelValues(*_evaluate(B, A, omega, V))

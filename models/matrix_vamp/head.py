@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.matrix_vamp.activations import ACTIVATIONS, Linearised
+from factorgraph.activations import LINEAR, RELU, SIGMOID, Linearised
 
 Array = NDArray[np.float64]
+
+#: Activations for which the rows of ``MatrixVAMP`` have integrals and modes.
+ACTIVATIONS = {each.name: each for each in (RELU, SIGMOID, LINEAR)}
 
 
 class Head:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.matrix_vamp.activations import Activation
+from factorgraph.activations import Activation
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.messages import inverse
 
@@ -83,7 +83,7 @@ class _Rows:
 
     def stepped(self, z: Array) -> tuple[Array, Array]:
         """Rows and their costs after a Newton step."""
-        gradient = (z - self.r) @ self.precision - self.f.slope(z) * self._pull(z)
+        gradient = (z - self.r) @ self.precision - self.f.derivative(z) * self._pull(z)
         step = np.einsum("nij,nj->ni", self.inverse_hessian(z), gradient)
         cost = self.cost(z)
         waiting = np.ones(len(z), dtype=bool)
@@ -99,7 +99,7 @@ class _Rows:
 
     def inverse_hessian(self, z: Array) -> Array:
         """Of the units outside the kinks, 0 for the others; where it is indefinite, that of Gauss and Newton."""
-        slope = self.f.slope(z)
+        slope = self.f.derivative(z)
         H = self.precision + slope[:, :, None] * (self.W @ self.W.T) * slope[:, None, :]
         d = z.shape[1]
         if self.f.name == "relu":

@@ -4,7 +4,7 @@
 L. F. Bossa, RG flow of preactivations.
 """
 
-from models.preactivation.activations import ERF, LINEAR, RELU, SIGN, TANH, Activation
+from factorgraph.activations import ERF, LINEAR, RELU, SIGN, TANH, Activation
 from models.preactivation.criticality import Criticality, critical, susceptibilities
 from models.preactivation.diagnosis import ExpectedSum, StochasticWeights, expected_sums, matched
 from models.preactivation.flow import Couplings, LayerStatistics, first_layer, next_layer, propagate

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from models.preactivation.activations import Activation
+from factorgraph.activations import Activation
 
 _KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
 _SMALL = 1e-3  # kernel at which the class K* = 0 is told by its first correction

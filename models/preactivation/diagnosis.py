@@ -12,9 +12,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.preactivation.activations import Activation
+from factorgraph.activations import Activation
+from factorgraph.activations.averages import normal_panels
 from models.preactivation.flow import LayerStatistics, propagate
-from models.preactivation.quadrature import normal_panels
 
 Array = NDArray[np.float64]
 

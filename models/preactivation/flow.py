@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.preactivation.activations import Activation, moments, slopes
+from factorgraph.activations import Activation
+from models.preactivation.tensors import moments, slopes
 
 Array = NDArray[np.float64]
 

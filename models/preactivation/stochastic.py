@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from models.preactivation.activations import Activation
+from factorgraph.activations import Activation
+from factorgraph.activations.averages import normal_panels
 from models.preactivation.criticality import root
-from models.preactivation.quadrature import normal_panels
 
 Array = NDArray[np.float64]
 

@@ -30,13 +30,13 @@ _RESOLUTIONS = (
 
 
 def normal_panels(
-    mean: Array, deviation: float, centres: tuple[float, ...], resolution: int = 1
+    mean: Array, deviation: float | Array, centres: tuple[float, ...], resolution: int = 1
 ) -> tuple[Array, Array]:
     """Nodes and weights of averages over normal variables z, one for each entry of ``mean``.
 
     Args:
         mean: (n,).
-        deviation: of all of them, > 0.
+        deviation: > 0, of all of them or (n,).
         centres: where the averaged functions have kinks or narrow parts: panels end there, and shrink towards them.
         resolution: number of variables of the whole average, 1 to 4.
 
@@ -50,7 +50,8 @@ def normal_panels(
     places = [(np.asarray(centre) - mean) / deviation for centre in centres]
     all_edges = [np.broadcast_to(base, (mean.size, base.size)), *(place[:, None] + steps for place in places)]
     u, weight = panel_rule(np.sort(np.clip(np.concatenate(all_edges, axis=1), -edges[-1], edges[-1]), axis=1), nodes)
-    return mean[:, None, None] + deviation * u, weight * np.exp(-0.5 * u * u) / np.sqrt(2.0 * np.pi)
+    scale = np.reshape(deviation, (-1, 1, 1))
+    return mean[:, None, None] + scale * u, weight * np.exp(-0.5 * u * u) / np.sqrt(2.0 * np.pi)
 
 
 def gaussian_rule(G: Array, centres: tuple[float, ...]) -> tuple[Array, Array]:
@@ -71,3 +72,17 @@ def gaussian_rule(G: Array, centres: tuple[float, ...]) -> tuple[Array, Array]:
         u = np.concatenate([u[:, owner], (z.ravel()[kept] - mean[owner])[None] / row[i]])
         weight = total[kept]
     return root @ u, weight
+
+
+def angle(G: Array) -> tuple[float, float]:
+    """Correlation and angle of two variables of covariance ``G``."""
+    rho = float(np.clip(G[0, 1] / np.sqrt(G[0, 0] * G[1, 1]), -1.0, 1.0))
+    return rho, float(np.arccos(rho))
+
+
+def arcsine_slope(G: Array) -> Array:
+    """Derivatives of (2/π) arcsin ρ, as of ``Activation.slope``."""
+    rho, _ = angle(G)
+    root = np.pi * np.sqrt(G[0, 0] * G[1, 1] * (1.0 - rho * rho))
+    own = -G[0, 1] / (root * np.diag(G))
+    return np.diag(own) + (1.0 - np.eye(2)) / root
