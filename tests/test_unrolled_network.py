@@ -1,13 +1,21 @@
 """A network is just a graph: the general engine, edge by edge, against the dense sweep of the same model."""
 
+from dataclasses import replace
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepnet.lower import lower
-from deepnet.network import perceptron
+from deepnet.network import ACTIVATIONS, perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph import ModelError, infer
+from factorgraph.channels import Argmax, Numeric
 from factorgraph.dense.numpy_operations import NumpyOperations
+from factorgraph.model import Model
+from factorgraph.priors import Binary
 
 #: Sums of a few dozen float64 terms, fed back through up to four iterations; relative to the largest.
 UNROLLED = 1e-12
@@ -19,6 +27,31 @@ KINDS = {
     "continuous-relu": ({"weights": "continuous", "activation": "relu"}, 0.5),
     "mixed": ({"weights": ["binary", "continuous", "binary"], "activation": ["sign", "relu"]}, 0.8),
 }
+
+
+@st.composite
+def networks(draw, activations=("sign", "relu"), widths=6, depth=3, tau=4):
+    """A network with ρ of each layer, its state, data and the number of iterations."""
+    layers = draw(st.integers(1, depth))
+    output = draw(st.sampled_from(["sign", "argmax"]))
+    sizes = [draw(st.integers(1, widths)) for _ in range(layers)]
+    sizes.append(draw(st.integers(2 if output == "argmax" else 1, 3)))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    model = perceptron(
+        sizes,
+        weights=[draw(st.sampled_from(["binary", "continuous"])) for _ in range(layers)],
+        activation=[draw(st.sampled_from(activations)) for _ in range(layers - 1)],
+        output=output,
+        bias=draw(st.booleans()),
+        density=draw(st.sampled_from([1.0, 0.7])),
+        rng=rng,
+    )
+    eps = draw(st.floats(0.3, 1.0))
+    layers = initial_layers(lower(model, "bp"), eps_init=eps, rng=rng, dtype=np.float64)
+    samples = draw(st.integers(1, 4))
+    y = rng.integers(0, sizes[-1], samples) if output == "argmax" else rng.choice([-1.0, 1.0], (sizes[-1], samples))
+    rho = [draw(st.sampled_from([1.0, 0.9])) for _ in layers]
+    return model, layers, rho, rng.standard_normal((sizes[0], samples)), y, draw(st.integers(1, tau))
 
 
 def problem(kind, **options):
@@ -48,13 +81,51 @@ def compare(ours, theirs, what):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=UNROLLED * scale, err_msg=what)
 
 
+def compare_any(ours, theirs, what):
+    """Drawn networks may have no edges, and messages that vanish; that fixed ones do not is tested below."""
+    scale = max(np.abs(theirs).max(initial=0.0), 1.0)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=UNROLLED * scale, err_msg=what)
+
+
 @pytest.mark.parametrize("tau", [1, 2, 4])
 @pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.7}], ids=["full", "bias-mask"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_messages_equal_those_of_the_dense_sweep(kind, options, tau):
     model, layers, x, y = problem(kind, **options)
+    assert_unrolled_is_dense(model, layers, [1.0] * 3, x, y, tau, compare)
+
+
+@settings(max_examples=200, deadline=None)
+@given(networks())
+def test_every_network_is_a_graph(network):
+    assert_unrolled_is_dense(*network, compare_any)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_every_network_of_any_units_is_a_graph(data):
+    """Units whose averages are found by quadrature; one row in a table makes them units of a network."""
+    with mock.patch.dict(ACTIVATIONS, {"tanh": Numeric(np.tanh)}):
+        network = data.draw(networks(activations=["tanh"], widths=3, depth=2, tau=2))
+        assert_unrolled_is_dense(*network, compare_any)
+
+
+def discount(layers, rho):
+    """Let means follow ρH, as a graph has them; in training ρ acts on the fields only, and the means stay tanh(H)."""
+    for layer, r in zip(layers, rho, strict=True):
+        mean, variance = layer.plan.prior.moments(H=r * layer.H, G=0.0 if layer.G is None else r * layer.G)
+        mask = 1.0 if layer.plan.mask is None else layer.plan.mask
+        layer.mean[...] = mean * mask
+        if layer.sigma is not None:
+            layer.sigma[...] = variance * mask
+
+
+def assert_unrolled_is_dense(model, layers, rho, x, y, tau, compare):
+    discount(layers, rho)
     fields, precisions = own_weights(layers)
-    train_batch(layers, x, y, [Update()] * 3, operations=NumpyOperations(), tau=tau)
+    train_batch(layers, x, y, [Update(rho=r) for r in rho], operations=NumpyOperations(), tau=tau)
+    for target in (fields, precisions):
+        target.update({name: rho[int(name[1:])] * values for name, values in target.items()})
     result = infer(
         model,
         schedule="forward-backward",
@@ -88,11 +159,6 @@ def _units(layer, number):
 def test_known_weights_make_an_inference_problem_of_the_same_graph():
     """With W observed and x0 free the description is a generalized linear model; the engine runs it as it is."""
     rng = np.random.default_rng(0)
-    from dataclasses import replace
-
-    from factorgraph.model import Model
-    from factorgraph.priors import Binary
-
     model = perceptron([20, 60], output="sign")
     variables = dict(model.variables)
     variables["x0"] = replace(variables["x0"], prior=Binary(), observed=False)
@@ -104,8 +170,14 @@ def test_known_weights_make_an_inference_problem_of_the_same_graph():
 
 
 def test_what_cannot_be_unrolled_is_refused():
-    with pytest.raises(ModelError, match="must act on scalars for the general engine, got an Argmax"):
-        infer(perceptron([3, 2, 2], output="argmax"), observed={"x0": np.zeros((3, 1)), "y": np.zeros(1)})
+    model = perceptron([3, 2, 2], output="argmax")
+    free = model.variables | {"y": replace(model.variables["y"], observed=False)}
+    with pytest.raises(ModelError, match="labels `y` of an argmax must be observed"):
+        Model(model.plates, free, model.factors)
+    last = replace(model.factors[1], channel=Argmax("single_jensen"))
+    sampled = Model(model.plates, model.variables, (model.factors[0], last))
+    with pytest.raises(ModelError, match="must be one without random numbers, got 'single_jensen'"):
+        infer(sampled, observed={"x0": np.zeros((3, 1)), "y": np.zeros(1)})
     with pytest.raises(ModelError, match="`observed` must contain values of a variable on plate 'samples'"):
         infer(perceptron([3, 1]))
     with pytest.raises(ModelError, match="`observed` must give every value of `y`"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.channels import Argmax, Channel
+from factorgraph.factors.argmax import Classes
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
 from factorgraph.layout import Layout
@@ -49,6 +50,8 @@ class Bilinear:
         expected: dict[str, tuple[str, ...]] = {self.inputs: (inputs, samples), self.output: (units, samples)}
         if isinstance(self.channel, Argmax):
             expected[self.output] = (samples,)
+            if not model.variables[self.output].observed:
+                raise ModelError(f"labels `{self.output}` of an argmax must be observed, got a free variable")
         if self.bias is not None:
             expected[self.bias] = (units,)
         for name, plates in expected.items():
@@ -63,17 +66,37 @@ class Bilinear:
             )
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part for every number of inputs that the mask leaves to a unit.
-
-        Raises:
-            ModelError: an ``Argmax`` output, whose classes have no messages of their own.
-        """
+        """One part for every number of inputs that the mask leaves to a unit; one alone for an ``Argmax`` output."""
+        if isinstance(self.channel, Argmax):
+            return [self._classes(layout, self.channel)]
         return [part for group in self.neurons(layout) for part in group.parts(layout)]
 
+    def _classes(self, layout: Layout, channel: Argmax) -> Part:
+        """One factor a sample."""
+        if channel.form == "single_jensen":
+            raise ModelError(f"`form` of {self} must be one without random numbers, got {channel.form!r}")
+        K, n = layout.shapes[self.weights]
+        edges = np.arange(K * n) if self.mask is None else np.flatnonzero(self.mask)
+        (samples,) = layout.shapes[self.output]
+        positions = {name: np.arange(layout.size)[layout.slice(name)] for name in self.variables}
+        weights = positions[self.weights][edges]
+        if self.bias is not None:
+            weights = np.concatenate([positions[self.bias], weights])
+        table = [np.broadcast_to(weights, (samples, weights.size)), positions[self.inputs].reshape(n, samples).T]
+        table.append(positions[self.output][:, None])
+        spin_weights, spin_inputs = (layout.model.variables[name].is_spin for name in (self.weights, self.inputs))
+        kept, bias = tuple(edges.tolist()), self.bias is not None
+        kind = Classes(channel, self.scale, K, n, kept, bias, spin_weights, spin_inputs)
+        return Part(kind, np.concatenate(table, axis=1))
+
     def neurons(self, layout: Layout) -> "list[Neurons]":
-        """The same factors unit by unit and sample by sample; errors as for ``parts``."""
+        """The same factors unit by unit and sample by sample.
+
+        Raises:
+            ModelError: an ``Argmax`` output, which couples its units.
+        """
         if isinstance(self.channel, Argmax):
-            raise ModelError(f"`channel` of {self} must act on scalars for the general engine, got an Argmax")
+            raise ModelError(f"`channel` of {self} must act on scalars, got an Argmax")
         W, x, out = (Selection.whole(n, layout.shapes[n]) for n in (self.weights, self.inputs, self.output))
         bias = None if self.bias is None else Selection.whole(self.bias, layout.shapes[self.bias])
         mask = np.ones(W.shape, dtype=bool) if self.mask is None else self.mask
