@@ -178,7 +178,7 @@ def test_any_dense_sweep_equals_edge_by_edge(kind, closures, tau, updates, outpu
     layers, batches, _ = problem(kind, closures, output=output, **options)
     for x, y in batches:
         train_batch(layers, x, y, updates, operations=NumpyOperations(), tau=tau)
-        # Units without inputs, and those that polarised weights leave with a variance of rounding, have a floor in V that
+        # Units without inputs, and those whose variance polarised weights leave to rounding, have a floor in V, which
         # the reference has not.
         assume(all(layer.V.min() > CLEAR_VARIANCE for layer in layers))
     compare(kind, closures, tau, updates, assert_close_or_small, output=output, **options)
