@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +52,22 @@ class Sweeps(State, Protocol):
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Messages:
+    """Messages B and A (E,), from which everything else follows."""
+
+    B: Array
+    A: Array
+    log_partition = None
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        return self.B, self.A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
 
 
 class GeneralSweeps:
