@@ -94,6 +94,13 @@ def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B:
     return H, messages
 
 
+def cavity_parameters(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """Natural parameters (E,) of the cavity laws on all edges."""
+    h, g = np.empty(graph.edges), np.empty(graph.edges)
+    _cavities(*graph.incidence, graph.silent, graph.relaxed, weights.field, weights.precision, B, A, h, g)
+    return h, g
+
+
 def cavity_laws(
     graph: Unrolled, weights: Weights, B: Array, A: Array, edges: NDArray[np.intp] | None = None
 ) -> tuple[Array, Array]:
@@ -107,8 +114,7 @@ def cavity_laws(
     """
     starts, order = graph.incidence
     if edges is None or 4 * edges.size > graph.edges:
-        h, g = np.empty(graph.edges), np.empty(graph.edges)
-        _cavities(starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A, h, g)
+        h, g = cavity_parameters(graph, weights, B, A)
         edges, h, g = (np.arange(graph.edges), h, g) if edges is None else (edges, h[edges], g[edges])
     else:
         h, g = _some_cavities(

@@ -15,7 +15,8 @@ class Damping:
     """message ← (1 - damping) new + damping old, and a field that pulls every variable where it already leans.
 
     Attributes:
-        damping: in [0, 1); moves no fixed point.
+        damping: in [0, 1); moves no fixed point. What counts as the change of a message is that without damping: a run
+            has converged where no message would move, not where they are held.
         reinforcement: r >= 0: after each sweep a variable's own field is increased by r times its total field; it moves
             the fixed points, towards one state.
 
@@ -47,17 +48,21 @@ def relative_change(old: float, new: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> tuple[float, int]:
-    """Replace the messages on ``edges`` by ``new`` where ``slots`` is set; the largest relative change and its edge."""
+    """Replace the messages on ``edges`` by ``new`` where ``slots`` is set; the largest relative change and its edge.
+
+    The change is that from the old message to the new one, however much of it the damping lets through. A message
+    that is infinite, or was, is replaced at once: no share of it is less.
+    """
     worst, where = 0.0, 0
     for n in range(edges.size):
         if not slots[n]:
             continue
         old, value = messages[edges[n]], new[n]
-        if damping > 0.0 and old != value:
-            value = (1.0 - damping) * value + damping * old
         change = relative_change(old, value)
         if change > worst:
             worst, where = change, edges[n]
+        if damping > 0.0 and old != value and math.isfinite(old):
+            value = (1.0 - damping) * value + damping * old
         messages[edges[n]] = value
     return worst, where
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_weight
+from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_sum_of_two, log_weight
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 from factorgraph.vectors import conditioned, log_constants, log_integrals
@@ -40,12 +40,6 @@ class Energy:
 
 
 @njit(cache=True, error_model="numpy")
-def _log_sum(a: float, b: float) -> float:
-    top = max(a, b)
-    return top if math.isinf(top) else top + math.log(math.exp(a - top) + math.exp(b - top))
-
-
-@njit(cache=True, error_model="numpy")
 def _edge_sums(
     ends: Any, spin: Any, silent: Any, first: Any, second: Any, B: Any, A: Any, up: Any, down: Any, out: Any
 ) -> None:
@@ -58,7 +52,7 @@ def _edge_sums(
             a, b = min(0.0, 2.0 * B[e]), min(0.0, -2.0 * B[e])
             up[i] += a
             down[i] += b
-            out[i] += _log_sum(log_weight(first[e], 1.0) + a, log_weight(first[e], -1.0) + b)
+            out[i] += log_sum_of_two(log_weight(first[e], 1.0) + a, log_weight(first[e], -1.0) + b)
         else:
             out[i] += log_gaussian_mean(first[e], second[e], B[e], A[e])
 
@@ -70,7 +64,7 @@ def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down:
         y = value[i]
         if spin[i]:
             if np.isnan(y):
-                out[i] += _log_sum(field[i] + up[i], -field[i] + down[i])
+                out[i] += log_sum_of_two(field[i] + up[i], -field[i] + down[i])
             else:
                 out[i] += field[i] * y + (up[i] if y > 0.0 else down[i])
         elif not np.isnan(y):

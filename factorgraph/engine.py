@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from factorgraph.arguments import check_number
+from factorgraph.arguments import check_integer, check_number, shown
+from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
 from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph
@@ -16,7 +17,7 @@ from factorgraph.model import Model
 from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
 from factorgraph.settings import data_sizes, weights_of
-from factorgraph.sweeps import ResidualSweeps, ScheduledSweeps, Sweeps
+from factorgraph.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps
 from factorgraph.unroll import Unrolled, Weights, tile, unroll
 
 #: Called after every sweep with its number and its largest change; a true value stops the run.
@@ -58,7 +59,8 @@ def infer(
         precisions: by name, added to the second ones.
         batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
             leading axis of that length, and the results have one.
-        start: an earlier run on the same graph, whose messages are the first ones of this one.
+        start: an earlier run on the same graph, whose messages are the first ones of this one. Fields, observations and
+            parameters may have changed since: messages that are certain only for the old ones are taken back.
         maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
         callback: called after every sweep with its number and the residual; a true return value ends the run.
         progress: show a progress bar.
@@ -72,16 +74,13 @@ def infer(
     """
     damped = Damping(damping, reinforcement)
     check_number("tolerance", tolerance, least=0.0)
-    if max_sweeps < 1 or batch < 1:
-        raise ValueError(f"`max_sweeps` and `batch` must be >= 1, got {max_sweeps} and {batch}")
+    max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
     graph = _unrolled(model, observed or {}, batch)
     weights = weights_of(graph, observed or {}, fields or {}, precisions or {})
     if maximum:
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
-    if start is not None and start.B.shape != (graph.edges,):
-        raise ValueError(f"`start` must be a run on the same graph of {graph.edges} edges, got {start.B.size} edges")
-    first = None if start is None else (start.B, start.A)
+    first = None if start is None else _continued(graph, weights, start)
     sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, np.random.default_rng(rng))
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
@@ -90,7 +89,9 @@ def infer(
     exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
     everywhere = status is Status.EXACT or not graph.edges
     place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
-    result = Result(status, exact, done, np.array(residuals), graph, weights, sweeps, maximum, place)
+    # What remains can be copied and sent: messages without the schedule, a generator; or the arrays of compiled sweeps.
+    state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
+    result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
     if result.converged:
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
     elif status is Status.SWEEPS and _improper(result):
@@ -117,6 +118,18 @@ def _check_maximum(graph: Unrolled) -> None:
         raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
 
 
+def _continued(graph: Unrolled, weights: Weights, start: Result) -> tuple[Array, Array]:
+    """The first messages from an earlier run."""
+    if not isinstance(start, Result):
+        raise ValueError(f"`start` must be the result of an earlier run, got {shown(start)}")
+    if not same_structure(start.graph, graph):
+        raise ValueError(
+            "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "
+            f"got one on {start.graph.edges} other edges, for {graph.edges}"
+        )
+    return continued(graph, weights, start.B, start.A, (start.graph, start.weights))
+
+
 def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
     """The schedule to use, by name."""
     names = [*SCHEDULES, "residual", "two-pass", "auto"]
@@ -135,7 +148,7 @@ def _first_messages(graph: Unrolled, start: tuple[Array, Array] | None) -> tuple
     if start is None:
         A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # pages of zeros cost no memory
         return np.zeros(graph.edges), A  # a law begins with omega = 0, V = 1
-    return start[0].copy(), start[1].copy()
+    return start
 
 
 def _sweeps(

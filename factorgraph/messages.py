@@ -101,13 +101,20 @@ def log_weight(h: float, s: float) -> float:
 
 
 @formula
+def log_sum_of_two(a: float, b: float) -> float:
+    """log(e^a + e^b), for -∞ too."""
+    top = max(a, b)
+    return top if math.isinf(top) else top + math.log1p(math.exp(min(a, b) - top))
+
+
+@formula
 def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
-    """Probabilities that a product of spins is +1 and -1, after one more spin in field h; only positive terms."""
-    small = math.exp(-2.0 * abs(h))
-    up, down = 1.0 / (1.0 + small), small / (1.0 + small)
-    if h < 0.0:
-        up, down = down, up
-    return even * up + odd * down, even * down + odd * up
+    """log-probabilities that a product of spins is +1 and -1, after one more spin in field h.
+
+    In logarithms, because a coupling may outweigh fields that leave a product a probability of e^{-1000}.
+    """
+    up, down = log_weight(h, 1.0), log_weight(h, -1.0)
+    return log_sum_of_two(even + up, odd + down), log_sum_of_two(even + down, odd + up)
 
 
 @formula

@@ -1,6 +1,8 @@
 """What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
 
 import itertools
+import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +52,22 @@ class Sweeps(State, Protocol):
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Messages:
+    """Messages B and A (E,), from which everything else follows."""
+
+    B: Array
+    A: Array
+    log_partition = None
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        return self.B, self.A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
 
 
 class GeneralSweeps:
@@ -121,13 +139,19 @@ class GeneralSweeps:
         change = commit(messages, new, edges, slots, self.damping.damping)
         if old is None or self.graph.heads is None or not np.isfinite(change[0]):
             return change
-        return joint_change(old, messages[edges], self.graph.heads[self.graph.ends[edges]], edges)
+        return joint_change(old, np.where(slots, new, old), self.graph.heads[self.graph.ends[edges]], edges)
 
-    def reinforce(self) -> None:
-        """Let the fields of the next sweep lean towards the present beliefs."""
-        if self.damping.reinforcement:
-            H = beliefs(self.graph, self.weights, self.B, self.A).H
-            self.weights.field = self.base.field + self.damping.reinforcement * H
+    def reinforce(self) -> tuple[float, int]:
+        """Let the fields of the next sweep lean towards the present beliefs; the largest change of one, and its edge.
+
+        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is as good as decided,
+        the field may grow for ever, and nothing else changes.
+        """
+        if not self.damping.reinforcement:
+            return 0.0, 0
+        old, H = self.weights.field, beliefs(self.graph, self.weights, self.B, self.A).H
+        self.weights.field = self.base.field + self.damping.reinforcement * H
+        return _largest_pull(self.graph.spin, *self.graph.incidence, old, self.weights.field)
 
 
 class ScheduledSweeps(GeneralSweeps):
@@ -143,8 +167,7 @@ class ScheduledSweeps(GeneralSweeps):
         worst = (0.0, 0)
         for step in next(self.steps):
             worst = max(worst, self.act(step))
-        self.reinforce()
-        return worst
+        return max(worst, self.reinforce())
 
 
 class ResidualSweeps(GeneralSweeps):
@@ -186,9 +209,11 @@ class ResidualSweeps(GeneralSweeps):
             first = first[priority[first] > 0.0]
             self._send(first)
             done += first.size
+        pull = self.reinforce()
+        if self.damping.reinforcement:
+            self._look(np.arange(count))
         change = _pending_changes(self.B, self.pending[0], self.A, self.pending[1])
-        self.reinforce()
-        return float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0
+        return max(pull, (float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0))
 
     def _send(self, factors: NDArray[np.intp]) -> None:
         edges = np.concatenate([np.arange(*self.table.starts[f : f + 2]) for f in factors])
@@ -208,6 +233,19 @@ def _pending_changes(B: Any, new_B: Any, A: Any, new_A: Any) -> Any:
     for e in range(B.size):
         change[e] = max(relative_change(B[e], new_B[e]), relative_change(A[e], new_A[e]))
     return change
+
+
+@njit(cache=True, error_model="numpy")
+def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any) -> tuple[float, int]:
+    """The largest change of the field of a variable that factors see, and an edge of it."""
+    worst, where = 0.0, 0
+    for i in range(spin.size):
+        if starts[i] == starts[i + 1]:
+            continue
+        change = abs(math.tanh(new[i]) - math.tanh(old[i])) if spin[i] else relative_change(old[i], new[i])
+        if not change <= worst:
+            worst, where = (math.inf if math.isnan(change) else change), order[starts[i]]
+    return worst, where
 
 
 @njit(cache=True)

@@ -345,7 +345,7 @@ def test_callbacks_progress_and_trace(capsys):
         ({"schedule": "upwards"}, "`schedule` must be one of .*got 'upwards'"),
         ({"damping": 1.0}, r"`damping` must be in \[0, 1\), got 1.0"),
         ({"reinforcement": -1}, "`reinforcement` must be a finite number >= 0, got -1"),
-        ({"max_sweeps": 0}, "`max_sweeps` and `batch` must be >= 1, got 0 and 1"),
+        ({"max_sweeps": 0}, "`max_sweeps` must be an integer >= 1, got 0"),
         ({"tolerance": np.nan}, "`tolerance` must be a finite number >= 0"),
         ({"observed": {"s": np.zeros(10)}}, "`observed` values of the spins `s` must be 1, -1 or NaN"),
         ({"observed": {"t": 1}}, "`observed` must name variables among"),

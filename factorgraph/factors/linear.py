@@ -121,13 +121,15 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
                 for state in range(log_w.size):
                     log_w[state] += log_weight(h[j], 1.0 - 2.0 * ((state >> bit) & 1))
             bit += 1
-    top, up, down = np.max(log_w), 0.0, 0.0
+    top, sums = np.full(2, -np.inf), np.zeros(2)
     for state in range(log_w.size):
-        if (state >> own) & 1:
-            down += math.exp(log_w[state] - top)
-        else:
-            up += math.exp(log_w[state] - top)
-    return 0.5 * (math.log(up) - math.log(down))
+        side = (state >> own) & 1
+        top[side] = max(top[side], log_w[state])
+    for state in range(log_w.size):
+        side = (state >> own) & 1
+        if top[side] > -np.inf:
+            sums[side] += math.exp(log_w[state] - top[side])
+    return 0.5 * ((top[0] - top[1]) + (math.log(sums[0]) - math.log(sums[1])))
 
 
 @njit(cache=True, error_model="numpy")

@@ -61,14 +61,13 @@ def _spin_messages(J: Array, h: Array, maximum: bool) -> Array:
 def _spin_joint(J: Array, h: Array) -> Array:
     joint = np.empty((J.size, 2, 2))
     for f in range(J.size):
-        table, total = joint[f], 0.0
+        table = joint[f]
         for a in range(2):
             for b in range(2):
                 exponent = min(0.0, (2.0 if a == b else -2.0) * J[f])
-                p = log_weight(h[f, 0], 1.0 - 2.0 * a) + log_weight(h[f, 1], 1.0 - 2.0 * b)
-                table[a, b] = math.exp(exponent + p)
-                total += table[a, b]
-        table /= total
+                table[a, b] = exponent + log_weight(h[f, 0], 1.0 - 2.0 * a) + log_weight(h[f, 1], 1.0 - 2.0 * b)
+        table[:] = np.exp(table - table.max())
+        table /= table.sum()
     return joint
 
 

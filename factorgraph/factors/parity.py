@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, parity_weights
+from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights
 from factorgraph.model import ModelError, Selection
 
 
@@ -92,16 +92,15 @@ def log_parity_sums(J: Array, h: Array) -> tuple[Array, Array]:
     """log E e^{J Π s} and J E[Π s] under the tilted law, for spins in fields h (F, k); see ``SpinProduct``."""
     log_sum, mean = np.empty(J.size), np.zeros(J.size)
     for f in range(J.size):
-        even, odd = 1.0, 0.0
+        even, odd = 0.0, -math.inf
         for i in range(h.shape[1]):
             even, odd = parity_weights(even, odd, h[f, i])
         likely, unlikely = (even, odd) if J[f] > 0.0 else (odd, even)
         if math.isinf(J[f]):
-            log_sum[f] = math.log(likely)
+            log_sum[f] = likely
             continue
-        unlikely *= math.exp(-2.0 * abs(J[f]))
-        log_sum[f] = abs(J[f]) + math.log(likely + unlikely)
-        mean[f] = abs(J[f]) * (likely - unlikely) / (likely + unlikely)
+        log_sum[f] = log_sum_of_two(abs(J[f]) + likely, unlikely - abs(J[f]))
+        mean[f] = abs(J[f]) * math.tanh(abs(J[f]) + 0.5 * (likely - unlikely))
     return log_sum, mean
 
 

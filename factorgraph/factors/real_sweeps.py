@@ -36,20 +36,25 @@ def _add_up(ends: Any, values: Any, total: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _sweep_precisions(ends: Any, J: Any, A: Any, t: Any, G: Any, new_G: Any, live: bool, damping: float) -> float:
+def _sweep_precisions(
+    ends: Any, J: Any, A: Any, t: Any, G: Any, new_G: Any, live: bool, damping: float, sent: Any
+) -> float:
     """One sweep in place of A' = -J t, t = J/g with the cavity precision g of the other end; the largest change.
 
     If ``live`` the totals G are updated at once, and the sweep is sequential; else the new ones are added to ``new_G``.
+    Where there is damping, ``sent`` are the messages without it, and so is the change.
     """
     worst = 0.0
     for f in range(J.size):
         i, j, a, b = ends[f, 0], ends[f, 1], A[f, 0], A[f, 1]
         t[f, 0], t[f, 1] = J[f] / (G[j] - b), J[f] / (G[i] - a)
-        to_i = damping * a - (1.0 - damping) * J[f] * t[f, 0]
-        to_j = damping * b - (1.0 - damping) * J[f] * t[f, 1]
+        to_i, to_j = -J[f] * t[f, 0], -J[f] * t[f, 1]
         change = max(abs(to_i - a), abs(to_j - b))
         if not change <= worst:
             worst = change
+        if damping > 0.0:
+            sent[f, 0], sent[f, 1] = to_i, to_j
+            to_i, to_j = damping * a + (1.0 - damping) * to_i, damping * b + (1.0 - damping) * to_j
         if live:
             G[i] += to_i - a
             G[j] += to_j - b
@@ -61,13 +66,15 @@ def _sweep_precisions(ends: Any, J: Any, A: Any, t: Any, G: Any, new_G: Any, liv
 
 
 @njit(cache=True, error_model="numpy")
-def _sweep_fields(ends: Any, t: Any, B: Any, H: Any, new_H: Any, live: bool, damping: float) -> None:
+def _sweep_fields(ends: Any, t: Any, B: Any, H: Any, new_H: Any, live: bool, damping: float, sent: Any) -> None:
     """One sweep in place of B' = t h, h the cavity field of the other end; H updated at once if ``live``."""
-    keep = 1.0 - damping
     for f in range(t.shape[0]):
         i, j = ends[f, 0], ends[f, 1]
         a, b = B[f, 0], B[f, 1]
-        to_i, to_j = keep * t[f, 0] * (H[j] - b) + damping * a, keep * t[f, 1] * (H[i] - a) + damping * b
+        to_i, to_j = t[f, 0] * (H[j] - b), t[f, 1] * (H[i] - a)
+        if damping > 0.0:
+            sent[f, 0], sent[f, 1] = to_i, to_j
+            to_i, to_j = damping * a + (1.0 - damping) * to_i, damping * b + (1.0 - damping) * to_j
         if live:
             H[i] += to_i - a
             H[j] += to_j - b
@@ -94,6 +101,7 @@ class RealSweeps:
         first = np.zeros((2, self.ends.size)) if start is None else np.stack(start)
         self.B, self.A = first.reshape(2, -1, 2)
         self.t, self.old = np.empty_like(self.A), (np.empty_like(self.B), np.empty_like(self.A))
+        self.sent = (self.B, self.A) if damping == 0.0 else (np.empty_like(self.B), self.A.copy())
         self.base = weights.field, weights.precision
         self.H, self.G = self._total(0, self.B), self._total(1, self.A)
         self.settled = False
@@ -111,13 +119,15 @@ class RealSweeps:
                 np.copyto(self.old[1], self.A)
             if not self.settled:
                 new_G = self.base[1].copy()
-                change = _sweep_precisions(self.ends, self.J, self.A, self.t, self.G, new_G, self.live, self.damping)
+                change = _sweep_precisions(
+                    self.ends, self.J, self.A, self.t, self.G, new_G, self.live, self.damping, self.sent[1]
+                )
                 self.G = self._total(1, self.A) if self.live else new_G
                 self.settled = change <= _ROUNDING * float(np.abs(self.A).max(initial=0.0))
             new_H = self.base[0].copy()
-            _sweep_fields(self.ends, self.t, self.B, self.H, new_H, self.live, self.damping)
+            _sweep_fields(self.ends, self.t, self.B, self.H, new_H, self.live, self.damping, self.sent[0])
             self.H = self._total(0, self.B) if self.live else new_H
-        changes = (largest_change(o.ravel(), n.ravel()) for o, n in zip(self.old, (self.B, self.A), strict=True))
+        changes = (largest_change(o.ravel(), n.ravel()) for o, n in zip(self.old, self.sent, strict=True))
         return max(changes)
 
     def messages(self) -> tuple[Array, Array]:

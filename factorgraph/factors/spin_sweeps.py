@@ -31,22 +31,23 @@ def spin_sweeps(
 
 
 def odds_are_safe(graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> bool:
-    """Whether no odds ratio can overflow: a total is at most |h| + Σ|J|, and nothing is observed."""
+    """Whether no odds ratio can overflow: a total is at most |h| + Σ|J|, or what it starts at; nothing is observed."""
     stack = graph.stacks[0]
-    if start is not None and not np.abs(start[0]).max(initial=0.0) < _SAFE_EXPONENT:
-        return False
     if not np.isnan(weights.value).all():
         return False
-    return bool(2.0 * _largest_total(stack.variables, stack.parameters[0], weights.field) < _SAFE_EXPONENT)
+    totals = [_largest_total(stack.variables, stack.parameters[0][:, None], weights.field)]
+    if start is not None:
+        totals.append(_largest_total(stack.variables, start[0].reshape(-1, 2), weights.field))
+    return 2.0 * max(totals) < _SAFE_EXPONENT
 
 
 @njit(cache=True, error_model="numpy")
-def _largest_total(ends: Any, J: Any, field: Any) -> float:
-    """The largest |h| + Σ|J| of a variable."""
+def _largest_total(ends: Any, B: Any, field: Any) -> float:
+    """The largest |h| + Σ|B| of a variable, with messages (F, 2), or bounds of both in one column."""
     total = np.abs(field)
-    for f in range(J.size):
-        total[ends[f, 0]] += abs(J[f])
-        total[ends[f, 1]] += abs(J[f])
+    for f in range(B.shape[0]):
+        total[ends[f, 0]] += abs(B[f, 0])
+        total[ends[f, 1]] += abs(B[f, -1])
     return total.max()
 
 
