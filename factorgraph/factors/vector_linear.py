@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import shown
 from factorgraph.factors.base import Array, Kind, Parameters
+from factorgraph.factors.vector_rules import expected_squares, log_integrals, messages, undetermined, whiten
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import LOG_2PI
-from factorgraph.vectors import Laws, log_integrals, moments, received
+from factorgraph.vectors import received
+
+#: How far, relative to its largest element, a matrix may be from a covariance matrix that rounding has touched.
+_ALMOST = 1e-10
 
 
 def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, columns: int) -> Array:
@@ -40,7 +45,8 @@ def vector_parameters(
     """Checked parameters of F factors with m rows: coefficients (F, m, Σd), target (F, m) and noise (F, m, m).
 
     Raises:
-        ModelError: parameters that do not fit, or a noise that is not symmetric and positive definite.
+        ModelError: parameters that do not fit, a noise that is no covariance matrix, or a singular one of factors that
+            would determine a part of one argument exactly.
     """
     k, shape, dimensions = len(terms), terms[0].shape, [term.dimension for term in terms]
     if 0 in dimensions:
@@ -51,11 +57,7 @@ def vector_parameters(
     sizes = [np.shape(c)[-2] if np.ndim(c) >= 2 else d for c, d in zip(given, dimensions, strict=True)]
     m = sizes[0]
     blocks = [matrices("coefficients", c, shape, m, d) for c, d in zip(given, dimensions, strict=True)]
-    covariance = matrices("noise", noise, shape, m, m)
-    if not (
-        np.array_equal(covariance, np.swapaxes(covariance, 1, 2)) and np.all(np.linalg.eigvalsh(covariance)[:, 0] > 0.0)
-    ):
-        raise ModelError(f"`noise` must be symmetric and positive definite, got {noise!r}")
+    covariance = _covariances(matrices("noise", noise, shape, m, m), noise)
     values = np.asarray(target, dtype=np.float64)
     if not np.all(np.isfinite(values)):
         raise ModelError(f"`target` must be finite numbers, got {target!r}")
@@ -63,22 +65,53 @@ def vector_parameters(
         values = np.broadcast_to(values, (*shape, m)).reshape(-1, m)
     except ValueError:
         raise ModelError(f"`target` must broadcast to {(*shape, m)}, got {values.shape}") from None
-    return np.concatenate(blocks, axis=2), values, covariance
+    both = np.concatenate(blocks, axis=2)
+    W, _, _, sigma = whitened(both, values, covariance)
+    _check_determined(W, sigma, tuple(dimensions), np.ones((len(W), W.shape[2]), dtype=bool), shown(noise))
+    return both, values, covariance
 
 
-def whitened(coefficients: Array, target: Array, noise: Array) -> tuple[Array, Array, Array]:
-    """W and w with N(y; C x, Q) = e^{c - |w - W x|²/2}, and c: by the Cholesky factor of Q."""
-    root = np.linalg.cholesky(noise)
-    both = np.linalg.solve(root, np.concatenate([coefficients, target[..., None]], axis=2)).astype(
-        np.float64, copy=False
+def _covariances(given: Array, noise: ArrayLike) -> Array:
+    """Matrices that are symmetric, and have no negative eigenvalue, up to rounding; made symmetric."""
+    symmetric, scale = 0.5 * (given + np.swapaxes(given, 1, 2)), np.abs(given).max(axis=(1, 2), initial=0.0)
+    least = np.linalg.eigvalsh(symmetric)[:, 0] if given.size else scale
+    skew = np.abs(given - symmetric).max(axis=(1, 2), initial=0.0)
+    if np.any(skew > _ALMOST * scale) or np.any(least < -_ALMOST * scale):
+        raise ModelError(
+            "`noise` must be symmetric and positive definite, or singular without negative eigenvalues, "
+            f"got {shown(noise)}"
+        )
+    return symmetric
+
+
+def _check_determined(
+    W: Array, sigma: Array, dimensions: tuple[int, ...], free: Array, noise: str = "a singular one"
+) -> None:
+    """An error for factors that say without noise where a part of one argument is, given that others are not ``free``.
+
+    Messages would be infinitely precise. Which they are follows from the ranks of the noise and of the coefficients,
+    because what is not observed always has some variance.
+    """
+    if np.all(sigma > 0.0) or undetermined(W, sigma, np.array(dimensions), free) < 0:
+        return
+    raise ModelError(
+        f"`noise` must be symmetric and positive definite, got {noise}: in a direction without noise the factor must "
+        "leave every argument uncertain whatever the others are; give it a variance there, or observe what is exact"
     )
-    log_det = 2.0 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    return both[..., :-1], both[..., -1], -0.5 * (target.shape[1] * LOG_2PI + log_det)
+
+
+def whitened(coefficients: Array, target: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
+    """W, w and σ with N(y; C x, Q) = e^c N(w; W x, diag σ) (2π)^{m/2}, and c.
+
+    Rows have noise of variance σ = 1, or none where Q is singular: x = 0.3 is a row (1) of W, 0.3 of w with σ = 0.
+    """
+    W, w, sigma, log_det = whiten(np.ascontiguousarray(coefficients), np.ascontiguousarray(target), noise)
+    return W, w, -0.5 * (target.shape[1] * LOG_2PI + log_det), sigma
 
 
 @dataclass(frozen=True)
 class VectorGaussian(Kind):
-    """e^{c - |w - Σ W_i x_i|²/2} with W (F, m, Σd), w (F, m) and c (F,), m = ``rows``."""
+    """e^c N(w; Σ W_i x_i, diag σ) (2π)^{m/2} with W (F, m, Σd), w (F, m), c (F,) and σ (F, m) of 0 and 1, m = ``rows``."""
 
     rows: int
     dimensions: tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -92,33 +125,13 @@ class VectorGaussian(Kind):
         return (False,) * sum(d * d for d in self.dimensions)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """With U the columns of the other arguments, G and h their laws, M = G + UᵀU and K = 1 - U M⁻¹ Uᵀ:
-        A = WᵀK W and B = Wᵀ(w - U M⁻¹(h + Uᵀw)).
-
-        Directions in which M vanishes are those of which neither a law nor the factor says anything; they carry no
-        information, so the pseudo-inverse is the limit.
-        """
-        W = parameters[0]
-        laws, U, rest = self._given(parameters, incoming)
-        B, A = np.zeros_like(incoming.first), np.zeros_like(incoming.second)
-        columns, slots = self._slices(1), self._slices(2)
-        for i, d in enumerate(self.dimensions):
-            own = np.zeros(W.shape[2], dtype=bool)
-            own[columns[i]] = True
-            W_i, U_i = W[..., own], U[..., ~own]
-            w_i = rest + np.einsum("fmi,fi->fm", W_i, laws.known[:, own])
-            M = laws.precision[:, ~own][:, :, ~own] + np.swapaxes(U_i, 1, 2) @ U_i
-            gain = U_i @ np.linalg.pinv(M, hermitian=True)
-            residual = w_i[..., None] - gain @ (
-                laws.information[:, ~own, None] + np.swapaxes(U_i, 1, 2) @ w_i[..., None]
-            )
-            back = np.swapaxes(W_i, 1, 2)
-            precision = back @ (W_i - gain @ (np.swapaxes(U_i, 1, 2) @ W_i))
-            information = np.zeros((len(W), d, d))
-            information[..., 0] = (back @ residual)[..., 0]
-            B[:, slots[i]] = information.reshape(len(W), -1)
-            A[:, slots[i]] = (0.5 * (precision + np.swapaxes(precision, 1, 2))).reshape(len(W), -1)
-        return Outgoing(B, A)
+        """See ``square_roots``."""
+        self._check(parameters, incoming)
+        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])])
+        wanted = np.ones((len(incoming.first), len(starts)), dtype=bool)
+        if incoming.wanted is not None:
+            wanted = np.ascontiguousarray(incoming.wanted[:, starts])
+        return Outgoing(*messages(self._factors(parameters), self._sizes, *incoming[:2], wanted))
 
     def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
         """See ``vector_sweeps``."""
@@ -128,46 +141,46 @@ class VectorGaussian(Kind):
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}."""
-        joint, rest = self._joint_law(parameters, incoming)
-        return parameters[2] - 0.5 * (rest * rest).sum(axis=1) + log_integrals(joint)
+        self._check(parameters, incoming)
+        return parameters[2] + log_integrals(self._factors(parameters), self._sizes, *incoming[:2])
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """c - E|w - W x|²/2."""
-        W, w, constant = parameters
-        mean, covariance = moments(self._joint_law(parameters, incoming)[0])
-        rest = w - np.einsum("fmi,fi->fm", W, mean)
-        return constant - 0.5 * ((rest * rest).sum(axis=1) + np.einsum("fmi,fij,fmj->f", W, covariance, W))
+        """c - E|w - W x|²/2; ∞ without noise in some direction."""
+        self._check(parameters, incoming)
+        square = expected_squares(self._factors(parameters), self._sizes, *incoming[:2])
+        return np.where((parameters[3] > 0.0).all(axis=1), parameters[2] - 0.5 * square, np.inf)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """c - |w - W x|²/2, with the components in the first columns of their places."""
-        W, w, constant = parameters
-        starts = [s.start for s in self._slices(2)]
+        """c - |w - W x|²/2, with the components in the first columns of their places.
+
+        Raises:
+            ModelError: a singular noise, with which it has no values.
+        """
+        W, w, constant, sigma = parameters
+        if not np.all(sigma > 0.0):
+            raise ModelError(
+                "`noise` must be positive definite where factors are evaluated, got a singular one: `infer` takes it, "
+                "`exact` and `check_factor` do not"
+            )
+        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])])
         components = np.stack([x[s + a * d] for s, d in zip(starts, self.dimensions, strict=True) for a in range(d)])
         trailing = (1,) * (components.ndim - 2)
         rest = w.reshape(*w.shape, *trailing) - np.einsum("fmi,if...->fm...", W, components)
         return constant.reshape(-1, *trailing) - 0.5 * (rest * rest).sum(axis=1)
 
-    def _slices(self, power: int) -> list[slice]:
-        """Where each argument is among the columns (power 1) or slots (power 2)."""
-        ends = np.cumsum([d**power for d in self.dimensions]).tolist()
-        return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+    @property
+    def _sizes(self) -> Any:
+        return np.array(self.dimensions, dtype=np.int64)
 
-    def _given(self, parameters: Parameters, incoming: Incoming) -> tuple[Laws, Array, Array]:
-        """Laws of all arguments side by side, W without the columns of observed components, and w minus their part."""
-        W, w, _ = parameters
-        F, D = len(W), sum(self.dimensions)
-        precision = np.zeros((F, D, D))
-        parts = []
-        for d, slots, columns in zip(self.dimensions, self._slices(2), self._slices(1), strict=True):
-            law = received(incoming.first[:, slots].reshape(F, d, d), incoming.second[:, slots].reshape(F, d, d))
-            precision[:, columns, columns] = law.precision
-            parts.append((law.information, law.known, law.free))
-        information, known, free = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
-        rest = w - np.einsum("fmi,fi->fm", W, known)
-        return Laws(information, precision, known, free), np.where(free[:, None, :], W, 0.0), rest
+    def _factors(self, parameters: Parameters) -> tuple[Array, Array, Array]:
+        return parameters[0], parameters[1], parameters[3]
 
-    def _joint_law(self, parameters: Parameters, incoming: Incoming) -> tuple[Laws, Array]:
-        """Law of all arguments with the factor, and w minus the part of observed components."""
-        laws, U, rest = self._given(parameters, incoming)
-        information = laws.information + np.einsum("fmi,fm->fi", U, rest)
-        return laws._replace(information=information, precision=laws.precision + np.swapaxes(U, 1, 2) @ U), rest
+    def _check(self, parameters: Parameters, incoming: Incoming) -> None:
+        """Raise ``ModelError`` if observations leave one argument exactly determined: see ``_check_determined``."""
+        sigma, F = parameters[3], len(parameters[0])
+        if np.all(sigma > 0.0) or np.all(np.isfinite(incoming.second)):
+            return
+        starts, free = np.cumsum([0, *(d * d for d in self.dimensions)]), []
+        for a, b, d in zip(starts, starts[1:], self.dimensions, strict=False):
+            free.append(received(*(x[:, a:b].reshape(F, d, d) for x in incoming[:2])).free)
+        _check_determined(parameters[0], sigma, self.dimensions, np.concatenate(free, axis=1))

@@ -1,183 +1,365 @@
 """Compiled two passes over a forest of vectors: long chains, such as Kalman smoothers, have nothing to batch.
 
-The formulas are those of ``VectorGaussian.rule``, for one factor and one of its arguments at a time.
+Messages stay rows [R, z] (see ``square_roots``) from the leaves to the beliefs, and each carries the logarithm of what
+stands before e^{-|R x - z|²/2}: the integral over any belief is the partition function of its tree, a sum of terms none
+of which cancel.
 """
 
-import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+from factorgraph.cavity import indefinite
+from factorgraph.factors.square_roots import (
+    ROUNDING,
+    law_of_rows,
+    rows_of_natural,
+    send,
+    triangle,
+    workspace,
+)
+from factorgraph.factors.vector_rules import natural
 from factorgraph.forest import group_by
 from factorgraph.messages import Array
+from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Unrolled, Weights
 
-#: A pivot that is smaller than this, relative to its diagonal element, is rounding: times the number of columns.
-_ROUNDING = 16.0 * float(np.finfo(float).eps)
+#: Edges of a variable from which on its cavity laws are built from the left and from the right.
+_MANY = 8
 
 
 def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
-    """Two passes, or None: with observations, and for other schedules."""
-    firsts = weights.value[graph.firsts]
-    return VectorTwoPass(graph, weights) if schedule == "two-pass" and np.isnan(firsts).all() else None
+    """Two passes, or None for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows [R, z]."""
+    if schedule != "two-pass" or np.any(graph.vector_of < 0):
+        return None
+    sweeps = VectorTwoPass(graph, weights)
+    return sweeps if sweeps.possible else None
+
+
+# ---- one variable ----------------------------------------------------------------------------------------------------
 
 
 @njit(cache=True, error_model="numpy")
-def _solve(M: Any, R: Any) -> Any:
-    """M⁻¹ R for symmetric M >= 0, by Cholesky; the pseudo-inverse if M is singular."""
-    n = len(M)
-    L = M.copy()
-    for j in range(n):
-        for k in range(j):
-            L[j, j] -= L[j, k] * L[j, k]
-        if not L[j, j] > _ROUNDING * n * M[j, j]:
-            return np.linalg.pinv(M) @ R
-        L[j, j] = math.sqrt(L[j, j])
-        for i in range(j + 1, n):
-            for k in range(j):
-                L[i, j] -= L[i, k] * L[j, k]
-            L[i, j] /= L[j, j]
-    X = R.copy()
-    for c in range(R.shape[1]):
-        for i in range(n):
-            for k in range(i):
-                X[i, c] -= L[i, k] * X[k, c]
-            X[i, c] /= L[i, i]
-        for i in range(n - 1, -1, -1):
-            for k in range(i + 1, n):
-                X[i, c] -= L[k, i] * X[k, c]
-            X[i, c] /= L[i, i]
-    return X
+def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, count: Any, logs: Any) -> bool:
+    """Fill in the rows and the log-constants of all variables' own weights, given what is observed; whether they exist.
 
-
-@njit(cache=True, error_model="numpy")
-def _send(own: int, edges: Any, W: Any, w: Any, place: Any, size: Any, h: Any, G: Any, B: Any, A: Any) -> None:
-    """Fill in the message on the edge ``own`` of a factor with these edges, from the laws h and G on the others."""
-    m, n, d = W.shape[0], W.shape[1] - size[own], size[own]
-    U, W_i = np.empty((m, n)), np.empty((m, d))
-    M, R = np.zeros((n, n)), np.zeros((n, 1 + d))
-    column, to = 0, 0
-    for e in edges:
-        k, p = size[e], place[e]
-        if e == own:
-            W_i[:] = W[:, column : column + k]
-        else:
-            U[:, to : to + k] = W[:, column : column + k]
-            for a in range(k):
-                R[to + a, 0] = h[p + a * k]
-                for b in range(k):
-                    M[to + a, to + b] = G[p + a * k + b]
-            to += k
-        column += k
-    for r in range(m):
-        for a in range(n):
-            R[a, 0] += U[r, a] * w[r]
-            for b in range(n):
-                M[a, b] += U[r, a] * U[r, b]
+    An observed component becomes an independent normal one that no factor sees.
+    """
+    field, precision, value = weights
+    most = np.max(sizes)
+    _, _, X, order, zero, _ = workspace(1, 2 * most)
+    h, G, tilt = np.empty(most), np.empty((most, most)), np.empty(most)
+    for i in range(sizes.size):
+        d, s = sizes[i], starts[i]
+        logs[i] = 0.0
+        for a in range(d):
+            h[a] = field[s + a * d]
             for b in range(d):
-                R[a, 1 + b] += U[r, a] * W_i[r, b]
-    X = _solve(M, R)
-    p = place[own]
-    B[p : p + d * d], A[p : p + d * d] = 0.0, 0.0
-    for r in range(m):
-        for b in range(1 + d):
-            rest = w[r] if b == 0 else W_i[r, b - 1]
-            for a in range(n):
-                rest -= U[r, a] * X[a, b]
-            for a in range(d):
-                if b == 0:
-                    B[p + a * d] += W_i[r, a] * rest
-                else:
-                    A[p + a * d + b - 1] += 0.5 * W_i[r, a] * rest
-                    A[p + (b - 1) * d + a] += 0.5 * W_i[r, a] * rest
+                G[a, b] = precision[s + a * d + b]
+        for a in range(d):
+            y = value[s + a * d]
+            if not np.isnan(y):
+                logs[i] += h[a] * y - 0.5 * G[a, a] * y * y - 0.5 * LOG_2PI
+                for b in range(d):
+                    h[b] -= G[b, a] * y
+                    G[a, b], G[b, a] = 0.0, 0.0
+                h[a], G[a, a] = 0.0, 1.0
+        count[i] = rows_of_natural(h[:d], G[:d, :d], X, d, order, zero, tilt)
+        if count[i] < 0 or np.any(tilt[: d - count[i]] != 0.0):
+            return False
+        for r in range(count[i]):
+            logs[i] += 0.5 * X[r, d] * X[r, d]
+            rows[blocks[i] + r * (d + 1) : blocks[i] + (r + 1) * (d + 1)] = X[r, : d + 1]
+    return True
 
 
 @njit(cache=True, error_model="numpy")
-def _cavities(
-    edges: Any, start: int, d: int, field: Any, precision: Any, place: Any, B: Any, A: Any, h: Any, G: Any
-) -> None:
-    """Fill in h and G on the edges of a variable: its own weight and all other messages, from both sides."""
-    for q in range(d * d):
-        left, right = (field[start + q], precision[start + q]), (0.0, 0.0)
-        for e in edges:
-            p = place[e] + q
-            h[p], G[p] = left
-            left = left[0] + B[p], left[1] + A[p]
-        for n in range(len(edges) - 1, -1, -1):
-            p = place[edges[n]] + q
-            h[p], G[p] = h[p] + right[0], G[p] + right[1]
-            right = right[0] + B[p], right[1] + A[p]
+def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
+    """Write the rows that begin at a place behind the first n of X; how many there are now."""
+    for r in range(n, n + count):
+        for c in range(d + 1):
+            X[r, c] = rows[at + c]
+        at += d + 1
+    return n + count
+
+
+@njit(cache=True, error_model="numpy")
+def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, value: Any, s: int) -> int:
+    """The same for a message, with what is observed inserted."""
+    end = _append(X, n, d, messages[0], edges[2][e], messages[1][e])
+    for a in range(d):
+        y = value[s + a * d]
+        if not np.isnan(y):
+            for r in range(n, end):
+                X[r, d] -= X[r, a] * y
+                X[r, a] = 0.0
+    return end
+
+
+@njit(cache=True, error_model="numpy")
+def _settle(X: Any, n: int, d: int, work: Any) -> tuple[int, float]:
+    """At most d rows instead of n, and the logarithm of the constant that is left over."""
+    rank = triangle(X, n, d, d + 1, work[3], work[4], ROUNDING)
+    left = 0.0
+    for r in range(rank, n):
+        left -= 0.5 * X[r, d] * X[r, d]
+    return rank, left
+
+
+@njit(cache=True, error_model="numpy")
+def _gather(i: int, but: int, variables: Any, edges: Any, own: Any, messages: Any, value: Any, work: Any) -> Any:
+    """Rows in the workspace from the own weight of variable i and all messages but one; their number, log-constant."""
+    starts, sizes, blocks, by_edge, around = variables
+    d, s, X = sizes[i], starts[i], work[2]
+    n = _append(X, 0, d, own[0], blocks[i], own[1][i])
+    log_z = own[2][i]
+    for p in range(by_edge[i], by_edge[i + 1]):
+        e = around[p]
+        if e != but:
+            if n + messages[1][e] > 4 * d:
+                n, left = _settle(X, n, d, work)
+                log_z += left
+            n = _append_message(X, n, d, edges, messages, e, value, s)
+            log_z += messages[2][e]
+    n, left = _settle(X, n, d, work)
+    return n, log_z + left
+
+
+@njit(cache=True, error_model="numpy")
+def _law(i: int, n: int, log_z: float, variables: Any, value: Any, law: Any, work: Any) -> float:
+    """Fill in the law of n settled rows for variable i; the logarithm of its integral over g."""
+    d, s = variables[1][i], variables[0][i]
+    law = law.reshape(d, d + 1)
+    log_z += law_of_rows(work[2], n, d, work[3], law)
+    for a in range(d):
+        if not np.isnan(value[s + a * d]):
+            law[a, :d], law[a, d] = 0.0, value[s + a * d]
+    return log_z
+
+
+@njit(cache=True, error_model="numpy")
+def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws: Any, value: Any, work: Any) -> None:
+    """Fill in the laws on all edges of a variable: what is left of an edge waits where its law will be."""
+    starts, sizes, blocks, by_edge, around = variables
+    d, s, X = sizes[i], starts[i], work[2]
+    log_z, n = own[2][i], _append(X, 0, d, own[0], blocks[i], own[1][i])
+    for p in range(by_edge[i], by_edge[i + 1]):
+        e = around[p]
+        block = edges[2][e]
+        for r in range(n):
+            laws[0][block + r * (d + 1) : block + (r + 1) * (d + 1)] = X[r, : d + 1]
+        laws[1][e], laws[2][e] = n, log_z
+        n = _append_message(X, n, d, edges, messages, e, value, s)
+        n, left = _settle(X, n, d, work)
+        log_z += left + messages[2][e]
+    right, count, log_z = np.empty(d * (d + 1)), 0, 0.0
+    for p in range(by_edge[i + 1] - 1, by_edge[i] - 1, -1):
+        e = around[p]
+        block = edges[2][e]
+        law = laws[0][block : block + d * (d + 1)]
+        n = _append(X, 0, d, law, 0, laws[1][e])
+        n = _append(X, n, d, right, 0, count)
+        n, left = _settle(X, n, d, work)
+        laws[1][e], laws[2][e] = n, _law(i, n, laws[2][e] + log_z + left, variables, value, law, work)
+        n = _append(X, 0, d, right, 0, count)
+        n = _append_message(X, n, d, edges, messages, e, value, s)
+        count, left = _settle(X, n, d, work)
+        log_z += left + messages[2][e]
+        for r in range(count):
+            right[r * (d + 1) : (r + 1) * (d + 1)] = X[r, : d + 1]
+
+
+# ---- two passes ------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any, work: Any) -> None:
+    """Fill in the message on an edge, in at most as many rows as the vector has components."""
+    owner, _, block, size, _ = edges
+    factor_starts, matrix_starts, row_starts, matrices, targets, sigma, constants = factors
+    f, d = owner[e], size[e]
+    first, last = row_starts[f], row_starts[f + 1]
+    W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(last - first, -1)
+    around = np.arange(factor_starts[f], factor_starts[f + 1])
+    tilt[:] = 0.0
+    factor = W, targets[first:last], sigma[first:last]
+    n, log_z, _ = send(e, around, factor, (block, size, laws[1]), laws[0], work, tilt, tilt)
+    log_z += constants[f]
+    for other in around:
+        if other != e:
+            log_z += laws[2][other]
+    rows = work[5]
+    if n > d:
+        X = work[2]
+        X[:n, : d + 1] = rows[:n, : d + 1]
+        n, left = _settle(X, n, d, work)
+        log_z, rows = log_z + left, X
+    messages[1][e], messages[2][e] = n, log_z
+    for r in range(n):
+        messages[0][block[e] + r * (d + 1) : block[e] + (r + 1) * (d + 1)] = rows[r, : d + 1]
 
 
 @njit(cache=True, error_model="numpy")
 def _two_pass(
-    order: Any, inwards: Any, edges: Any, factors: Any, variables: Any, field: Any, precision: Any, B: Any, A: Any
+    order: Any, inwards: Any, edges: Any, factors: Any, variables: Any, own: Any, messages: Any, laws: Any, value: Any
 ) -> None:
     """Fill in all messages: those towards the roots in the order of removal, then the others in the reverse order.
 
     On an edge that is not ``inwards`` the variable is the leaf: its law goes to the factor on the way in, and the
-    factor's message to it on the way back.
+    factor's message to it on the way back. A factor of one argument asks for no law.
     """
-    owner, variable, place, size, start = edges
-    factor_starts, matrix_starts, row_starts, matrices, targets = factors
-    variable_starts, by_variable = variables
-    h, G = np.zeros(B.size), np.zeros(B.size)
-    complete = np.zeros(variable_starts.size - 1, np.bool_)
+    owner, variable, block, size, _ = edges
+    factor_starts, by_edge = factors[0], variables[3]
+    most = np.max(size)
+    rows, columns = 1, 2 * most
+    for f in range(factor_starts.size - 1):
+        rows = max(rows, factors[2][f + 1] - factors[2][f])
+        columns = max(columns, np.sum(size[factor_starts[f] : factor_starts[f + 1]]) + most)
+    work, tilt = workspace(rows, columns), np.zeros(columns)
+    complete = np.zeros(variables[0].size, np.bool_)
     for n in range(2 * order.size):
         back = n >= order.size
         e = order[2 * order.size - 1 - n] if back else order[n]
-        f, i = owner[e], variable[e]
-        if back == inwards[e]:
-            if not complete[i]:
-                around = by_variable[variable_starts[i] : variable_starts[i + 1]]
-                _cavities(around, start[e], size[e], field, precision, place, B, A, h, G)
-                complete[i] = back
-        else:
-            w = targets[row_starts[f] : row_starts[f + 1]]
-            W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(w.size, -1)
-            _send(e, np.arange(factor_starts[f], factor_starts[f + 1]), W, w, place, size, h, G, B, A)
+        i, f = variable[e], owner[e]
+        if back != inwards[e]:
+            _send(e, edges, factors, messages, laws, tilt, work)
+        elif factor_starts[f + 1] - factor_starts[f] > 1 and not complete[i]:
+            if back and by_edge[i + 1] - by_edge[i] > _MANY:
+                _cavities(i, variables, edges, own, messages, laws, value, work)
+                complete[i] = True
+            else:
+                k, log_z = _gather(i, e, variables, edges, own, messages, value, work)
+                law = laws[0][block[e] : block[e] + size[e] * (size[e] + 1)]
+                laws[1][e], laws[2][e] = k, _law(i, k, log_z, variables, value, law, work)
+
+
+@njit(cache=True, error_model="numpy")
+def _beliefs(
+    variables: Any, edges: Any, own: Any, messages: Any, value: Any, mean: Any, variance: Any, logs: Any
+) -> int:
+    """Fill in moments, and log Z of each variable's tree; the first variable that some direction has no law, or -1."""
+    starts, sizes = variables[:2]
+    most, wrong = np.max(sizes), -1
+    work, laws = workspace(1, 3 * most), np.empty(most * (most + 1))
+    for i in range(sizes.size):
+        d, s = sizes[i], starts[i]
+        n, log_z = _gather(i, -1, variables, edges, own, messages, value, work)
+        law = laws[: d * (d + 1)]
+        logs[i] = _law(i, n, log_z, variables, value, law, work)
+        law = law.reshape(d, d + 1)
+        if wrong < 0 and (n < d or not np.isfinite(logs[i])):
+            wrong = i
+        for a in range(d):
+            mean[s + a * d] = law[a, d]
+            for b in range(d):
+                total = 0.0
+                for c in range(d):
+                    total += law[a, c] * law[b, c]
+                variance[s + a * d + b] = total
+    return wrong
+
+
+@njit(cache=True, error_model="numpy")
+def _natural(edges: Any, messages: Any, B: Any, A: Any) -> None:
+    """Fill in the messages as e^{B·x - x·Ax/2}."""
+    _, _, block, size, place = edges
+    for e in range(size.size):
+        d, p, at = size[e], place[e], block[e]
+        rows = messages[0][at : at + d * (d + 1)].reshape(d, d + 1)
+        natural(rows, messages[1][e], d, B[p : p + d * d].reshape(d, d), A[p : p + d * d].reshape(d, d))
 
 
 class VectorTwoPass:
-    """Two passes over a forest of vectors."""
+    """Two passes over a forest of vectors.
+
+    Attributes:
+        possible: whether the own weights of all variables are rows [R, z].
+    """
 
     stride = 1
-    log_partition = None
 
     def __init__(self, graph: Unrolled, weights: Weights) -> None:
-        self.weights = weights
-        self.B, self.A = np.zeros(graph.edges), np.zeros(graph.edges)
+        self.graph, self.value = graph, weights.value
+        starts = np.flatnonzero(graph.firsts)
+        sizes = np.ones(graph.variables, dtype=np.int64)
+        for places in graph.vectors:
+            sizes[places[:, 0, 0]] = places.shape[1]
+        sizes = sizes[starts]
+        blocks = _offsets(sizes * (sizes + 1))
+        self.own = _arrays(blocks)
+        given = weights.field, weights.precision, weights.value
+        self.possible = _own_rows(starts, sizes, blocks, given, *self.own)
+        if not self.possible:
+            return
         assert graph.peeled is not None
         place = np.flatnonzero(graph.firsts[graph.ends])
-        dimension = np.ones(graph.variables, dtype=np.int64)
-        for places in graph.vectors:
-            dimension[places[:, 0, 0]] = places.shape[1]
-        start = graph.ends[place].astype(np.int64)
+        variable = np.searchsorted(starts, graph.ends[place])
         when, inwards = (values[place] for values in graph.peeled)
         self.order = np.argsort(when, kind="stable"), inwards
-        self.edges = graph.owners[place], start, place, dimension[start], start
-        rows, matrices, targets = [], [], []
-        for stack in graph.stacks:
-            W, w, _ = stack.parameters
-            rows.append(np.tile(W.shape[1:], (len(W), 1)))
-            matrices.append(W.ravel())
-            targets.append(w.ravel())
-        counts = np.concatenate(rows)
-        starts = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (counts.prod(axis=1), counts[:, 0]))
-        factor_starts = np.searchsorted(place, graph.factor_starts)
-        self.factors = factor_starts, *starts, np.concatenate(matrices), np.concatenate(targets)
-        self.variables = group_by(start, graph.variables)
+        size = sizes[variable]
+        block = _offsets(size * (size + 1))
+        self.edges = graph.owners[place], variable, block[:-1], size, place
+        self.sent, self.laws = _arrays(block), _arrays(block)
+        self.variables = starts, sizes, blocks, *group_by(variable, starts.size)
+        self.factors = _factors(graph, np.searchsorted(place, graph.factor_starts))
+        self.mean, self.variance = np.zeros((2, graph.variables))
+        self.logs, self.wrong = np.zeros(starts.size), -1
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
-        field, precision = self.weights.field, self.weights.precision
-        _two_pass(*self.order, self.edges, self.factors, self.variables, field, precision, self.B, self.A)
+        _two_pass(*self.order, self.edges, self.factors, self.variables, self.own, self.sent, self.laws, self.value)
+        moments = self.mean, self.variance, self.logs
+        self.wrong = _beliefs(self.variables, self.edges, self.own, self.sent, self.value, *moments)
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
-        return self.B, self.A
+        B, A = np.zeros((2, self.graph.edges))
+        _natural(self.edges, self.sent, B, A)
+        return B, A
 
-    def moments(self) -> None:
-        """They follow from the messages."""
+    def moments(self) -> tuple[Array, Array]:
+        """Means and variances.
+
+        Raises:
+            IndefiniteError: a vector of which nothing says where it is.
+        """
+        if self.wrong >= 0:
+            raise indefinite(self.graph, int(self.variables[0][self.wrong]), 0.0)
+        return self.mean, self.variance
+
+    @cached_property
+    def log_partition(self) -> float:
+        """log Z, from one belief in each tree."""
+        from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
+        from scipy.sparse.csgraph import connected_components
+
+        owner, variable = self.edges[:2]
+        size = self.logs.size + self.graph.factors
+        links = coo_array((np.ones(owner.size), (variable, self.logs.size + owner)), shape=(size, size))
+        trees = connected_components(links, directed=False)[1][: self.logs.size]
+        return float(self.logs[np.unique(trees, return_index=True)[1]].sum())
+
+
+def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _arrays(blocks: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64], Array]:
+    """Room for rows in blocks, how many there are in each, and their log-constants."""
+    return np.zeros(blocks[-1]), np.zeros(blocks.size - 1, np.int64), np.zeros(blocks.size - 1)
+
+
+def _factors(graph: Unrolled, factor_starts: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Where the edges, matrices and rows of each factor begin, W, w, σ, and c + log (2π)^{m/2}."""
+    shapes, parameters = [], []
+    for stack in graph.stacks:
+        W, w, constant, sigma = stack.parameters
+        shapes.append(np.tile(W.shape[1:], (len(W), 1)))
+        parameters.append((W.ravel(), w.ravel(), sigma.ravel(), constant + 0.5 * w.shape[1] * LOG_2PI))
+    counts = np.concatenate(shapes)
+    columns = [np.concatenate(column) for column in zip(*parameters, strict=True)]
+    return factor_starts, _offsets(counts.prod(axis=1)), _offsets(counts[:, 0]), *columns

@@ -1,0 +1,311 @@
+"""Gaussian laws of vectors by square roots: what a sharp factor says is never added to, or taken from, what is loose.
+
+A law, or a message, is kept as rows R x = z of unit noise, e^{-|R x - z|²/2}: a noise of variance q and a prior of
+variance 1 are rows of sizes q^-½ and 1, where precision matrices would have to hold 1/q and 1 in one element. For a
+factor Σ U_j x_j + W x + σ e = w with unit noise e (σ = 1, or 0 in rows without noise, which is all that a singular
+covariance is) the other arguments are written as x_j = mean + C g + N t, with independent unit normals g, and t free
+in directions of which nothing is known. The message is then
+
+    S^-½ (W x - r) with S^½ (S^½)ᵀ = σσᵀ + Σ U_j C_j C_jᵀ U_jᵀ and r = w - Σ U_j mean_j,
+
+of the rows that remain when those that fix t have been eliminated. All triangles come from Householder reflections
+with pivots among rows and columns, whose errors are small in every row by itself [Powell-Reid 1969, Cox-Higham 1998].
+
+Nothing is 0 by its own size: a number counts as 0 where it is rounding beside the terms that it is the sum of.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from factorgraph.special import LOG_2PI
+
+#: What is left of terms that cancel, relative to them, when it is taken for 0. Deviations, not variances, are compared:
+#: variances may be 2^80 apart in one law; errors of this size take thousands of steps to gather.
+ROUNDING = 2.0**-40
+
+
+@njit(cache=True)
+def workspace(rows: int, columns: int) -> Any:
+    """Arrays for factors of at most so many rows, on vectors of at most so many components together."""
+    size = 2 * (rows + columns) + 2
+    order, zero = np.empty(size, np.int64), np.empty(size)
+    return np.empty((rows, size)), np.empty((rows, size)), np.empty((size, size)), order, zero, np.empty((rows, size))
+
+
+@njit(cache=True, error_model="numpy")
+def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding: float) -> int:
+    """Make X (n, width) triangular in its first d columns, which are taken in ``order``; their rank."""
+    for c in range(d):
+        order[c], zero[c] = c, 0.0
+        for i in range(n):
+            zero[c] += X[i, c] * X[i, c]
+        zero[c] *= rounding * rounding
+    for j in range(min(n, d)):
+        best, top = -1, 0.0
+        for q in range(j, d):
+            c, square = order[q], 0.0
+            for i in range(j, n):
+                square += X[i, c] * X[i, c]
+            if square > zero[c] and square > top:
+                best, top = q, square
+        if best < 0:
+            return j
+        order[j], order[best] = order[best], order[j]
+        c, row = order[j], j
+        for i in range(j + 1, n):
+            if abs(X[i, c]) > abs(X[row, c]):
+                row = i
+        if row != j:
+            for k in range(width):
+                X[j, k], X[row, k] = X[row, k], X[j, k]
+        alpha = -math.copysign(math.sqrt(top), X[j, c])
+        pivot = X[j, c] - alpha
+        for q in range(j + 1, width):
+            k = order[q] if q < d else q
+            share = pivot * X[j, k]
+            for i in range(j + 1, n):
+                share += X[i, c] * X[i, k]
+            share /= alpha * pivot
+            X[j, k] += share * pivot
+            for i in range(j + 1, n):
+                X[i, k] += share * X[i, c]
+        X[j, c] = alpha
+        for i in range(j + 1, n):
+            X[i, c] = 0.0
+    return min(n, d)
+
+
+@njit(cache=True, error_model="numpy")
+def law_of_rows(X: Any, rank: int, d: int, order: Any, law: Any) -> float:
+    """Fill in law (d, d + 1), the columns of C, N and the mean, from rows [R, z]; log ∫ over g and |det (C, N)|."""
+    log_size = 0.5 * rank * LOG_2PI
+    for i in range(rank, d):
+        law[order[i], d] = 0.0
+    for i in range(rank - 1, -1, -1):
+        c = order[i]
+        pivot = X[i, c]
+        log_size -= math.log(abs(pivot))
+        for b in range(d):
+            value = 1.0 if b == i else 0.0
+            if b >= rank:
+                value = -X[i, order[b]]
+            for k in range(i + 1, rank):
+                value -= X[i, order[k]] * law[order[k], b]
+            law[c, b] = value / pivot
+        value = X[i, d]
+        for k in range(i + 1, rank):
+            value -= X[i, order[k]] * law[order[k], d]
+        law[c, d] = value / pivot
+    for i in range(rank, d):
+        for b in range(d):
+            law[order[i], b] = 1.0 if b == i else 0.0
+    return log_size
+
+
+@njit(cache=True, error_model="numpy")
+def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt: Any) -> int:
+    """Rows [R, z] of the law e^{h·x - x·Gx/2}, by a Cholesky factor with pivots, as ``triangle`` leaves them; the rank.
+
+    ``tilt`` gets what h says in directions in which G is 0. The rank is -1 if G has a negative eigenvalue.
+    """
+    S = G.copy()
+    for c in range(d):
+        order[c], zero[c], tilt[c] = c, ROUNDING * abs(G[c, c]), h[c]
+    rank = d
+    for j in range(d):
+        best, top = -1, 0.0
+        for q in range(j, d):
+            c = order[q]
+            if S[c, c] > zero[c] and S[c, c] > top:
+                best, top = q, S[c, c]
+        if best < 0:
+            rank = j
+            break
+        order[j], order[best] = order[best], order[j]
+        c, root = order[j], math.sqrt(top)
+        X[j, :d], X[j, c] = 0.0, root
+        X[j, d] = tilt[c] / root
+        for q in range(j + 1, d):
+            k = order[q]
+            X[j, k] = S[c, k] / root
+            size = abs(tilt[k]) + abs(X[j, k] * X[j, d])
+            tilt[k] -= X[j, k] * X[j, d]
+            if abs(tilt[k]) <= ROUNDING * size:
+                tilt[k] = 0.0
+        for q in range(j + 1, d):
+            for p in range(j + 1, d):
+                S[order[q], order[p]] -= X[j, order[q]] * X[j, order[p]]
+    for q in range(rank, d):
+        for p in range(rank, d):
+            a, b = order[q], order[p]
+            if not abs(S[a, b]) <= math.sqrt(zero[a] * zero[b]):
+                return -1
+    for q in range(rank, d):
+        zero[q - rank] = tilt[order[q]]
+    tilt[: d - rank] = zero[: d - rank]
+    return rank
+
+
+@njit(cache=True, error_model="numpy")
+def _collect(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work: Any) -> tuple[int, int, int]:
+    """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of the terms in U N and W; numbers of columns."""
+    W, w, sigma = factor
+    place, size, rank = arguments
+    Y, T = work[:2]
+    m, regular, flat, p = len(w), 0, 0, 0
+    for e in edges:
+        if e == own:
+            p = size[e]
+        else:
+            regular, flat = regular + rank[e], flat + size[e] - rank[e]
+    for r in range(m):
+        if sigma[r] > 0.0:
+            regular += 1
+    last = regular + flat + p
+    Y[:m, :last], to = 0.0, 0
+    for r in range(m):
+        Y[r, last] = w[r]
+        if sigma[r] > 0.0:
+            Y[r, to] = 1.0
+            to += 1
+    at, column = 0, 0
+    for e in edges:
+        d = size[e]
+        if e == own:
+            for r in range(m):
+                for b in range(d):
+                    Y[r, regular + flat + b], T[r, flat + b] = W[r, column + b], abs(W[r, column + b])
+        else:
+            law = laws[place[e] : place[e] + d * (d + 1)].reshape(d, d + 1)
+            for r in range(m):
+                for b in range(d + 1):
+                    value, terms = 0.0, 0.0
+                    for a in range(d):
+                        value += W[r, column + a] * law[a, b]
+                        terms += abs(W[r, column + a] * law[a, b])
+                    if b == d:
+                        Y[r, last] -= value
+                    elif b < rank[e]:
+                        Y[r, to + b] = value
+                    else:
+                        k = at + b - rank[e]
+                        Y[r, regular + k], T[r, k] = value if abs(value) > ROUNDING * terms else 0.0, terms
+            to, at = to + rank[e], at + d - rank[e]
+        column += d
+    return regular, flat, p
+
+
+@njit(cache=True, error_model="numpy")
+def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> tuple[int, float]:
+    """Eliminate t by pivots among the m rows of Y, which become the first ones; their number, and log |their product|."""
+    Y, T = work[:2]
+    log_pivots = 0.0
+    for s in range(min(m, flat)):
+        row, col = s, s
+        for i in range(s, m):
+            for k in range(s, flat):
+                if abs(Y[i, regular + k]) > abs(Y[row, regular + col]):
+                    row, col = i, k
+        pivot = Y[row, regular + col]
+        if pivot == 0.0:
+            return s, log_pivots
+        log_pivots += math.log(abs(pivot))
+        for k in range(regular + flat + p + 1):
+            Y[s, k], Y[row, k] = Y[row, k], Y[s, k]
+        for k in range(flat + p):
+            T[s, k], T[row, k] = T[row, k], T[s, k]
+        for i in range(m):
+            a, b = regular + s, regular + col
+            Y[i, a], Y[i, b], T[i, s], T[i, col] = Y[i, b], Y[i, a], T[i, col], T[i, s]
+        tilt[s], tilt[col] = tilt[col], tilt[s]
+        for i in range(s + 1, m):
+            share = Y[i, regular + s] / pivot
+            if share == 0.0:
+                continue
+            for k in range(regular + flat + p + 1):
+                Y[i, k] -= share * Y[s, k]
+            for k in range(s, flat + p):
+                T[i, k] += abs(share) * T[s, k]
+                if abs(Y[i, regular + k]) <= ROUNDING * T[i, k]:
+                    Y[i, regular + k] = 0.0
+    return min(m, flat), log_pivots
+
+
+@njit(cache=True, error_model="numpy")
+def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: Any, B: Any) -> float:
+    """The factor e^{η·t}, η = ``tilt``: what the rows that fix t make of it, for the other rows, x (in B) and log Z."""
+    Y = work[0]
+    last, log_z = regular + flat + p, 0.0
+    for s in range(seen):
+        for k in range(s):
+            tilt[s] -= tilt[k] * Y[k, regular + s]
+        tilt[s] /= Y[s, regular + s]
+        log_z += tilt[s] * Y[s, last]
+        for b in range(p):
+            B[b] -= tilt[s] * Y[s, regular + flat + b]
+    for c in range(regular):
+        shift = 0.0
+        for s in range(seen):
+            shift += tilt[s] * Y[s, c]
+        log_z += 0.5 * shift * shift
+        for i in range(seen, m):
+            Y[i, last] += Y[i, c] * shift
+    return log_z
+
+
+@njit(cache=True, error_model="numpy")
+def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, message: Any) -> float:
+    """Fill in ``message``, the other rows divided by S^½, whose triangle is left in ``work``; log det S^½, or NaN."""
+    Y, T, X, order, zero = work[:5]
+    k = m - seen
+    for c in range(regular):
+        for j in range(k):
+            X[c, j] = Y[seen + j, c]
+    if triangle(X, regular, k, k, order, zero, 0.0) < k:
+        return math.nan
+    log_det = 0.0
+    for j in range(k):
+        c, row = order[j], seen + order[j]
+        log_det += math.log(abs(X[j, c]))
+        for b in range(p + 1):
+            value, terms = Y[row, regular + flat + b], 0.0
+            if b < p:
+                terms = T[row, flat + b]
+            for i in range(j):
+                value -= X[i, c] * message[i, b]
+                terms += abs(X[i, c] * message[i, b])
+            message[j, b] = value / X[j, c] if b == p or abs(value) > ROUNDING * terms else 0.0
+    return log_det
+
+
+@njit(cache=True, error_model="numpy")
+def send(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any) -> Any:
+    """The message to the edge ``own`` (-1: to none) of a factor: rows [R, z] left in the last array of ``work``.
+
+    Args:
+        own: the edge.
+        edges: all edges of the factor.
+        factor: W, w and σ.
+        arguments: of all edges the place of their law in ``laws``, the dimension, and the rank.
+        laws: those of ``law_of_rows``.
+        work: from ``workspace``.
+        tilt: (flat,) natural parameters η of the law's directions N, the factor's other arguments one after the other.
+        B: (d,) gets what η leaves besides the rows.
+
+    Returns:
+        the number of rows, the logarithm of what stands before e^{-|R x - z|²/2}, and the sizes that ``Y`` has: rows
+        that fix t, columns of g, of t, and of x.
+    """
+    m = len(factor[1])
+    regular, flat, p = _collect(own, edges, factor, arguments, laws, work)
+    log_z, seen = 0.0, 0
+    if flat:
+        seen, log_pivots = _fix_flat(m, regular, flat, p, work, tilt)
+        log_z -= log_pivots
+        if np.any(tilt[:seen] != 0.0):
+            log_z += _lean(seen, m, regular, flat, p, work, tilt, B)
+    log_z -= _divide(seen, m, regular, flat, p, work, work[5]) + 0.5 * (m - seen) * LOG_2PI
+    return m - seen, log_z, (seen, regular, flat, p)

@@ -1,0 +1,301 @@
+"""Compiled rules of Gaussian factors of vectors, many at once, by the square roots of ``square_roots``.
+
+A factor is given by W (m, Σd), w (m,) and σ (m,), laws by information h and precision matrix G as ``messages`` has
+them. A cavity law that has no square root, because G has a negative eigenvalue, is one that loops may pass through;
+then the same formulas are written with inverse matrices.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
+from factorgraph.special import LOG_2PI
+
+_EPS = float(np.finfo(float).eps)
+
+
+@njit(cache=True, error_model="numpy")
+def whiten(C: Any, target: Any, noise: Any) -> Any:
+    """W, w, σ and log det of the noise where it has any: rows C x = y + noise become independent ones.
+
+    By a Cholesky factor with pivots. A pivot that is rounding is 0: what is left of its row has no noise.
+    """
+    F, m, D = C.shape
+    W, w, sigma, log_det = np.empty((F, m, D)), np.empty((F, m)), np.zeros((F, m)), np.zeros(F)
+    row, terms = np.empty(D + 1), np.empty((m, D + 1))
+    for f in range(F):
+        S, left = noise[f].copy(), np.arange(m)
+        W[f], w[f] = C[f], target[f]
+        for r in range(m):
+            for a in range(D):
+                terms[r, a] = abs(C[f, r, a])
+        for j in range(m):
+            best, top = -1, 0.0
+            for q in range(j, m):
+                i = left[q]
+                if S[i, i] > 16.0 * m * _EPS * noise[f, i, i] and S[i, i] > top:
+                    best, top = q, S[i, i]
+            if best < 0:
+                break
+            left[j], left[best] = left[best], left[j]
+            i, root = left[j], np.sqrt(top)
+            log_det[f], sigma[f, i] = log_det[f] + np.log(top), 1.0
+            W[f, i], w[f, i] = W[f, i] / root, w[f, i] / root
+            terms[i] /= root
+            for q in range(j + 1, m):
+                k = left[q]
+                share = S[k, i] / root
+                for a in range(D):
+                    W[f, k, a] -= share * W[f, i, a]
+                    terms[k, a] += abs(share) * terms[i, a]
+                    if abs(W[f, k, a]) <= ROUNDING * terms[k, a]:
+                        W[f, k, a] = 0.0
+                w[f, k] -= share * w[f, i]
+            for q in range(j + 1, m):
+                for p in range(j + 1, m):
+                    S[left[q], left[p]] -= S[left[q], i] * S[i, left[p]] / top
+    return W, w, sigma, log_det
+
+
+@njit(cache=True, error_model="numpy")
+def undetermined(W: Any, sigma: Any, sizes: Any, free: Any) -> int:
+    """The first factor whose rows without noise, for given values of one argument, need not have a solution; or -1.
+
+    They always have one if the free components of the other arguments have coefficients of full row rank.
+    """
+    F, m, D = W.shape
+    X, order, zero = np.empty((D, m)), np.empty(m, np.int64), np.empty(m)
+    for f in range(F):
+        column = 0
+        for own in range(-1, sizes.size):
+            end = column + (sizes[own] if own >= 0 else 0)
+            n, rows = 0, 0
+            for a in range(D):
+                if free[f, a] and not column <= a < end:
+                    rows = 0
+                    for r in range(m):
+                        if sigma[f, r] == 0.0:
+                            X[n, rows] = W[f, r, a]
+                            rows += 1
+                    n += 1
+            rows = m - int(sigma[f].sum())
+            if (own < 0 or np.any(free[f, column:end])) and triangle(X, n, rows, rows, order, zero, ROUNDING) < rows:
+                return f
+            column = end
+    return -1
+
+
+@njit(cache=True, error_model="numpy")
+def _law(first: Any, second: Any, law: Any, tilt: Any, work: Any) -> tuple[int, float]:
+    """Fill in the law of a vector; its rank, -1 without a square root, and the logarithm of its integral over g."""
+    X, order, zero = work[2:5]
+    d = len(first)
+    h, G, known = first[:, 0].copy(), second.copy(), 0
+    for a in range(d):
+        if np.isinf(second[a, a]):
+            h[a], G[a], G[:, a], known = 0.0, 0.0, 0.0, known + 1
+            G[a, a] = 1.0  # an independent normal component, that no factor sees
+    rank = rows_of_natural(h, G, X, d, order, zero, tilt)
+    if rank < 0:
+        return rank, np.nan
+    log_z = law_of_rows(X, rank, d, order, law) - 0.5 * known * LOG_2PI
+    for i in range(rank):
+        log_z += 0.5 * X[i, d] * X[i, d]
+    for a in range(d):
+        if np.isinf(second[a, a]):
+            law[a, :d], law[a, d] = 0.0, first[a, 0]
+    return rank, log_z
+
+
+@njit(cache=True, error_model="numpy")
+def _laws(first: Any, second: Any, sizes: Any, laws: Any, rank: Any, tilts: Any, work: Any) -> float:
+    """Fill in the laws of all arguments of a factor; the sum of their logarithms, NaN if one has no square root."""
+    log_z, slot, place = 0.0, 0, 0
+    for i in range(sizes.size):
+        d = sizes[i]
+        shape, to = (d, d), place + d * (d + 1)
+        given = first[slot : slot + d * d].reshape(shape), second[slot : slot + d * d].reshape(shape)
+        rank[i], log_integral = _law(*given, laws[place:to].reshape(d, d + 1), tilts[i], work)
+        log_z, slot, place = log_z + log_integral, slot + d * d, to
+    return log_z
+
+
+@njit(cache=True, error_model="numpy")
+def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
+    """Fill in the tilts of all arguments but one, side by side."""
+    to = 0
+    for i in range(sizes.size):
+        if i != own:
+            for b in range(sizes[i] - rank[i]):
+                tilt[to] = tilts[i, b]
+                to += 1
+
+
+@njit(cache=True, error_model="numpy")
+def _arrays(W: Any, sizes: Any) -> Any:
+    """Places of the laws, laws, ranks, tilts, their concatenation, the edges and a workspace for factors of one kind."""
+    m, D = W.shape[1:]
+    most, k = np.max(sizes), sizes.size
+    places = np.zeros(k + 1, np.int64)
+    places[1:] = np.cumsum(sizes * (sizes + 1))
+    laws, rank, tilts = np.empty(places[-1]), np.empty(k, np.int64), np.empty((k, most))
+    return places, laws, rank, tilts, np.empty(D + most), np.arange(k), workspace(m, D + most)
+
+
+@njit(cache=True, error_model="numpy")
+def messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> Any:
+    """The messages B and A (F, slots) to the arguments (F, k) that are wanted."""
+    W, w, sigma = factors
+    B, A = np.zeros(first.shape), np.zeros(first.shape)
+    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    extra = np.empty(W.shape[2])
+    for f in range(len(W)):
+        _laws(first[f], second[f], sizes, laws, rank, tilts, work)
+        slot = 0
+        for own in range(sizes.size):
+            d = sizes[own]
+            end = slot + d * d
+            to_B, to_A = B[f, slot:end].reshape(d, d), A[f, slot:end].reshape(d, d)
+            if wanted[f, own]:
+                proper = True
+                for i in range(sizes.size):
+                    proper = proper and (i == own or rank[i] >= 0)
+                if proper:
+                    _tilt(own, sizes, rank, tilts, tilt)
+                    extra[:d] = 0.0
+                    factor = W[f], w[f], sigma[f]
+                    rows = send(own, edges, factor, (places, sizes, rank), laws, work, tilt, extra)[0]
+                    natural(work[5], rows, d, to_B, to_A)
+                    for a in range(d):
+                        to_B[a, 0] += extra[a]
+                else:
+                    _by_inverses(W[f], w[f], sigma[f], sizes, own, first[f], second[f], to_B, to_A)
+            slot = end
+    return B, A
+
+
+@njit(cache=True, error_model="numpy")
+def natural(rows: Any, count: int, d: int, B: Any, A: Any) -> None:
+    """Add to B (its first column) and A (d, d) what rows [R, z] are as e^{B·x - x·Ax/2}."""
+    for r in range(count):
+        for a in range(d):
+            B[a, 0] += rows[r, a] * rows[r, d]
+            for b in range(d):
+                A[a, b] += rows[r, a] * rows[r, b]
+
+
+@njit(cache=True, error_model="numpy")
+def _joint(W: Any, w: Any, sizes: Any, own: int, first: Any, second: Any) -> Any:
+    """U without the columns of one argument and 0 where observed, w less the part of those, and the laws' h and G."""
+    D = W.shape[1]
+    U, rest, h, G = W.copy(), w.copy(), np.zeros(D), np.zeros((D, D))
+    kept = np.ones(D, np.bool_)
+    slot, column = 0, 0
+    for i in range(sizes.size):
+        d = sizes[i]
+        for a in range(d):
+            c = column + a
+            if i == own:
+                kept[c] = False
+            elif np.isinf(second[slot + a * d + a]):
+                rest -= W[:, c] * first[slot + a * d]
+                U[:, c], G[c, c] = 0.0, 1.0
+            else:
+                h[c] = first[slot + a * d]
+                for b in range(d):
+                    value = second[slot + a * d + b]
+                    G[c, column + b] = value if not np.isinf(second[slot + b * d + b]) else 0.0
+        slot, column = slot + d * d, column + d
+    index = np.flatnonzero(kept)
+    return U[:, index], rest, h[index], G[index][:, index]
+
+
+@njit(cache=True, error_model="numpy")
+def _by_inverses(W: Any, w: Any, sigma: Any, sizes: Any, own: int, first: Any, second: Any, B: Any, A: Any) -> None:
+    """The message Wᵀ S⁻¹ W, Wᵀ S⁻¹ (w - U G⁻¹ h) with S = diag σ + U G⁻¹ Uᵀ."""
+    U, rest, h, G = _joint(W, w, sizes, own, first, second)
+    if not (np.all(np.isfinite(G)) and np.all(np.isfinite(h))):
+        B[:, 0], A[:] = np.nan, np.nan
+        return
+    inverse = np.linalg.pinv(G)
+    S = np.linalg.pinv(np.diag(sigma) + U @ inverse @ U.T)
+    start = int(np.sum(sizes[:own]))
+    back = np.ascontiguousarray(W[:, start : start + sizes[own]])
+    precision = back.T @ S @ back
+    A[:], B[:, 0] = 0.5 * (precision + precision.T), back.T @ S @ (rest - U @ inverse @ h)
+
+
+@njit(cache=True, error_model="numpy")
+def log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
+    """log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it diverges."""
+    W, w, sigma = factors
+    result = np.empty(len(W))
+    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    for f in range(len(W)):
+        log_z = _laws(first[f], second[f], sizes, laws, rank, tilts, work)
+        if np.min(rank) < 0:
+            result[f] = _log_determinant(W[f], w[f], sigma[f], sizes, first[f], second[f])
+            continue
+        _tilt(-1, sizes, rank, tilts, tilt)
+        _, log_factor, (seen, _, flat, _) = send(
+            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+        )
+        square = 0.0
+        for r in range(W.shape[1] - seen):
+            square += work[5][r, 0] ** 2
+        result[f] = log_z + log_factor + 0.5 * (W.shape[1] * LOG_2PI - square) if seen == flat else np.nan
+    return result
+
+
+@njit(cache=True, error_model="numpy")
+def _log_determinant(W: Any, w: Any, sigma: Any, sizes: Any, first: Any, second: Any) -> float:
+    """The same by the precision matrix of all arguments, NaN unless it is positive definite and all σ are 1."""
+    U, rest, h, G = _joint(W, w, sizes, -1, first, second)
+    M, known = G + U.T @ U, 0
+    if not np.all(np.isfinite(M)) or np.linalg.eigvalsh(M)[0] <= 0.0 or np.any(sigma == 0.0):
+        return np.nan
+    for value in second:
+        if np.isinf(value):
+            known += 1
+    b = h + U.T @ rest
+    free = len(b) - known
+    return 0.5 * (b @ np.linalg.solve(M, b) + free * LOG_2PI - np.linalg.slogdet(M)[1] - rest @ rest)
+
+
+@njit(cache=True, error_model="numpy")
+def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
+    """E|w - W x|² (F,) under the factors' beliefs, of the rows with noise.
+
+    The noise has mean Kᵀζ and covariance 1 - KᵀK with K = S^-½ σ and ζ = S^-½ (w - U mean), rows that fix t left out.
+    """
+    W, w, sigma = factors
+    m, result = W.shape[1], np.empty(len(W))
+    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    for f in range(len(W)):
+        _laws(first[f], second[f], sizes, laws, rank, tilts, work)
+        if np.min(rank) < 0:
+            U, rest, h, G = _joint(W[f], w[f], sizes, -1, first[f], second[f])
+            covariance = np.linalg.inv(G + U.T @ U)
+            rest = rest - U @ (covariance @ (h + U.T @ rest))
+            result[f] = rest @ rest + np.trace(U @ covariance @ U.T)
+            continue
+        _tilt(-1, sizes, rank, tilts, tilt)
+        rows, _, (seen, _, _, _) = send(
+            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+        )
+        Y, _, X, order, column, zeta = work
+        noisy = int(np.sum(sigma[f]))
+        result[f] = noisy
+        for c in range(noisy):
+            mean = 0.0
+            for j in range(rows):
+                column[j] = Y[seen + order[j], c]
+                for i in range(j):
+                    column[j] -= X[i, order[j]] * column[i]
+                column[j] /= X[j, order[j]]
+                mean += column[j] * zeta[j, 0]
+                result[f] -= column[j] ** 2
+            result[f] += mean * mean
+    return result
