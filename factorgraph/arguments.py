@@ -6,7 +6,7 @@ All errors read "`name` must be <need>, got <value>".
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -90,7 +90,9 @@ def check_shape(name: str, shape: Any, *, error: type[ValueError] = ValueError) 
         ValueError: not integers >= 1; of the class ``error``.
     """
     sizes = (shape,) if isinstance(shape, Integral) else shape
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
+    if isinstance(sizes, np.ndarray) and sizes.ndim == 1 and sizes.dtype.kind in "iu":
+        sizes = sizes.tolist()
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Sequence):
         raise error(f"`{name}` must be a size or a sequence of sizes, got {shown(shape)}")
     return tuple(check_integer(name, size, least=1, error=error) for size in sizes)
 

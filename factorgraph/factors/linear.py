@@ -47,7 +47,7 @@ class Linear(Group):
     def __init__(
         self, *terms: Selection, coefficients: Any = 1.0, target: ArrayLike = 0.0, noise: ArrayLike = 1.0
     ) -> None:
-        object.__setattr__(self, "arguments", aligned(terms))
+        object.__setattr__(self, "arguments", aligned(terms, "terms"))
         if any(term.dimension for term in self.arguments):
             values = vector_parameters(self.arguments, coefficients, target, noise)
             for name, value in zip(("coefficients", "target", "noise"), values, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import number_array, real_array
 from factorgraph.factors.base import Array, Kind, Parameters
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection
@@ -20,9 +21,7 @@ def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, co
     Raises:
         ModelError: not finite numbers, or of a shape that does not fit.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array)):
-        raise ModelError(f"`{name}` must be finite numbers, got {values!r}")
+    array = real_array(name, values, error=ModelError)
     if not array.ndim and rows == columns:
         array = array * np.eye(rows)
     wanted = (*shape, rows, columns)
@@ -45,7 +44,12 @@ def vector_parameters(
     k, shape, dimensions = len(terms), terms[0].shape, [term.dimension for term in terms]
     if 0 in dimensions:
         raise ModelError("arguments must be all vectors or all scalars, got both; a vector may have dimension 1")
-    given = [coefficients] * k if np.isscalar(coefficients) else list(coefficients)
+    single = (
+        not isinstance(coefficients, (list, tuple))
+        and np.ndim(number_array("coefficients", coefficients, error=ModelError)) == 0
+    )
+    given = [coefficients] * k if single else list(coefficients)
+    given = [number_array("coefficients", c, error=ModelError) for c in given]
     if len(given) != k:
         raise ModelError(f"`coefficients` must be one number or matrix for each of {k} arguments, got {len(given)}")
     sizes = [np.shape(c)[-2] if np.ndim(c) >= 2 else d for c, d in zip(given, dimensions, strict=True)]
@@ -56,9 +60,7 @@ def vector_parameters(
         np.array_equal(covariance, np.swapaxes(covariance, 1, 2)) and np.all(np.linalg.eigvalsh(covariance)[:, 0] > 0.0)
     ):
         raise ModelError(f"`noise` must be symmetric and positive definite, got {noise!r}")
-    values = np.asarray(target, dtype=np.float64)
-    if not np.all(np.isfinite(values)):
-        raise ModelError(f"`target` must be finite numbers, got {target!r}")
+    values = real_array("target", target, error=ModelError)
     try:
         values = np.broadcast_to(values, (*shape, m)).reshape(-1, m)
     except ValueError:
