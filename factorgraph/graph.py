@@ -286,5 +286,6 @@ class _Growing:
 def _number(name: str, value: Any) -> float:
     """Any real number as a float, infinite ones too."""
     if isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return float(real_array(name, value, finite=False, error=ModelError))
+        number: Any = value
+        return float(real_array(name, number, finite=False, error=ModelError))
     raise ModelError(f"`{name}` must be a number, got {shown(value)}")

@@ -211,14 +211,20 @@ def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...
     return tuple(Selection(a.name, np.asarray(i), a.dimension) for a, i in zip(arguments, indices, strict=True))
 
 
-def numbers(name: str, values: ArrayLike, shape: tuple[int, ...], *, infinite: bool = False) -> Array:
-    """A parameter as a flat array of a group's shape.
+def numbers(
+    name: str, values: ArrayLike, shape: tuple[int, ...], columns: int | None = None, *, infinite: bool = False
+) -> Array:
+    """A parameter as a flat array (F,) of a group's shape; with ``columns`` as (F, columns), from a last axis of these.
 
     Raises:
-        ModelError: not numbers, not finite (NaN only if ``infinite``), or of a shape that does not fit.
+        ModelError: not numbers, not finite (infinite only if ``infinite``), or of a shape that does not fit.
     """
-    array = real_array(name, values, shape=shape, finite=not infinite, error=ModelError)
-    return np.ascontiguousarray(array).ravel()
+    own = () if columns is None else (columns,)
+    array = real_array(name, values, finite=not infinite, error=ModelError)
+    if array.ndim and own and array.shape[-1] != columns:
+        raise ModelError(f"`{name}` must be a number or of shape {(*shape, columns)}, got shape {array.shape}")
+    array = real_array(name, array, shape=(*shape, *own), finite=False, error=ModelError)
+    return np.ascontiguousarray(array).reshape(-1, *own)
 
 
 def expand(parameter: Array, x: Array) -> Array:

@@ -187,7 +187,8 @@ def _selections(name: str, given: Any) -> tuple[Selection, ...]:
     """A sequence of selections, checked; a selection with axes is one."""
     if not isinstance(given, (list, tuple)) and not (isinstance(given, Selection) and given.shape):
         raise ModelError(f"`{name}` must be a sequence of selections of variables, got {shown(given)}")
-    return aligned(tuple(given), name) if len(given) else ()
+    items: Any = given
+    return aligned(tuple(items), name) if len(items) else ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Linear(Group):
                 object.__setattr__(self, name, value)
             return
         k = len(self.arguments)
-        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
+        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, self.shape, k))
         object.__setattr__(self, "target", numbers("target", target, self.shape))
         object.__setattr__(self, "noise", numbers("noise", noise, self.shape))
         if not np.all(self.noise > 0.0):
@@ -73,7 +73,7 @@ class Linear(Group):
         given: dict[str, Any] = dict(rows)
         ends = np.cumsum([argument.dimension for argument in arguments])
         if ends[-1] and "coefficients" in given:
-            given["coefficients"] = np.split(given["coefficients"], ends[:-1], axis=2)
+            given["coefficients"] = np.split(given["coefficients"], ends[:-1], axis=-1)
         return cls(*arguments, **given)
 
     def parts(self, layout: Layout) -> list[Part]:

@@ -50,7 +50,7 @@ class Sum(Group):
         terms = aligned(inputs, "inputs")
         object.__setattr__(self, "arguments", aligned((output, *terms), "output", "inputs"))
         k = len(terms)
-        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
+        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, self.shape, k))
         object.__setattr__(self, "channel", channel)
 
     @classmethod

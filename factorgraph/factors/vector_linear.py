@@ -26,7 +26,7 @@ def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, co
         array = array * np.eye(rows)
     wanted = (*shape, rows, columns)
     try:
-        if array.ndim < 2:
+        if array.shape[-2:] != wanted[-2:]:  # a single row or column is not meant for all
             raise ValueError
         return np.broadcast_to(array, wanted).reshape(-1, rows, columns)
     except ValueError:
@@ -44,12 +44,11 @@ def vector_parameters(
     k, shape, dimensions = len(terms), terms[0].shape, [term.dimension for term in terms]
     if 0 in dimensions:
         raise ModelError("arguments must be all vectors or all scalars, got both; a vector may have dimension 1")
-    single = (
-        not isinstance(coefficients, (list, tuple))
-        and np.ndim(number_array("coefficients", coefficients, error=ModelError)) == 0
-    )
-    given = [coefficients] * k if single else list(coefficients)
-    given = [number_array("coefficients", c, error=ModelError) for c in given]
+    if isinstance(coefficients, (list, tuple)):
+        given = [number_array("coefficients", c, error=ModelError) for c in coefficients]
+    else:
+        together = number_array("coefficients", coefficients, error=ModelError)
+        given = list(together) if together.ndim else [together] * k
     if len(given) != k:
         raise ModelError(f"`coefficients` must be one number or matrix for each of {k} arguments, got {len(given)}")
     sizes = [np.shape(c)[-2] if np.ndim(c) >= 2 else d for c, d in zip(given, dimensions, strict=True)]
@@ -62,6 +61,8 @@ def vector_parameters(
         raise ModelError(f"`noise` must be symmetric and positive definite, got {noise!r}")
     values = real_array("target", target, error=ModelError)
     try:
+        if values.ndim and values.shape[-1] != m:
+            raise ValueError
         values = np.broadcast_to(values, (*shape, m)).reshape(-1, m)
     except ValueError:
         raise ModelError(f"`target` must broadcast to {(*shape, m)}, got {values.shape}") from None
