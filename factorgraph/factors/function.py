@@ -76,6 +76,8 @@ class Function(Group):
         cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
     ) -> "Function":
         """The parameters are the columns of one array."""
+        if "log_factor" not in shared:
+            raise ModelError(f"`log_factor` must be given for functions, got {sorted(shared)}")
         shared = dict(shared)
         columns = rows["parameters"].T if "parameters" in rows else ()
         return cls(shared.pop("log_factor"), *arguments, parameters=list(columns), **shared)
