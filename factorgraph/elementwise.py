@@ -13,7 +13,7 @@ from numba import cfunc, guvectorize, njit
 from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import real_array
+from factorgraph.arguments import number_array
 from factorgraph.device import apply_on_device, on_device
 
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
@@ -39,7 +39,7 @@ def check_real(**arguments: Any) -> None:
         kind = type(values)
         if kind is float or kind is int or (kind is np.ndarray and values.dtype.kind in "fiu") or on_device(values):
             continue
-        real_array(name, values, finite=False, missing=not np.ma.is_masked(values))
+        number_array(name, values)
 
 
 class Elementwise:

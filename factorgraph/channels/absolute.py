@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.identity import log_normal_values
 from factorgraph.channels.relu import SMALL, log_tilt, slab_values, two_weights
 from factorgraph.elementwise import Elementwise, formula
@@ -91,4 +91,4 @@ class Absolute(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        return np.abs(z)
+        return np.abs(pre_activation(z))

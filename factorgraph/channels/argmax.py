@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from factorgraph.channels.base import ObservedValues, check_arguments
+from factorgraph.arguments import check_integer, number_array, shown
+from factorgraph.channels.base import ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.winner import grid_probabilities
-from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula, result_type
 from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
@@ -25,6 +25,7 @@ from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, l
 Array = NDArray[np.float64]
 Form = Literal["double_jensen", "single_jensen", "exact"]
 
+_MOST_NODES = 1000  # of Gauss-Legendre, whose computation takes seconds then
 _BUDGET = 500_000  # nodes times rivals that are evaluated together in the exact form
 _TOLERANCE = 1e-9  # between a panel and its halves; the integrands are entire, and the halves right to rounding then
 _TAIL = 14.0  # deviations beyond which a Gaussian is nothing
@@ -74,14 +75,17 @@ class Argmax:
     nodes: int = 16
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {self.form!r}")
+        if not isinstance(self.form, str) or self.form not in get_args(Form):
+            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {shown(self.form)}")
+        object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, most=_MOST_NODES))
         if self.nodes < 8:
             raise ValueError(f"`nodes` must be >= 8, got {self.nodes!r}")
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """The label of the greatest pre-activation, the first of several."""
-        values: Any = z if on_device(z) else np.asarray(z)
+        values, axis = pre_activation(z), check_integer("axis", axis)
+        if not -values.ndim <= axis < values.ndim or not values.size:
+            raise ValueError(f"`z` must have classes along axis {axis}, got shape {values.shape}")
         return np.argmax(values, axis=axis)
 
     def observe(
@@ -186,6 +190,7 @@ class Argmax:
 def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
     """Result type, and omega and V as float64 (K, ...)."""
     check_arguments(V, omega=omega)
+    check_integer("axis", axis)
     dtype = result_type(omega, V)
     omega = np.asarray(omega, dtype=np.float64)
     if not -omega.ndim <= axis < omega.ndim:
@@ -201,7 +206,7 @@ def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[
 
 
 def _labels(y: ArrayLike, omega: Array) -> NDArray[np.intp]:
-    y = np.asarray(y)
+    y = number_array("y", y)
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"`y` must be integers, got {y.dtype}")
     if y.shape != omega.shape[1:]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import number_array
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, check_real
 
@@ -56,6 +57,15 @@ def check_arguments(V: ArrayLike, **others: ArrayLike) -> None:
     if values.size and not (values.min() > 0.0 and values.max() < math.inf):
         wrong = values[~((values > 0.0) & (values < math.inf))]
         raise ValueError(f"`V` must be finite and > 0, got {wrong.flat[0]}")
+
+
+def pre_activation(z: ArrayLike) -> Any:
+    """``z`` as an array of real numbers; as it is on a GPU.
+
+    Raises:
+        ValueError: other than real numbers.
+    """
+    return z if on_device(z) else number_array("z", z)
 
 
 class Channel(ABC):

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ObservedValues, check_arguments
+from factorgraph.arguments import check_instance, real_array
+from factorgraph.channels.base import Channel, ObservedValues, check_arguments, pre_activation
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI
 
@@ -15,6 +16,7 @@ _DROP = 40.0  # the integrand is nothing where its logarithm is this much below 
 _WALL = 4.0  # e^{-e^z} is nothing above
 _NARROW = 4.0  # V below which steps of the Gaussian's own scale resolve e^{-e^z} too
 _FAR = 39.0  # deviations at which a Gaussian is no number of float64
+_MOST_RATE = 43.0  # logarithm of the largest mean of counts that can be drawn
 _STEP = 0.125  # of the map: relative errors of e^{-2π (π/4)/0.125} = 1e-17 for a Gaussian centred at the wall
 
 
@@ -173,8 +175,12 @@ class Poisson(Channel):
 
     def __call__(self, z: ArrayLike) -> Any:
         """The most probable count, ⌊e^z⌋."""
-        return np.floor(np.exp(z))
+        return np.floor(np.exp(pre_activation(z)))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """Counts."""
+        z = real_array("z", z)
+        if np.any(z > _MOST_RATE):
+            raise ValueError(f"`z` must be at most {_MOST_RATE} for counts that are drawn, got {np.max(z)}")
+        check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return rng.poisson(np.exp(z)).astype(np.float64)

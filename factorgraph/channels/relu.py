@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.identity import (
     gaussian_exponent,
     gaussian_pull,
@@ -195,4 +195,4 @@ class ReLU(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        return np.maximum(z, 0)
+        return np.maximum(pre_activation(z), 0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import (
@@ -158,6 +158,6 @@ class Sign(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        values: Any = z if on_device(z) else np.asarray(z)
+        values = pre_activation(z)
         one = np.result_type(values.dtype, np.float32).type(1)
         return np.where(values >= 0, one, -one)[()]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
 from factorgraph.elementwise import Elementwise, check_real, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.special import log_2cosh, sech2
 
 
@@ -94,4 +94,5 @@ class Binary(Prior):
         return ((-1.0, 0.0), (1.0, 0.0))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         return np.where(rng.random(size) < 0.5 * (1.0 + math.tanh(self.field)), 1.0, -1.0)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
 from factorgraph.elementwise import Elementwise, check_real, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.priors.gaussian import gaussian_moments, log_ratio
 
 
@@ -111,5 +111,6 @@ class GaussBernoulli(Prior):
         return ((0.0, 0.0), (self.mean, self.variance**0.5))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         slab = self.mean + self.variance**0.5 * rng.standard_normal(size)
         return np.where(rng.random(size) < self.density, slab, 0.0)

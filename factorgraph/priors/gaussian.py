@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from factorgraph.arguments import check_number
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, check_real, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
 
 
@@ -118,6 +118,7 @@ class Gaussian(Prior):
         return ((self.mean, self._deviation()),)
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         return self.mean + self._deviation() * rng.standard_normal(size)
 
     def _deviation(self) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
 from factorgraph.elementwise import Elementwise, check_real, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.special import add2, log_upper_tail, normal_tail, two_product
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -95,4 +95,5 @@ class Laplace(Prior):
         return ((0.0, 0.0), (0.0, self.scale), (0.0, 4.0 * self.scale))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         return rng.laplace(0.0, self.scale, size)
