@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from factorgraph.arguments import check_integer, check_number, shown
 from factorgraph.factors.base import Array, Kind, Parameters
-from factorgraph.graph import Graph
+from factorgraph.graph import Graph, model_of
 from factorgraph.messages import Incoming
-from factorgraph.model import Factor, Model, ModelError, Unrollable
+from factorgraph.model import Factor, Model, ModelError, Unrollable, is_factor
 from factorgraph.quadrature import panel_rule
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import unroll
@@ -62,10 +63,15 @@ def check_factor(
     Raises:
         ModelError: not a factor with rules, or more than three real arguments (components of vectors) or sixteen spins.
     """
-    model = model.model if isinstance(model, Graph) else model
+    model = model_of(model)
+    check_integer("cases", cases, least=1, error=ModelError)
+    check_integer("seed", seed, least=0, error=ModelError)
+    spread = check_number("spread", spread, least=0.0, error=ModelError)
+    if factor is None and not model.factors:
+        raise ModelError("`model` must have a factor to be checked, got none")
     factor = model.factors[-1] if factor is None else factor
-    if not isinstance(factor, Unrollable):
-        raise ModelError(f"`factor` must have rules for the engine, got {factor}")
+    if not is_factor(factor) or not isinstance(factor, Unrollable):
+        raise ModelError(f"`factor` must have rules for the engine, got {shown(factor)}")
     sizes = dict.fromkeys((name for name, size in model.plates.items() if size is None), 1)
     graph = unroll(Model(model.plates, model.variables, (factor,)), sizes)
     rng = np.random.default_rng(seed)

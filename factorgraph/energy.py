@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_sum_of_two, log_weight
+from factorgraph.messages import (
+    Array,
+    ContradictionError,
+    IndefiniteError,
+    log_gaussian_mean,
+    log_sum_of_two,
+    log_weight,
+)
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 from factorgraph.vectors import conditioned, log_constants, log_integrals
@@ -95,6 +102,8 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.H, known.G, variables)
     for law in graph.laws:
         free = np.flatnonzero(np.isnan(weights.value[law.variables]))
+        if not free.size:  # an output may be a law for observation only
+            continue
         where = law.variables[free]
         variables[where] += law.evaluate(known.H[where], known.G[where], B, A, free)[0]
     if graph.vectors:

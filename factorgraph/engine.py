@@ -7,21 +7,32 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from factorgraph.arguments import check_integer, check_number, shown
+from factorgraph.arguments import (
+    check_choice,
+    check_flag,
+    check_generator,
+    check_instance,
+    check_integer,
+    check_number,
+    shown,
+)
 from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
 from factorgraph.exactness import is_exact
-from factorgraph.graph import Graph
+from factorgraph.graph import Graph, model_of
 from factorgraph.messages import Array, IndefiniteError
 from factorgraph.model import Model
 from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
-from factorgraph.settings import data_sizes, weights_of
+from factorgraph.settings import data_sizes, values_of, weights_of
 from factorgraph.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps
 from factorgraph.unroll import Unrolled, Weights, tile, unroll
 
 #: Called after every sweep with its number and its largest change; a true value stops the run.
 Callback = Callable[[int, float], Any]
+
+
+_SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
 
 
 def infer(
@@ -73,15 +84,24 @@ def infer(
         IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
     """
     damped = Damping(damping, reinforcement)
-    check_number("tolerance", tolerance, least=0.0)
+    tolerance = check_number("tolerance", tolerance, least=0.0)
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
-    graph = _unrolled(model, observed or {}, batch)
-    weights = weights_of(graph, observed or {}, fields or {}, precisions or {})
-    if maximum:
+    check_choice("schedule", schedule, _SCHEDULE_NAMES)
+    check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
+    if callback is not None and not callable(callback):
+        raise ValueError(
+            f"`callback` must be a function of a number of sweeps and a change, or None, got {shown(callback)}"
+        )
+    generator = check_generator("rng", rng)
+    check_flag("progress", progress)
+    evidence = values_of("observed", observed, missing=True)
+    graph = _unrolled(model, evidence, batch)
+    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    if check_flag("maximum", maximum):
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
     first = None if start is None else _continued(graph, weights, start)
-    sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, np.random.default_rng(rng))
+    sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
     if once and status is not Status.DIVERGED:
@@ -100,8 +120,8 @@ def infer(
 
 
 def _unrolled(model: Model | Graph | Unrolled, observed: Mapping[str, ArrayLike], batch: int) -> Unrolled:
-    if isinstance(model, Graph):
-        model = model.model
+    if not isinstance(model, Unrolled):
+        model = model_of(model)
     graph = unroll(model, data_sizes(model, observed, batch)) if isinstance(model, Model) else model
     if graph.copies == batch:
         return graph
@@ -120,8 +140,6 @@ def _check_maximum(graph: Unrolled) -> None:
 
 def _continued(graph: Unrolled, weights: Weights, start: Result) -> tuple[Array, Array]:
     """The first messages from an earlier run."""
-    if not isinstance(start, Result):
-        raise ValueError(f"`start` must be the result of an earlier run, got {shown(start)}")
     if not same_structure(start.graph, graph):
         raise ValueError(
             "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "
@@ -132,9 +150,6 @@ def _continued(graph: Unrolled, weights: Weights, start: Result) -> tuple[Array,
 
 def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
     """The schedule to use, by name."""
-    names = [*SCHEDULES, "residual", "two-pass", "auto"]
-    if schedule not in names:
-        raise ValueError(f"`schedule` must be one of {names}, got {schedule!r}")
     if schedule == "auto":
         return "two-pass" if damping == Damping() and graph.is_forest else "flooding"
     if schedule == "two-pass" and not graph.is_forest:

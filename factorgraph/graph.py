@@ -2,14 +2,19 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_flag, check_instance, check_integer, check_name, real_array, shown
 from factorgraph.factors.base import Group
-from factorgraph.model import Factor, Model, ModelError, Selection, Variable
+from factorgraph.model import Factor, Model, ModelError, Selection, Variable, check_sizes, is_factor
 from factorgraph.priors import Prior
+
+#: Types of numbers that go into a typed array as they are.
+_PLAIN = {int, float, np.float64, np.float32, np.int64, np.int32}
 
 
 class Graph:
@@ -41,6 +46,7 @@ class Graph:
         Raises:
             ModelError: a name that is taken, a shape, field or prior that does not fit.
         """
+        _check_prior(prior)
         if prior is not None and not prior.spin:
             raise ModelError(f"`prior` of spins `{name}` must be one of spins, got {prior}")
         return self._variable(name, shape, prior=prior, spin=True, field=field)
@@ -71,7 +77,8 @@ class Graph:
         Raises:
             ModelError: as for ``spins``.
         """
-        if prior is not None and prior.spin and not shared:
+        _check_prior(prior)
+        if prior is not None and prior.spin and not check_flag("shared", shared, error=ModelError):
             raise ModelError(f"`prior` of reals `{name}` must be one of real variables, got {prior}")
         return self._variable(
             name, shape, prior=prior, field=field, precision=precision, observed=observed, shared=shared
@@ -100,28 +107,32 @@ class Graph:
         Raises:
             ModelError: as for ``spins``; or a matrix that is not symmetric.
         """
+        dimension = check_integer(f"dimension` of `{name}", dimension, error=ModelError)
         if dimension < 1:
             raise ModelError(f"`dimension` of `{name}` must be >= 1, got {dimension}")
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        field, matrix = np.asarray(field, dtype=np.float64), np.asarray(precision, dtype=np.float64)
+        shape = check_sizes("shape", shape, dimension)
+        values = real_array("field", field, error=ModelError)
+        matrix = real_array("precision", precision, error=ModelError)
         matrix = matrix * np.eye(dimension) if not matrix.ndim else matrix
         try:
-            field = np.broadcast_to(field, (*shape, dimension))
+            values = np.broadcast_to(values, (*shape, dimension))
             matrix = np.broadcast_to(matrix, (*shape, dimension, dimension))
         except ValueError:
             needs = f"of shapes {(*shape, dimension)} and {(*shape, dimension, dimension)}"
-            got = f"{field.shape} and {matrix.shape}"
+            got = f"{values.shape} and {matrix.shape}"
             raise ModelError(f"`field` and `precision` of `{name}` must be {needs}, got {got}") from None
         if not np.array_equal(matrix, np.swapaxes(matrix, -1, -2)):
             raise ModelError(f"`precision` of `{name}` must be symmetric, got {precision!r}")
-        return self._variable(name, shape, field=field, precision=matrix, dimension=dimension, shared=shared)
+        return self._variable(name, shape, field=values, precision=matrix, dimension=dimension, shared=shared)
 
     def add(self, factor: Factor) -> None:
         """Add factors: a group of any size in one object.
 
         Raises:
-            ModelError: when the model is made, if they do not fit their variables.
+            ModelError: not a factor; and when the model is made, if it does not fit its variables.
         """
+        if not is_factor(factor):
+            raise ModelError(f"`factor` must be a factor, such as those of factorgraph.factors, got {shown(factor)}")
         self._factors.append(factor)
         self._model = None
 
@@ -140,13 +151,21 @@ class Graph:
         >>> link(0, 1, 2.0)
 
         Raises:
-            ModelError: vectors (add their factors by ``add``), or not a kind of factors on selections.
+            ModelError: vectors (add their factors by ``add``), not a kind of factors on selections, or ``fixed`` that
+                are not what such factors have in common. The function raises it for what is not so many numbers, and
+                adds nothing then.
         """
         if not (isinstance(kind, type) and issubclass(kind, Group)):
-            raise ModelError(f"`kind` must be a class of factors on selections of variables, got {kind!r}")
+            raise ModelError(f"`kind` must be a class of factors on selections of variables, got {shown(kind)}")
+        for target in targets:
+            check_instance("targets", target, Selection, "selections of variables", error=ModelError)
         if any(target.dimension for target in targets):
             raise ModelError("targets must be scalars for factors one at a time, got vectors: use `add`")
+        if unknown := set(fixed) - set(kind.shared_names):
+            known = list(kind.shared_names)
+            raise ModelError(f"`fixed` of {kind.__name__} must be among {known}, got {sorted(unknown)}")
         growing = _Growing(kind, targets, fixed)
+        growing.try_out()
         self._factors.append(growing)
         self._model = None
         return growing.appender(self._changed)
@@ -168,11 +187,13 @@ class Graph:
         return self._model
 
     def _variable(self, name: str, shape: int | Sequence[int], **options: Any) -> Selection:
-        shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+        check_name("name", name, error=ModelError)
         if name in self._variables:
             raise ModelError(f"names of variables must differ, got {name!r} twice")
-        if any(size < 1 for size in shape):
-            raise ModelError(f"`shape` of `{name}` must be of sizes >= 1, got {shape}")
+        shape = check_sizes(f"shape` of `{name}", shape, options.get("dimension", 0))
+        for what in ("field", "precision"):
+            if what in options:
+                options[what] = real_array(f"{what}` of `{name}", options[what], error=ModelError)
         plates = tuple(f"{name}.{axis}" for axis in range(len(shape)))
         variable = Variable(name, plates, **options)
         Model(dict(zip(plates, shape, strict=True)), {name: variable})
@@ -185,6 +206,21 @@ class Graph:
         return str(self.model)
 
 
+def model_of(model: Model | Graph) -> Model:
+    """A model as it is, or that of a graph under construction.
+
+    Raises:
+        ModelError: neither, or a graph in which something does not fit.
+    """
+    if isinstance(model, Graph):
+        return model.model
+    return check_instance("model", model, Model, "a Model or a Graph", error=ModelError)
+
+
+def _check_prior(prior: Any) -> None:
+    check_instance("prior", prior, (Prior, type(None)), "a prior or None", error=ModelError)
+
+
 class _Growing:
     """Factors of one kind that arrive one at a time: one typed array, a row of indices and parameters per factor."""
 
@@ -194,17 +230,36 @@ class _Growing:
         self.sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         self.numbers = array("d")
 
+    def try_out(self) -> None:
+        """Raise ``ModelError`` if there are no factors of the kind with so many arguments and what is shared."""
+        arguments = [Selection(target.name, target.indices.ravel()[:1]) for target in self.targets]
+        rows = {name: np.ones((1, *shape)) for name, shape in self.shapes.items()}
+        try:
+            self.kind.from_rows(arguments, rows, self.shared)
+        except TypeError as cause:  # a constructor that takes other arguments
+            got = f"{len(arguments)} targets and {sorted(self.shared)}"
+            raise ModelError(
+                f"`targets` and `fixed` must be those of {self.kind.__name__}, got {got}: {cause}"
+            ) from None
+
     def appender(self, changed: Callable[[], None]) -> Callable[..., None]:
-        sized = zip(self.shapes.items(), self.sizes, strict=True)
+        sized = list(zip(self.shapes.items(), self.sizes, strict=True))
         parts = [f"{len(self.targets)} indices"]
         parts += [f"{size} {name}" if shape else name for (name, shape), size in sized]
-        width = len(self.targets) + sum(self.sizes)
+        names = [f"index_{i + 1}" for i in range(len(self.targets))]
+        names += [name for (name, _), size in sized for _ in range(size)]
         extend = self.numbers.extend
 
         def append(*row: float) -> None:
-            if len(row) != width:
-                raise ModelError(f"a factor must be given by {width} numbers ({', '.join(parts)}), got {len(row)}")
-            extend(row)
+            if len(row) != len(names):
+                raise ModelError(f"a factor must be given by {len(names)} numbers ({', '.join(parts)}), got {len(row)}")
+            # Converted as a whole before anything is appended: a row is added completely or not at all.
+            if not _PLAIN.issuperset(map(type, row)):
+                row = tuple(map(_number, names, row))
+            try:
+                extend(array("d", row))
+            except OverflowError:
+                extend(array("d", map(_number, names, row)))
             changed()
 
         return append
@@ -226,3 +281,11 @@ class _Growing:
         named = zip(self.shapes.items(), blocks, strict=False)  # a kind without parameters has one empty block
         rows = {name: block.reshape(len(table), *shape) for (name, shape), block in named}
         return self.kind.from_rows(arguments, rows, self.shared)
+
+
+def _number(name: str, value: Any) -> float:
+    """Any real number as a float, infinite ones too."""
+    if isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        number: Any = value
+        return float(real_array(name, number, finite=False, error=ModelError))
+    raise ModelError(f"`{name}` must be a number, got {shown(value)}")

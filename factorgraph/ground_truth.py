@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import logsumexp
 
-from factorgraph.graph import Graph
+from factorgraph.graph import Graph, model_of
 from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Model, ModelError
 from factorgraph.result import Marginal
-from factorgraph.settings import data_sizes, weights_of
+from factorgraph.settings import data_sizes, values_of, weights_of
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Stack, Unrolled, Weights, unroll
 
@@ -87,9 +87,9 @@ def exact(
         ContradictionError: no state has a weight.
         IndefiniteError: the law of the real variables has no normalisation.
     """
-    model = model.model if isinstance(model, Graph) else model
-    graph = unroll(model, data_sizes(model, observed or {}, 1))
-    weights = weights_of(graph, observed or {}, fields or {}, precisions or {})
+    model, evidence = model_of(model), values_of("observed", observed, missing=True)
+    graph = unroll(model, data_sizes(model, evidence, 1))
+    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
     spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)

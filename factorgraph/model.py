@@ -6,13 +6,25 @@ on whole plates, or on selected elements: see ``Selection``. ``Graph`` builds mo
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_name,
+    check_shape,
+    number_array,
+    real_array,
+    shown,
+)
 from factorgraph.priors import Prior
 
 if TYPE_CHECKING:
@@ -20,6 +32,11 @@ if TYPE_CHECKING:
     from factorgraph.layout import Layout
 
 Array = NDArray[np.float64]
+
+#: Places of scalars are counted by int32.
+_MOST_SCALARS = 2**31 - 1
+#: Axes that NumPy has for a variable, a batch and the components of vectors together.
+_MOST_AXES = 32
 
 
 class ModelError(ValueError):
@@ -102,6 +119,11 @@ class Selection:
     indices: NDArray[np.intp]
     dimension: int = 0
 
+    def __post_init__(self) -> None:
+        check_name("name", self.name, error=ModelError)
+        object.__setattr__(self, "indices", index_array("indices", self.indices))
+        object.__setattr__(self, "dimension", check_integer("dimension", self.dimension, least=0, error=ModelError))
+
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
         """All elements of a variable of that shape."""
@@ -118,6 +140,8 @@ class Selection:
         return tuple(self[..., i] for i in range(self.shape[-1]))
 
     def __getitem__(self, key: Any) -> "Selection":
+        if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
+            raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
         return Selection(self.name, np.asarray(self.indices[key]), self.dimension)
 
     def __len__(self) -> int:
@@ -125,6 +149,44 @@ class Selection:
 
     def __str__(self) -> str:
         return f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]"
+
+
+def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
+    """Positions as an array of integers.
+
+    Raises:
+        ModelError: other than integers.
+    """
+    if type(values) is np.ndarray and values.dtype == np.intp:
+        return values
+    array = number_array(name, values, error=ModelError)
+    whole = array.dtype.kind == "i" or (array.dtype.kind == "u" and (not array.size or array.max() < 2**63))
+    if array.size and not whole:
+        raise ModelError(f"`{name}` must be integers, got {shown(values)}")
+    return array.astype(np.intp)
+
+
+def check_sizes(name: str, shape: Any, dimension: int = 0) -> tuple[int, ...]:
+    """The shape of a variable, whose scalars can be counted.
+
+    Raises:
+        ModelError: not sizes >= 1, too many axes, or too many scalars (d² for a vector of dimension d).
+    """
+    try:
+        sizes = check_shape(name, shape, error=ModelError)
+    except ModelError:
+        raise ModelError(f"`{name}` must be of sizes >= 1 (an integer or several), got {shown(shape)}") from None
+    if len(sizes) > _MOST_AXES:
+        raise ModelError(f"`{name}` must have at most {_MOST_AXES} axes, got {len(sizes)}")
+    if math.prod(sizes) * max(1, dimension) ** 2 > _MOST_SCALARS:
+        vectors = f" (vectors take {dimension}² each)" if dimension else ""
+        raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{vectors}, got {shown(shape)}")
+    return sizes
+
+
+def is_factor(value: Any) -> bool:
+    """Whether something has what every factor has; a class of factors has not."""
+    return not isinstance(value, type) and hasattr(value, "variables") and callable(getattr(value, "check", None))
 
 
 @dataclass(frozen=True)
@@ -145,31 +207,40 @@ class Model:
     factors: tuple[Factor, ...] = dataclasses.field(default=())
 
     def __post_init__(self) -> None:
-        for name, size in self.plates.items():
-            if size is not None and size < 1:
-                raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {size}")
+        for what in ("plates", "variables"):
+            check_instance(what, getattr(self, what), Mapping, "a mapping by names", error=ModelError)
+        check_instance("factors", self.factors, (tuple, list), "a tuple of factors", error=ModelError)
+        object.__setattr__(self, "plates", {name: _plate(name, size) for name, size in self.plates.items()})
+        object.__setattr__(self, "factors", tuple(self.factors))
         for name, variable in self.variables.items():
             self._check_variable(name, variable)
         for factor in self.factors:
+            if not is_factor(factor):
+                raise ModelError(
+                    f"`factors` must be factors, such as those of factorgraph.factors, got {shown(factor)}"
+                )
             for name in factor.variables:
                 if name not in self.variables:
                     raise ModelError(f"variables of {factor} must be among {sorted(self.variables)}, got {name!r}")
             factor.check(self)
 
     def _check_variable(self, name: str, variable: Variable) -> None:
+        check_instance("variables", variable, Variable, "variables by name", error=ModelError)
+        _check_attributes(variable)
         if name != variable.name:
             raise ModelError(f"variable `{variable.name}` must be listed under its own name, got {name!r}")
         for plate in variable.plates:
             if plate not in self.plates:
                 raise ModelError(f"plates of `{name}` must be among {sorted(self.plates)}, got {plate!r}")
+        check_sizes(name, tuple(size for size in self.shape(name) if size is not None), variable.dimension)
         own = (variable.dimension,) if variable.dimension else ()
         for what, axes in (("field", own), ("precision", 2 * own)):
             shape = (*self.shape(name), *axes)
-            values = np.asarray(getattr(variable, what))
-            if not np.issubdtype(values.dtype, np.number) or not np.all(np.isfinite(values)):
-                raise ModelError(f"`{what}` of `{name}` must be finite numbers, got {getattr(variable, what)!r}")
+            values = real_array(f"{what}` of `{name}", getattr(variable, what), error=ModelError)
             if values.ndim and values.shape != shape:
                 raise ModelError(f"`{what}` of `{name}` must be a number or of shape {shape}, got {values.shape}")
+            if what == "precision" and variable.dimension > 1 and not values.ndim and values != 0.0:
+                raise ModelError(f"`precision` of `{name}` must be matrices of shape {shape}, got {shown(values)}")
         if variable.shared:
             self._check_shared(name, variable)
 
@@ -189,8 +260,11 @@ class Model:
     @classmethod
     def of(cls, plates: Mapping[str, int | None], variables: Iterable[Variable], factors: Iterable[Factor]) -> "Model":
         """A model from a sequence of variables; raises ``ModelError`` if two share a name."""
+        for what, values in (("variables", variables), ("factors", factors)):
+            check_instance(what, values, Iterable, f"a sequence of {what}", error=ModelError)
         named: dict[str, Variable] = {}
         for variable in variables:
+            check_instance("variables", variable, Variable, "a sequence of variables", error=ModelError)
             if variable.name in named:
                 raise ModelError(f"names of variables must differ, got {variable.name!r} twice")
             named[variable.name] = variable
@@ -204,3 +278,23 @@ class Model:
         sizes = ", ".join(f"{name}={'*' if size is None else size}" for name, size in self.plates.items())
         lines = [f"plates: {sizes}", *map(str, self.variables.values()), *map(str, self.factors)]
         return "\n".join(lines)
+
+
+def _plate(name: Any, size: Any) -> int | None:
+    """The size of a plate, checked."""
+    check_name("plates", name, error=ModelError)
+    if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
+        raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {shown(size)}")
+    return size if size is None else int(size)
+
+
+def _check_attributes(variable: Variable) -> None:
+    """Raise ``ModelError`` unless a variable's attributes are of their types."""
+    check_name("name", variable.name, error=ModelError)
+    check_instance("plates", variable.plates, tuple, "a tuple of names", error=ModelError)
+    for plate in variable.plates:
+        check_name("plates", plate, error=ModelError)
+    check_instance("prior", variable.prior, (Prior, type(None)), "a prior or None", error=ModelError)
+    for what in ("observed", "spin", "shared"):
+        check_flag(what, getattr(variable, what), error=ModelError)
+    check_integer("dimension", variable.dimension, least=0, error=ModelError)

@@ -1,16 +1,27 @@
 """From and to networkx, and pictures of small graphs."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from factorgraph import factors
+from factorgraph.arguments import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_name,
+    check_number,
+    number_array,
+    real_array,
+    shown,
+)
 from factorgraph.factors.base import Group
 from factorgraph.factors.pairwise import Pairwise
-from factorgraph.graph import Graph
+from factorgraph.graph import Graph, model_of
 from factorgraph.layout import Layout
-from factorgraph.model import Factor, Model, ModelError, Selection, Variable
+from factorgraph.model import Factor, Model, ModelError, Selection, Variable, index_array
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -44,27 +55,48 @@ def from_networkx(
     Raises:
         ModelError: a directed graph, a self-loop, or an edge without a coupling.
     """
-    if graph.is_directed():
-        raise ModelError("`graph` must be undirected, got a directed one")
+    _check_undirected("graph", graph)
+    check_flag("spins", spins, error=ModelError)
+    for what, attribute in (("field", field), ("precision", precision), ("coupling", coupling)):
+        check_name(what, attribute, error=ModelError)
     nodes = list(graph)
+    if not nodes:
+        raise ModelError("`graph` must have a node, got none")
     index = {node: i for i, node in enumerate(nodes)}
     result = Graph()
-    fields = [attributes.get(field, 0.0) for _, attributes in graph.nodes(data=True)]
+    fields = _attribute(graph, nodes, field)
     if spins:
         variable = result.spins(name, len(nodes), field=fields)
     else:
-        precisions = [attributes.get(precision, 0.0) for _, attributes in graph.nodes(data=True)]
-        variable = result.reals(name, len(nodes), field=fields, precision=precisions)
+        variable = result.reals(name, len(nodes), field=fields, precision=_attribute(graph, nodes, precision))
     ends, couplings = [], []
     for a, b, value in graph.edges(data=coupling):
+        if a == b:
+            raise ModelError(
+                f"`graph` must have no self-loops, got one on the node {shown(a)}: for spins it is a constant"
+            )
         if value is None:
             raise ModelError(f"edges must have the attribute {coupling!r}, got none on {(a, b)!r}")
         ends.append((index[a], index[b]))
-        couplings.append(value)
+        couplings.append(check_number(f"{coupling}` of the edge `{shown((a, b))}", value, error=ModelError))
     if ends:
         left, right = np.array(ends, dtype=np.intp).T
         result.add(Pairwise(variable[left], variable[right], coupling=couplings))
     return result, nodes
+
+
+def _check_undirected(name: str, graph: Any) -> None:
+    import networkx as nx
+
+    check_instance(name, graph, nx.Graph, "a networkx.Graph", error=ModelError)
+    if graph.is_directed():
+        raise ModelError(f"`{name}` must be undirected, got a directed one")
+
+
+def _attribute(graph: "nx.Graph", nodes: Sequence[Hashable], name: str) -> list[float]:
+    """A number on every node, 0 where it is missing."""
+    values = ((node, graph.nodes[node].get(name, 0.0)) for node in nodes)
+    return [check_number(f"{name}` of the node `{shown(node)}", value, error=ModelError) for node, value in values]
 
 
 def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) -> "nx.Graph":
@@ -78,11 +110,18 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
     Args:
         model: the description.
         sizes: of the plates that have none.
+
+    Raises:
+        ModelError: not a model, a plate without a size, or factors that are not between elements.
     """
     import networkx as nx
 
-    model = model.model if isinstance(model, Graph) else model
-    layout = Layout.of(model, sizes or {})
+    model = model_of(model)
+    check_instance("sizes", sizes, (Mapping, type(None)), "sizes by the names of plates", error=ModelError)
+    named = {
+        plate: check_integer(f"sizes` of `{plate}", n, least=1, error=ModelError) for plate, n in (sizes or {}).items()
+    }
+    layout = Layout.of(model, named)
     result = nx.Graph()
     labels: dict[str, list[str]] = {}
     for name, variable in model.variables.items():
@@ -120,7 +159,7 @@ def _add_variable(graph: "nx.Graph", variable: Variable, shape: tuple[int, ...])
 
 
 def _groups(factor: Factor, layout: Layout) -> Sequence[Group]:
-    if isinstance(factor, Group):
+    if isinstance(factor, Group) and not isinstance(factor, factors.LinearMap):
         return [factor]
     if isinstance(factor, factors.Bilinear):
         return factor.neurons(layout)
@@ -142,15 +181,20 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
     Raises:
         ModelError: attributes that are missing, unknown or do not fit together.
     """
+    _check_undirected("network", network)
     result, places = Graph(), {}
     variables: dict[str, list[Hashable]] = {}
     for node, attributes in network.nodes(data=True):
-        if attributes.get("kind") not in ("spin", "real", "factor"):
-            raise ModelError(f"`kind` of {node!r} must be 'spin', 'real' or 'factor', got {attributes.get('kind')!r}")
+        kind = attributes.get("kind")
+        if not isinstance(kind, str) or kind not in ("spin", "real", "factor"):
+            raise ModelError(f"`kind` of {node!r} must be 'spin', 'real' or 'factor', got {shown(kind)}")
         if attributes["kind"] != "factor":
-            d = attributes.get("dimension", 0)
+            d = check_integer(
+                f"dimension` of `{shown(node)}", attributes.get("dimension", 0), least=0, error=ModelError
+            )
             name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else "x"
-            variables.setdefault(attributes.get("variable", name), []).append(node)
+            name = check_name(f"variable` of `{shown(node)}", attributes.get("variable", name), error=ModelError)
+            variables.setdefault(name, []).append(node)
     for name, nodes in variables.items():
         places.update(_read_variable(result, network, name, nodes))
     found: dict[Hashable, list[Hashable]] = {}
@@ -163,8 +207,11 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
             Selection(places[c[0]].name, np.array([places[n].indices for n in c]), places[c[0]].dimension)
             for c in columns
         ]
-        rows = {name: np.array([network.nodes[node][name] for node in nodes]) for name in given}
-        result.add(cls.from_rows(arguments, rows, dict(shared)))
+        rows = {name: number_array(name, [network.nodes[n][name] for n in nodes], error=ModelError) for name in given}
+        try:
+            result.add(cls.from_rows(arguments, rows, dict(shared)))
+        except TypeError as cause:  # a parameter that has no default
+            raise ModelError(f"parameters of {nodes[0]!r} must be those of {cls.__name__}: {cause}") from None
     return result, places
 
 
@@ -174,17 +221,18 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
     common = [{what: d.get(what) for what in ("kind", "dimension", "prior", "observed")} for d in data]
     if any(other != common[0] for other in common):
         raise ModelError(f"nodes of `{name}` must agree in kind, dimension, prior and observed, got different ones")
-    index = [d.get("index") for d in data]
+    index: list[Any] = [d.get("index") for d in data]
     shape, order = (len(nodes),), list(range(len(nodes)))
-    if None not in index:
-        table = np.array(index, dtype=np.intp).reshape(len(nodes), -1)
+    if not any(value is None for value in index):
+        table = index_array(f"index` of the nodes of `{name}", index).reshape(len(nodes), -1)
         shape = tuple((table.max(axis=0) + 1).tolist())
-        order = np.arange(int(np.prod(shape))).reshape(shape)[tuple(table.T)].reshape(-1).tolist()
-        if sorted(order) != list(range(int(np.prod(shape)))):
+        fits = table.min(initial=0) >= 0 and math.prod(shape) == len(nodes)
+        order = np.ravel_multi_index(tuple(table.T), shape).tolist() if fits and shape else order
+        if not fits or sorted(order) != list(range(len(nodes))):
             raise ModelError(f"`index` of the nodes of `{name}` must fill an array once, got {len(nodes)} of {shape}")
     own = {}
     for what in ("field", "precision"):
-        values = np.array([d.get(what, 0.0) for d in data], dtype=np.float64)
+        values = real_array(f"{what}` of the nodes of `{name}", [d.get(what, 0.0) for d in data], error=ModelError)
         own[what] = values[np.argsort(order)].reshape((*shape, *values.shape[1:]))
     kind, dimension, prior, observed = common[0].values()
     if dimension:
@@ -200,21 +248,29 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
 def _arguments(network: "nx.Graph", node: Hashable) -> list[Hashable]:
     """The variables of a factor in their order."""
     edges = list(network.adj[node].items())
-    return [other for other, _ in sorted(edges, key=lambda e: e[1].get("argument", 0))]
+    place = [
+        check_integer(f"argument` of the edge `{shown((node, n))}", d.get("argument", 0), error=ModelError)
+        for n, d in edges
+    ]
+    return [edges[i][0] for i in sorted(range(len(edges)), key=place.__getitem__)]
 
 
 def _signature(network: "nx.Graph", node: Hashable, places: Mapping[Hashable, Selection]) -> Hashable:
     """What factors that go into one group have in common: class, variables, parameters given, and what is shared."""
     attributes = network.nodes[node]
-    cls = getattr(factors, str(attributes.get("factor")), None)
+    named = attributes.get("factor")
+    cls = getattr(factors, named, None) if isinstance(named, str) else None
     if not (isinstance(cls, type) and issubclass(cls, Group)):
         known = [name for name in factors.__all__ if issubclass(getattr(factors, name), Group)]
-        raise ModelError(f"`factor` of {node!r} must be one of {known}, got {attributes.get('factor')!r}")
+        raise ModelError(f"`factor` of {node!r} must be one of {known}, got {shown(named)}")
     arguments = _arguments(network, node)
     if not arguments or any(argument not in places for argument in arguments):
         raise ModelError(f"neighbours of the factor {node!r} must be variables, got {arguments}")
     given = tuple(name for name in cls.parameter_names if name in attributes)
     shared = tuple((name, attributes[name]) for name in cls.shared_names if name in attributes)
+    for name, value in shared:
+        if not isinstance(value, Hashable):
+            raise ModelError(f"`{name}` of {node!r} must be something that factors can share, got {shown(value)}")
     return cls, tuple(places[argument].name for argument in arguments), given, shared
 
 
@@ -232,7 +288,11 @@ def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, lab
     """
     import matplotlib.pyplot as plt
     import networkx as nx
+    from matplotlib.axes import Axes
 
+    check_integer("seed", seed, least=0, error=ModelError)
+    check_flag("labels", labels, error=ModelError)
+    check_instance("axes", axes, (Axes, type(None)), "axes of matplotlib or None", error=ModelError)
     graph = to_networkx(model)
     if len(graph) > _MOST_DRAWN:
         raise ModelError(f"`model` must have at most {_MOST_DRAWN} variables and factors to be drawn, got {len(graph)}")

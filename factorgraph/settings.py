@@ -6,12 +6,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_instance, real_array
 from factorgraph.layout import Layout
 from factorgraph.messages import Array
 from factorgraph.model import Model, ModelError
 from factorgraph.unroll import Unrolled, Weights
 
 Values = Mapping[str, ArrayLike]
+
+
+def values_of(what: str, given: Any, *, missing: bool = False) -> dict[str, Array]:
+    """What a run is given by names, as arrays of real numbers; nothing for None.
+
+    Args:
+        what: the argument.
+        given: arrays by name.
+        missing: elements that are NaN or masked stay free; they become NaN.
+
+    Raises:
+        ModelError: not arrays of finite numbers by names.
+    """
+    if given is None:
+        return {}
+    check_instance(what, given, Mapping, "arrays by names of variables, or None", error=ModelError)
+    return {
+        name: real_array(f"{what}` of `{name}", values, missing=missing, error=ModelError)
+        for name, values in given.items()
+    }
 
 
 def data_sizes(model: Model, observed: Values, copies: int) -> dict[str, int]:
@@ -45,6 +66,8 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
         ModelError: unknown names, wrong shapes, values that a variable cannot take, or missing observations.
     """
     layout = graph.layout
+    observed = values_of("observed", observed, missing=True)
+    fields, precisions = values_of("fields", fields), values_of("precisions", precisions)
     value = np.full(graph.variables, np.nan)
     _fill(graph, value, observed, "observed", layout.components, lambda old, new: new)
     field = graph.field.copy() if fields else graph.field
@@ -60,9 +83,9 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
         if variable.is_spin and name in observed and not np.all(np.isnan(values) | (np.abs(values) == 1.0)):
             wrong = values[~(np.isnan(values) | (np.abs(values) == 1.0))][0]
             raise ModelError(f"`observed` values of the spins `{name}` must be 1, -1 or NaN (free), got {wrong:g}")
-    if np.isinf(value).any() or not (np.isfinite(field).all() and np.isfinite(precision).all()):
+    if not (np.isfinite(field).all() and np.isfinite(precision).all()):
         raise ModelError(
-            "`observed`, `fields` and `precisions` must be finite, got an infinite value or a field of NaN"
+            "`fields` and `precisions` must be finite with those of the variables added, got sums beyond float"
         )
     for vectors in graph.vectors:
         value[vectors[:, :, 1:]] = 0.0  # only the first column of a vector's places is free
@@ -75,10 +98,12 @@ def _fill(graph: Unrolled, target: Array, given: Values, what: str, view: Any, u
         if name not in layout.shapes:
             raise ModelError(f"`{what}` must name variables among {sorted(layout.shapes)}, got {name!r}")
         members = view(name, target.reshape(graph.copies, -1))
-        shape = members.shape[1:]
-        try:
-            new = np.broadcast_to(np.asarray(values, dtype=np.float64), members.shape)
-        except ValueError:
-            batch = f" or {(graph.copies, *shape)}" if graph.copies > 1 else ""
-            raise ModelError(f"`{what}` of `{name}` must be of shape {shape}{batch}, got {np.shape(values)}") from None
-        members[...] = update(members, new)
+        shape, own = members.shape[1:], members.shape[1 + len(layout.shapes[name]) :]
+        new = np.asarray(values, dtype=np.float64)
+        if not new.ndim and len(own) == 2:
+            new = new * np.eye(own[0])
+        if new.shape not in ((), own, shape, members.shape):
+            batch = f" or {members.shape}" if graph.copies > 1 else ""
+            raise ModelError(f"`{what}` of `{name}` must be of shape {shape}{batch}, got {np.shape(values)}")
+        with np.errstate(over="ignore"):
+            members[...] = update(members, new)

@@ -8,6 +8,8 @@ from scipy import sparse
 from scipy.linalg import svd
 from scipy.sparse.linalg import LinearOperator
 
+from factorgraph.arguments import real_array
+
 Array = NDArray[np.float64]
 
 _ORTHONORMAL = 1e-8  # how far the products of two probes may be from those of orthonormal columns, relative
@@ -27,9 +29,9 @@ class Spectral(LinearOperator):
     """
 
     def __init__(self, u: Any, s: ArrayLike, vt: Any) -> None:
-        self.s: Array = np.array(s, dtype=np.float64)
+        self.s: Array = real_array("s", s).copy()
         r = self.s.size
-        if self.s.ndim != 1 or r == 0 or not np.all(np.isfinite(self.s) & (self.s > 0.0)):
+        if self.s.ndim != 1 or r == 0 or not np.all(self.s > 0.0):
             raise ValueError("`s` must be a vector of finite numbers > 0 (no directions of no weight), got others")
         self.u, self.vt = _factor("u", u, r, axis=1), _factor("vt", vt, r, axis=0)
         shape = (r if self.u is None else self.u.shape[0], r if self.vt is None else self.vt.shape[1])
@@ -46,12 +48,9 @@ class Spectral(LinearOperator):
         """
         if isinstance(matrix, cls):
             return matrix
-        if isinstance(matrix, LinearOperator):
-            raise ValueError("`matrix` must be an array, sparse or a Spectral (singular values known), got an operator")
-        dense = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+        matrix = matrix_argument("matrix", matrix)
+        dense = matrix.toarray() if sparse.issparse(matrix) else matrix
         dense = dense.astype(np.float64, copy=False)
-        if dense.ndim != 2 or not dense.size or not np.all(np.isfinite(dense)):
-            raise ValueError(f"`matrix` must be a matrix of finite numbers, got shape {dense.shape} or other entries")
         u, s, vt = svd(dense, full_matrices=False, check_finite=False)
         rank = int(np.sum(s > max(dense.shape) * np.finfo(float).eps * s[0]))
         if rank == 0:
@@ -104,11 +103,32 @@ class Spectral(LinearOperator):
         return self._transpose()
 
 
+def matrix_argument(name: str, matrix: Any, *, error: type[ValueError] = ValueError) -> Any:
+    """A matrix of finite numbers: an array, sparse, or a ``Spectral``; no singular value is computed.
+
+    Raises:
+        ValueError: anything else; of the class ``error``.
+    """
+    if isinstance(matrix, Spectral):
+        return matrix
+    if isinstance(matrix, LinearOperator):
+        raise error(f"`{name}` must be an array, sparse or a Spectral (singular values known), got an operator")
+    entries = matrix.tocoo().data if sparse.issparse(matrix) else matrix
+    try:
+        array = real_array(name, entries, error=error)
+    except error as cause:
+        raise error(f"`{name}` must be a matrix of finite numbers: {cause}") from None
+    whole = matrix if sparse.issparse(matrix) else array
+    if len(whole.shape) != 2 or 0 in whole.shape:
+        raise error(f"`{name}` must be a matrix of finite numbers, got an array of shape {whole.shape}")
+    return whole
+
+
 def _factor(name: str, factor: Any, r: int, axis: int) -> Any:
     """A checked factor with r columns (axis 1) or rows (axis 0) that are orthonormal; None for the identity."""
     if factor is None:
         return None
-    factor = factor if isinstance(factor, LinearOperator) else np.asarray(factor, dtype=np.float64)
+    factor = factor if isinstance(factor, LinearOperator) else real_array(name, factor)
     if len(factor.shape) != 2 or factor.shape[axis] != r or factor.shape[1 - axis] < r:
         side = "columns" if axis else "rows"
         raise ValueError(f"`{name}` must have {r} orthonormal {side}, one for each singular value, got {factor.shape}")

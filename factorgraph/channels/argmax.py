@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from factorgraph.channels.base import ObservedValues
+from factorgraph.arguments import check_integer, number_array, shown
+from factorgraph.channels.base import ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.winner import grid_probabilities
-from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula, result_type
 from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
@@ -25,6 +25,7 @@ from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, l
 Array = NDArray[np.float64]
 Form = Literal["double_jensen", "single_jensen", "exact"]
 
+_MOST_NODES = 1000  # of Gauss-Legendre, whose computation takes seconds then
 _BUDGET = 500_000  # nodes times rivals that are evaluated together in the exact form
 _TOLERANCE = 1e-9  # between a panel and its halves; the integrands are entire, and the halves right to rounding then
 _TAIL = 14.0  # deviations beyond which a Gaussian is nothing
@@ -76,14 +77,17 @@ class Argmax:
     scale_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {self.form!r}")
+        if not isinstance(self.form, str) or self.form not in get_args(Form):
+            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {shown(self.form)}")
+        object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, most=_MOST_NODES))
         if self.nodes < 8:
             raise ValueError(f"`nodes` must be >= 8, got {self.nodes!r}")
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """The label of the greatest pre-activation, the first of several."""
-        values: Any = z if on_device(z) else np.asarray(z)
+        values, axis = pre_activation(z), check_integer("axis", axis)
+        if not -values.ndim <= axis < values.ndim or not values.size:
+            raise ValueError(f"`z` must have classes along axis {axis}, got shape {values.shape}")
         return np.argmax(values, axis=axis)
 
     def observe(
@@ -187,6 +191,8 @@ class Argmax:
 
 def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
     """Result type, and omega and V as float64 (K, ...)."""
+    check_arguments(V, omega=omega)
+    check_integer("axis", axis)
     dtype = result_type(omega, V)
     omega = np.asarray(omega, dtype=np.float64)
     if not -omega.ndim <= axis < omega.ndim:
@@ -198,13 +204,11 @@ def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[
     omega, V = np.moveaxis(omega, axis, 0), np.moveaxis(V, axis, 0)
     if len(omega) < 2:
         raise ValueError(f"`omega` must be of at least 2 classes, got {len(omega)}")
-    if not np.all(V > 0.0):
-        raise ValueError(f"`V` must be > 0, got {np.min(V)!s}")
     return dtype, omega, V
 
 
 def _labels(y: ArrayLike, omega: Array) -> NDArray[np.intp]:
-    y = np.asarray(y)
+    y = number_array("y", y)
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"`y` must be integers, got {y.dtype}")
     if y.shape != omega.shape[1:]:
@@ -261,6 +265,15 @@ class _Race:
     def _x(self, index: NDArray[np.intp], z: Array) -> Array:
         return (z - self.rival_mean[:, index, None]) / np.sqrt(self.rival_variance[:, index, None])
 
+    def _with_steps(self, edges: Array) -> Array:
+        """Edges (m, E) in order, with those of the steps that rivals of small variance make: one that lies close to an
+        edge is seen by no node, however often a panel is halved."""
+        low, high = edges[:, :1], edges[:, -1:]
+        reach = 8.0 * np.sqrt(self.rival_variance.T)
+        narrow = reach < edges[:, 1:2] - low
+        places = [np.where(narrow, self.rival_mean.T + side * reach, low) for side in (-1.0, 0.0, 1.0)]
+        return np.sort(np.clip(np.concatenate([edges, *places], axis=1), low, high), axis=1)
+
     def panels(self, with_slopes: bool, nodes: int) -> Panels:
         """Panels that resolve the winning density, its complement and, if asked, its product with each slope.
 
@@ -273,8 +286,9 @@ class _Race:
         left = np.minimum(0.0, meeting.min(axis=0))
         right = np.maximum(0.0, (self.rival_mean + 8.0 * np.sqrt(self.rival_variance)).max(axis=0))
         tail = _TAIL * np.sqrt(self.variance)
-        edges = np.linspace(left - tail, right + tail, 9, axis=-1)
-        start = Panels(np.repeat(np.arange(m), 8), edges[:, :-1].ravel(), edges[:, 1:].ravel())
+        edges = self._with_steps(np.linspace(left - tail, right + tail, 9, axis=-1))
+        index, cell = np.nonzero(edges[:, 1:] > edges[:, :-1])
+        start = Panels(index, edges[index, cell], edges[index, cell + 1])
 
         def log_integrands(index: NDArray[np.intp], z: Array) -> Array:
             base, log_cdf = self.log_factors(index, z)

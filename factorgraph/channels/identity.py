@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import LINEAR, Activation
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.arguments import check_instance, check_number
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
 
@@ -100,15 +101,14 @@ class Identity(Channel):
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise}")
-        object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
 
     @property
     def nonlinearity(self) -> Activation:
         return LINEAR
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V, self.noise))
 
     @property
@@ -119,16 +119,19 @@ class Identity(Channel):
         """log N(y; omega, V + noise).
 
         Raises:
-            ValueError: ``y`` is not finite.
+            ValueError: ``y`` is not finite, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         finite = np.isfinite(y)
         if not np.all(finite):
             raise ValueError(f"`y` must be finite, got {np.extract(~finite, y)[0]}")
         return ObservedValues(*_observe(y, omega, V, self.noise))
 
     def __call__(self, z: ArrayLike) -> Any:
-        return np.asarray(z)[()]
+        return pre_activation(z)[()]
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """z plus noise."""
-        return np.asarray(z) + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))
+        values = pre_activation(z)
+        check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
+        return values + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))

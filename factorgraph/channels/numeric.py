@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.arguments import check_instance, check_number, real_array, shown
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.elementwise import result_type
 from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI
@@ -85,30 +86,32 @@ class Numeric(Channel):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        points = np.unique(np.asarray(self.breakpoints, dtype=np.float64).ravel())
-        if not np.all(np.isfinite(points)):
-            raise ValueError(f"`breakpoints` must be finite numbers, got {self.breakpoints!r}")
-        if not (math.isfinite(self.noise) and self.noise >= 0.0):
-            raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise!r}")
+        if not callable(self.activation) or isinstance(self.activation, type):
+            raise ValueError(f"`activation` must be a function of an array, got {shown(self.activation)}")
+        check_instance("name", self.name, (str, type(None)), "a string or None")
+        points = np.unique(real_array("breakpoints", self.breakpoints).ravel())
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
-        object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
         object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""
-        return self.activation(np.asarray(z))
+        return self.activation(pre_activation(z))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """f(z) plus noise."""
+        check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return self(z) + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         """See ``Channel``. The noise is integrated in closed form: it divides B and A by 1 + A noise.
 
         Raises:
-            ValueError: V > 0 or A >= 0 does not hold, or the integral diverges or is too far out to be found.
+            ValueError: V is not finite and > 0, A >= 0 does not hold, or the integral diverges or is too far out to be
+                found.
         """
+        check_arguments(V, B=B, A=A, omega=omega)
         dtype, shape, (B, A, omega, V) = _columns(B, A, omega, V)
         if not np.all(A >= 0.0):
             raise ValueError(f"`A` must be >= 0, got {np.min(A)!s}")
@@ -123,8 +126,9 @@ class Numeric(Channel):
         """log E N(y; f(z), noise) and its derivatives.
 
         Raises:
-            ValueError: V > 0 does not hold, or there is no noise: an exact output would need the inverse of f.
+            ValueError: V is not finite and > 0, or there is no noise: an exact output would need the inverse of f.
         """
+        check_arguments(V, y=y, omega=omega)
         if self.noise == 0.0:
             raise ValueError(
                 "`noise` must be > 0 to observe the output of a numeric channel, got 0.0; give it the variance of the "
@@ -154,11 +158,9 @@ class Numeric(Channel):
 
 
 def _columns(*args: ArrayLike) -> tuple[np.dtype[Any], tuple[int, ...], list[Array]]:
-    """Result type, broadcast shape and the arguments as float64 columns (m, 1); the last one is V, checked here."""
+    """Result type, broadcast shape and the arguments as float64 columns (m, 1)."""
     dtype = result_type(*args)
     arrays = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in args))
-    if not np.all(arrays[-1] > 0.0):
-        raise ValueError(f"`V` must be > 0, got {np.min(arrays[-1])!s}")
     return dtype, arrays[0].shape, [a.reshape(-1, 1) for a in arrays]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.arguments import check_instance, check_number, number_array, shown
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.sign import Sign, check_spins, sign_observed, sign_values
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import add2, two_sum
@@ -69,12 +70,11 @@ class Probit(Channel):
     interval = None
 
     def __post_init__(self) -> None:
-        if not self.slope >= _LEAST_SLOPE:
-            raise ValueError(f"`slope` must be a number >= {_LEAST_SLOPE}, inf allowed, got {self.slope}")
-        if not math.isfinite(self.threshold):
-            raise ValueError(f"`threshold` must be a finite number, got {self.threshold}")
-        object.__setattr__(self, "slope", float(self.slope))
-        object.__setattr__(self, "threshold", float(self.threshold))
+        slope = number_array("slope", self.slope)
+        if slope.ndim or not slope >= _LEAST_SLOPE:
+            raise ValueError(f"`slope` must be a number >= {_LEAST_SLOPE}, inf allowed, got {shown(self.slope)}")
+        object.__setattr__(self, "slope", float(slope))
+        object.__setattr__(self, "threshold", check_number("threshold", self.threshold))
         object.__setattr__(self, "kinks", (self.threshold,))
 
     @cached_property
@@ -86,6 +86,7 @@ class Probit(Channel):
         return float(noise), float(noise - Fraction(float(noise))), self.threshold
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V, *self._parameters))
 
     @property
@@ -96,14 +97,17 @@ class Probit(Channel):
         """log H(-y (omega - threshold)/√(V + 1/slope²)).
 
         Raises:
-            ValueError: some ``y`` is neither -1 nor +1.
+            ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         check_spins(y)
         return ObservedValues(*_observe(y, omega, V, *self._parameters))
 
     def __call__(self, z: ArrayLike) -> Any:
-        return Sign()(np.subtract(z, self.threshold))
+        return Sign()(np.subtract(pre_activation(z), self.threshold))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """sign(z - threshold + noise)."""
-        return self(np.asarray(z) + rng.standard_normal(np.shape(z)) / self.slope)
+        values = pre_activation(z)
+        check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
+        return self(values + rng.standard_normal(np.shape(z)) / self.slope)

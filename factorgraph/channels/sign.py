@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import SIGN, Activation
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import (
@@ -146,6 +146,7 @@ class Sign(Channel):
         return SIGN
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
@@ -156,12 +157,13 @@ class Sign(Channel):
         """log H(-y omega/√V) [DL, eq. 21].
 
         Raises:
-            ValueError: some ``y`` is neither -1 nor +1.
+            ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         check_spins(y)
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        values: Any = z if on_device(z) else np.asarray(z)
+        values = pre_activation(z)
         one = np.result_type(values.dtype, np.float32).type(1)
         return np.where(values >= 0, one, -one)[()]

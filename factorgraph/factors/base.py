@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import real_array, shown
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import Model, ModelError, Selection
@@ -191,14 +192,18 @@ class Group(ABC):
         return f"{type(self).__name__}({arguments}){'' if count == 1 else f' × {count}'}"
 
 
-def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
-    """Selections broadcast to a common shape.
+def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...]:
+    """Selections broadcast to a common shape; errors use the ``names``, the last of which is that of all others.
 
     Raises:
         ModelError: not selections, none, or shapes that do not fit.
     """
-    if not arguments or not all(isinstance(a, Selection) for a in arguments):
-        raise ModelError(f"arguments must be selections of variables, got {arguments!r}")
+    if not arguments:
+        raise ModelError(f"arguments must be selections of variables, got none as `{names[-1]}`")
+    for i, argument in enumerate(arguments):
+        if not isinstance(argument, Selection):
+            name = names[min(i, len(names) - 1)]
+            raise ModelError(f"arguments must be selections of variables, got {shown(argument)} as `{name}`")
     try:
         indices = np.broadcast_arrays(*(a.indices for a in arguments))
     except ValueError:
@@ -206,19 +211,20 @@ def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
     return tuple(Selection(a.name, np.asarray(i), a.dimension) for a, i in zip(arguments, indices, strict=True))
 
 
-def numbers(name: str, values: ArrayLike, shape: tuple[int, ...], *, infinite: bool = False) -> Array:
-    """A parameter as a flat array of a group's shape.
+def numbers(
+    name: str, values: ArrayLike, shape: tuple[int, ...], columns: int | None = None, *, infinite: bool = False
+) -> Array:
+    """A parameter as a flat array (F,) of a group's shape; with ``columns`` as (F, columns), from a last axis of these.
 
     Raises:
-        ModelError: not numbers, not finite (NaN only if ``infinite``), or of a shape that does not fit.
+        ModelError: not numbers, not finite (infinite only if ``infinite``), or of a shape that does not fit.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(~np.isnan(array) if infinite else np.isfinite(array)):
-        raise ModelError(f"`{name}` must be {'numbers' if infinite else 'finite numbers'}, got {values!r}")
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape)).ravel()
-    except ValueError:
-        raise ModelError(f"`{name}` must be a number or of shape {shape}, got {array.shape}") from None
+    own = () if columns is None else (columns,)
+    array = real_array(name, values, finite=not infinite, error=ModelError)
+    if array.ndim and own and array.shape[-1] != columns:
+        raise ModelError(f"`{name}` must be a number or of shape {(*shape, columns)}, got shape {array.shape}")
+    array = real_array(name, array, shape=(*shape, *own), finite=False, error=ModelError)
+    return np.ascontiguousarray(array).reshape(-1, *own)
 
 
 def expand(parameter: Array, x: Array) -> Array:

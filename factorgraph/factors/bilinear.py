@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.arguments import check_instance, check_name, check_number, shown
 from factorgraph.channels import Argmax, Channel
 from factorgraph.factors.argmax import Classes
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
@@ -37,6 +38,15 @@ class Bilinear:
     scale: float = 1.0
     mask: np.ndarray[Any, np.dtype[np.bool_]] | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        for what in ("output", "weights", "inputs", "bias"):
+            if what != "bias" or self.bias is not None:
+                check_name(what, getattr(self, what), error=ModelError)
+        check_instance("channel", self.channel, (Channel, Argmax), "a channel", error=ModelError)
+        object.__setattr__(self, "scale", check_number("scale", self.scale, above=0.0, error=ModelError))
+        if self.mask is not None and (type(self.mask) is not np.ndarray or self.mask.dtype != bool):
+            raise ModelError(f"`mask` must be a boolean array, got {shown(self.mask)}")
+
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the variables it touches."""
@@ -57,13 +67,9 @@ class Bilinear:
         for name, plates in expected.items():
             if model.variables[name].plates != plates:
                 raise ModelError(f"plates of `{name}` must be {plates}, got {model.variables[name].plates}")
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ModelError(f"`scale` must be a finite number > 0, got {self.scale}")
-        if self.mask is not None and (self.mask.dtype != bool or self.mask.shape != model.shape(self.weights)):
-            raise ModelError(
-                f"`mask` must be a boolean array of shape {model.shape(self.weights)}, "
-                f"got {self.mask.dtype} of shape {self.mask.shape}"
-            )
+        if self.mask is not None and self.mask.shape != model.shape(self.weights):
+            shape = model.shape(self.weights)
+            raise ModelError(f"`mask` must be a boolean array of shape {shape}, got shape {self.mask.shape}")
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part for every number of inputs that the mask leaves to a unit; one alone for an ``Argmax`` output."""
@@ -155,16 +161,17 @@ class Neurons(Group):
         bias: Selection | None = None,
         scale: float = 1.0,
     ) -> None:
-        if not isinstance(channel, Channel):
-            raise ModelError(f"`channel` must be a channel that acts on scalars, got {channel!r}")
-        if not (np.isfinite(scale) and scale > 0.0):
-            raise ModelError(f"`scale` must be a finite number > 0, got {scale}")
+        check_instance("channel", channel, Channel, "a channel that acts on scalars", error=ModelError)
+        scale = check_number("scale", scale, above=0.0, error=ModelError)
+        weights, inputs = _selections("weights", weights), _selections("inputs", inputs)
         if len(weights) != len(inputs):
             raise ModelError(f"`weights` and `inputs` must be equally many, got {len(weights)} and {len(inputs)}")
+        _selections("output", [output])
+        _selections("bias", [] if bias is None else [bias])
         terms = (*weights, *inputs, output)
-        object.__setattr__(self, "arguments", aligned(terms if bias is None else (bias, *terms)))
+        object.__setattr__(self, "arguments", aligned(terms if bias is None else (bias, *terms), "arguments"))
         object.__setattr__(self, "channel", channel)
-        object.__setattr__(self, "scale", float(scale))
+        object.__setattr__(self, "scale", scale)
 
     @property
     def inputs(self) -> int:
@@ -197,6 +204,14 @@ class Neurons(Group):
             raise ModelError(f"weights (and inputs) of {self} must be all spins or all real, got both")
         kind = Neuron(self.channel, self.scale, n, self.bias, True in weights, True in inputs, pattern[-1])
         return [Part(kind, self.table(layout))]
+
+
+def _selections(name: str, given: Any) -> tuple[Selection, ...]:
+    """A sequence of selections, checked; a selection with axes is one."""
+    if not isinstance(given, (list, tuple)) and not (isinstance(given, Selection) and given.shape):
+        raise ModelError(f"`{name}` must be a sequence of selections of variables, got {shown(given)}")
+    items: Any = given
+    return aligned(tuple(items), name) if len(items) else ()
 
 
 @dataclass(frozen=True)

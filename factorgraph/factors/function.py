@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_instance, check_integer, shown
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_weight
@@ -16,6 +17,7 @@ from factorgraph.model import ModelError, Selection
 from factorgraph.quadrature import gauss_hermite
 
 _MOST_SPINS, _MOST_REALS = 16, 3
+_MOST_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -49,24 +51,33 @@ class Function(Group):
         parameters: Sequence[ArrayLike] = (),
         nodes: int = 40,
     ) -> None:
-        object.__setattr__(self, "log_factor", log_factor)
-        object.__setattr__(self, "arguments", aligned(arguments))
+        object.__setattr__(self, "log_factor", _checked_function(log_factor))
+        object.__setattr__(self, "arguments", aligned(arguments, "arguments"))
+        check_instance("parameters", parameters, (list, tuple), "a list of numbers and arrays", error=ModelError)
         values = tuple(numbers("parameters", p, self.shape, infinite=True) for p in parameters)
         object.__setattr__(self, "parameters", values)
-        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "nodes", check_integer("nodes", nodes, least=1, most=_MOST_NODES, error=ModelError))
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """As many parameters as the function takes besides its arguments."""
         if "log_factor" not in shared:
             raise ModelError(f"`log_factor` must be given for functions one at a time, got {sorted(shared)}")
-        return {"parameters": (len(signature(shared["log_factor"]).parameters) - arity,)}
+        try:
+            count = len(signature(_checked_function(shared["log_factor"])).parameters) - arity
+        except ValueError as cause:  # some functions written in C do not tell
+            raise ModelError(f"`log_factor` must tell how many arguments it has, got {cause}") from None
+        if count < 0:
+            raise ModelError(f"`log_factor` must take {arity} arguments and parameters, got {count + arity} in all")
+        return {"parameters": (count,)}
 
     @classmethod
     def from_rows(
         cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
     ) -> "Function":
         """The parameters are the columns of one array."""
+        if "log_factor" not in shared:
+            raise ModelError(f"`log_factor` must be given for functions, got {sorted(shared)}")
         shared = dict(shared)
         columns = rows["parameters"].T if "parameters" in rows else ()
         return cls(shared.pop("log_factor"), *arguments, parameters=list(columns), **shared)
@@ -99,6 +110,12 @@ class Function(Group):
 
     def __str__(self) -> str:
         return f"{getattr(self.log_factor, '__name__', 'function')}: {super().__str__()}"
+
+
+def _checked_function(log_factor: Any) -> Callable[..., Any]:
+    if not callable(log_factor) or isinstance(log_factor, type):
+        raise ModelError(f"`log_factor` must be a function of arrays, got {shown(log_factor)}")
+    return log_factor
 
 
 def spin_states(k: int) -> Array:

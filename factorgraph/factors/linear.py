@@ -47,14 +47,14 @@ class Linear(Group):
     def __init__(
         self, *terms: Selection, coefficients: Any = 1.0, target: ArrayLike = 0.0, noise: ArrayLike = 1.0
     ) -> None:
-        object.__setattr__(self, "arguments", aligned(terms))
+        object.__setattr__(self, "arguments", aligned(terms, "terms"))
         if any(term.dimension for term in self.arguments):
             values = vector_parameters(self.arguments, coefficients, target, noise)
             for name, value in zip(("coefficients", "target", "noise"), values, strict=True):
                 object.__setattr__(self, name, value)
             return
         k = len(self.arguments)
-        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
+        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, self.shape, k))
         object.__setattr__(self, "target", numbers("target", target, self.shape))
         object.__setattr__(self, "noise", numbers("noise", noise, self.shape))
         if not np.all(self.noise > 0.0):
@@ -73,7 +73,7 @@ class Linear(Group):
         given: dict[str, Any] = dict(rows)
         ends = np.cumsum([argument.dimension for argument in arguments])
         if ends[-1] and "coefficients" in given:
-            given["coefficients"] = np.split(given["coefficients"], ends[:-1], axis=2)
+            given["coefficients"] = np.split(given["coefficients"], ends[:-1], axis=-1)
         return cls(*arguments, **given)
 
     def parts(self, layout: Layout) -> list[Part]:

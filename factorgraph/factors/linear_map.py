@@ -11,7 +11,7 @@ from factorgraph.layout import Layout
 from factorgraph.messages import ContradictionError, Incoming, Outgoing, least_variance
 from factorgraph.model import Model, ModelError, Selection
 from factorgraph.special import LOG_2PI
-from factorgraph.spectral import Spectral
+from factorgraph.spectral import Spectral, matrix_argument
 
 OUT_OF_RANGE = 1e-6  # relative distance from the range of a matrix that rounding of observed outputs may leave
 
@@ -34,11 +34,13 @@ class LinearMap(Group):
     """
 
     matrix: Any
+    shared_names = ("matrix",)
 
     def __init__(self, output: Selection, input: Selection, *, matrix: Any) -> None:
         if not output.shape or not input.shape or output.dimension != input.dimension:
             raise ModelError(f"arguments must be vectors of elements of one dimension, got {output} and {input}")
-        shape = np.shape(matrix)
+        matrix = matrix_argument("matrix", matrix, error=ModelError)
+        shape = tuple(map(int, matrix.shape))
         if shape != (output.shape[-1], input.shape[-1]):
             raise ModelError(f"`matrix` must be of shape {(output.shape[-1], input.shape[-1])}, got {shape}")
         ends = aligned([output[..., 0], input[..., 0]])

@@ -34,7 +34,7 @@ class Pairwise(Group):
     parameter_names = ("coupling",)
 
     def __init__(self, x: Selection, y: Selection, coupling: ArrayLike) -> None:
-        object.__setattr__(self, "arguments", aligned((x, y)))
+        object.__setattr__(self, "arguments", aligned((x, y), "x", "y"))
         object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
 
     def parts(self, layout: Layout) -> list[Part]:

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import shown
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights
@@ -29,7 +30,7 @@ class PSpin(Group):
     parameter_names = ("coupling",)
 
     def __init__(self, *spins: Selection, coupling: ArrayLike) -> None:
-        object.__setattr__(self, "arguments", aligned(spins))
+        object.__setattr__(self, "arguments", aligned(spins, "spins"))
         object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
 
     def parts(self, layout: Layout) -> list[Part]:
@@ -53,10 +54,10 @@ class Parity(Group):
     parameter_names = ("sign",)
 
     def __init__(self, *spins: Selection, sign: ArrayLike = 1.0) -> None:
-        object.__setattr__(self, "arguments", aligned(spins))
+        object.__setattr__(self, "arguments", aligned(spins, "spins"))
         object.__setattr__(self, "sign", numbers("sign", sign, self.shape))
         if not np.all(np.abs(self.sign) == 1.0):
-            raise ModelError(f"`sign` must be 1 or -1, got {sign!r}")
+            raise ModelError(f"`sign` must be 1 or -1, got {shown(sign)}")
 
     def parts(self, layout: Layout) -> list[Part]:
         """One part."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_instance
 from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
@@ -45,12 +46,11 @@ class Sum(Group):
     shared_names = ("channel",)
 
     def __init__(self, output: Selection, *inputs: Selection, channel: Channel, coefficients: ArrayLike = 1.0) -> None:
-        if not isinstance(channel, Channel):
-            raise ModelError(f"`channel` must be a channel that acts on scalars, got {channel!r}")
-        terms = aligned(inputs)
-        object.__setattr__(self, "arguments", aligned((output, *terms)))
+        check_instance("channel", channel, Channel, "a channel that acts on scalars", error=ModelError)
+        terms = aligned(inputs, "inputs")
+        object.__setattr__(self, "arguments", aligned((output, *terms), "output", "inputs"))
         k = len(terms)
-        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, (*self.shape, k)).reshape(-1, k))
+        object.__setattr__(self, "coefficients", numbers("coefficients", coefficients, self.shape, k))
         object.__setattr__(self, "channel", channel)
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import shown
+from factorgraph.arguments import number_array, real_array, shown
 from factorgraph.factors.base import Array, Kind, Parameters
 from factorgraph.factors.vector_rules import expected_squares, log_integrals, messages, undetermined, whiten
 from factorgraph.messages import Incoming, Outgoing
@@ -25,14 +25,12 @@ def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, co
     Raises:
         ModelError: not finite numbers, or of a shape that does not fit.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array)):
-        raise ModelError(f"`{name}` must be finite numbers, got {values!r}")
+    array = real_array(name, values, error=ModelError)
     if not array.ndim and rows == columns:
         array = array * np.eye(rows)
     wanted = (*shape, rows, columns)
     try:
-        if array.ndim < 2:
+        if array.shape[-2:] != wanted[-2:]:  # a single row or column is not meant for all
             raise ValueError
         return np.broadcast_to(array, wanted).reshape(-1, rows, columns)
     except ValueError:
@@ -51,17 +49,21 @@ def vector_parameters(
     k, shape, dimensions = len(terms), terms[0].shape, [term.dimension for term in terms]
     if 0 in dimensions:
         raise ModelError("arguments must be all vectors or all scalars, got both; a vector may have dimension 1")
-    given = [coefficients] * k if np.isscalar(coefficients) else list(coefficients)
+    if isinstance(coefficients, (list, tuple)):
+        given = [number_array("coefficients", c, error=ModelError) for c in coefficients]
+    else:
+        together = number_array("coefficients", coefficients, error=ModelError)
+        given = list(together) if together.ndim else [together] * k
     if len(given) != k:
         raise ModelError(f"`coefficients` must be one number or matrix for each of {k} arguments, got {len(given)}")
     sizes = [np.shape(c)[-2] if np.ndim(c) >= 2 else d for c, d in zip(given, dimensions, strict=True)]
     m = sizes[0]
     blocks = [matrices("coefficients", c, shape, m, d) for c, d in zip(given, dimensions, strict=True)]
     covariance = _covariances(matrices("noise", noise, shape, m, m), noise)
-    values = np.asarray(target, dtype=np.float64)
-    if not np.all(np.isfinite(values)):
-        raise ModelError(f"`target` must be finite numbers, got {target!r}")
+    values = real_array("target", target, error=ModelError)
     try:
+        if values.ndim and values.shape[-1] != m:
+            raise ValueError
         values = np.broadcast_to(values, (*shape, m)).reshape(-1, m)
     except ValueError:
         raise ModelError(f"`target` must broadcast to {(*shape, m)}, got {values.shape}") from None

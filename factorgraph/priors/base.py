@@ -1,11 +1,14 @@
 """What every prior is: the scalar free energy of one variable, with its first two cumulants."""
 
+import math
+import sys
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_instance, check_integer, check_number, real_array, shown
 from factorgraph.elementwise import Elementwise
 
 
@@ -21,6 +24,24 @@ class PriorValues(NamedTuple):
     psi: Any
     mean: Any
     variance: Any
+
+
+def check_drawn(size: Any, rng: Any) -> None:
+    """Raise ValueError unless ``size`` is a shape, zeros included, and ``rng`` a generator."""
+    for length in size if isinstance(size, (list, tuple)) else (size,):
+        check_integer("size", length, least=0, most=sys.maxsize)
+    check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
+
+
+def number_list(name: str, values: Any, *, above: float = -math.inf) -> tuple[float, ...]:
+    """A sequence of numbers within bounds as floats.
+
+    Raises:
+        ValueError: other than one axis of such numbers.
+    """
+    if real_array(name, values).ndim != 1:
+        raise ValueError(f"`{name}` must be a sequence of numbers, got {shown(values)}")
+    return tuple(check_number(name, value, above=above) for value in values)
 
 
 class Prior(ABC):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.elementwise import Elementwise, check_real, formula
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.special import log_2cosh, sech2
 
 
@@ -76,10 +76,12 @@ class Binary(Prior):
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
         """See ``Prior``."""
+        check_real(H=H, G=G)
         return PriorValues(*_evaluate(H, G, self.field))
 
     def moments(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> tuple[Any, Any]:
         """See ``Prior``; leaves out the logarithms."""
+        check_real(H=H, G=G)
         m, variance = _moments(H, G, self.field)
         return m, variance
 
@@ -92,4 +94,5 @@ class Binary(Prior):
         return ((-1.0, 0.0), (1.0, 0.0))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         return np.where(rng.random(size) < 0.5 * (1.0 + math.tanh(self.field)), 1.0, -1.0)

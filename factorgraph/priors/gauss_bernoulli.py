@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.elementwise import Elementwise, check_real, formula
+from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.priors.gaussian import gaussian_moments, log_ratio
 
 
@@ -87,11 +87,13 @@ class GaussBernoulli(Prior):
         Raises:
             ValueError: G > -1/variance does not hold everywhere: the slab integral diverges.
         """
+        check_real(H=H, G=G)
         self._check(G)
         return PriorValues(*_evaluate(H, G, self.density, self.mean, self.variance))
 
     def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
         """See ``Prior``; raises as ``evaluate`` does, and leaves out the logarithms."""
+        check_real(H=H, G=G)
         self._check(G)
         m, variance = _moments(H, G, self.density, self.mean, self.variance)
         return m, variance
@@ -109,5 +111,6 @@ class GaussBernoulli(Prior):
         return ((0.0, 0.0), (self.mean, self.variance**0.5))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         slab = self.mean + self.variance**0.5 * rng.standard_normal(size)
         return np.where(rng.random(size) < self.density, slab, 0.0)

@@ -9,9 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import check_number
-from factorgraph.elementwise import formula, result_type
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.elementwise import check_real, formula, result_type
+from factorgraph.priors.base import Prior, PriorValues, check_drawn, number_list
 from factorgraph.priors.gaussian import tilted_normal
 
 _SMALL = 0.5  # log-integrals below this are expanded about 0
@@ -65,9 +64,9 @@ class GaussianMixture(Prior):
     _arrays: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        weights = tuple(check_number("weights", p, above=0.0) for p in self.weights)
-        means = tuple(check_number("means", m) for m in self.means)
-        variances = tuple(check_number("variances", v, above=0.0) for v in self.variances)
+        weights = number_list("weights", self.weights, above=0.0)
+        means = number_list("means", self.means)
+        variances = number_list("variances", self.variances, above=0.0)
         if not weights:
             raise ValueError(f"`weights` must be at least one, got {self.weights!r}")
         for name, values in (("means", means), ("variances", variances)):
@@ -85,6 +84,7 @@ class GaussianMixture(Prior):
         Raises:
             ValueError: G > -1/variance does not hold everywhere for the widest component.
         """
+        check_real(H=H, G=G)
         dtype = result_type(H, G)
         H, G = np.broadcast_arrays(np.asarray(H, dtype=np.float64), np.asarray(G, dtype=np.float64))
         widest = max(self.variances)
@@ -102,6 +102,7 @@ class GaussianMixture(Prior):
         return tuple((m, v**0.5) for m, v in zip(self.means, self.variances, strict=True))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         chosen = rng.choice(len(self.weights), size, p=self.weights)
         _, means, variances = self._arrays
         return means[chosen] + np.sqrt(variances[chosen]) * rng.standard_normal(size)

@@ -9,9 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import check_number
-from factorgraph.elementwise import formula, result_type
-from factorgraph.priors.base import Prior, PriorValues
+from factorgraph.elementwise import check_real, formula, result_type
+from factorgraph.priors.base import Prior, PriorValues, check_drawn, number_list
 from factorgraph.special import two_product, two_sum
 
 _SMALL = 0.5  # exponents below this are expanded about 1
@@ -123,8 +122,8 @@ class Mixture(Prior):
     _arrays: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        atoms = tuple(check_number("atoms", a) for a in self.atoms)
-        weights = tuple(check_number("weights", p, above=0.0) for p in self.weights)
+        atoms = number_list("atoms", self.atoms)
+        weights = number_list("weights", self.weights, above=0.0)
         if not atoms or len(set(atoms)) < len(atoms):
             raise ValueError(f"`atoms` must be distinct and at least one, got {self.atoms!r}")
         if len(weights) != len(atoms):
@@ -140,6 +139,7 @@ class Mixture(Prior):
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior``; psi is accurate relative to the largest exponent or -log p_i, the mean relative to E|w|."""
+        check_real(H=H, G=G)
         dtype = result_type(H, G)
         H, G = np.broadcast_arrays(np.asarray(H, dtype=np.float64), np.asarray(G, dtype=np.float64))
         out = np.empty((3, H.size))
@@ -154,4 +154,5 @@ class Mixture(Prior):
         return tuple((a, 0.0) for a in self.atoms)
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
+        check_drawn(size, rng)
         return rng.choice(self.atoms, size, p=self.weights)
