@@ -13,6 +13,7 @@ from numba import cfunc, guvectorize, njit
 from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import real_array
 from factorgraph.device import apply_on_device, on_device
 
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
@@ -27,6 +28,18 @@ def result_type(*args: ArrayLike) -> np.dtype[Any]:
         return _DOUBLE
     dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
     return dtype if dtype == np.float32 else _DOUBLE
+
+
+def check_real(**arguments: Any) -> None:
+    """Raise ValueError, naming the argument, for what NumPy would convert in silence: masks, imaginary parts, strings.
+
+    NaN passes: it stands for what is not known. Arrays of numbers cost no look at their elements.
+    """
+    for name, values in arguments.items():
+        kind = type(values)
+        if kind is float or kind is int or (kind is np.ndarray and values.dtype.kind in "fiu") or on_device(values):
+            continue
+        real_array(name, values, finite=False, missing=not np.ma.is_masked(values))
 
 
 class Elementwise:

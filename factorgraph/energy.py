@@ -101,6 +101,8 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.H, known.G, variables)
     for law in graph.laws:
         free = np.flatnonzero(np.isnan(weights.value[law.variables]))
+        if not free.size:  # an output may be a law for observation only
+            continue
         where = law.variables[free]
         variables[where] += law.evaluate(known.H[where], known.G[where], B, A, free)[0]
     if graph.vectors:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from mpmath import mp, mpf
 
 Values = tuple[mpf, ...]
@@ -32,6 +33,22 @@ def to_agreement(function: Callable[..., Values], *args: Any) -> Values:
                 return result
         digits, previous = 2 * digits, result
     raise ArithmeticError(f"{function.__name__}{args} does not settle")
+
+
+def legendre(n: int) -> tuple[list[mpf], list[mpf]]:
+    """Gauss-Legendre in the working precision: Newton from the float64 nodes."""
+    nodes, weights = [], []
+    for x in np.polynomial.legendre.leggauss(n)[0]:
+        x = mpf(float(x))
+        for _ in range(3):
+            p, q = mpf(1), x
+            for k in range(2, n + 1):
+                p, q = q, ((2 * k - 1) * x * q - (k - 1) * p) / k
+            slope = n * (x * q - p) / (x * x - 1)
+            x -= q / slope
+        nodes.append(x)
+        weights.append(2 / ((1 - x * x) * slope**2))
+    return nodes, weights
 
 
 # ---- special functions -----------------------------------------------------------------------------------------------

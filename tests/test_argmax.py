@@ -333,7 +333,7 @@ _THREE = {"omega": np.zeros((3, 2)), "V": np.ones((3, 2))}
         (lambda: DOUBLE.observe([0], **_THREE), r"`y` must be of shape \(2,\), got \(1,\)"),
         (lambda: DOUBLE.observe(0, omega=np.zeros(1), V=1.0), r"`omega` must be of at least 2 classes, got 1"),
         (lambda: DOUBLE.observe(0, omega=0.0, V=1.0), r"`axis` must be an axis of omega"),
-        (lambda: DOUBLE.observe(0, omega=np.zeros(3), V=[1.0, 0.0, 1.0]), r"`V` must be > 0, got 0.0"),
+        (lambda: DOUBLE.observe(0, omega=np.zeros(3), V=[1.0, 0.0, 1.0]), r"`V` must be finite and > 0, got 0.0"),
         (lambda: EXACT.probabilities(omega=np.zeros(3), V=np.ones(2)), r"`V` must be of the shape of omega"),
         (lambda: SINGLE.observe([0, 1], **_THREE), r"`rng` must be a numpy.random.Generator"),
     ],

@@ -13,6 +13,7 @@ from channel_cases import CASES, NOISE, THRESHOLD, Point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
+from reference import legendre
 
 from factorgraph.channels import Absolute, Channel, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
 
@@ -336,6 +337,64 @@ def test_counts(y: int, omega: float, V: float) -> None:
     np.testing.assert_allclose(got.phi, float(phi), atol=tol.PANELS * float(terms + 1))
     np.testing.assert_allclose(got.g, float(g), atol=tol.PANELS * float(y + mp.exp(mode) + 1 / mp.sqrt(V)))
     np.testing.assert_allclose(got.gamma, float(gamma), rtol=1e-10)
+
+
+def counts_by_panels(y: float, omega: float, V: float) -> ref.Values:
+    """phi, g and Γ on panels of many digits, graded towards the wall e^{-e^z} and about the Gaussian that it ends."""
+    y, omega, V = mpf(y), mpf(omega), mpf(V)
+    low, high = min(omega, 0) - V - 1, mp.log(y + 2 + max(omega, 0) / V) + 1
+    for _ in range(400):  # the mode by bisection
+        middle = (low + high) / 2
+        low, high = (middle, high) if y - mp.exp(middle) > (middle - omega) / V else (low, middle)
+    mode, deviation = low, mp.sqrt(V)
+    width = 1 / mp.sqrt(mp.exp(mode) + 1 / V)
+
+    def logarithm(z: mpf) -> mpf:  # relative to the mode, whose equation has taken y out
+        d = z - mode
+        return -mp.exp(mode) * (mp.expm1(d) - d) - d * d / (2 * V)
+
+    steps = [side * mpf(2) ** k for side in (-1, 1) for k in range(-6, 50)]
+    edges = {mode, mpf(0), *(mode + width * step for step in steps), *steps}
+    edges |= {centre + deviation * mpf(k) / 2 for centre in (mode, omega + y * V) for k in range(-30, 31)}
+    edges = sorted(edge for edge in edges if edge < max(mode, 0) + 40)
+    heights = [logarithm(edge) for edge in edges]
+    x, weights = legendre(20)
+    sums = [mpf(0)] * 4
+    for left, right, *ends in zip(edges[:-1], edges[1:], heights[:-1], heights[1:], strict=True):
+        if max(ends) < -80 and not left < mode < right:
+            continue
+        for node, weight in zip(x, weights, strict=True):
+            z = left + (right - left) * (1 + node) / 2
+            value, d, rate = weight * (right - left) / 2 * mp.exp(logarithm(z)), z - mode, mp.exp(z)
+            sums = [total + value * term for total, term in zip(sums, (1, d, rate, rate * d), strict=True)]
+    total, shift, rate, product = sums[0], *(term / sums[0] for term in sums[1:])
+    top = y * mode - mp.exp(mode) - (mode - omega) ** 2 / (2 * V) - mp.log(2 * mp.pi * V) / 2 - mp.loggamma(y + 1)
+    return mp.log(total) + top, y - rate, (product - shift * rate) / V
+
+
+@pytest.mark.parametrize(
+    ("y", "t", "V"),
+    [(0, 0.0, V) for V in (1e-6, 1.0, 3.9, 4.1, 1e6, 1e7, 1e10, 1e20)]
+    + [
+        (0, -5.6, 1e10),
+        (0, 3.0, 1e8),
+        (1, 0.06, 9e6),
+        (3, -30.0, 1e4),
+        (50, 2.0, 1e5),
+        (1e12, 0.0, 1e8),
+        (7, 9.0, 1e-3),
+    ],
+)  # fmt: skip
+def test_counts_of_rates_that_are_known_badly_or_well(y: float, t: float, V: float) -> None:
+    """Accuracy of phi in itself, of g in the larger of itself and its deviation, and of Γ in itself."""
+    omega = t * math.sqrt(V)
+    with mp.workdps(40):
+        phi, g, gamma = counts_by_panels(y, omega, V)
+    got = Poisson().observe(y, omega=omega, V=V)
+    assert got.phi == pytest.approx(float(phi), rel=tol.PANELS)
+    assert got.g == pytest.approx(float(g), rel=tol.PANELS, abs=tol.PANELS * float(abs(y) + 1 / mp.sqrt(V)))
+    assert got.g * math.sqrt(V) == pytest.approx(float(g * mp.sqrt(V)), rel=1e-9)
+    assert got.gamma == pytest.approx(float(gamma), rel=100 * tol.PANELS)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
+from reference import legendre
 
 from factorgraph.channels.identity import Identity
 from factorgraph.channels.numeric import Numeric
@@ -118,7 +119,7 @@ def _tanh_reference(B, A, omega, V):
         top = max(exponent(z) for z in grid)
         alive = [k for k in range(len(grid) - 1) if max(exponent(grid[k]), exponent(grid[k + 1])) > top - 60]
         sums = [mpf(0)] * 5
-        x, w = _legendre(12)
+        x, w = legendre(12)
         for k in alive:
             half = (grid[k + 1] - grid[k]) / 2
             for xj, wj in zip(x, w, strict=True):
@@ -128,22 +129,6 @@ def _tanh_reference(B, A, omega, V):
         total, f, ff, d, dd = sums[0], *(t / sums[0] for t in sums[1:])
         phi = top + mp.log(total) - mp.log(2 * mp.pi * V) / 2
         return [float(v) for v in (phi, f, ff - f * f, d / V, 1 / V - (dd - d * d) / V**2)]
-
-
-def _legendre(n):
-    """Gauss-Legendre in the working precision: Newton from the float64 nodes."""
-    nodes, weights = [], []
-    for x in np.polynomial.legendre.leggauss(n)[0]:
-        x = mpf(float(x))
-        for _ in range(3):
-            p, q = mpf(1), x
-            for k in range(2, n + 1):
-                p, q = q, ((2 * k - 1) * x * q - (k - 1) * p) / k
-            slope = n * (x * q - p) / (x * x - 1)
-            x -= q / slope
-        nodes.append(x)
-        weights.append(2 / ((1 - x * x) * slope**2))
-    return nodes, weights
 
 
 @pytest.mark.parametrize(
@@ -247,7 +232,7 @@ def test_names_and_calls():
         (lambda: Numeric(np.tanh, noise=-1.0), r"`noise` must be a finite number >= 0, got -1.0"),
         (lambda: Numeric(np.tanh, breakpoints=[np.inf]), r"`breakpoints` must be finite numbers"),
         (lambda: TANH.evaluate(B=0.0, A=-1.0, omega=0.0, V=1.0), r"`A` must be >= 0, got -1.0"),
-        (lambda: TANH.evaluate(B=0.0, A=0.0, omega=0.0, V=0.0), r"`V` must be > 0, got 0.0"),
+        (lambda: TANH.evaluate(B=0.0, A=0.0, omega=0.0, V=0.0), r"`V` must be finite and > 0, got 0.0"),
         (lambda: TANH.observe(0.5, omega=0.0, V=1.0), r"`noise` must be > 0 to observe"),
         (lambda: Numeric(np.square).evaluate(B=9.0, A=0.0, omega=0.0, V=1.0), r"`activation` must grow at most"),
     ],

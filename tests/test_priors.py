@@ -118,11 +118,11 @@ def _mixture_scales(values, H, G, *flat):
 
 
 def _laplace_scales(values, H, G, scale):
-    """psi: |H| E|w| + G E w²/2 for a small message. Mean: E|w|."""
-    (s1, x1, v1), (s0, x0, v0) = _laplace_side(H, G, scale), _laplace_side(-mpf(H), G, scale)
+    """psi: (H² + G) E w²/2 for a small message. Mean: E|w|."""
+    (s1, x1, _), (s0, x0, _) = _laplace_side(H, G, scale), _laplace_side(-mpf(H), G, scale)
     p1, p0 = mp.exp(s1) / (mp.exp(s1) + mp.exp(s0)), mp.exp(s0) / (mp.exp(s1) + mp.exp(s0))
     size = p1 * x1 + p0 * x0
-    change = abs(mpf(H)) * size + mpf(G) * (p1 * (v1 + x1**2) + p0 * (v0 + x0**2)) / 2
+    change = (mpf(H) ** 2 + mpf(G)) * (values[2] + values[1] ** 2) / 2
     return max(abs(values[0]), min(change, 1)), size, values[2]
 
 
@@ -221,6 +221,18 @@ def test_great_exponents_that_balance(offset):
     parameters = (1000.1, 1.3)
     H, G = 1.3 * 1000.1 + offset, 3.9  # H (H + 2λμ) = G λ μ²
     assert max(_errors("gaussian", parameters, H, G, Gaussian(*parameters).evaluate(H=H, G=G))) < tol.PRIOR
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(
+    st.floats(-20, 0), st.sampled_from([-1, 1]), st.floats(-40, 3), st.sampled_from([None, 0.0, 1.0, 1.001]),
+    st.sampled_from([1.0, 0.07, 3.0]),
+)  # fmt: skip
+def test_laplace_for_weak_messages(log_h, side, log_g, ratio, scale):
+    """psi is of order H² - G, where its terms are of order H."""
+    H = 0.99 * side * 10.0**log_h / scale
+    G = 10.0**log_g / scale**2 if ratio is None else ratio * H * H
+    assert _errors("laplace", (scale,), H, G, Laplace(scale).evaluate(H=H, G=G))[0] < tol.PRIOR
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)

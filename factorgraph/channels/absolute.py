@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.identity import log_normal_values
 from factorgraph.channels.relu import SMALL, log_tilt, slab_values, two_weights
 from factorgraph.elementwise import Elementwise, formula
@@ -71,6 +71,7 @@ class Absolute(Channel):
     kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
@@ -81,8 +82,9 @@ class Absolute(Channel):
         """log[N(y; omega, V) + N(-y; omega, V)].
 
         Raises:
-            ValueError: some ``y`` is negative or not finite.
+            ValueError: some ``y`` is negative or not finite, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         wrong = ~(np.isfinite(y) & (np.asarray(y) >= 0))
         if np.any(wrong):
             raise ValueError(f"`y` must be finite and >= 0, got {np.extract(wrong, y)[0]}")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from factorgraph.channels.base import ObservedValues
+from factorgraph.channels.base import ObservedValues, check_arguments
 from factorgraph.channels.winner import grid_probabilities
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula, result_type
@@ -185,6 +185,7 @@ class Argmax:
 
 def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
     """Result type, and omega and V as float64 (K, ...)."""
+    check_arguments(V, omega=omega)
     dtype = result_type(omega, V)
     omega = np.asarray(omega, dtype=np.float64)
     if not -omega.ndim <= axis < omega.ndim:
@@ -196,8 +197,6 @@ def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[
     omega, V = np.moveaxis(omega, axis, 0), np.moveaxis(V, axis, 0)
     if len(omega) < 2:
         raise ValueError(f"`omega` must be of at least 2 classes, got {len(omega)}")
-    if not np.all(V > 0.0):
-        raise ValueError(f"`V` must be > 0, got {np.min(V)!s}")
     return dtype, omega, V
 
 
@@ -259,6 +258,15 @@ class _Race:
     def _x(self, index: NDArray[np.intp], z: Array) -> Array:
         return (z - self.rival_mean[:, index, None]) / np.sqrt(self.rival_variance[:, index, None])
 
+    def _with_steps(self, edges: Array) -> Array:
+        """Edges (m, E) in order, with those of the steps that rivals of small variance make: one that lies close to an
+        edge is seen by no node, however often a panel is halved."""
+        low, high = edges[:, :1], edges[:, -1:]
+        reach = 8.0 * np.sqrt(self.rival_variance.T)
+        narrow = reach < edges[:, 1:2] - low
+        places = [np.where(narrow, self.rival_mean.T + side * reach, low) for side in (-1.0, 0.0, 1.0)]
+        return np.sort(np.clip(np.concatenate([edges, *places], axis=1), low, high), axis=1)
+
     def panels(self, with_slopes: bool, nodes: int) -> Panels:
         """Panels that resolve the winning density, its complement and, if asked, its product with each slope.
 
@@ -271,8 +279,9 @@ class _Race:
         left = np.minimum(0.0, meeting.min(axis=0))
         right = np.maximum(0.0, (self.rival_mean + 8.0 * np.sqrt(self.rival_variance)).max(axis=0))
         tail = _TAIL * np.sqrt(self.variance)
-        edges = np.linspace(left - tail, right + tail, 9, axis=-1)
-        start = Panels(np.repeat(np.arange(m), 8), edges[:, :-1].ravel(), edges[:, 1:].ravel())
+        edges = self._with_steps(np.linspace(left - tail, right + tail, 9, axis=-1))
+        index, cell = np.nonzero(edges[:, 1:] > edges[:, :-1])
+        start = Panels(index, edges[index, cell], edges[index, cell + 1])
 
         def log_integrands(index: NDArray[np.intp], z: Array) -> Array:
             base, log_cdf = self.log_factors(index, z)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.elementwise import Elementwise
+from factorgraph.device import on_device
+from factorgraph.elementwise import Elementwise, check_real
 
 
 class ChannelValues(NamedTuple):
@@ -42,10 +43,27 @@ class ObservedValues(NamedTuple):
     gamma: Any
 
 
+def check_arguments(V: ArrayLike, **others: ArrayLike) -> None:
+    """Raise ValueError unless all arguments are real numbers, and every ``V`` finite and > 0.
+
+    A known pre-activation, V = 0, is a limit that these formulas do not contain: give it a variance far below that of
+    any noise. Nothing is read back from a GPU.
+    """
+    check_real(V=V, **others)
+    if on_device(V):
+        return
+    values = np.asarray(V)
+    if values.size and not (values.min() > 0.0 and values.max() < math.inf):
+        wrong = values[~((values > 0.0) & (values < math.inf))]
+        raise ValueError(f"`V` must be finite and > 0, got {wrong.flat[0]}")
+
+
 class Channel(ABC):
     """One activation P(x|z) seen through a Gaussian pre-activation z ~ N(omega, V).
 
     Channels are stateless and immutable; every argument broadcasts and a scalar is a zero-dimensional array.
+    Formulas hold for arguments that are 0 or between 1e-100 and 1e100 in size, with |omega| up to 1e10 √V; float32
+    results are float64 ones rounded, infinite beyond 3e38. NaN in B, A or omega gives NaN, other V than > 0 an error.
     Natural parameters (B, A) of the message e^{Bx - Ax²/2} from above are passed by keyword only.
 
     Attributes:
@@ -68,12 +86,15 @@ class Channel(ABC):
             B: first natural parameter of the message from above, any real number.
             A: its second natural parameter, A ≥ 0 (an observed output is the limit A → ∞: see ``observe``).
             omega: mean of the pre-activation.
-            V: variance of the pre-activation, V > 0.
+            V: variance of the pre-activation, finite and > 0.
+
+        Raises:
+            ValueError: ``V`` is not finite and > 0.
         """
 
     @abstractmethod
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """Log-likelihood of the observed output ``y`` and its derivatives in omega."""
+        """Log-likelihood of the observed output ``y`` and its derivatives in omega; raises as ``evaluate`` does."""
 
     @abstractmethod
     def __call__(self, z: ArrayLike) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.sign import Sign, sign_observed, sign_parts
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import sech2
@@ -57,6 +57,7 @@ class Heaviside(Channel):
     kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
@@ -67,8 +68,9 @@ class Heaviside(Channel):
         """log H(∓omega/√V), upper sign for y = 1.
 
         Raises:
-            ValueError: some ``y`` is neither 0 nor 1.
+            ValueError: some ``y`` is neither 0 nor 1, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         wrong = ~((np.asarray(y) == 0) | (np.asarray(y) == 1))
         if np.any(wrong):
             raise ValueError(f"`y` must be 0 or 1, got {np.extract(wrong, y)[0]}")

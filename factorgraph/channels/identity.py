@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
 
@@ -104,6 +104,7 @@ class Identity(Channel):
         object.__setattr__(self, "noise", float(self.noise))
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V, self.noise))
 
     @property
@@ -114,8 +115,9 @@ class Identity(Channel):
         """log N(y; omega, V + noise).
 
         Raises:
-            ValueError: ``y`` is not finite.
+            ValueError: ``y`` is not finite, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         finite = np.isfinite(y)
         if not np.all(finite):
             raise ValueError(f"`y` must be finite, got {np.extract(~finite, y)[0]}")

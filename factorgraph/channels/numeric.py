@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.elementwise import result_type
 from factorgraph.quadrature import Panels, adaptive_panels
 from factorgraph.special import LOG_2PI
@@ -107,8 +107,10 @@ class Numeric(Channel):
         """See ``Channel``. The noise is integrated in closed form: it divides B and A by 1 + A noise.
 
         Raises:
-            ValueError: V > 0 or A >= 0 does not hold, or the integral diverges or is too far out to be found.
+            ValueError: V is not finite and > 0, A >= 0 does not hold, or the integral diverges or is too far out to be
+                found.
         """
+        check_arguments(V, B=B, A=A, omega=omega)
         dtype, shape, (B, A, omega, V) = _columns(B, A, omega, V)
         if not np.all(A >= 0.0):
             raise ValueError(f"`A` must be >= 0, got {np.min(A)!s}")
@@ -123,8 +125,9 @@ class Numeric(Channel):
         """log E N(y; f(z), noise) and its derivatives.
 
         Raises:
-            ValueError: V > 0 does not hold, or there is no noise: an exact output would need the inverse of f.
+            ValueError: V is not finite and > 0, or there is no noise: an exact output would need the inverse of f.
         """
+        check_arguments(V, y=y, omega=omega)
         if self.noise == 0.0:
             raise ValueError(
                 "`noise` must be > 0 to observe the output of a numeric channel, got 0.0; give it the variance of the "
@@ -154,11 +157,9 @@ class Numeric(Channel):
 
 
 def _columns(*args: ArrayLike) -> tuple[np.dtype[Any], tuple[int, ...], list[Array]]:
-    """Result type, broadcast shape and the arguments as float64 columns (m, 1); the last one is V, checked here."""
+    """Result type, broadcast shape and the arguments as float64 columns (m, 1)."""
     dtype = result_type(*args)
     arrays = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in args))
-    if not np.all(arrays[-1] > 0.0):
-        raise ValueError(f"`V` must be > 0, got {np.min(arrays[-1])!s}")
     return dtype, arrays[0].shape, [a.reshape(-1, 1) for a in arrays]
 
 

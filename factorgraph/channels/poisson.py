@@ -7,17 +7,21 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ObservedValues
+from factorgraph.channels.base import Channel, ObservedValues, check_arguments
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI
 
 _DROP = 40.0  # the integrand is nothing where its logarithm is this much below the maximum
+_WALL = 4.0  # e^{-e^z} is nothing above
+_NARROW = 4.0  # V below which steps of the Gaussian's own scale resolve e^{-e^z} too
+_FAR = 39.0  # deviations at which a Gaussian is no number of float64
+_STEP = 0.125  # of the map: relative errors of e^{-2π (π/4)/0.125} = 1e-17 for a Gaussian centred at the wall
 
 
 @formula
 def _mode(y: float, omega: float, V: float) -> float:
     """The zero of y - e^z - (z - omega)/V, by Newton steps from the right, which never cross it."""
-    z = min(omega + y * V, 700.0)
+    z = min(omega + y * V, math.log(max(y + max(omega, 0.0) / V, 1.0)))
     for _ in range(1000):
         rate = math.exp(z)
         step = (y - rate - (z - omega) / V) / (rate + 1.0 / V)
@@ -28,42 +32,109 @@ def _mode(y: float, omega: float, V: float) -> float:
 
 
 @formula
-def _log_ratio(d: float, rate: float, V: float) -> float:
-    """Log of the integrand a distance d from its mode, relative to there; the mode's equation has taken y out."""
-    return -rate * (math.expm1(d) - d) - 0.5 * d * d / V
+def _bend(d: float, z: float, rate: float) -> float:
+    """rate (e^d - 1 - d) with e^z = rate e^d: a series where it would cancel, and nothing that overflows."""
+    if abs(d) < 0.03:
+        series = 0.5 + d * (1.0 / 6.0 + d * (1.0 / 24.0 + d * (1.0 / 120.0 + d * (1.0 / 720.0 + d / 5040.0))))
+        return rate * d * d * series
+    return rate * (math.expm1(d) - d) if d < 1.0 else (math.exp(z) - rate) - rate * d
 
 
 @formula
-def _reach(side: float, width: float, rate: float, V: float) -> float:
-    d = side * width
-    while _log_ratio(d, rate, V) > -_DROP:
-        d *= 1.2
+def _log_ratio(d: float, z: float, rate: float, V: float) -> float:
+    """Log of the integrand at z, a distance d from its mode, relative to there; the mode's equation has taken y out."""
+    return -_bend(d, z, rate) - 0.5 * d * (d / V)
+
+
+@formula
+def _reach(side: float, width: float, mode: float, rate: float, V: float) -> float:
+    """Distance from the mode at which the integrand is nothing; to the right at most that of the wall e^{-e^z}."""
+    most = math.log(rate + _DROP + 2.0) + 2.0 - mode
+    d = side * min(width, most) if side > 0.0 else side * width
+    while _log_ratio(d, mode + d, rate, V) > -_DROP and d < most:
+        d = min(1.2 * d, most)
     return d
 
 
 @formula
-def poisson_observed(y: float, omega: float, V: float) -> tuple[float, float, float]:
-    """phi = log E e^{yz - e^z}/y!, g = y - E e^z, Γ = Cov(e^z, z)/V, by the trapezoidal rule about the mode.
-
-    The integrand is log-concave and entire, and vanishes at both ends: there the rule converges exponentially.
-    """
-    mode = _mode(y, omega, V)
-    rate = math.exp(mode)
+def _direct_sums(mode: float, rate: float, V: float) -> tuple[float, float, float, float]:
+    """The integral relative to the mode, and the means of d, e^z - rate and their product, for steps in z itself."""
     width = 1.0 / math.sqrt(rate + 1.0 / V)
-    left, right = _reach(-1.0, width, rate, V), _reach(1.0, width, rate, V)
-    points = int((right - left) / min(0.4 * width, 0.3)) + 2
+    left, right = _reach(-1.0, width, mode, rate, V), _reach(1.0, width, mode, rate, V)
+    points = int((right - left) / min(0.4 * width, 0.25)) + 2
     h = (right - left) / (points - 1)
     total, shift, growth, product = 0.0, 0.0, 0.0, 0.0
     for i in range(points):
         d = left + i * h
-        weight, e = math.exp(_log_ratio(d, rate, V)), math.expm1(d)
+        weight, e = math.exp(_log_ratio(d, mode + d, rate, V)), rate * math.expm1(d)
         total += weight
         shift += weight * d
         growth += weight * e
         product += weight * d * e
-    shift, growth, product = shift / total, growth / total, product / total
-    phi = math.log(total * h) + y * mode - rate - 0.5 * ((mode - omega) ** 2 / V + LOG_2PI + math.log(V))
-    return phi - math.lgamma(y + 1.0), (mode - omega) / V - rate * growth, rate * (product - shift * growth) / V
+    return total * h, shift / total, growth / total, product / total
+
+
+@formula
+def _mapped_sums(centre: float, mode: float, rate: float, V: float) -> tuple[float, float, float, float]:
+    """The same for a wide Gaussian of mean ``centre`` that ends at the wall about z = 0, for z = t + 1 - e^{-t}.
+
+    The steps grow with the distance to the left of the wall as the scale of the integrand does; the map is entire, and
+    the integrand falls off at both ends for |Im t| < π/4, where the trapezoidal rule therefore converges as before. A
+    Gaussian c deviations left of the wall grows by e^{c² sin²s/(2 cos 2s)} at Im t = s: smaller steps keep the error.
+    """
+    deviation = math.sqrt(V)
+    h = _STEP / (1.0 + 0.165 * max(-centre / deviation, 0.0))
+    left = -math.log(max(-mode, 0.0) + 10.0 * deviation + 2.0)
+    points = int((_WALL - left) / h) + 2
+    total, shift, growth, product = 0.0, 0.0, 0.0, 0.0
+    for i in range(points):
+        t = left + i * h
+        stretch = math.exp(-t)
+        z = t + 1.0 - stretch
+        d = z - mode
+        weight, e = (1.0 + stretch) * math.exp(_log_ratio(d, z, rate, V)), math.exp(z) - rate
+        total += weight
+        shift += weight * d
+        growth += weight * e
+        product += weight * d * e
+    return total * h, shift / total, growth / total, product / total
+
+
+@formula
+def _log_counts(y: float, mode: float, rate: float, pull: float) -> float:
+    """y log rate - rate - log y!; for many counts as -y (e^d - 1 - d) by Stirling's formula, with rate = y e^d."""
+    if y < 16.0:
+        return y * mode - rate - math.lgamma(y + 1.0)
+    ratio = pull / y
+    d = math.log1p(-ratio) if abs(ratio) < 0.5 else mode - math.log(y)
+    square = 1.0 / y / y
+    stirling = (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0))) / y
+    return -_bend(d, mode, y) - 0.5 * (LOG_2PI + math.log(y)) - stirling
+
+
+@formula
+def poisson_observed(y: float, omega: float, V: float) -> tuple[float, float, float]:
+    """phi = log E e^{yz - e^z}/y!, g = y - E e^z, Γ = Cov(e^z, z)/V, by the trapezoidal rule.
+
+    The integrand is log-concave and entire, and vanishes at both ends: there the rule converges exponentially. Where
+    all of the Gaussian of mean omega + yV lies left of the wall e^{-e^z}, E e^z is a small correction to it.
+    """
+    centre, deviation = omega + y * V, math.sqrt(V)
+    below = V > _NARROW and centre < -_FAR * deviation
+    if below or centre + V + 9.0 * deviation < -_FAR:
+        lost = 0.0 if below else math.exp(centre + 0.5 * V)
+        return y * (omega + 0.5 * y * V) - lost - math.lgamma(y + 1.0), y - lost, lost
+    mode = _mode(y, omega, V)
+    rate = math.exp(mode)
+    if rate < 1.0 and V > _NARROW:
+        total, shift, growth, product = _mapped_sums(centre, mode, rate, V)
+    else:
+        total, shift, growth, product = _direct_sums(mode, rate, V)
+    wide = rate * V > 1.0
+    pull = (mode - omega) / V if wide else y - rate  # equal; the smaller rounding error
+    phi = math.log(total) + _log_counts(y, mode, rate, pull) - 0.5 * (V * pull * pull + LOG_2PI + math.log(V))
+    g = pull + shift / V if wide and y > 0.0 else y - (rate + growth)  # E e^z by parts, or as it is
+    return phi, g, (product - shift * growth) / V
 
 
 def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
@@ -91,8 +162,9 @@ class Poisson(Channel):
         """log E e^{yz - e^z}/y!.
 
         Raises:
-            ValueError: some ``y`` is not an integer >= 0.
+            ValueError: some ``y`` is not an integer >= 0, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         y = np.asarray(y)
         wrong = ~(np.isfinite(y) & (y >= 0) & (y == np.floor(y)))
         if np.any(wrong):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.sign import Sign, check_spins, sign_observed, sign_values
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import add2, two_sum
@@ -86,6 +86,7 @@ class Probit(Channel):
         return float(noise), float(noise - Fraction(float(noise))), self.threshold
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V, *self._parameters))
 
     @property
@@ -96,8 +97,9 @@ class Probit(Channel):
         """log H(-y (omega - threshold)/√(V + 1/slope²)).
 
         Raises:
-            ValueError: some ``y`` is neither -1 nor +1.
+            ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         check_spins(y)
         return ObservedValues(*_observe(y, omega, V, *self._parameters))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.identity import (
     gaussian_exponent,
     gaussian_pull,
@@ -61,7 +61,8 @@ def slab_values(
     """
     a, s = slab_position(B, A, omega, V)
     E, E_lo = gaussian_exponent(B, A, omega, V, 0.0)
-    _, f, k, excess, variance = normal_tail(a, max((E + q) + (E_lo + q_lo), 0.0))
+    # Beyond 1e16 deviations the twofold difference has no digits left; far inside the slab any large exponent does.
+    _, f, k, excess, variance = normal_tail(a, max((E + q) + (E_lo + q_lo), 0.25 * a * a))
     x1, v1 = s * excess, s * s * variance
     # B - A x1 with x1 = s (K - a) for a slab that is mostly cut off, with x1 = mu + s K for one that is mostly there.
     if a > 0.0:
@@ -162,15 +163,18 @@ class ReLU(Channel):
     kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
         """See ``Channel``; leaves out phi."""
+        check_arguments(V, B=B, A=A, omega=omega)
         mean, variance = _moments(B, A, omega, V)
         return mean, variance
 
     def derivatives(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
         """See ``Channel``; leaves out phi."""
+        check_arguments(V, B=B, A=A, omega=omega)
         g, gamma = _derivatives(B, A, omega, V)
         return g, gamma
 
@@ -182,8 +186,9 @@ class ReLU(Channel):
         """log H(omega/√V) for y = 0, log N(y; omega, V) for y > 0.
 
         Raises:
-            ValueError: some ``y`` is negative or not finite.
+            ValueError: some ``y`` is negative or not finite, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         wrong = ~(np.isfinite(y) & (np.asarray(y) >= 0))
         if np.any(wrong):
             raise ValueError(f"`y` must be finite and >= 0, got {np.extract(wrong, y)[0]}")

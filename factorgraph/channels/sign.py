@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
+from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.device import on_device
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import (
@@ -140,6 +140,7 @@ class Sign(Channel):
     kinks = (0.0,)
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
+        check_arguments(V, B=B, A=A, omega=omega)
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
@@ -150,8 +151,9 @@ class Sign(Channel):
         """log H(-y omega/√V) [DL, eq. 21].
 
         Raises:
-            ValueError: some ``y`` is neither -1 nor +1.
+            ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
         """
+        check_arguments(V, y=y, omega=omega)
         check_spins(y)
         return ObservedValues(*_observe(y, omega, V))
 

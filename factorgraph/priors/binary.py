@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, formula
+from factorgraph.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import log_2cosh, sech2
 
@@ -76,10 +76,12 @@ class Binary(Prior):
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> PriorValues:
         """See ``Prior``."""
+        check_real(H=H, G=G)
         return PriorValues(*_evaluate(H, G, self.field))
 
     def moments(self, *, H: ArrayLike, G: ArrayLike = 0.0) -> tuple[Any, Any]:
         """See ``Prior``; leaves out the logarithms."""
+        check_real(H=H, G=G)
         m, variance = _moments(H, G, self.field)
         return m, variance
 

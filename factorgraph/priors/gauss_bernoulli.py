@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, formula
+from factorgraph.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.gaussian import gaussian_moments, log_ratio
 
@@ -87,11 +87,13 @@ class GaussBernoulli(Prior):
         Raises:
             ValueError: G > -1/variance does not hold everywhere: the slab integral diverges.
         """
+        check_real(H=H, G=G)
         self._check(G)
         return PriorValues(*_evaluate(H, G, self.density, self.mean, self.variance))
 
     def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
         """See ``Prior``; raises as ``evaluate`` does, and leaves out the logarithms."""
+        check_real(H=H, G=G)
         self._check(G)
         m, variance = _moments(H, G, self.density, self.mean, self.variance)
         return m, variance

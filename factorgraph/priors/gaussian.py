@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
 from factorgraph.device import on_device
-from factorgraph.elementwise import Elementwise, formula
+from factorgraph.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
 
@@ -102,6 +102,7 @@ class Gaussian(Prior):
         Raises:
             ValueError: G + precision > 0 does not hold everywhere; nothing is read back from a GPU.
         """
+        check_real(H=H, G=G)
         if not on_device(G) and not np.all(np.asarray(G, dtype=np.float64) + self.precision > 0.0):
             raise ValueError(
                 f"`G` must be > -precision = {-self.precision:g} (the total precision must be > 0), got {np.min(G)!s}"

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import formula, result_type
+from factorgraph.elementwise import check_real, formula, result_type
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.gaussian import tilted_normal
 
@@ -85,6 +85,7 @@ class GaussianMixture(Prior):
         Raises:
             ValueError: G > -1/variance does not hold everywhere for the widest component.
         """
+        check_real(H=H, G=G)
         dtype = result_type(H, G)
         H, G = np.broadcast_arrays(np.asarray(H, dtype=np.float64), np.asarray(G, dtype=np.float64))
         widest = max(self.variances)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, formula
+from factorgraph.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import add2, log_upper_tail, normal_tail, two_product
 
@@ -17,10 +17,10 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 @formula
 def exponential_side(H: float, G: float, scale: float) -> tuple[float, float, float, float]:
-    """s = log of the mean of e^{Hw - Gw²/2} under the exponential law on w > 0, e^s - 1 or NaN, mean and variance.
+    """s = log of the mean of e^{Hw - Gw²/2} under the exponential law on w > 0, e^s or NaN, mean and variance.
 
     With c = 1/scale - H and a = c/√G the tilted law is a normal one of variance 1/G above a/√G. By parts
-    e^{-s} = scale (c + G mean), which keeps e^s - 1 accurate for a small message; it is given where c > 0.
+    e^{-s} = scale (c + G mean), of positive terms where c > 0; only there e^s is given.
     """
     p, p_lo = two_product(scale, H)
     c = -add2(p, p_lo, -1.0, 0.0)[0] / scale
@@ -31,19 +31,22 @@ def exponential_side(H: float, G: float, scale: float) -> tuple[float, float, fl
         _, _, _, excess, spread = normal_tail(a, 0.5 * a * a)
         mean, variance = excess / math.sqrt(G), spread / G
     if c > 0.0:
-        growth = (H - G * mean) * scale / (scale * (c + G * mean))
-        return -math.log(scale * (c + G * mean)), growth, mean, variance
+        rate = scale * (c + G * mean)
+        return -math.log(rate), 1.0 / rate, mean, variance
     s = _HALF_LOG_2PI - 0.5 * math.log(G) - math.log(scale) + (0.5 * a * a + log_upper_tail(a, 0.5 * a * a))
     return s, math.nan, mean, variance
 
 
 def _kernel(H: float, G: float, scale: float, psi: Any, mean: Any, variance: Any) -> None:
-    s1, e1, x1, v1 = exponential_side(H, G, scale)
-    s0, e0, x0, v0 = exponential_side(-H, G, scale)
+    s1, z1, x1, v1 = exponential_side(H, G, scale)
+    s0, z0, x0, v0 = exponential_side(-H, G, scale)
     top = max(s0, s1)
     p0, p1 = math.exp(s0 - top), math.exp(s1 - top)
     total = p0 + p1
-    excess = 0.5 * (e0 + e1)
+    # e^psi - 1 is the mean of z - 1 = scale z (±H - G x) of both sides. The odd parts cancel in H (z1 - z0), which is
+    # H scale z1 z0 times the difference of two rates: of order H² - G is left, with an error relative to these terms.
+    gap = scale * z1 * z0 * (2.0 * H - G * (x1 - x0))
+    excess = 0.5 * scale * (H * gap - G * (x1 * z1 + x0 * z0))
     psi[0] = math.log1p(excess) if abs(excess) < 0.5 else top + math.log(0.5 * total)
     p0, p1 = p0 / total, p1 / total
     mean[0] = p1 * x1 - p0 * x0
@@ -75,6 +78,7 @@ class Laplace(Prior):
         Raises:
             ValueError: the integral diverges: G < 0, or G = 0 and |H| >= 1/scale.
         """
+        check_real(H=H, G=G)
         H, G = np.asarray(H), np.asarray(G)
         if not np.all(G >= 0.0):
             raise ValueError(f"`G` must be >= 0, got {np.min(G)!s}")

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.arguments import check_number
-from factorgraph.elementwise import formula, result_type
+from factorgraph.elementwise import check_real, formula, result_type
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import two_product, two_sum
 
@@ -140,6 +140,7 @@ class Mixture(Prior):
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior``; psi is accurate relative to the largest exponent or -log p_i, the mean relative to E|w|."""
+        check_real(H=H, G=G)
         dtype = result_type(H, G)
         H, G = np.broadcast_arrays(np.asarray(H, dtype=np.float64), np.asarray(G, dtype=np.float64))
         out = np.empty((3, H.size))
