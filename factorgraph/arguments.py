@@ -6,7 +6,7 @@ All errors read "`name` must be <need>, got <value>".
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Choice = TypeVar("Choice")
+Wanted = TypeVar("Wanted")
 
 #: Longest value that an error prints whole.
 _LONGEST = 120
@@ -45,7 +46,8 @@ def check_number(
             ``above`` < value < ``below``; of the class ``error``.
     """
     number = math.nan
-    if isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
+    scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
+    if isinstance(value, Real) or (scalar and not np.ma.is_masked(value)):
         try:
             number = float(value)
         except OverflowError:  # an integer of hundreds of digits
@@ -105,6 +107,57 @@ def check_choice(name: str, value: Any, choices: Collection[Choice], *, error: t
     raise error(f"`{name}` must be one of {list(choices)}, got {shown(value)}")
 
 
+def check_flag(name: str, value: Any, *, error: type[ValueError] = ValueError) -> bool:
+    """True or False, of Python or NumPy.
+
+    Raises:
+        ValueError: anything else; of the class ``error``.
+    """
+    return bool(check_instance(name, value, (bool, np.bool_), "True or False", error=error))
+
+
+def check_instance(
+    name: str,
+    value: Any,
+    types: type[Wanted] | tuple[type[Wanted], ...],
+    need: str,
+    *,
+    error: type[ValueError] = ValueError,
+) -> Wanted:
+    """``value``, if it is of one of the types; ``need`` says in words what these are.
+
+    Raises:
+        ValueError: it is not; of the class ``error``.
+    """
+    if not isinstance(value, types):
+        raise error(f"`{name}` must be {need}, got {shown(value)}")
+    return value
+
+
+def check_name(name: str, value: Any, *, error: type[ValueError] = ValueError) -> str:
+    """A string that is not empty.
+
+    Raises:
+        ValueError: anything else; of the class ``error``.
+    """
+    if not check_instance(name, value, str, "a string", error=error):
+        raise error(f"`{name}` must be a string of at least one letter, got ''")
+    return str(value)
+
+
+def check_generator(name: str, value: Any, *, error: type[ValueError] = ValueError) -> np.random.Generator:
+    """A generator as it is, or one made from a seed.
+
+    Raises:
+        ValueError: neither a ``numpy.random.Generator`` nor an integer >= 0; of the class ``error``.
+    """
+    if isinstance(value, np.random.Generator):
+        return value
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise error(f"`{name}` must be a numpy.random.Generator or an integer >= 0, got {shown(value)}")
+    return np.random.default_rng(int(value))
+
+
 def real_array(
     name: str,
     values: ArrayLike,
@@ -129,7 +182,10 @@ def real_array(
         ValueError: not an array of real numbers, with masked elements or an imaginary part, not finite, or of a shape
             that does not fit.
     """
-    array = _real(name, values, missing, error)
+    if missing and any(_masks(values)):
+        masked = np.ma.masked_array(values)
+        values = np.where(np.ma.getmaskarray(masked), np.nan, number_array(name, masked.data, error=error))
+    array = number_array(name, values, error=error).astype(np.float64, copy=False)
     bad = np.isinf(array) if finite else np.zeros(array.shape, dtype=bool)
     if not missing:
         bad |= np.isnan(array)
@@ -146,12 +202,16 @@ def real_array(
         raise error(f"`{name}` must be a number or of shape {shape}, got shape {array.shape}") from None
 
 
-def _real(name: str, values: Any, missing: bool, error: type[ValueError]) -> NDArray[np.float64]:
-    """As float64, NaN where masked; errors as for ``real_array``."""
-    if np.ma.is_masked(values):
-        if not missing:
-            raise error(f"`{name}` must have no masked elements, got {np.ma.count_masked(values)} of them")
-        values = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
+def number_array(name: str, values: ArrayLike, *, error: type[ValueError] = ValueError) -> NDArray[Any]:
+    """``values`` as an array of real numbers of their own type (integers, float32, ...), NaN and infinite ones too.
+
+    Raises:
+        ValueError: not an array of real numbers, with masked elements or an imaginary part; of the class ``error``.
+    """
+    if type(values) is np.ndarray and values.dtype.kind in "biuf":
+        return values
+    if masked := sum(_masks(values)):
+        raise error(f"`{name}` must have no masked elements, got {masked} of them")
     try:
         array = np.asarray(values)
     except Exception as cause:  # ragged lists; tensors on a device or with a gradient say what to do with them
@@ -164,4 +224,14 @@ def _real(name: str, values: Any, missing: bool, error: type[ValueError]) -> NDA
     if array.dtype.kind not in "biuf" and array.size:
         kind = "complex numbers" if array.dtype.kind == "c" else shown(values)
         raise error(f"`{name}` must be an array of real numbers, got {kind}")
-    return array.astype(np.float64, copy=False) if array.dtype.kind in "biuf" else np.zeros(array.shape)
+    return array if array.dtype.kind in "biuf" else np.zeros(array.shape)
+
+
+def _masks(values: Any, depth: int = 0) -> Iterator[int]:
+    """Numbers of masked elements, of an array and of the arrays in lists, whose masks NumPy would drop."""
+    if isinstance(values, np.ma.MaskedArray):
+        yield int(np.ma.count_masked(values))
+    elif isinstance(values, (list, tuple)) and depth < 8:
+        for value in values:
+            if isinstance(value, (np.ma.MaskedArray, list, tuple)):
+                yield from _masks(value, depth + 1)

@@ -5,7 +5,18 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from factorgraph.arguments import check_choice, check_integer, check_number, check_shape, real_array, shown
+from factorgraph.arguments import (
+    check_choice,
+    check_flag,
+    check_generator,
+    check_integer,
+    check_name,
+    check_number,
+    check_shape,
+    number_array,
+    real_array,
+    shown,
+)
 
 
 class Stubborn:
@@ -125,3 +136,36 @@ def test_errors_are_of_the_given_class():
 def test_long_values_are_cut():
     assert len(shown(list(range(10_000)))) <= 140
     assert "int" in shown(10**5000)
+
+
+def test_flags_names_and_generators():
+    assert check_flag("shared", np.bool_(True)) is True
+    for wrong in (1, None, "x"):
+        with pytest.raises(ValueError, match="`shared` must be True or False, got"):
+            check_flag("shared", wrong)
+    assert check_name("name", "s") == "s"
+    for wrong in ("", None, b"s", 3):
+        with pytest.raises(ValueError, match="`name` must be a string"):
+            check_name("name", wrong)
+    rng = np.random.default_rng(0)
+    assert check_generator("rng", rng) is rng
+    assert check_generator("rng", np.int64(3)).random() == np.random.default_rng(3).random()
+    for wrong in (None, "x", -1, 2.0, True, np.random):
+        with pytest.raises(ValueError, match=r"`rng` must be a numpy.random.Generator or an integer >= 0, got"):
+            check_generator("rng", wrong)
+
+
+def test_numbers_keep_their_type():
+    values = np.ones(3, np.float32)
+    assert number_array("y", values) is values
+    assert number_array("y", [np.nan, np.inf]).dtype == np.float64
+    assert number_array("y", []).shape == (0,)
+
+
+def test_masks_inside_lists():
+    row = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match="`y` must have no masked elements, got 2 of them"):
+        real_array("y", [row, row])
+    np.testing.assert_array_equal(real_array("y", [row, [3.0, 4.0]], missing=True), [[1.0, np.nan], [3.0, 4.0]])
+    with pytest.raises(ValueError, match="`x` must be a finite number"):
+        check_number("x", np.ma.masked)
