@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from factorgraph.arguments import check_choice, check_integer
 from factorgraph.channels.base import ObservedValues, check_arguments
 from factorgraph.channels.winner import grid_probabilities
 from factorgraph.device import on_device
@@ -74,10 +75,8 @@ class Argmax:
     nodes: int = 16
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {self.form!r}")
-        if self.nodes < 8:
-            raise ValueError(f"`nodes` must be >= 8, got {self.nodes!r}")
+        check_choice("form", self.form, get_args(Form))
+        object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, least=8))
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """The label of the greatest pre-activation, the first of several."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_number
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.elementwise import Elementwise, formula
 from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
@@ -99,9 +100,7 @@ class Identity(Channel):
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise}")
-        object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         check_arguments(V, B=B, A=A, omega=omega)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_instance, check_number, real_array, shown
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.elementwise import result_type
 from factorgraph.quadrature import Panels, adaptive_panels
@@ -85,15 +86,16 @@ class Numeric(Channel):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        points = np.unique(np.asarray(self.breakpoints, dtype=np.float64).ravel())
-        if not np.all(np.isfinite(points)):
-            raise ValueError(f"`breakpoints` must be finite numbers, got {self.breakpoints!r}")
-        if not (math.isfinite(self.noise) and self.noise >= 0.0):
-            raise ValueError(f"`noise` must be a finite number >= 0, got {self.noise!r}")
+        if not callable(self.activation):
+            raise ValueError(f"`activation` must be a function of one array, got {shown(self.activation)}")
+        points = np.unique(real_array("breakpoints", self.breakpoints).ravel())
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
-        object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
-        object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
+        name = getattr(self.activation, "__name__", "numeric")
+        object.__setattr__(
+            self, "name", name if self.name is None else check_instance("name", self.name, str, "a string")
+        )
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from factorgraph.arguments import check_number, shown
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.sign import Sign, check_spins, sign_observed, sign_values
 from factorgraph.elementwise import Elementwise, formula
@@ -69,12 +71,11 @@ class Probit(Channel):
     interval = None
 
     def __post_init__(self) -> None:
-        if not self.slope >= _LEAST_SLOPE:
-            raise ValueError(f"`slope` must be a number >= {_LEAST_SLOPE}, inf allowed, got {self.slope}")
-        if not math.isfinite(self.threshold):
-            raise ValueError(f"`threshold` must be a finite number, got {self.threshold}")
-        object.__setattr__(self, "slope", float(self.slope))
-        object.__setattr__(self, "threshold", float(self.threshold))
+        if not (isinstance(self.slope, Real) and self.slope >= _LEAST_SLOPE):
+            raise ValueError(f"`slope` must be a number >= {_LEAST_SLOPE}, inf allowed, got {shown(self.slope)}")
+        slope = math.inf if self.slope == math.inf else check_number("slope", self.slope)
+        object.__setattr__(self, "slope", slope)
+        object.__setattr__(self, "threshold", check_number("threshold", self.threshold))
         object.__setattr__(self, "kinks", (self.threshold,))
 
     @cached_property
