@@ -174,7 +174,7 @@ def test_inputs_that_carry_nothing_of_their_own_are_refused():
         propagate(np.array([[1.0, 2.0], [2.0, 4.0]]), [10], RELU)
     with pytest.raises(ValueError, match="variance > 0"):
         propagate(np.zeros(3), [10], RELU)
-    with pytest.raises(ValueError, match="`weight_variance` must be one number or of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"`weight_variance` must be one number or of shape \(3,\)"):
         propagate(np.ones(3), [10, 10], RELU, weight_variance=[1.0, 2.0])
     with pytest.raises(ValueError, match="`activation` must be one or 2"):
         propagate(np.ones(3), [10, 10], [RELU])
