@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.arguments import check_choice, check_instance, check_integer, check_number
 from models.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.ensembles import Ensemble
 
 Array = NDArray[np.float64]
 
+STARTS = ("uninformative", "informative")
 #: Least variance relative to ρ. What comes so close to the truth has found it.
 LEAST_VARIANCE = 1e-12
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
@@ -167,6 +169,7 @@ def _message(converged: bool, numbers: Array) -> str:
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:
+    check_ensembles(model, truth)
     if not model.independent:
         raise ValueError("`model` must have independent weights (no `spectra`), got others: use vamp_state_evolution")
     if truth is not None and truth.ratios != model.ratios:
@@ -175,12 +178,15 @@ def _check(model: Ensemble, truth: Ensemble | None) -> None:
 
 def check_run(start: str, iterations: int, tolerance: float, damping: float) -> float:
     """The precision of the first messages, in units of 1/ρ; raises ValueError for options outside their domain."""
-    if start not in ("uninformative", "informative"):
-        raise ValueError(f"`start` must be 'uninformative' or 'informative', got {start!r}")
-    if iterations < 1:
-        raise ValueError(f"`iterations` must be >= 1, got {iterations}")
-    if not tolerance >= 0.0:
-        raise ValueError(f"`tolerance` must be >= 0, got {tolerance}")
-    if not 0.0 <= damping < 1.0:
-        raise ValueError(f"`damping` must be in [0, 1), got {damping}")
+    check_choice("start", start, STARTS)
+    check_integer("iterations", iterations, least=1)
+    check_number("tolerance", tolerance, least=0.0)
+    check_number("damping", damping, least=0.0, below=1.0)
     return _SHARP if start == "informative" else 0.0
+
+
+def check_ensembles(model: Ensemble, truth: Ensemble | None) -> None:
+    """Raise ValueError unless both are ensembles, the latter perhaps None."""
+    check_instance("model", model, Ensemble, "an Ensemble")
+    if truth is not None:
+        check_instance("truth", truth, Ensemble, "an Ensemble or None")

@@ -18,7 +18,7 @@ from factorgraph.families import LEAST_SHARE
 from models.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.ensembles import Ensemble
 from models.spectra import Spectrum
-from models.state_evolution import LEAST_VARIANCE, StateEvolution, check_run, outcome
+from models.state_evolution import LEAST_VARIANCE, StateEvolution, check_ensembles, check_run, outcome
 
 Array = NDArray[np.float64]
 
@@ -251,6 +251,7 @@ def vamp_state_evolution(
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:
+    check_ensembles(model, truth)
     if truth is None:
         return
     if (truth.ratios, truth.spectra) != (model.ratios, model.spectra):

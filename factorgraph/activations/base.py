@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations.averages import gaussian_rule, normal_panels
+from factorgraph.arguments import check_instance, real_array, shown
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,9 @@ class Activation:
         kinks: where σ or a derivative is discontinuous.
         name: for printing.
 
+    Raises:
+        ValueError: an argument of another type.
+
     Attributes:
         steepest: largest |σ'|; infinite where it is not known.
     """
@@ -47,9 +51,11 @@ class Activation:
     steepest: float = math.inf
 
     def __init__(self, function: Callable[[Array], Any], *, kinks: Sequence[float] = (), name: str = "") -> None:
+        if not callable(function):
+            raise ValueError(f"`function` must be a function of one array, got {shown(function)}")
         self.function = function
-        self.kinks = tuple(float(kink) for kink in kinks)
-        self.name = name or getattr(function, "__name__", "activation")
+        self.kinks = tuple(real_array("kinks", kinks).ravel().tolist())
+        self.name = check_instance("name", name, str, "a string") or getattr(function, "__name__", "activation")
 
     def __call__(self, z: Array) -> Array:
         return np.asarray(self.function(z), dtype=np.float64)
