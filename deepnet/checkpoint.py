@@ -36,16 +36,22 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(
-    directory: str | os.PathLike[str], epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]
+    directory: str | os.PathLike[str],
+    epoch: int,
+    arrays: Mapping[str, ArrayLike],
+    meta: dict[str, Any],
+    *,
+    make_folder: bool = True,
 ) -> Path:
     """Write ``checkpoint-<epoch>.npz`` and remove all but the newest two.
 
     Args:
-        directory: folder for the checkpoints of one run; made if need be.
+        directory: folder for the checkpoints of one run.
         epoch: number of finished epochs, at least that of the newest checkpoint in the folder.
         arrays: real, complex, integer or boolean arrays of any shape; they come back bit for bit. Scalars come back as
             arrays of shape ().
         meta: whatever JSON can hold (so tuples come back as lists, and keys as strings).
+        make_folder: make the folder if need be; otherwise it is an error if there is none.
 
     Returns:
         Path of the new checkpoint.
@@ -57,10 +63,11 @@ def save_checkpoint(
     folder = Path(directory)
     epoch = _check_epoch(epoch)
     data = _pack(epoch, arrays, meta)
-    path = folder / _file_name(epoch)
+    path = folder / file_name(epoch)
     _check_order(folder, epoch)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, data)
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {_reason(error)}; {_still_good(folder, epoch)}") from error
@@ -206,14 +213,15 @@ def _check_name(path: Path, epoch: int) -> None:
     match = _NAME.fullmatch(path.name)
     if match is None or int(match[1]) == epoch:
         return
-    right = path.with_name(_file_name(epoch))
+    right = path.with_name(file_name(epoch))
     remedy = "delete it" if right.exists() else f"rename it to {right.name}"
     raise CheckpointError(
         f"the checkpoint {path} has the name of another epoch: it was written after {epoch}; {remedy}"
     )
 
 
-def _file_name(epoch: int) -> str:
+def file_name(epoch: int) -> str:
+    """Name of the checkpoint of an epoch."""
     return f"checkpoint-{epoch:05d}.npz"
 
 
@@ -230,7 +238,7 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
         raise CheckpointError(f"cannot list the checkpoints in {folder}: {_reason(error)}") from error
     matches = ((_NAME.fullmatch(path.name), path) for path in paths)
     found = ((int(match[1]), path) for match, path in matches if match)
-    return sorted((epoch, path) for epoch, path in found if path.name == _file_name(epoch))
+    return sorted((epoch, path) for epoch, path in found if path.name == file_name(epoch))
 
 
 def _check_order(folder: Path, epoch: int) -> None:

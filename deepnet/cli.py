@@ -207,10 +207,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.plot:
         _require_matplotlib()
     given = {name: _unwrapped(name, value) for name, value in vars(args).items() if name not in _NOT_SETTINGS}
-    run, data = (_resumed if args.resume else _begun)(args, given)
-    with _wrong_input():
-        network = run.load(run.description.device)
-    with run.locked():
+    with (_resumed if args.resume else _begun)(args, given) as (run, network, data):
         try:
             run.prepare(network)
             return _train_and_print(run, network, data, args.plot)
@@ -234,8 +231,9 @@ def _unwrapped(name: str, value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 and name != "hidden" else value
 
 
-def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
-    """A new run; nothing is written yet."""
+@contextlib.contextmanager
+def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+    """A new run in a folder that is locked; nothing is written yet."""
     from deepnet.config import Config
     from deepnet.data import load_dataset
     from deepnet.device import kernels_for
@@ -249,27 +247,34 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Datas
     directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
+    run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu"))
     with _wrong_input():
-        return Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu")), data
+        network = run.load(run.description.device)
+    with run.begun():
+        yield run, network, data
 
 
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
-    """The run in the folder, further epochs added."""
+@contextlib.contextmanager
+def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+    """The run in the folder, which is locked before it is read; further epochs added."""
     from deepnet.config import Config
     from deepnet.device import kernels_for
     from deepnet.run import Run, check_writable, default_directory
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
     directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), **defaults)
-    run = Run.open(directory)
-    with _wrong_input():
-        run.description.check_same(args.dataset, given)
-        run.extend(given.get("epochs", run.description.config.epochs), args.device)
-        kernels_for(run.description.device, run.description.config.dtype)
-    check_writable(directory)
-    if changed := run.description.changed_versions():
-        print(f"deepnet: note: the last digits may differ from before: {changed}", file=sys.stderr)
-    return run, run.description.load_data(args.data_dir)
+    with Run.resumed(directory) as run:
+        with _wrong_input():
+            run.description.check_same(args.dataset, given)
+            run.extend(given.get("epochs", run.description.config.epochs), args.device)
+            kernels_for(run.description.device, run.description.config.dtype)
+        check_writable(directory)
+        if changed := run.description.changed_versions():
+            print(f"deepnet: note: the last digits may differ from before: {changed}", file=sys.stderr)
+        data = run.description.load_data(args.data_dir)
+        with _wrong_input():
+            network = run.load(run.description.device)
+        yield run, network, data
 
 
 def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
