@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from deepnet.memory import LARGEST
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.schedule import Schedule
 from factorgraph.arguments import check_flag, check_instance, check_integer, check_number, shown
 from factorgraph.dense.closures import CLOSURES
 
 Setting = Schedule | float | str
-
-#: Largest sizes and counts: beyond any machine, within the integers of every library.
-LARGEST = 10**9
 
 #: Largest seed: 128 bits, the most that NumPy draws from the system.
 LARGEST_SEED = 2**128 - 1

@@ -1,6 +1,5 @@
 """Where a network computes: on the processor, or on an NVIDIA GPU."""
 
-import os
 from functools import cache
 
 from deepnet.kernels import FusedKernels, PlainKernels
@@ -31,14 +30,6 @@ def kernels_for(device: str, dtype: str) -> PlainKernels:
     if dtype != "float32":
         raise ValueError(f"`dtype` must be float32 on device {device!r}, got {dtype!r}")
     return _gpu_kernels(device)
-
-
-def total_memory() -> int | None:
-    """Bytes of memory in this machine; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 @cache

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnet.config import Config
-from deepnet.device import kernels_for, total_memory
+from deepnet.device import kernels_for
 from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
+from deepnet.memory import total_memory
 from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
@@ -141,7 +142,7 @@ def check_fits_memory(config: Config, features: int, classes: int) -> None:
     """Raise ``ValueError`` if the weights alone are more than all the memory of the machine."""
     weights = sum(outputs * inputs for outputs, inputs in shapes(config, features, classes))
     needed, there = 2 * np.dtype(config.dtype).itemsize * weights, total_memory()
-    if there is not None and needed > there:
+    if needed > there:
         raise ValueError(
             f"`hidden` must make a network that fits into the memory of {there / 1e9:.3g} GB, got "
             f"{shown(config.hidden)}: its {weights:.3g} weights need {needed / 1e9:.3g} GB and more"
