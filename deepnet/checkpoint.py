@@ -9,7 +9,7 @@ import contextlib
 import errno
 import io
 import json
-import operator
+import math
 import os
 import re
 import zipfile
@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.files import remove_abandoned, write_bytes_atomic
+from factorgraph.arguments import check_instance, check_integer, check_name, shown
+from factorgraph.files import parse_json, remove_abandoned, write_bytes_atomic
 
 _FORMAT = 1
 _KEEP = 2
-_NAME = re.compile(r"checkpoint-(\d{5,})\.npz")
+_LAST_EPOCH = 10**12
+_NAME = re.compile(r"checkpoint-([0-9]{5,13})\.npz")
 _DOCUMENT = "document"
 _PREFIX = "array/"  # keeps the caller's names apart from ours and from the parameters of np.savez
 
@@ -34,16 +36,22 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(
-    directory: str | os.PathLike[str], epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]
+    directory: str | os.PathLike[str],
+    epoch: int,
+    arrays: Mapping[str, ArrayLike],
+    meta: dict[str, Any],
+    *,
+    make_folder: bool = True,
 ) -> Path:
     """Write ``checkpoint-<epoch>.npz`` and remove all but the newest two.
 
     Args:
-        directory: folder for the checkpoints of one run; made if need be.
+        directory: folder for the checkpoints of one run.
         epoch: number of finished epochs, at least that of the newest checkpoint in the folder.
         arrays: real, complex, integer or boolean arrays of any shape; they come back bit for bit. Scalars come back as
             arrays of shape ().
         meta: whatever JSON can hold (so tuples come back as lists, and keys as strings).
+        make_folder: make the folder if need be; otherwise it is an error if there is none.
 
     Returns:
         Path of the new checkpoint.
@@ -55,10 +63,11 @@ def save_checkpoint(
     folder = Path(directory)
     epoch = _check_epoch(epoch)
     data = _pack(epoch, arrays, meta)
-    path = folder / f"checkpoint-{epoch:05d}.npz"
+    path = folder / file_name(epoch)
     _check_order(folder, epoch)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            folder.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, data)
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {_reason(error)}; {_still_good(folder, epoch)}") from error
@@ -82,7 +91,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[int, dict[str, NDArra
         raise CheckpointError(f"cannot open the checkpoint {path}: {_reason(error)}") from error
     with file:
         try:
-            return _unpack(file)
+            epoch, arrays, meta = _unpack(file)
+            _check_name(path, epoch)
+            return epoch, arrays, meta
         except CheckpointError:
             raise
         except Exception as error:  # damaged bytes make the zip, NumPy and JSON readers raise nearly anything
@@ -94,6 +105,11 @@ def latest_checkpoint(directory: str | os.PathLike[str]) -> Path | None:
     """Path of the checkpoint with the highest epoch in a folder; None if there is none, or no such folder."""
     checkpoints = _checkpoints(Path(directory))
     return checkpoints[-1][1] if checkpoints else None
+
+
+def checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
+    """Paths of the checkpoints in a folder, oldest first."""
+    return [path for _, path in _checkpoints(Path(directory))]
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
@@ -114,17 +130,16 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 
 def _check_epoch(epoch: int) -> int:
     try:
-        number = operator.index(epoch)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"`epoch` must be a non-negative integer, got {epoch!r}")
-    return number
+        return check_integer("epoch", epoch, least=0, most=_LAST_EPOCH)
+    except ValueError:
+        raise ValueError(f"`epoch` must be a non-negative integer, got {shown(epoch)}") from None
 
 
 def _check_array(name: str, value: ArrayLike) -> NDArray[Any]:
     if not isinstance(name, str) or not name:
         raise ValueError(f"`arrays` must have non-empty strings as names, got {name!r}")
+    if np.ma.is_masked(value):
+        raise ValueError(f"`arrays[{name!r}]` must have no masked elements, got {np.ma.count_masked(value)} of them")
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise ValueError(f"`arrays[{name!r}]` must be numeric or boolean, got dtype {array.dtype}")
@@ -136,9 +151,9 @@ def _pack(epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]) -> 
     content: dict[str, Any] = {f"{_PREFIX}{name}": _check_array(name, value) for name, value in arrays.items()}
     document = {"format": _FORMAT, "epoch": epoch, "arrays": list(arrays), "meta": meta}
     try:
-        content[_DOCUMENT] = np.array(json.dumps(document))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`meta` must be storable as JSON, got {meta!r}") from error
+        content[_DOCUMENT] = np.array(json.dumps(document, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"`meta` must be storable as JSON, got {shown(meta)}") from error
     buffer = io.BytesIO()
     np.savez(buffer, **content)
     return buffer.getbuffer()
@@ -151,16 +166,63 @@ def _unpack(file: io.BufferedReader) -> tuple[int, dict[str, NDArray[Any]], dict
             raise ValueError(f"the checksum of {damaged} is wrong")
         if f"{_DOCUMENT}.npy" not in archive.namelist():
             raise ValueError("it was not written by this program")
+        for member in archive.infolist():
+            _check_size(archive, member)
     file.seek(0)
     with np.load(file, allow_pickle=False) as content:
-        document = json.loads(str(content[_DOCUMENT]))
-        if document["format"] != _FORMAT:
-            raise CheckpointError(
-                f"the checkpoint {file.name} has format version {document['format']}, this program reads version "
-                f"{_FORMAT}: use the program that wrote it"
-            )
+        document = _document(str(content[_DOCUMENT]), file.name)
         arrays = {name: content[_PREFIX + name] for name in document["arrays"]}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise ValueError(f"`{name}` must be numeric or boolean, got dtype {array.dtype}")
     return document["epoch"], arrays, document["meta"]
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ``ValueError`` unless a member is as large as its header claims, before anybody makes room for it."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed, which this program does not do")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"{member.filename} has a header of version {version}")
+        shape, _, dtype = readers[version](stream)
+        claimed, found = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if not dtype.hasobject and (claimed != found or min(shape, default=0) < 0):
+        raise ValueError(f"{member.filename} must have {claimed} bytes of data as its header says, got {found}")
+
+
+def _document(text: str, where: str) -> dict[str, Any]:
+    """The JSON document of a checkpoint, every field of the right type."""
+    document = check_instance("document", parse_json(text), dict, "a JSON object")
+    if (version := document.get("format")) != _FORMAT or isinstance(version, bool):
+        raise CheckpointError(
+            f"the checkpoint {where} has format version {shown(version)}, this program reads version "
+            f"{_FORMAT}: use the program that wrote it"
+        )
+    check_integer("epoch", document.get("epoch"), least=0, most=_LAST_EPOCH)
+    check_instance("meta", document.get("meta"), dict, "a JSON object")
+    for name in check_instance("arrays", document.get("arrays"), list, "a list of names"):
+        check_name("arrays", name)
+    return document
+
+
+def _check_name(path: Path, epoch: int) -> None:
+    """Refuse a checkpoint under the name of another epoch: it would seem to be later or earlier than it is."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match[1]) == epoch:
+        return
+    right = path.with_name(file_name(epoch))
+    remedy = "delete it" if right.exists() else f"rename it to {right.name}"
+    raise CheckpointError(
+        f"the checkpoint {path} has the name of another epoch: it was written after {epoch}; {remedy}"
+    )
+
+
+def file_name(epoch: int) -> str:
+    """Name of the checkpoint of an epoch."""
+    return f"checkpoint-{epoch:05d}.npz"
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -175,7 +237,8 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     except OSError as error:
         raise CheckpointError(f"cannot list the checkpoints in {folder}: {_reason(error)}") from error
     matches = ((_NAME.fullmatch(path.name), path) for path in paths)
-    return sorted((int(match[1]), path) for match, path in matches if match)
+    found = ((int(match[1]), path) for match, path in matches if match)
+    return sorted((epoch, path) for epoch, path in found if path.name == file_name(epoch))
 
 
 def _check_order(folder: Path, epoch: int) -> None:

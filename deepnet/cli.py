@@ -12,11 +12,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepnet.bench.command import add_bench
+from deepnet.options import integer, number, path
 
 if TYPE_CHECKING:
     from deepnet.data import Dataset
@@ -63,21 +63,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to stop
     try:
-        args = parser().parse_args(argv)
-        return args.command(args)
+        try:
+            args = parser().parse_args(argv)
+            return args.command(args)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where an error can be told, and not when the program has ended
     except KeyboardInterrupt:
-        print("deepnet: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone, and wants to hear no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except Exception as error:
         code = _exit_code(error)
         if code is None:
             raise
-        message = str(error) or "not enough memory: try a smaller network or `batch_size`"
-        print(f"deepnet: error: {' '.join(message.split())}", file=sys.stderr)
+        _drop_output()
+        message = _message(error) or "not enough memory: try a smaller network or `batch_size`"
+        _complain(f"error: {' '.join(message.split())}")
         return code
+
+
+def _complain(text: str) -> None:
+    """A line on the error stream, if that takes any."""
+    with contextlib.suppress(OSError):
+        print(f"deepnet: {text}", file=sys.stderr, flush=True)
+
+
+def _message(error: Exception) -> str:
+    """What an error says; one of the system, which may be about the output or a file, in words."""
+    if type(error).__module__ != "builtins" or not isinstance(error, OSError):
+        return str(error)
+    what = "the output" if error.filename is None else str(error.filename)
+    return f"could not read or write {what}: {error.strerror or error}"
+
+
+def _drop_output() -> None:
+    """Lose what an output that takes nothing any more still holds: Python would try again at the end, and complain."""
+    try:
+        sys.stdout.flush()
+    except (AttributeError, OSError, ValueError):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _exit_code(error: Exception) -> int | None:
@@ -93,7 +123,9 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, RunError):
         return 2
-    failures = BenchError | CheckpointError | DataError | DeviceUnavailableError | DivergenceError | MemoryError
+    failures = (
+        BenchError | CheckpointError | DataError | DeviceUnavailableError | DivergenceError | MemoryError | OSError
+    )
     return 1 if isinstance(error, failures) else None
 
 
@@ -117,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     evaluating = commands.add_parser("evaluate", help="errors of a trained network", allow_abbrev=False)
     evaluating.description = "Print the errors of the newest checkpoint of a run, on the whole training and test set."
     evaluating.set_defaults(command=_evaluate)
-    evaluating.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
+    evaluating.add_argument("run", metavar="RUN", type=path, help="folder of the run")
     evaluating.add_argument("dataset", metavar="DATASET", type=_dataset, help=_DATASET_HELP)
     _add_data_options(evaluating)
     evaluating.add_argument("--device", metavar="NAME", default="cpu", help=f"{_DEVICE_HELP} (default: cpu)")
@@ -126,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=_show)
-    showing.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
+    showing.add_argument("run", metavar="RUN", type=path, help="folder of the run")
     return top
 
 
@@ -149,20 +181,20 @@ def _add_train(commands: Any) -> None:
     add("--weights", metavar="KIND", nargs="+", help="binary or continuous")
     add("--activation", metavar="NAME", nargs="+", help="sign or relu")
     add("--bias", action=argparse.BooleanOptionalAction, help="give every unit the weight of a constant unit")
-    add("--density", metavar="X", nargs="+", type=float, help="fraction of the weights kept")
-    add("--epochs", metavar="N", type=int, help="passes over the training set")
-    add("--batch-size", metavar="N", type=int, help="samples in a mini-batch")
+    add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
+    add("--epochs", metavar="N", type=integer, help="passes over the training set")
+    add("--batch-size", metavar="N", type=integer, help="samples in a mini-batch")
     add("--preset", metavar="NAME", help="default or paper: where rho, damping and beta come from if not given")
     add("--rho", metavar="X", nargs="+", help=f"weight of the previous posterior as the next prior: {value}")
     add("--damping", metavar="X", nargs="+", help="weight of the old means, in [0, 1): likewise")
     add("--beta", metavar="X", nargs="+", help="likelihood weight of the layers: likewise")
-    add("--tau", metavar="N", type=int, help="inner iterations a batch")
-    add("--reinforcement", metavar="X", type=float, help="weight of the previous inner iteration's field")
+    add("--tau", metavar="N", type=integer, help="inner iterations a batch")
+    add("--reinforcement", metavar="X", type=number, help="weight of the previous inner iteration's field")
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
-    add("--seed", metavar="N", type=int, help="of everything random")
+    add("--seed", metavar="N", type=integer, help="of everything random")
     add("--dtype", metavar="NAME", help="float32 or float64")
     _add_data_options(training)
-    add("--out", metavar="DIR", type=Path, default=None, help="folder of the run (default: runs/DATASET-CLOSURE-SEED)")
+    add("--out", metavar="DIR", type=path, default=None, help="folder of the run (default: runs/DATASET-CLOSURE-SEED)")
     add("--resume", action="store_true", default=False, help="go on with the run in the folder, with its settings")
     add("--device", metavar="NAME", default=None, help=f"{_DEVICE_HELP} (default: cpu, or that of a resumed run)")
     add("--no-plot", dest="plot", action="store_false", default=True, help="draw no figure")
@@ -207,10 +239,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.plot:
         _require_matplotlib()
     given = {name: _unwrapped(name, value) for name, value in vars(args).items() if name not in _NOT_SETTINGS}
-    run, data = (_resumed if args.resume else _begun)(args, given)
-    with _wrong_input():
-        network = run.load(run.description.device)
-    with run.locked():
+    with (_resumed if args.resume else _begun)(args, given) as (run, network, data):
         try:
             run.prepare(network)
             return _train_and_print(run, network, data, args.plot)
@@ -234,8 +263,9 @@ def _unwrapped(name: str, value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 and name != "hidden" else value
 
 
-def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
-    """A new run; nothing is written yet."""
+@contextlib.contextmanager
+def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+    """A new run in a folder that is locked; nothing is written yet."""
     from deepnet.config import Config
     from deepnet.data import load_dataset
     from deepnet.device import operations_for
@@ -249,27 +279,34 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Datas
     directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
+    run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu"))
     with _wrong_input():
-        return Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu")), data
+        network = run.load(run.description.device)
+    with run.begun():
+        yield run, network, data
 
 
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "tuple[Run, Dataset]":
-    """The run in the folder, further epochs added."""
+@contextlib.contextmanager
+def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+    """The run in the folder, which is locked before it is read; further epochs added."""
     from deepnet.config import Config
     from deepnet.device import operations_for
     from deepnet.run import Run, check_writable, default_directory
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
     directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), **defaults)
-    run = Run.open(directory)
-    with _wrong_input():
-        run.description.check_same(args.dataset, given)
-        run.extend(given.get("epochs", run.description.config.epochs), args.device)
-        operations_for(run.description.device, run.description.config.dtype)
-    check_writable(directory)
-    if changed := run.description.changed_versions():
-        print(f"deepnet: note: the last digits may differ from before: {changed}", file=sys.stderr)
-    return run, run.description.load_data(args.data_dir)
+    with Run.resumed(directory) as run:
+        with _wrong_input():
+            run.description.check_same(args.dataset, given)
+            run.extend(given.get("epochs", run.description.config.epochs), args.device)
+            operations_for(run.description.device, run.description.config.dtype)
+        check_writable(directory)
+        if changed := run.description.changed_versions():
+            _complain(f"note: the last digits may differ from before: {changed}")
+        data = run.description.load_data(args.data_dir)
+        with _wrong_input():
+            network = run.load(run.description.device)
+        yield run, network, data
 
 
 def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
@@ -325,7 +362,7 @@ def _draw(run: "Run", network: "Network") -> None:
 
 def _print_interrupted(run: "Run") -> None:
     command = ["deepnet", "train", run.description.dataset, "--out", str(run.directory), "--resume"]
-    print(f"deepnet: interrupted after epoch {len(run.history)}; go on with: {shlex.join(command)}", file=sys.stderr)
+    _complain(f"interrupted after epoch {len(run.history)}; go on with: {shlex.join(command)}")
 
 
 # --- evaluate and show ------------------------------------------------------------------------------------------------

@@ -1,17 +1,22 @@
 """All settings of a training run: what decides its result, and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer
+from deepnet.memory import LARGEST
+from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.schedule import Schedule
+from factorgraph.arguments import check_flag, check_instance, check_integer, check_number, shown
 from factorgraph.dense.closures import CLOSURES
 
 Setting = Schedule | float | str
+
+#: Largest seed: 128 bits, the most that NumPy draws from the system.
+LARGEST_SEED = 2**128 - 1
 
 #: The value of ``eps_init`` that means: as the depth demands.
 CRITICAL = "critical"
@@ -92,34 +97,49 @@ class Config:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "closure", "weights", "activation", "density", "eps_init"):
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-        widths = self.hidden if isinstance(self.hidden, tuple) else (None,)
-        _require("hidden", all(_is_integer(width, 1) for width in widths), "a sequence of integers >= 1", self.hidden)
-        for name, least in (("epochs", 0), ("batch_size", 1), ("tau", 1), ("seed", 0)):
-            value = getattr(self, name)
-            _require(name, _is_integer(value, least), f"an integer >= {least}", value)
-        _require("bias", isinstance(self.bias, bool | np.bool_), "True or False", self.bias)
-        not_negative = _is_finite(self.reinforcement) and self.reinforcement >= 0
-        _require("reinforcement", not_negative, "a finite number >= 0", self.reinforcement)
+        self._set("hidden", self._widths())
+        for name, least, most in (
+            ("epochs", 0, LARGEST),
+            ("batch_size", 1, LARGEST),
+            ("tau", 1, LARGEST),
+            ("seed", 0, LARGEST_SEED),
+        ):
+            self._set(name, _integer(name, getattr(self, name), least, most))
+        self._set("bias", check_flag("bias", self.bias))
+        self._set("reinforcement", check_number("reinforcement", self.reinforcement, least=0))
         choice("dtype", self.dtype, {"float32": 1, "float64": 1})
-        for value in per_layer("closure", self.closure, self.layers):
-            choice("closure", value, CLOSURES)
-        for value in per_layer("weights", self.weights, self.layers):
-            choice("weights", value, WEIGHTS)
-        for value in per_layer("activation", self.activation, self.layers - 1):
-            choice("activation", value, ACTIVATIONS)
-        for value in per_layer("density", self.density, self.layers):
-            _require("density", _is_finite(value) and 0 < value <= 1, "in (0, 1]", value)
+        self._set_each("closure", self.layers, lambda value: _name("closure", value, CLOSURES))
+        self._set_each("weights", self.layers, lambda value: _name("weights", value, WEIGHTS))
+        self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
+        self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", most=1))
         self._check_eps_init()
         self._complete_schedules()
 
+    def _set(self, name: str, value: Any) -> None:
+        """Keep a setting as a plain Python object, which JSON can hold."""
+        object.__setattr__(self, name, value)
+
+    def _set_each(self, name: str, layers: int, check: Callable[[Any], Any]) -> None:
+        """Keep what ``check`` makes of the one value, or of the value of every layer."""
+        value = getattr(self, name)
+        given = sequence(value)
+        per_layer(name, value, layers)
+        self._set(name, check(value) if given is None else tuple(map(check, given)))
+
+    def _widths(self) -> tuple[int, ...]:
+        widths = sequence(self.hidden)
+        whole = widths is not None and all(_is_integer(width, 1) for width in widths)
+        if widths is None or not whole:
+            got = shown(self.hidden if widths is None else widths)
+            raise ValueError(f"`hidden` must be a sequence of integers >= 1, got {got}")
+        few = all(width <= LARGEST for width in widths)
+        _require("hidden", few, f"at most {LARGEST} units a layer", widths)
+        return tuple(int(width) for width in widths)
+
     def _check_eps_init(self) -> None:
-        if self.eps_init != CRITICAL:
-            for value in per_layer("eps_init", self.eps_init, self.layers):
-                _require("eps_init", _is_finite(value) and value > 0, f"a finite number > 0 or '{CRITICAL}'", value)  # pyright: ignore[reportOperatorIssue]
+        need = f"a finite number > 0 or '{CRITICAL}'"
+        if not isinstance(self.eps_init, str) or self.eps_init != CRITICAL:
+            self._set_each("eps_init", self.layers, lambda value: _number("eps_init", value, need))
             return
         _require("eps_init", bool(self.hidden), "a number for a network without hidden layers", self.eps_init)
         binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
@@ -136,7 +156,7 @@ class Config:
         for name, values in presets.items():
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
-            object.__setattr__(self, name, tuple(Schedule.of(name, value) for value in values))
+            self._set(name, tuple(Schedule.of(name, value) for value in values))
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
         for schedule in self.schedules("damping"):
@@ -173,21 +193,36 @@ class Config:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Config":
         """Settings as written by ``to_json``; raises ``ValueError`` for unknown names."""
+        check_instance("config", values, Mapping, "settings by name")
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"settings must be among {sorted(f.name for f in fields(cls))}, got {sorted(unknown)}")
-        settings: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return cls(**settings)
+        return cls(**values)
 
 
 def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+def _integer(name: str, value: object, least: int, most: int) -> int:
+    number = check_integer(name, value, least=least)
+    _require(name, number <= most, f"at most {most}", value)
+    return number
+
+
+def _number(name: str, value: object, need: str, most: float = np.inf) -> float:
+    """A number above 0; what it must be is said in the words of ``need``."""
+    try:
+        return check_number(name, value, above=0, most=most)
+    except ValueError:
+        raise ValueError(f"`{name}` must be {need}, got {shown(value)}") from None
+
+
+def _name(name: str, value: Any, options: Mapping[str, Any]) -> str:
+    choice(name, value, dict(options))
+    return value
 
 
 def _require(name: str, condition: bool, need: str, value: object) -> None:
     if not condition:
-        raise ValueError(f"`{name}` must be {need}, got {value!r}")
+        raise ValueError(f"`{name}` must be {need}, got {shown(value)}")

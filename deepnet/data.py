@@ -13,20 +13,24 @@ Where the files of a data set are looked for, in this order:
 A folder given by the user (1, 2) that lacks the files is an error; nothing is downloaded behind it.
 """
 
+import contextlib
 import gzip
 import importlib
+import io
 import math
 import os
 import sys
 import tarfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from factorgraph.arguments import check_instance, shown
+from factorgraph.files import FileTooLargeError, read_at_most
 
 Task = Literal["multiclass", "parity"]
 
@@ -42,10 +46,12 @@ _IDX_STEMS = (
     "t10k-labels-idx1-ubyte",
 )
 _IDX_SHAPE = (28, 28)
+_IDX_LARGEST = 1_000_000  # images or labels in a file
 _CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 _CIFAR_BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 _CIFAR_PIXELS = 3 * 32 * 32
 _CIFAR_RECORDS = 10_000  # per batch file
+_CIFAR_OTHERS = 1 << 20  # bytes of the archive besides the batches: names, a text, padding
 
 
 class DataError(Exception):
@@ -119,6 +125,8 @@ def load_dataset(
     _check_choice("name", name, DATASETS)
     _check_choice("task", task, TASKS)
     float_type = _float_type(dtype)
+    if data_dir is not None:
+        check_instance("data_dir", data_dir, (str, os.PathLike), "the path of a folder")
     raw = _read_digits() if name == "digits" else _SOURCES[name].read(_locate(name, data_dir))
     mean, deviation = _moments(raw.x_train)
     return Dataset(
@@ -133,15 +141,16 @@ def load_dataset(
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, got {shown(value)}")
 
 
 def _float_type(dtype: DTypeLike) -> np.dtype[np.floating]:
     for choice in (np.dtype(np.float32), np.dtype(np.float64)):
-        if dtype is not None and dtype == choice:
-            return choice
-    raise ValueError(f"`dtype` must be float32 or float64, got {dtype!r}")
+        with contextlib.suppress(TypeError):  # compared with what NumPy takes for no type
+            if isinstance(dtype, str | type | np.dtype) and dtype == choice:
+                return choice
+    raise ValueError(f"`dtype` must be float32 or float64, got {shown(dtype)}")
 
 
 def _targets(labels: NDArray[np.uint8], task: Task) -> NDArray[np.integer]:
@@ -196,17 +205,21 @@ def _import(module: str, distribution: str) -> Any:
 def _locate(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
     """The files of a data set, from the first place in the order of the module's text."""
     source = _SOURCES[name]
-    if data_dir is not None:
-        return _find_given("`data_dir`", data_dir, name, source)
-    if variable := os.environ.get("CAVITY_DATA"):
-        return _find_given("the environment variable CAVITY_DATA", variable, name, source)
-    return source.find(_SYSTEM_FOLDER / name) or _from_cache(name, source)
+    try:
+        if data_dir is not None:
+            return _find_given("`data_dir`", data_dir, name, source)
+        if variable := os.environ.get("CAVITY_DATA"):
+            return _find_given("the environment variable CAVITY_DATA", variable, name, source)
+        return source.find(_SYSTEM_FOLDER / name) or _from_cache(name, source)
+    except OSError as error:  # no permission, most likely
+        raise DataError(f"cannot look for the data set {name}: {error}") from error
 
 
 def _find_given(what: str, folder: str | os.PathLike[str], name: str, source: _Source) -> list[Path]:
     """The files in a folder that the user named, or in its sub-folder."""
-    if not os.fspath(folder) or not (root := Path(folder).expanduser()).is_dir():
-        raise DataError(f"{what} must be an existing folder, got {os.fspath(folder)!r}")
+    root = _folder(folder)
+    if root is None:
+        raise DataError(f"{what} must be an existing folder, got {shown(os.fspath(folder))}")
     places = [root / name]
     # MNIST and Fashion-MNIST have the same file names: a folder called after another data set is not searched itself.
     if root.resolve().name not in set(_SOURCES) - {name}:
@@ -216,6 +229,15 @@ def _find_given(what: str, folder: str | os.PathLike[str], name: str, source: _S
             return paths
     looked = " and ".join(str(place) for place in places)
     raise DataError(f"{what} must hold the data set {name}, got {str(root)!r}: looked for {source.wanted} in {looked}")
+
+
+def _folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a name, the home of ``~`` or ``~user`` put in; None if there is none."""
+    try:
+        root = Path(name).expanduser()
+        return root if os.fspath(name) and root.is_dir() else None
+    except (OSError, RuntimeError):  # a name that is too long, or a user without a home
+        return None
 
 
 def _from_cache(name: str, source: _Source) -> list[Path]:
@@ -270,31 +292,51 @@ def _read_idx_pair(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArr
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """(n, *shape) bytes of an IDX file: magic number 0x000008<dimensions>, big-endian sizes, data."""
-    data = _read_bytes(path)
     ndim = 1 + len(shape)
     start = 4 * (1 + ndim)
-    if len(data) < start:
-        raise DataError(f"{path} is truncated: {len(data)} bytes, less than its header")
-    magic = int.from_bytes(data[:4], "big")
-    if magic != 0x0800 + ndim:
-        raise DataError(f"{path} has a wrong magic number: must be {0x0800 + ndim:#010x}, got {magic:#010x}")
-    sizes = tuple(int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4))
-    if sizes[0] == 0 or sizes[1:] != shape:
-        raise DataError(f"{path} has a wrong shape: must be {('n', *shape)} with n > 0, got {sizes}")
-    if len(data) - start != math.prod(sizes):
-        raise DataError(f"{path} is damaged: {math.prod(sizes)} bytes of data announced, {len(data) - start} found")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(sizes)
+    with _reading(path), _opened(path) as stream:
+        header = stream.read(start)
+        if len(header) < start:
+            raise DataError(f"{path} is truncated: {len(header)} bytes, less than its header")
+        magic = int.from_bytes(header[:4], "big")
+        if magic != 0x0800 + ndim:
+            raise DataError(f"{path} has a wrong magic number: must be {0x0800 + ndim:#010x}, got {magic:#010x}")
+        sizes = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+        if not 0 < sizes[0] <= _IDX_LARGEST or sizes[1:] != shape:
+            need = f"{('n', *shape)} with 0 < n <= {_IDX_LARGEST}"
+            raise DataError(f"{path} has a wrong shape: must be {need}, got {sizes}")
+        data = _read_announced(stream, math.prod(sizes), path)
+    return np.frombuffer(data, np.uint8).reshape(sizes)
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Content of a file, unpacked if it is a .gz, with the CRC checked."""
+def _read_announced(stream: IO[bytes], size: int, where: Path | str) -> bytes:
+    """The rest of a stream, to the very end, where the CRC of a packed one is checked; its size must be as announced.
+
+    Memory is taken for what is there, and for one byte more than announced at most.
+    """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as stream:
-                return stream.read()
-        return path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        data = read_at_most(stream, size)
+    except FileTooLargeError:
+        raise DataError(f"{where} is damaged: must have {size} bytes of data, got more") from None
+    if len(data) != size:
+        raise DataError(f"{where} is damaged: must have {size} bytes of data, got {len(data)}")
+    return data
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """A file to read from, unpacked if it is a .gz."""
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Around the reading of a file: damaged bytes make the readers of gzip and tar raise nearly anything."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _check_labels(labels: NDArray[np.uint8], where: Path | str) -> None:
@@ -319,36 +361,53 @@ def _read_cifar(paths: list[Path]) -> _Raw:
     if len(paths) == 1:
         contents = _read_archive(paths[0])
     else:
-        contents = {str(path): _read_bytes(path) for path in paths}
+        contents = {str(path): _read_batch(path) for path in paths}
     parts = [_cifar_records(data, where) for where, data in contents.items()]
     train = np.concatenate(parts[:-1])
     return _Raw(train[:, 1:], train[:, 0], parts[-1][:, 1:], parts[-1][:, 0])
 
 
+def _read_batch(path: Path) -> bytes:
+    with _reading(path), _opened(path) as stream:
+        return _read_announced(stream, _CIFAR_RECORDS * (1 + _CIFAR_PIXELS), path)
+
+
 def _read_archive(path: Path) -> dict[str, bytes]:
     """Contents of the batch files in the archive, in the order of `_CIFAR_BATCHES`; nothing is unpacked to disk."""
     found: dict[str, bytes] = {}
-    try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    size = _CIFAR_RECORDS * (1 + _CIFAR_PIXELS)
+    with _reading(path), gzip.open(path) as unpacked:
+        stream = _Bounded(cast(IO[bytes], unpacked), len(_CIFAR_BATCHES) * size + _CIFAR_OTHERS)
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                content = archive.extractfile(member)
-                if content is not None:
-                    found[Path(member.name).name] = content.read()
-            while stream.read(1 << 20):  # to the very end, where the CRC is
-                pass
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+                name = Path(member.name).name
+                if name in _CIFAR_BATCHES and (content := archive.extractfile(member)) is not None:
+                    found[name] = _read_announced(content, size, f"{path}, member {name}")
+        while stream.read(1 << 20):  # to the very end, where the CRC is
+            pass
     if missing := [batch for batch in _CIFAR_BATCHES if batch not in found]:
         raise DataError(f"{path} must contain {', '.join(_CIFAR_BATCHES)}, and lacks {', '.join(missing)}")
     return {f"{path}, member {batch}": found[batch] for batch in _CIFAR_BATCHES}
 
 
+class _Bounded(io.RawIOBase):
+    """A stream that is an error as soon as it has more bytes than it may."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most, self._left = stream, most, most
+
+    def read(self, size: int = -1) -> bytes:
+        """Not more than is left, and one byte to see that it is too much."""
+        data = self._stream.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise FileTooLargeError(f"it unpacks to more than {self._most} bytes")
+        return data
+
+
 def _cifar_records(data: bytes, where: str) -> NDArray[np.uint8]:
     """(records, 1 + 3072) bytes: label, then pixels."""
-    record = 1 + _CIFAR_PIXELS
-    if len(data) != _CIFAR_RECORDS * record:
-        raise DataError(f"{where} is damaged: must have {_CIFAR_RECORDS * record} bytes, got {len(data)}")
-    records = np.frombuffer(data, np.uint8).reshape(-1, record)
+    records = np.frombuffer(data, np.uint8).reshape(-1, 1 + _CIFAR_PIXELS)
     _check_labels(records[:, 0], where)
     return records
 

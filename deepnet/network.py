@@ -1,10 +1,12 @@
 """Multi-layer perceptrons as models."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from numbers import Integral
+from typing import Any, TypeVar
 
 import numpy as np
 
+from factorgraph.arguments import check_flag, check_generator, check_number, shown
 from factorgraph.channels import Argmax, Channel, ReLU, Sign
 from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
@@ -24,19 +26,28 @@ def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
     Raises:
         ValueError: if a sequence has a length other than 1 or ``layers``.
     """
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    values = sequence(value)
+    if values is None:
         return (value,) * layers  # pyright: ignore[reportReturnType]
-    if len(value) == 1:
-        return tuple(value) * layers
-    if len(value) != layers:
-        raise ValueError(f"`{name}` must be one value or {layers} values (one per layer), got {len(value)}: {value}")
-    return tuple(value)
+    if len(values) == 1:
+        return values * layers
+    if len(values) != layers:
+        got = f"{len(values)}: {shown(values)}"
+        raise ValueError(f"`{name}` must be one value or {layers} values (one per layer), got {got}")
+    return values
+
+
+def sequence(value: Any) -> tuple[Any, ...] | None:
+    """A list, tuple or one-dimensional array as a tuple; None for anything else, which is one value."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return tuple(value)
+    return tuple(value) if isinstance(value, list | tuple) else None
 
 
 def choice(name: str, value: str, options: dict[str, T]) -> T:
     """Look ``value`` up; raise a ``ValueError`` that lists the options."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"`{name}` must be one of {sorted(options)}, got {value!r}")
+        raise ValueError(f"`{name}` must be one of {sorted(options)}, got {shown(value)}")
     return options[value]
 
 
@@ -65,19 +76,22 @@ def perceptron(
     Raises:
         ValueError: for anything that is not a network, naming the argument.
     """
-    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
-        raise ValueError(f"`widths` must be at least two integers >= 1, got {list(widths)}")
+    sizes = sequence(widths) or ()
+    whole = all(isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 1 for size in sizes)
+    if len(sizes) < 2 or not whole:
+        raise ValueError(f"`widths` must be at least two integers >= 1, got {shown(widths)}")
+    check_flag("bias", bias)
     if output == "argmax" and widths[-1] < 2:
-        raise ValueError(f"`widths` must end with at least 2 outputs for output 'argmax', got {list(widths)}")
+        raise ValueError(f"`widths` must end with at least 2 outputs for output 'argmax', got {shown(widths)}")
     layers = len(widths) - 1
     priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
     hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
     channels: list[Channel | Argmax] = [*hidden, choice("output", output, OUTPUTS)]
-    densities = per_layer("density", density, layers)
+    densities = [check_number("density", value) for value in per_layer("density", density, layers)]
     plates: dict[str, int | None] = {f"units{i}": int(width) for i, width in enumerate(widths)} | {"samples": None}
     variables = [Variable("x0", ("units0", "samples"), observed=True)]
     factors = []
-    generator = np.random.default_rng(rng)
+    generator = check_generator("rng", 0 if rng is None and set(densities) == {1.0} else rng)
     for i in range(layers):
         last = i == layers - 1
         name = "y" if last else f"x{i + 1}"

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def polarization(layer: Layer) -> float:
-    """⟨q0⟩ = mean over the edges of m²: 1 once every ±1 weight is certain."""
-    edges = layer.mean.size if layer.plan.mask is None else np.count_nonzero(layer.plan.mask)
-    return _total_square(layer) / edges
+    """⟨q0⟩ = mean over the edges of m²: 1 once every ±1 weight is certain; 0 for a layer without edges."""
+    edges = layer.mean.size if layer.plan.mask is None else int(np.count_nonzero(layer.plan.mask))
+    return _total_square(layer) / max(1, edges)
 
 
 def overlap(layer: Layer) -> float:

@@ -6,142 +6,43 @@ is written anew from them, so that a run killed at any moment and resumed leaves
 """
 
 import contextlib
+import hashlib
 import json
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
-from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_text_atomic
-from deepnet.config import Config
-from deepnet.data import Dataset, Task, load_dataset
-from deepnet.schedule import Schedule
-from deepnet.train import Evaluation, Network, init, metrics, model, train, warm_up
-from factorgraph.dense.state import LayerPlan
-from factorgraph.files import remove_abandoned
-from factorgraph.model import Model
+import numpy as np
 
-CONFIG, METRICS, FIGURE = "config.json", "metrics.jsonl", "curves.png"
+from deepnet.checkpoint import (
+    CheckpointError,
+    checkpoints,
+    file_name,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    write_text_atomic,
+)
+from deepnet.data import Dataset
+from deepnet.description import CONFIG, Description, RunError
+from deepnet.history import check_history
+from deepnet.train import Evaluation, Network, check_arrays, init, metrics, train, warm_up
+from factorgraph.arguments import shown
+from factorgraph.dense.state import Array, LayerPlan
+from factorgraph.files import read_bytes, remove_abandoned
 
-_SCHEDULED = ("rho", "damping", "beta")
+METRICS, FIGURE = "metrics.jsonl", "curves.png"
 
+#: Bytes that ``config.json`` may have; one of a hundred layers has some thousands.
+_LONGEST_CONFIG = 1 << 20
 
-class RunError(Exception):
-    """A folder, data set or setting that does not fit what was asked for; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a run trains, and on what: the content of ``config.json``.
-
-    Attributes:
-        dataset: name of the data set.
-        task: "multiclass" or "parity".
-        data_dir: folder given for the files of the data set, absolute; None for the usual places.
-        features: number of inputs.
-        classes: number of classes.
-        config: the settings.
-        versions: of this package and of those that its results depend on, when the run began.
-        device: where it is trained; the only part that may change when a run is resumed, besides the epochs.
-    """
-
-    dataset: str
-    task: str
-    data_dir: str | None
-    features: int
-    classes: int
-    config: Config
-    versions: Mapping[str, str]
-    device: str = "cpu"
-
-    @classmethod
-    def of(
-        cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None, device: str = "cpu"
-    ) -> "Description":
-        """The description of a run that begins now."""
-        folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
-        features = data.x_train.shape[1]
-        return cls(data.name, data.task, folder, features, data.classes, config, versions(), device)
-
-    def to_json(self) -> str:
-        """Text of ``config.json``."""
-        return json.dumps(vars(self) | {"config": self.config.to_json()}, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Description":
-        """The reverse of ``to_json``; raises ``ValueError``, ``TypeError`` or ``KeyError`` for anything else."""
-        values = json.loads(text)
-        return cls(**values | {"config": Config.from_json(values["config"])})
-
-    def model(self) -> Model:
-        """The network as a model, the one that ``train.init`` lowers."""
-        return model(self.config, self.features, self.classes)
-
-    def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
-        """The data set of the run, from where it was when the run began, unless other ones are given.
-
-        Raises:
-            DataError: it cannot be had.
-            RunError: it has not the shape that the network was made for.
-        """
-        if dataset is None or dataset == self.dataset:
-            data_dir = data_dir or self.data_dir
-        chosen = cast(Task, task or self.task)
-        data = load_dataset(dataset or self.dataset, task=chosen, data_dir=data_dir, dtype=self.config.dtype)
-        self.check_fits(data)
-        return data
-
-    def check_fits(self, data: Dataset) -> None:
-        """Raise ``RunError`` unless the network can be applied to ``data``."""
-        found = {"features": data.x_train.shape[1], "classes": data.classes}
-        for name, value in found.items():
-            if value != (need := getattr(self, name)):
-                raise RunError(f"data set {data.name} must have {need} {name} for this network, got {value}")
-
-    def changed_versions(self) -> str:
-        """What has another version than when the run began, in words; empty if nothing has."""
-        now = versions()
-        changed = [name for name in now if self.versions.get(name) != now[name]]
-        return ", ".join(f"{name} was {self.versions.get(name)} and is {now[name]}" for name in changed)
-
-    def check_same(self, dataset: str, given: Mapping[str, Any]) -> None:
-        """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside) differ from its own."""
-        own = self.config.to_json() | {"dataset": self.dataset, "task": self.task}
-        for name, value in {"dataset": dataset, **given}.items():
-            if name == "epochs":
-                if value < own["epochs"]:
-                    raise RunError(f"`epochs` of a resumed run may only grow: the run has {own['epochs']}, got {value}")
-            elif _canonical(name, value) != _canonical(name, own[name]):
-                has, got = _shown(own[name]), _shown(value)
-                raise RunError(f"`{name}` must stay as it was in a resumed run: the run has {has}, got {got}")
-
-    def title(self) -> str:
-        """The settings that matter, in a line."""
-        config, values = self.config, self.config.to_json()
-        widths = "-".join(map(str, [self.features, *config.hidden, self.classes if self.classes > 2 else 1]))
-        names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
-        parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
-        return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"
-
-    def __str__(self) -> str:
-        values = {name.replace("_", "-"): _shown(value) for name, value in self.config.to_json().items()}
-        return "\n".join(
-            [
-                f"data set  {self.dataset} ({self.task}), {self.features} features, {self.classes} classes",
-                f"device    {self.device}",
-                f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
-                "settings",
-                *(f"  {name:<14}{value}" for name, value in values.items()),
-                "model",
-                *(f"  {line}" for line in str(self.model()).splitlines()),
-            ]
-        )
+#: Seconds between two looks whether the folder is still there.
+_WATCH_PERIOD = 1.0
 
 
 @dataclass
@@ -152,11 +53,14 @@ class Run:
         directory: its folder.
         description: what is trained.
         history: the metrics of the epochs so far.
+        new: nothing of it has been written, and nothing is read.
     """
 
     directory: Path
     description: Description
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    new: bool = True
+    _descriptor: int | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> "Run":
@@ -168,11 +72,40 @@ class Run:
         """
         path = Path(directory) / CONFIG
         try:
-            return cls(Path(directory), Description.from_json(path.read_text(encoding="utf-8")))
+            text = read_bytes(path, _LONGEST_CONFIG).decode()
+            return cls(Path(directory), Description.from_json(text), new=False)
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"there is no run in {directory}: it has no {CONFIG}") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"cannot read {path}: {error}") from error
+            raise RunError(f"there is no run in {directory}: it has no {CONFIG}{_orphans(Path(directory))}") from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read {path}: {_reason(error)}") from error
+
+    @classmethod
+    @contextlib.contextmanager
+    def resumed(cls, directory: str | os.PathLike[str]) -> "Iterator[Run]":
+        """The run in a folder, read while no other process trains in it, nor can until the end of the block.
+
+        Raises:
+            RunError: there is none, or another process is training.
+            CheckpointError: as by ``open``.
+        """
+        folder = Path(directory)
+        if not os.path.isdir(folder):
+            raise RunError(f"there is no run in {directory}: it has no {CONFIG}")
+        with _locked(folder) as descriptor:
+            run = cls.open(folder)
+            run._descriptor = descriptor
+            yield run
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[None]:
+        """Make the folder of a new run and keep others from training in it, until the end of the block.
+
+        Raises:
+            RunError: there is a run in it, also one that came in between.
+        """
+        with self.locked():
+            check_free(self.directory)
+            yield
 
     @property
     def figure(self) -> Path:
@@ -190,20 +123,45 @@ class Run:
         Raises:
             DeviceUnavailableError: the device is not there.
             ValueError: settings that are no network.
-            CheckpointError: the checkpoint is damaged or of another network.
+            CheckpointError: the checkpoint is damaged, of another network, or trained with other settings.
         """
+        path = None if self.new else latest_checkpoint(self.directory)
+        while path is not None:
+            try:
+                return self._restored(path, device)
+            except CheckpointError:
+                if (newer := latest_checkpoint(self.directory)) == path:
+                    raise
+                path = newer  # another process is training, and has removed the one that was the newest
+        return init(self.description.config, self.description.features, self.description.classes, device)
+
+    def _restored(self, path: Path, device: str) -> Network:
+        """The network in a checkpoint, which must be one of this run."""
         description = self.description
-        network = init(description.config, description.features, description.classes, device)
-        path = latest_checkpoint(self.directory)
-        if path is None:
-            return network
         epoch, arrays, meta = load_checkpoint(path)
+        problems = []
+        if "trained" in meta:  # older checkpoints are without
+            problems += _problem(lambda: description.check_decisive(meta["trained"]))
+        problems += _problem(
+            lambda: check_arrays(arrays, description.config, description.features, description.classes)
+        )
+        if problems:
+            raise self._foreign(path, "; ".join(problems))
+        try:
+            history = check_history(meta.get("history"), epoch, description.config.layers)
+        except ValueError as error:
+            raise self._foreign(path, error) from error
+        network = init(description.config, description.features, description.classes, device)
         try:
             network.restore(arrays, epoch)
-            self.history = meta["history"]
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} does not belong to the run described in {CONFIG}: {error}") from error
+            _check_masks(network, arrays, meta)
+        except ValueError as error:
+            raise self._foreign(path, error) from error
+        self.history = history
         return network
+
+    def _foreign(self, path: Path, error: ValueError | str) -> CheckpointError:
+        return CheckpointError(f"{path} does not belong to the run described in {CONFIG}: {error}")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -211,28 +169,29 @@ class Run:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make the folder {self.directory}: {error.strerror}") from error
-        if sys.platform == "win32":
-            yield
-            return
-        import fcntl
-
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise RunError(f"another process is training in {self.directory}: wait for it, or end it first") from None
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+            raise RunError(f"cannot make the folder {self.directory}: {_reason(error)}") from error
+        with _locked(self.directory) as self._descriptor:
+            try:
+                yield
+            finally:
+                self._descriptor = None
 
     def prepare(self, network: Network) -> None:
-        """Write what training needs to be resumable, and bring the files in line with the newest checkpoint."""
+        """Write what training needs to be resumable, and bring the files in line with the newest checkpoint.
+
+        Raises:
+            RunError: the folder holds a run, and this is a new one; or the run has gone on since it was read.
+            CheckpointError: the disk is full or refuses.
+        """
+        if self.new:
+            check_free(self.directory)
+        newest = latest_checkpoint(self.directory)
+        if newest is not None and newest.name != file_name(network.epoch):
+            raise RunError(f"the run in {self.directory} has gone on to {newest.name} since it was read: read it again")
         write_text_atomic(self.directory / CONFIG, self.description.to_json())
-        if latest_checkpoint(self.directory) is None:
-            save_checkpoint(self.directory, network.epoch, network.arrays(), {"history": self.history})
+        self.new = False
+        if newest is None:
+            self._save(network, self.history)
         self._write_metrics()
         remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE))))
 
@@ -247,7 +206,7 @@ class Run:
         """
         warm_up(network.config, data.classes, network.device)  # so that the seconds of the first epoch are its own
         x, y, seed = data.x_train, data.y_train, network.config.seed
-        epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), progress)
+        epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), self._watched(progress))
         while True:
             start = perf_counter()
             measured = next(epochs, None)
@@ -260,9 +219,44 @@ class Run:
     def record(self, network: Network, measured: dict[str, Any]) -> None:
         """Write the checkpoint of an epoch, its metrics in it, and then the line of the metrics."""
         history = [*self.history, measured]
-        save_checkpoint(self.directory, network.epoch, network.arrays(), {"history": history})
+        self._check_folder()
+        if not (self.directory / CONFIG).exists():  # without it the rest would be of no use
+            write_text_atomic(self.directory / CONFIG, self.description.to_json())
+        self._save(network, history)
         self.history = history
         self._write_metrics()
+
+    def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
+        """Write a checkpoint, and in it what tells whether it belongs to a description."""
+        meta = {"history": history, "trained": self.description.decisive(), "masks": _mask_digests(network)}
+        save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
+
+    def _watched(self, progress: Callable[[int], None] | None) -> Callable[[int], None]:
+        """The same ``progress``, and an error soon after the folder is gone: the epoch could not be kept."""
+        checked = perf_counter()
+
+        def watch(samples: int) -> None:
+            nonlocal checked
+            if perf_counter() - checked > _WATCH_PERIOD:
+                self._check_folder()
+                checked = perf_counter()
+            if progress is not None:
+                progress(samples)
+
+        return watch
+
+    def _check_folder(self) -> None:
+        """Raise ``CheckpointError`` unless the folder is there, and the one that was locked."""
+        try:
+            now = os.stat(self.directory)
+            there = self._descriptor is None or os.path.samestat(now, os.fstat(self._descriptor))
+        except OSError:
+            there = False
+        if not there:
+            raise CheckpointError(
+                f"the folder {self.directory} of the run was removed, or another one put in its place, while the run "
+                f"was going on: its last checkpoints went with it"
+            )
 
     def _write_metrics(self) -> None:
         lines = [json.dumps(measured) + "\n" for measured in self.history]
@@ -290,19 +284,36 @@ def default_directory(dataset: str, task: str, closure: str | Sequence[str], see
 def check_free(directory: Path) -> None:
     """Raise ``RunError`` unless a new run may be written to ``directory``."""
     check_writable(directory)
-    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if names & {CONFIG, METRICS} or latest_checkpoint(directory) is not None:
-        raise RunError(
-            f"{directory} already holds a run: continue it with --resume, or choose another folder with --out"
-        )
+    try:
+        if (directory / CONFIG).exists():
+            raise RunError(
+                f"{directory} already holds a run: continue it with --resume, or choose another folder with --out"
+            )
+    except OSError as error:
+        raise RunError(f"`--out` must be a folder, got {shown(str(directory))}: {_reason(error)}") from error
+    if orphans := _orphans(directory):
+        raise RunError(f"{directory} cannot take a new run: it has no {CONFIG}{orphans}")
+
+
+def _orphans(directory: Path) -> str:
+    """In words, what a folder without ``config.json`` has of a run; empty if it has nothing."""
+    parts = [METRICS] if (directory / METRICS).exists() else []
+    parts += [path.name for path in checkpoints(directory)]
+    if not parts:
+        return ""
+    return f", only parts that are of no use without it ({', '.join(parts)}): remove them, or choose another folder"
 
 
 def check_writable(directory: Path) -> None:
     """Raise ``RunError`` unless files can be written to ``directory``, or it can be made."""
     place = directory.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        is_folder = place.is_dir()
+    except OSError as error:  # a name that is too long, say
+        raise RunError(f"`--out` must be a folder, got {shown(str(directory))}: {_reason(error)}") from error
+    if not is_folder:
         raise RunError(f"`--out` must be a folder, got {str(directory)!r}: {place} is a file")
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         raise RunError(
@@ -310,25 +321,62 @@ def check_writable(directory: Path) -> None:
         )
 
 
-def versions() -> dict[str, str]:
-    """Versions of this package, and of what its numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("cavity", "numpy", "scipy", "numba"):
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[int | None]:
+    """Keep other processes from training in a folder; the descriptor of the folder, where it has one."""
+    if sys.platform == "win32":
+        yield None
+        return
+    import fcntl
+
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise RunError(f"cannot open the folder {directory}: {_reason(error)}") from error
+    try:
         try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = os.path.samestat(os.fstat(descriptor), os.stat(directory))
+        except BlockingIOError:
+            raise RunError(f"another process is training in {directory}: wait for it, or end it first") from None
+        except OSError as error:
+            raise RunError(f"cannot lock the folder {directory}: {_reason(error)}") from error
+        if not same:
+            raise RunError(f"the folder {directory} was replaced by another one at this moment: try again")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _canonical(name: str, value: Any) -> Any:
-    """A form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if name in _SCHEDULED:
-        values = [str(Schedule.of(name, each)) for each in values]
-    same = name != "hidden" and all(each == values[0] for each in values[1:])
-    return values[:1] if same else values
+def _problem(check: Callable[[], None]) -> list[str]:
+    """What a check complains of, if it does."""
+    try:
+        check()
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _mask_digests(network: Network) -> dict[str, str]:
+    """A digest of the mask of every layer that has one."""
+    masks = {layer.plan.name: layer.plan.mask for layer in network.layers}
+    return {
+        name: hashlib.sha256(np.packbits(network.operations.host(mask)).tobytes()).hexdigest()
+        for name, mask in masks.items()
+        if mask is not None
+    }
+
+
+def _check_masks(network: Network, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
+    if "masks" in meta and meta["masks"] != _mask_digests(network):
+        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
+    for layer in network.layers:
+        if layer.plan.mask is not None:
+            name = layer.plan.name
+            if np.any(arrays[f"{name}.mean"][~network.operations.host(layer.plan.mask)]):
+                raise ValueError(f"{name} must have weights where `seed` and `density` draw edges only")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

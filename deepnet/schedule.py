@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from factorgraph.arguments import check_number, shown
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -18,6 +20,11 @@ class Schedule:
     start: float
     end: float
     rate: float
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
+        object.__setattr__(self, "rate", check_number("rate", self.rate, least=0, most=1))
 
     def __call__(self, epoch: float) -> float:
         """Value after ``epoch`` epochs."""
@@ -49,15 +56,16 @@ class Schedule:
         """
         if isinstance(value, Schedule):
             return value
+        parts = value.split(":") if isinstance(value, str) else [value]
         try:
-            numbers = [float(part) for part in value.split(":")] if isinstance(value, str) else [float(value)]
-        except (TypeError, ValueError):
-            numbers = []
-        if len(numbers) == 1:
-            return cls(numbers[0], numbers[0], 0.0)
-        if len(numbers) == 3 and 0 <= numbers[2] <= 1:
-            return cls(*numbers)
-        raise ValueError(f"`{name}` must be a number or 'start:end:rate' with a rate in [0, 1], got {value!r}")
+            numbers = [check_number(name, float(part) if isinstance(part, str) else part) for part in parts]
+            if len(numbers) == 1:
+                return cls(numbers[0], numbers[0], 0.0)
+            start, end, rate = numbers
+            return cls(start, end, rate)
+        except ValueError:
+            need = "a number or 'start:end:rate' with a rate in [0, 1]"
+            raise ValueError(f"`{name}` must be {need}, got {shown(value)}") from None
 
 
 def _written(value: float) -> str:

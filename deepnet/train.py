@@ -1,8 +1,9 @@
 """Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from deepnet.config import Config
 from deepnet.device import operations_for
 from deepnet.lower import lower
-from deepnet.network import perceptron
+from deepnet.memory import total_memory
+from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
 from deepnet.sweep import Update, initial_layers, train_batch
+from factorgraph.arguments import shown
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 from factorgraph.model import Model
@@ -88,14 +91,8 @@ class Network:
     def restore(self, arrays: dict[str, Array], epoch: int) -> None:
         """Take up a state given by ``arrays``; raises ``ValueError`` if names, shapes or types differ."""
         for name, target in self._arrays().items():
-            if name not in arrays:
-                raise ValueError(f"the saved network must have the array {name!r}, got {sorted(arrays)}")
-            saved = arrays[name]
-            if saved.shape != target.shape or saved.dtype != target.dtype:
-                raise ValueError(
-                    f"saved {name!r} must be {target.dtype} of shape {target.shape}, got {saved.dtype} of {saved.shape}"
-                )
-            target[...] = self.operations.array(saved)
+            check_saved(name, arrays, target.shape, target.dtype)
+            target[...] = self.operations.array(arrays[name])
         for layer in self.layers:
             if layer.plan.spin_weights and layer.sigma is not None:
                 layer.sigma[...] = layer.spin_variance()
@@ -109,6 +106,47 @@ class _Resident:
     key: tuple[Any, ...]
     data: tuple[Array, Array]
     epochs: "DeviceEpochs"
+
+
+def shapes(config: Config, features: int, classes: int) -> list[tuple[int, int]]:
+    """Rows and columns of the weight arrays, from the data to the output; bias weights are a column."""
+    widths = [features, *config.hidden, classes if classes > 2 else 1]
+    return [(outputs, inputs + config.bias) for inputs, outputs in pairwise(widths)]
+
+
+def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
+    """Raise ``ValueError`` unless ``arrays`` are those of a network of these settings, which need not be there yet."""
+    kinds = per_layer("weights", config.weights, config.layers)
+    expected = {}
+    for number, (shape, kind) in enumerate(zip(shapes(config, features, classes), kinds, strict=True)):
+        names = ("H", "mean") if kind == "binary" else ("H", "mean", "G", "variance")
+        expected |= {f"W{number}.{name}": shape for name in names}
+    for name, shape in expected.items():
+        check_saved(name, arrays, shape, np.dtype(config.dtype))
+    if unknown := sorted(set(arrays) - set(expected)):
+        raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
+
+
+def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ValueError`` unless there is such an array of finite numbers."""
+    if name not in arrays:
+        raise ValueError(f"the saved network must have the array {name!r}, got {shown(sorted(arrays))}")
+    saved = arrays[name]
+    if saved.shape != shape or saved.dtype != dtype:
+        raise ValueError(f"saved {name!r} must be {dtype} of shape {shape}, got {saved.dtype} of {saved.shape}")
+    if not np.isfinite(saved).all():
+        raise ValueError(f"saved {name!r} must be finite numbers, got {saved[~np.isfinite(saved)][0]}")
+
+
+def check_fits_memory(config: Config, features: int, classes: int) -> None:
+    """Raise ``ValueError`` if the weights alone are more than all the memory of the machine."""
+    weights = sum(outputs * inputs for outputs, inputs in shapes(config, features, classes))
+    needed, there = 2 * np.dtype(config.dtype).itemsize * weights, total_memory()
+    if needed > there:
+        raise ValueError(
+            f"`hidden` must make a network that fits into the memory of {there / 1e9:.3g} GB, got "
+            f"{shown(config.hidden)}: its {weights:.3g} weights need {needed / 1e9:.3g} GB and more"
+        )
 
 
 def model(config: Config, features: int, classes: int) -> Model:
@@ -141,9 +179,11 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         device: where it is trained: one of ``deepnet.device.DEVICES``.
 
     Raises:
-        ValueError, DeviceUnavailableError: as by ``operations_for``.
+        ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
+        DeviceUnavailableError: as by ``operations_for``.
     """
     operations = operations_for(device, config.dtype)
+    check_fits_memory(config, features, classes)
     layers = initial_layers(
         lower(model(config, features, classes), config.closure),
         eps_init=config.initial_sizes(),

@@ -25,6 +25,10 @@ _PIECE = 1 << 20
 _ABANDONED = 3600.0
 
 
+class FileTooLargeError(OSError):
+    """A file has more bytes than it is allowed to have."""
+
+
 def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
     """Replace `path` by `data`, all or nothing, and see it on the disk before returning.
 
@@ -75,7 +79,8 @@ def read_bytes(path: Path, most: int) -> bytes:
     """Content of a file.
 
     Raises:
-        OSError: it cannot be read, or has more than `most` bytes.
+        OSError: it cannot be read.
+        FileTooLargeError: it has more than `most` bytes.
     """
     with open(path, "rb") as file:
         return read_at_most(file, most)
@@ -85,14 +90,15 @@ def read_at_most(stream: IO[bytes], most: int) -> bytes:
     """What is left of a stream, which may be one that unpacks; memory is taken for what is there, not for `most`.
 
     Raises:
-        OSError: it cannot be read, or has more than `most` bytes.
+        OSError: it cannot be read.
+        FileTooLargeError: it has more than `most` bytes.
     """
     parts, size = [], 0
     while part := stream.read(min(_PIECE, most + 1 - size)):
         parts.append(part)
         size += len(part)
         if size > most:
-            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+            raise FileTooLargeError(f"it has more than {most} bytes")
     return b"".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pooch
 import pytest
+from wrong_values import check_refusals
 
 from deepnet import data
 from deepnet.data import DATASETS, DataError, load_dataset
@@ -290,6 +291,7 @@ DAMAGE: dict[str, tuple[int, Callable[[bytes], bytes], str]] = {
     "wrong size": (0, lambda c: idx(np.zeros((12, 28, 27))), "shape"),
     "no images": (2, lambda c: idx(np.zeros((0, 28, 28))), "shape"),
     "too few labels": (1, lambda c: idx(np.zeros(11)), "12 images, 11 labels"),
+    "images without number": (0, lambda c: c[:4] + b"\xff" * 4 + c[8:], "shape"),
     "label 10": (3, swap(8 + 2, 10), "labels must lie in 0..9, got 10"),
 }
 
@@ -398,3 +400,77 @@ def test_a_damaged_cifar_archive_is_refused(
     spoil(path, how, fraction)
     with pytest.raises(DataError, match="cifar-10-binary"):
         load_dataset("cifar10", data_dir=tmp_path)
+
+
+class Unpacked:
+    """What a .gz unpacks to: some bytes, and then zeros without end."""
+
+    def __init__(self, start: bytes) -> None:
+        self.start, self.given = start, 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0
+        part = (self.start[self.given : self.given + size] + bytes(size))[:size]
+        self.given += size
+        return part
+
+    def __enter__(self) -> "Unpacked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_gz_that_unpacks_to_more_than_its_header_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused at the first byte too many, whatever would come after it."""
+    arrays = tiny_set()
+    write_idx(tmp_path, arrays)
+    stream = Unpacked(idx(arrays[0]))
+    monkeypatch.setattr(data.gzip, "open", lambda path: stream)
+    with pytest.raises(DataError, match=rf"{STEMS[0]}\.gz is damaged: must have {12 * 784} bytes of data, got more"):
+        load_dataset("mnist", data_dir=tmp_path)
+    assert stream.given == 16 + 12 * 784 + 1
+
+
+def test_an_archive_that_unpacks_to_too_much(batches: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """Also where the batches are right, and the rest is behind them or in another member."""
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    for after in (False, True):
+        write_archive(path, batches)
+        content = gzip.decompress(path.read_bytes())
+        if not after:
+            info = tarfile.TarInfo("cifar-10-batches-bin/readme.html")
+            info.size = 3 << 20
+            content = info.tobuf() + bytes(3 << 20) + content
+        path.write_bytes(gzip.compress(content + bytes(3 << 20), 1))
+        with pytest.raises(DataError, match=r"it unpacks to more than \d+ bytes"):
+            load_dataset("cifar10", data_dir=tmp_path)
+
+
+def test_a_batch_of_the_archive_that_claims_too_much(batches: dict[str, np.ndarray], tmp_path: Path) -> None:
+    batches[BATCHES[0]] = np.concatenate([batches[BATCHES[0]]] * 2)
+    path = write_archive(tmp_path / "cifar-10-binary.tar.gz", batches)
+    with pytest.raises(DataError, match=rf"member {BATCHES[0]} is damaged: must have 12292 bytes of data, got more"):
+        load_dataset("cifar10", data_dir=path.parent)
+
+
+@pytest.mark.parametrize("folder", ["~nobody-has-this-name", "a" * 300, "a\0b", "\ud800", " " * 5000])
+@pytest.mark.parametrize("given", ["argument", "variable"])
+def test_names_that_no_folder_can_have(folder: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if given == "variable" and "\0" in folder:
+        pytest.skip("no environment can hold it")
+    if given == "variable":
+        monkeypatch.setattr(data.os, "environ", {"CAVITY_DATA": folder, "HOME": "/"})
+    with pytest.raises(DataError, match="must be an existing folder, got '"):
+        load_dataset("mnist", data_dir=folder if given == "argument" else None)
+
+
+@pytest.mark.parametrize("name", ["name", "task", "data_dir", "dtype"])
+def test_wrong_types(name: str) -> None:
+    right = {"name": "digits"}
+    check_refusals(
+        lambda value: load_dataset(**right | {name: value}),
+        name,
+        accepts=("None", "text", "digits") if name == "data_dir" else (),
+        errors=(ValueError,),
+    )

@@ -1,21 +1,26 @@
 """The folder of a run: nothing is lost or changed by a kill, a full disk or a resumption."""
 
+import contextlib
 import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from deepnet import network as network_module
 from deepnet import run as run_module
-from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from deepnet.cli import main
 from deepnet.config import Config
 from deepnet.data import Dataset, load_dataset
@@ -375,6 +380,337 @@ def test_two_processes_cannot_train_in_one_folder(data: Dataset, tmp_path: Path)
         raise BlockingIOError  # an error within is not taken for the lock's
 
 
+# --- two runs on one folder -------------------------------------------------------------------------------------------
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def at_the_lock(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Do something in the moment before the folder is locked, once."""
+    lock, waiting = run_module._locked, [action]
+
+    def late(directory: Path) -> Any:
+        if waiting:
+            waiting.pop()()
+        return lock(directory)
+
+    monkeypatch.setattr(run_module, "_locked", late)
+
+
+def test_a_run_that_came_in_between_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second one has looked at the folder already, when the first begins in it and runs to its end."""
+    folder, after = tmp_path / "run", {}
+
+    def first() -> None:
+        assert main(command(folder, 2)) == 0
+        after.update(content(folder))
+
+    at_the_lock(monkeypatch, first)
+    assert main([*command(folder, 3), "--rho", "0.5"]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert content(folder) == after and len(lines(folder)) == 2
+
+
+def test_a_run_that_goes_on_in_between_loses_nothing(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, after = tmp_path / "run", {}
+    assert main(command(folder, 1)) == 0
+
+    def first() -> None:
+        assert main([*command(folder, 4), "--resume"]) == 0
+        after.update(content(folder))
+
+    with monkeypatch.context() as patch:
+        at_the_lock(patch, first)
+        assert main([*command(folder, 2), "--resume"]) == 2
+    assert "may only grow: the run has 4, got 2" in capsys.readouterr().err
+    assert content(folder) == after and len(lines(folder)) == 4
+    run = Run.open(folder)
+    network = run.load()
+    assert main([*command(folder, 5), "--resume"]) == 0
+    with pytest.raises(RunError, match=r"has gone on to checkpoint-00005\.npz since it was read"), run.locked():
+        run.prepare(network)
+    assert len(lines(folder)) == 5
+
+
+def test_a_new_run_reads_nothing_and_writes_over_nothing(data: Dataset, tmp_path: Path) -> None:
+    go_on(begin(tmp_path, data), data)
+    before = content(tmp_path)
+    run = begin(tmp_path, data)
+    network = run.load()
+    assert network.epoch == 0 and not run.history
+    for block in (run.begun(), run.locked()):
+        with pytest.raises(RunError, match="already holds a run"), block:
+            run.prepare(network)
+    assert content(tmp_path) == before
+
+
+def test_the_checkpoint_that_goes_while_it_is_read(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process trains, and removes what was the newest: the new one is read."""
+    go_on(begin(tmp_path, data), data)
+    newest = tmp_path / "checkpoint-00003.npz"
+    found = iter([tmp_path / "checkpoint-00001.npz", newest])
+    monkeypatch.setattr(run_module, "latest_checkpoint", lambda _: next(found))
+    assert Run.open(tmp_path).load().epoch == 3
+
+
+# --- edited and foreign -----------------------------------------------------------------------------------------------
+
+#: Another value for everything that decides the weights.
+EDITS: dict[str, Any] = {
+    "dataset": "mnist", "task": "multiclass", "features": 65, "classes": 10, "hidden": [32], "closure": "amp",
+    "weights": "continuous", "activation": "relu", "bias": True, "density": 0.6, "batch_size": 64, "preset": "paper",
+    "rho": ["1", "1"], "damping": ["0.9", "0.95"], "beta": ["8:1:0.7", "2"], "tau": 2, "reinforcement": 0.1,
+    "eps_init": 0.5, "seed": 1, "dtype": "float64",
+}  # fmt: skip
+
+
+def test_the_edits_are_complete(data: Dataset, tmp_path: Path) -> None:
+    assert set(EDITS) == set(begin(tmp_path, data).description.decisive())
+
+
+@pytest.fixture(scope="module")
+def sparse(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which every fourth weight is kept."""
+    folder = tmp_path_factory.mktemp("runs") / "sparse"
+    go_on(begin(folder, data, density=0.25, epochs=1), data)
+    return folder
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_description_is_noticed(name: str, sparse: Path, tmp_path: Path) -> None:
+    shutil.copytree(sparse, tmp_path / "run")
+    path = tmp_path / "run" / CONFIG
+    values = json.loads(path.read_text())
+    place = values if name in values else values["config"]
+    assert place[name] != EDITS[name]
+    path.write_text(json.dumps(values | {name: EDITS[name]}))
+    if name in values["config"]:
+        path.write_text(json.dumps(values | {"config": values["config"] | {name: EDITS[name]}}))
+    run = Run.open(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"checkpoint-00001\.npz does not belong to the run .* in config\.json: "
+                       rf"`{name}` must be .*, with which it was trained, got"):  # fmt: skip
+        run.load()
+
+
+@pytest.mark.parametrize("name", ["seed", "density"])
+def test_every_command_refuses_an_edited_description(
+    name: str, sparse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(sparse, folder)
+    text = (folder / CONFIG).read_text()
+    edited = text.replace('"density": 0.25', '"density": 0.3') if name == "density" else text.replace(
+        '"seed": 0', '"seed": 7')  # fmt: skip
+    assert edited != text
+    (folder / CONFIG).write_text(edited)
+    before = content(folder)
+    for argv in (
+        ["evaluate", str(folder), "digits"],
+        ["show", str(folder)],
+        ["train", "digits", "--out", str(folder), "--resume"],
+    ):
+        assert main(argv) == 1
+        assert f"`{name}` must be" in capsys.readouterr().err
+    assert content(folder) == before
+
+
+def test_edges_that_are_drawn_otherwise_are_noticed(
+    sparse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another generator, say; also where the checkpoint says nothing of its edges."""
+    folder = tmp_path / "run"
+    shutil.copytree(sparse, folder)
+    original = network_module.random_mask
+    monkeypatch.setattr(network_module, "random_mask", lambda *args: original(*args)[::-1])
+    with pytest.raises(CheckpointError, match="the edges drawn from `seed` and `density` must be those with which"):
+        Run.open(folder).load()
+    path = latest_checkpoint(folder)
+    assert path is not None
+    epoch, arrays, meta = load_checkpoint(path)
+    save_checkpoint(folder, epoch, arrays, {"history": meta["history"]})
+    with pytest.raises(CheckpointError, match="W0 must have weights where `seed` and `density` draw edges only"):
+        Run.open(folder).load()
+    monkeypatch.setattr(network_module, "random_mask", original)
+    assert Run.open(folder).load().epoch == 1
+
+
+def test_a_renamed_checkpoint_gets_its_name_back(data: Dataset, tmp_path: Path) -> None:
+    """What the error advises leads on."""
+    go_on(begin(tmp_path, data), data)
+    right, wrong = tmp_path / "checkpoint-00003.npz", tmp_path / "checkpoint-00007.npz"
+    shutil.copy(right, wrong)
+    with pytest.raises(CheckpointError, match=r"00007\.npz has the name of another epoch: .* after 3; delete it$"):
+        Run.open(tmp_path).load()
+    wrong.unlink()
+    right.rename(wrong)
+    with pytest.raises(CheckpointError, match=r"after 3; rename it to checkpoint-00003\.npz$"):
+        Run.open(tmp_path).load()
+    wrong.rename(right)
+    run = Run.open(tmp_path)
+    run.extend(4)
+    go_on(run, data)
+    assert newest(tmp_path)[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("trained", [], "`trained` must be settings by name"),
+        ("trained", {}, "`trained` must have the fields"),
+        ("masks", {"W0": 3}, "the edges drawn"),
+        ("history", None, "`history` must be a list, got None"),
+        ("history", [], "`history` must have an entry for each of the 1 epochs, got 0"),
+        ("history", [3], r"`history\[0\]` must be a JSON object, got 3"),
+        ("epoch", 2, r"`history\[0\]\.epoch` must be an integer >= 1 and <= 1, got 2"),
+        ("test_error", "low", r"`history\[0\]\.test_error` must be a finite number .*, got 'low'"),
+        ("train_error", 101, r"`history\[0\]\.train_error` must be"),
+        ("seconds", -1, r"`history\[0\]\.seconds` must be"),
+        ("overlap", [0.1], r"`history\[0\]\.overlap` must have a number for each of 2 layers, got 1"),
+        ("polarization", [0.1, None], r"`history\[0\]\.polarization` must be a finite number, got None"),
+        ("bayes_test_error", ..., r"`history\[0\]` must have .* and lacks bayes_test_error"),
+    ],
+)
+def test_what_a_checkpoint_says_is_checked(field: str, value: Any, message: str, sparse: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(sparse, folder)
+    path = latest_checkpoint(folder)
+    assert path is not None
+    epoch, arrays, meta = load_checkpoint(path)
+    if field in meta:
+        meta[field] = value
+    elif value is ...:
+        del meta["history"][0][field]
+    else:
+        meta["history"][0][field] = value
+    save_checkpoint(folder, epoch, arrays, meta)
+    with pytest.raises(CheckpointError, match=message):
+        Run.open(folder).load()
+
+
+def test_an_array_without_numbers_is_refused(sparse: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(sparse, folder)
+    path = latest_checkpoint(folder)
+    assert path is not None
+    epoch, arrays, meta = load_checkpoint(path)
+    arrays["W1.H"][0, 3] = np.nan
+    save_checkpoint(folder, epoch, arrays, meta)
+    with pytest.raises(CheckpointError, match=r"saved 'W1\.H' must be finite numbers, got nan"):
+        Run.open(folder).load()
+    save_checkpoint(folder, epoch, arrays | {"W1.H": arrays["W1.mean"], "W9.H": arrays["W0.H"]}, meta)
+    with pytest.raises(CheckpointError, match=r"must have the arrays .* only, and has \['W9\.H'\]"):
+        Run.open(folder).load()
+
+
+# --- the folder goes, or is not ours ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_folder_that_goes_during_training(other: bool, data: Dataset, tmp_path: Path) -> None:
+    """Nothing is made in its place, and nothing is written to another folder of its name."""
+    folder = tmp_path / "run"
+    run = begin(folder, data)
+    network = run.load()
+    with pytest.raises(CheckpointError, match=f"the folder {folder} of the run was removed"), run.locked():
+        run.prepare(network)
+        for measured in run.train(network, data):
+            assert measured["epoch"] == 1
+            shutil.rmtree(folder)
+            if other:
+                folder.mkdir()
+    assert list(tmp_path.rglob("*")) == ([folder] if other else [])
+
+
+def test_the_epoch_is_not_finished_when_the_folder_has_gone(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_WATCH_PERIOD", 0.0)
+    run, batches = begin(tmp_path / "run", data), []
+
+    def progress(samples: int) -> None:
+        if not batches:
+            (tmp_path / "run").rename(tmp_path / "elsewhere")
+        batches.append(samples)
+
+    network = run.load()
+    with pytest.raises(CheckpointError, match="was removed"), run.locked():
+        run.prepare(network)
+        next(run.train(network, data, progress))
+    assert len(batches) == 1 and [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+
+
+def test_a_lost_description_is_written_again(data: Dataset, tmp_path: Path) -> None:
+    run = begin(tmp_path, data)
+    network = run.load()
+    with run.locked():
+        run.prepare(network)
+        for _ in run.train(network, data):
+            (tmp_path / CONFIG).unlink(missing_ok=True)
+            (tmp_path / METRICS).unlink()
+            break
+        next(run.train(network, data))
+    go_on(Run.open(tmp_path), data)
+    assert len(lines(tmp_path)) == 3
+
+
+@contextlib.contextmanager
+def somebody_else() -> Iterator[None]:
+    """Without the rights of the superuser, if the tests have them."""
+    if os.geteuid():
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("permissions", [0o000, 0o555])
+def test_the_folder_of_somebody_else(
+    permissions: int, sparse: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    base = Path(tempfile.mkdtemp())
+    base.chmod(0o755)
+    folder = base / "run"
+    shutil.copytree(sparse, folder)
+    before = content(folder)
+    folder.chmod(permissions)
+    readable = permissions == 0o555
+    shutil.copytree(sparse, tmp_path / "run")
+    for argv in (["show"], ["train", "digits", "--resume", "--no-plot", "--out"]):  # imports all that is needed
+        assert main([*argv, str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    try:
+        for argv, code in (
+            (["show", str(folder)], 0 if readable else 1),
+            (["train", "digits", "--no-plot", "--out", str(folder), "--resume"], 2),
+            (["train", "digits", "--no-plot", "--out", str(folder)], 2),
+            (["train", "digits", "--no-plot", "--out", str(folder / "new")], 2),
+        ):
+            with somebody_else():
+                assert main(argv) == code, argv
+            error = capsys.readouterr().err
+            assert error.count("\n") == (code > 0) and (not code or "ermission" in error or "already holds" in error)
+        folder.chmod(0o755)
+        assert content(folder) == before
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(base)
+
+
+# --- where a new run may go -------------------------------------------------------------------------------------------
+
+
 def test_where_a_new_run_may_go(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").touch()
     check_free(tmp_path)
@@ -383,8 +719,13 @@ def test_where_a_new_run_may_go(data: Dataset, tmp_path: Path, monkeypatch: pyte
         check_free(tmp_path / "notes.txt" / "run")
     for name in (CONFIG, METRICS, "checkpoint-00000.npz"):
         (tmp_path / name).touch()
-        with pytest.raises(RunError, match="already holds a run: continue it with --resume, or choose another folder"):
+        resume = "already holds a run: continue it with --resume, or choose another folder"
+        remove = rf"no config\.json, only parts .* \({name}\): remove them, or choose another folder"
+        with pytest.raises(RunError, match=resume if name == CONFIG else remove):
             check_free(tmp_path)
+        if name != CONFIG:  # the other command must not send back
+            with pytest.raises(RunError, match=f"there is no run in .* {remove}"):
+                Run.open(tmp_path)
         (tmp_path / name).unlink()
     monkeypatch.setattr(run_module.os, "access", lambda *_: False)
     with pytest.raises(RunError, match="`--out` must be a folder that can be written"):

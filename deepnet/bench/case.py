@@ -1,6 +1,7 @@
 """What is timed: one network on one data set."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from deepnet.bench import BenchError
 from deepnet.data import load_dataset
+from deepnet.memory import LARGEST, total_memory
+from factorgraph.arguments import check_integer, shown
 
 if TYPE_CHECKING:  # the baseline's process is spared what only message passing needs
     from deepnet.config import Config
@@ -16,6 +19,10 @@ if TYPE_CHECKING:  # the baseline's process is spared what only message passing 
 #: Distance of the class means of the synthetic data from the origin, an input, in units of the noise: the classes
 #: overlap a little.
 _SIGNAL = 0.1
+
+
+#: Most threads, and the largest seed that PyTorch takes.
+_MOST_THREADS, _LARGEST_SEED = 100_000, 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,19 @@ class Case:
 
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"`network` must be at least two integers >= 1 joined by '-', got {self.name!r}")
-        for name in ("samples", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be an integer >= 1, got {getattr(self, name)}")
+            raise ValueError(f"`network` must be at least two integers >= 1 joined by '-', got {shown(self.name)}")
+        if max(self.widths) > LARGEST:
+            raise ValueError(f"`network` must be at most {LARGEST} units a layer, got {shown(self.name)}")
+        for name, least, most in (("samples", 1, LARGEST), ("threads", 1, _MOST_THREADS), ("seed", 0, _LARGEST_SEED)):
+            if check_integer(name, getattr(self, name), least=least) > most:
+                raise ValueError(f"`{name}` must be at most {most}, got {shown(getattr(self, name))}")
         self.config("mf")  # checks the rest
+        weights = sum(a * b for a, b in pairwise(self.widths))
+        for name, numbers in (("network", 2 * weights), ("samples", self.samples * self.widths[0])):
+            if 4 * numbers > (there := total_memory()):
+                got, needed = self.name if name == "network" else self.samples, 4 * numbers / 1e9
+                need = f"something that fits into the memory of {there / 1e9:.3g} GB"
+                raise ValueError(f"`{name}` must be {need}, got {shown(got)}, which needs {needed:.3g} GB and more")
 
     @property
     def name(self) -> str:

@@ -1,13 +1,13 @@
 """The command ``deepnet bench``: its options, and what it does with them."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepnet.bench import BenchError
+from deepnet.options import integer, number, path
 
 if TYPE_CHECKING:
     from deepnet.bench.case import Case
@@ -31,7 +31,7 @@ def add_bench(commands: Any, dataset: Callable[[str], str], dataset_help: str) -
     command.set_defaults(command=run, parser=command)
     help_dataset = f"{dataset_help} (default: synthetic data of the shape of MNIST); comes before the options"
     command.add_argument("dataset", metavar="DATASET", nargs="?", type=dataset, help=help_dataset)
-    command.add_argument("--data-dir", metavar="DIR", type=Path, help="folder with the files of the data set")
+    command.add_argument("--data-dir", metavar="DIR", type=path, help="folder with the files of the data set")
     _add_contenders(command)
     _add_protocol(command)
 
@@ -47,16 +47,23 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
         default=[(784, 501, 501, 10)],
         help="inputs, units of the hidden layers and outputs: classes, or 1 for labels ±1 (default: 784-501-501-10)",
     )
-    add("--batch-size", metavar="N", nargs="+", type=int, default=[128], help="samples in a mini-batch (default: 128)")
-    add("--samples", metavar="N", type=int, help="samples in an epoch (default: 60000, or all of DATASET)")
+    add(
+        "--batch-size",
+        metavar="N",
+        nargs="+",
+        type=integer,
+        default=[128],
+        help="samples in a mini-batch (default: 128)",
+    )
+    add("--samples", metavar="N", type=integer, help="samples in an epoch (default: 60000, or all of DATASET)")
     closures = ["mf", "amp", "bp"]
     add("--closure", metavar="NAME", nargs="+", default=closures, help="bp, bpi, mf or amp (default: mf amp bp)")
-    add("--density", metavar="X", type=float, default=1.0, help="fraction of the weights kept (default: 1)")
+    add("--density", metavar="X", type=number, default=1.0, help="fraction of the weights kept (default: 1)")
     add("--preset", metavar="NAME", default="default", help="settings, default or paper (default: default)")
     device = "where to train; cuda-tf32 lets products round their factors to 10 bits (default: cpu)"
     add("--device", choices=("cpu", "cuda", "cuda-tf32"), default="cpu", help=device)
-    add("--threads", metavar="N", type=int, help="threads of each contender (default: as many as there are cores)")
-    add("--seed", metavar="N", type=int, default=0, help="of everything random (default: 0)")
+    add("--threads", metavar="N", type=integer, help="threads of each contender (default: as many as there are cores)")
+    add("--seed", metavar="N", type=integer, default=0, help="of everything random (default: 0)")
     baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, eager compiled on a GPU)"
     add("--baseline", choices=("eager", "compiled"), nargs="+", help=baseline)
     add("--baseline-optimizer", choices=("sgd", "adam"), default="sgd", help="(default: sgd)")
@@ -66,24 +73,26 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
 def _add_protocol(command: argparse.ArgumentParser) -> None:
     """Options: how it is measured, and what becomes of the results."""
     add = command.add_argument
-    add("--rounds", metavar="N", type=int, default=5, help="times that each contender is timed (default: 5)")
-    seconds = "cut epochs that take longer after about so many seconds, and scale their time (default: 5)"
-    add("--seconds", metavar="X", type=float, default=5.0, help=seconds)
+    add("--rounds", metavar="N", type=integer, default=5, help="times that each contender is timed (default: 5)")
+    seconds = (
+        "cut epochs that take longer after about so many seconds, and scale their time; inf: cut none (default: 5)"
+    )
+    add("--seconds", metavar="X", type=number, default=5.0, help=seconds)
     after = "time after so many epochs of training, when weights have polarised (default: 0)"
-    add("--after", metavar="N", nargs="+", type=int, default=[0], help=after)
+    add("--after", metavar="N", nargs="+", type=integer, default=[0], help=after)
     scaling = "vary one property at a time, of the first network and batch size: samples, width, depth, batch, density"
     add("--scaling", metavar="AXIS", nargs="+", choices=("samples", "width", "depth", "batch", "density"), help=scaling)
-    add("--values", metavar="X", nargs="+", type=float, help="values of the property (default: a wide range)")
-    add("--from", dest="earlier", metavar="FILE", nargs="+", type=Path, help="show earlier results, measure nothing")
-    add("--json", metavar="FILE", type=Path, help="write the results there; '-': print them instead of the tables")
-    add("--plot", metavar="FILE", type=Path, help="draw the scaling study there, a PNG file")
+    add("--values", metavar="X", nargs="+", type=number, help="values of the property (default: a wide range)")
+    add("--from", dest="earlier", metavar="FILE", nargs="+", type=path, help="show earlier results, measure nothing")
+    add("--json", metavar="FILE", type=path, help="write the results there; '-': print them instead of the tables")
+    add("--plot", metavar="FILE", type=path, help="draw the scaling study there, a PNG file")
 
 
 def _network(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(width) for width in text.split("-"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers joined by '-', got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be integers joined by '-', got {text[:60]!r}") from None
 
 
 @dataclass(frozen=True)
@@ -196,13 +205,11 @@ def _measured(chosen: Plan) -> Iterator[dict[str, Any]]:
             yield {"axis": axis, "value": value} | found
 
 
-def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The results in files that ``--json`` wrote."""
-    for path in paths:
-        try:
-            yield from json.loads(path.read_text())["results"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BenchError(f"{path} must hold results that --json wrote: {error}") from error
+def _read(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The results in files that ``--json`` wrote; all are read before anything is shown."""
+    from deepnet.bench.results import read
+
+    return [result for path in paths for result in read(path)]
 
 
 def _save(path: Path, content: bytes) -> None:
@@ -211,7 +218,7 @@ def _save(path: Path, content: bytes) -> None:
     try:
         write_bytes_atomic(path, content)
     except OSError as error:
-        raise BenchError(f"could not write {path}: {error.strerror}") from error
+        raise BenchError(f"could not write {path}: {error.strerror or error}") from error
 
 
 def _require_matplotlib() -> None:

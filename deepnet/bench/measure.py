@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 from deepnet.bench.case import Case
@@ -13,6 +14,8 @@ from deepnet.bench.contenders import BASELINES
 from deepnet.bench.cost import Cost
 from deepnet.bench.limits import Limits
 from deepnet.bench.worker import Worker
+from deepnet.memory import LARGEST
+from factorgraph.arguments import check_integer, shown
 
 #: Seconds before each measurement in which the threads of the contender before it go to sleep.
 _SETTLE = 0.3
@@ -37,12 +40,12 @@ class Protocol:
     after: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"`rounds` must be an integer >= 1, got {self.rounds}")
-        if not self.seconds > 0:
-            raise ValueError(f"`seconds` must be greater than 0, got {self.seconds}")
-        if self.after[0] < 0 or any(a >= b for a, b in pairwise(self.after)):
-            raise ValueError(f"`after` must be integers >= 0 that increase, got {list(self.after)}")
+        check_integer("rounds", self.rounds, least=1)
+        if not isinstance(self.seconds, Real) or not self.seconds > 0:
+            raise ValueError(f"`seconds` must be greater than 0, got {shown(self.seconds)}")
+        whole = all(isinstance(epoch, Integral) and 0 <= int(epoch) <= LARGEST for epoch in self.after)
+        if not self.after or not whole or any(a >= b for a, b in pairwise(self.after)):
+            raise ValueError(f"`after` must be integers >= 0 that increase, got {shown(list(self.after))}")
 
 
 def measure(

@@ -1,6 +1,7 @@
 """Results as tables and as JSON."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from deepnet.bench.measure import Protocol
 
 _VERSIONS = ("cavity", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch")
 
-_HEADS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "10⁹ g/s", "of limit", "memory", "own")
+_HEADS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "1e9 g/s", "of limit", "memory", "own")
 
 
 def machine() -> dict[str, Any]:
@@ -47,8 +48,10 @@ def _version(name: str) -> str | None:
 
 
 def document(results: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
-    """Machine, protocol and results as JSON."""
-    return json.dumps({"machine": machine(), "protocol": asdict(protocol), "results": results}, indent=1) + "\n"
+    """Machine, protocol (``seconds`` null where epochs are never cut) and results as JSON."""
+    told = asdict(protocol) | {"seconds": protocol.seconds if math.isfinite(protocol.seconds) else None}
+    content = {"machine": machine(), "protocol": told, "results": results}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -115,12 +118,12 @@ def legend(results: Iterable[Mapping[str, Any]]) -> str:
         limits.setdefault(row["name"], []).append(row["limits"])
     lines = [
         "s/epoch: scaled to all batches of an epoch from those timed. ratio: to the first baseline, in the same round.",
-        "GFLOP/s: of the matrix products, 2 a weight and sample each. 10⁹ g/s: one g a weight and sample of BP, BPI.",
+        "GFLOP/s: of the matrix products, 2 a weight and sample each. 1e9 g/s: one g a weight and sample of BP, BPI.",
         "of limit: least time at the limits (products and g's, or traffic of the weights) over the time taken.",
         "memory: peak of the process; own: without libraries and data; on a GPU both are its pool of memory.",
     ]
     for name, found in limits.items():
         best = {key: max(each[key] or 0.0 for each in found) / 1e9 for key in ("flops", "bytes", "evaluations")}
-        evaluations = f", {best['evaluations']:.2f} · 10⁹ g/s" if best["evaluations"] else ""
+        evaluations = f", {best['evaluations']:.2f}e9 g/s" if best["evaluations"] else ""
         lines.append(f"limits of {name}: {best['flops']:.0f} GFLOP/s, copy {best['bytes']:.0f} GB/s{evaluations}")
     return "\n".join(lines)

@@ -32,9 +32,9 @@ class Axis:
 
     def cases(self, case: Case, values: Sequence[float] | None = None) -> list[tuple[float, Case]]:
         """The values (the usual ones if None) and their cases; raises ``ValueError`` for impossible ones."""
-        chosen = [self.kind(value) for value in values or self.values]
-        if values and [float(value) for value in chosen] != list(values):
+        if values and self.kind is int and not all(float(value).is_integer() for value in values):
             raise ValueError(f"`values` must be integers for this axis, got {list(values)}")
+        chosen = [self.kind(value) for value in values or self.values]
         return [(value, self.vary(case, value)) for value in chosen]
 
 
@@ -43,6 +43,8 @@ def _width(case: Case, width: int) -> Case:
 
 
 def _depth(case: Case, depth: int) -> Case:
+    if not 0 <= depth <= _DEEPEST:
+        raise ValueError(f"`values` must be 0 to {_DEEPEST} hidden layers for this axis, got {depth}")
     return replace(case, widths=(case.widths[0], *case.widths[1:2] * depth, case.widths[-1]))
 
 
@@ -69,6 +71,9 @@ AXES = {
         lambda case, density: replace(case, density=density),
     ),
 }
+
+#: Most hidden layers of a study.
+_DEEPEST = 1000
 
 _COLOURS = {"binarynet": "black", "binarynet-compiled": "grey"} | {
     name: f"C{number}" for number, name in enumerate(CLOSURES)
@@ -136,6 +141,8 @@ def _draw(axes: Any, name: str, results: Sequence[Mapping[str, Any]], quantity: 
     for contender in dict.fromkeys(row["name"] for result in results for row in result["contenders"]):
         curve = _curve(axis, contender, results)
         shown = [(x, y) for x, _, row in curve if (y := quantity(row)) is not None]
+        if not shown:
+            continue
         axes.plot(*zip(*shown, strict=True), "o-", color=_COLOURS[contender], label=contender, lw=1.3, ms=3.5)
         points += curve
         if (axis.per_weight or axis.whole) and contender == results[0]["contenders"][-1]["name"]:
@@ -145,10 +152,12 @@ def _draw(axes: Any, name: str, results: Sequence[Mapping[str, Any]], quantity: 
 
 
 def _curve(axis: Axis, contender: str, results: Sequence[Mapping[str, Any]]) -> list[_Point]:
-    """Points of a contender in order; the first number of epochs only."""
+    """Points of a contender in order, where it was timed; the first number of epochs only."""
     curve = {}
     for result in results:
-        row = next(row for row in result["contenders"] if row["name"] == contender)
+        row = next((row for row in result["contenders"] if row["name"] == contender), None)
+        if row is None:
+            continue
         x = float(row["weights"] if axis.per_weight else result["value"])
         curve[x] = (x, result["value"], row)
     return [curve[x] for x in sorted(curve)]

@@ -5,6 +5,7 @@ be that of all. The processes live through all rounds and work one at a time, wh
 """
 
 import contextlib
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -125,6 +126,8 @@ class Session:
     def batches(self, seconds: float) -> int:
         """How many batches of an epoch take about so long; at least ``_LEAST``, at most all."""
         case, tried = self._case, 2
+        if math.isinf(seconds):
+            return case.batches
         while True:
             tried = min(tried, case.batches)
             samples = min(tried * case.batch_size, case.samples)
