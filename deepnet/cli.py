@@ -180,6 +180,7 @@ def _add_train(commands: Any) -> None:
     add("--closure", metavar="NAME", nargs="+", help="bp, bpi, mf or amp")
     add("--weights", metavar="KIND", nargs="+", help="binary or continuous")
     add("--activation", metavar="NAME", nargs="+", help="sign or relu")
+    add("--output", metavar="NAME", help="auto, sign, argmax, argmax-single-jensen or argmax-exact")
     add("--bias", action=argparse.BooleanOptionalAction, help="give every unit the weight of a constant unit")
     add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
     add("--epochs", metavar="N", type=integer, help="passes over the training set")

@@ -9,6 +9,7 @@ import numpy as np
 
 from deepnet.memory import LARGEST
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
+from deepnet.outputs import AUTO, OUTPUTS
 from deepnet.schedule import Schedule
 from factorgraph.arguments import check_flag, check_instance, check_integer, check_number, shown
 from factorgraph.dense.closures import CLOSURES
@@ -58,6 +59,8 @@ class Config:
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer.
         weights: "binary" or "continuous", for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
+        output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
+            or another form of the likelihood, "argmax-single-jensen" or "argmax-exact".
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the training set.
@@ -82,6 +85,7 @@ class Config:
     closure: str | tuple[str, ...] = "mf"
     weights: str | tuple[str, ...] = "binary"
     activation: str | tuple[str, ...] = "sign"
+    output: str = AUTO
     bias: bool = False
     density: float | tuple[float, ...] = 1.0
     epochs: int = 100
@@ -105,6 +109,7 @@ class Config:
             ("seed", 0, LARGEST_SEED),
         ):
             self._set(name, _integer(name, getattr(self, name), least, most))
+        choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, least=0))
         choice("dtype", self.dtype, {"float32": 1, "float64": 1})

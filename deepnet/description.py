@@ -13,6 +13,7 @@ from deepnet.config import Config
 from deepnet.data import DATASETS, TASKS, Dataset, Task, load_dataset
 from deepnet.device import DEVICES
 from deepnet.memory import LARGEST
+from deepnet.outputs import units_for
 from deepnet.schedule import Schedule
 from deepnet.train import model
 from factorgraph.arguments import check_choice, check_instance, check_integer, check_name, shown
@@ -147,7 +148,7 @@ class Description:
     def title(self) -> str:
         """The settings that matter, in a line."""
         config, values = self.config, self.config.to_json()
-        widths = "-".join(map(str, [self.features, *config.hidden, self.classes if self.classes > 2 else 1]))
+        widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
         names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
         return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"

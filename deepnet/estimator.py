@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from deepnet.config import Config, Settings
 from deepnet.device import operations_for
 from deepnet.network import choice
+from deepnet.outputs import output_of
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
 from deepnet.train import Network, init, status, train, train_epoch
 from factorgraph.dense.state import Array, Layer
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
-_STRUCTURE = ("hidden", "closure", "weights", "activation", "bias", "density", "eps_init")
+_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init")
 _SETTINGS = (*_STRUCTURE, "epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
 _LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32
 _REPORTED = 1000
@@ -40,6 +41,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             the last one if there are more than two classes.
         weights: "binary" or "continuous", for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
+        output: "auto", or one that serves the number of classes: see ``Config``.
         bias: give every unit the weight of a constant unit; without it, a sign network computes odd functions only.
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the data in ``fit``.
@@ -70,6 +72,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         closure: str | Sequence[str] = "mf",
         weights: str | Sequence[str] = "binary",
         activation: str | Sequence[str] = "sign",
+        output: str = "auto",
         bias: bool = True,
         density: float | Sequence[float] = 1.0,
         epochs: int = 30,
@@ -91,6 +94,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.closure = closure
         self.weights = weights
         self.activation = activation
+        self.output = output
         self.bias = bias
         self.density = density
         self.epochs = epochs
@@ -125,7 +129,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64)
         network = self._start(config, *data, classes=data[1]).to(self.device)
         x, numbers = self._samples(*data)
-        epochs = train(network, x, _targets(network, numbers))
+        epochs = train(network, x, numbers)
         history = [epoch | self._report(network, x, numbers) for epoch in epochs]
         if self.verbose:
             print(status(history, len(self.classes_)))
@@ -158,7 +162,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         x, numbers = self._samples(*data)
         network.config = config
         network = network.to(self.device)
-        train_epoch(network, x, _targets(network, numbers))
+        train_epoch(network, x, numbers)
         self._report(network, x, numbers)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
@@ -280,11 +284,6 @@ def _in_double(layers: Sequence[Layer]) -> list[Layer]:
     return copies
 
 
-def _targets(network: Network, numbers: Array) -> Array:
-    """Class numbers to labels of the network: ±1 for two classes."""
-    return numbers if network.layers[-1].plan.outputs > 1 else 2.0 * numbers - 1.0
-
-
 def _probabilities(network: Network, x: Array) -> Array:
     """(samples, classes), from inputs as the network takes them."""
     p = predict_proba(_in_double(network.layers), x, network.operations)
@@ -301,7 +300,7 @@ def _bayes(network: Network, x: Array) -> Array:
 def _pointwise(network: Network, x: Array) -> Array:
     """Class numbers (samples,) by the most probable weights."""
     labels = predict_pointwise(_in_double(network.layers), x)
-    return labels if labels.ndim == 1 else (labels[:, 0] > 0).astype(np.intp)
+    return output_of(network.layers[-1].plan).numbers(labels)
 
 
 _PREDICTIONS = {"bayes": _bayes, "pointwise": _pointwise}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepnet.network import choice, per_layer
+from deepnet.outputs import output_kind
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.state import LayerPlan
@@ -32,7 +33,7 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
     closures = list(per_layer("closure", closure, len(chain)))
     for name in closures:
         choice("closure", name, CLOSURES)
-    if isinstance(chain[-1].channel, Argmax) and CLOSURES[closures[-1]].edgewise:
+    if output_kind(chain[-1].channel).coupled and CLOSURES[closures[-1]].edgewise:
         if not isinstance(closure, str):
             raise LoweringError(
                 f"`closure` of layer {chain[-1].weights} must be 'mf' or 'amp', got {closures[-1]!r}: an argmax output "

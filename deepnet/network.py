@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from deepnet.outputs import OUTPUTS, output_kind
 from factorgraph.arguments import check_flag, check_generator, check_number, shown
 from factorgraph.channels import Argmax, Channel, ReLU, Sign
 from factorgraph.factors import Bilinear
@@ -17,7 +18,6 @@ T = TypeVar("T")
 #: Base measure of each kind of weight; the trained fields are natural parameters on top of it.
 WEIGHTS: dict[str, Prior] = {"binary": Binary(), "continuous": Gaussian(precision=0.0)}
 ACTIVATIONS: dict[str, Channel] = {"sign": Sign(), "relu": ReLU()}
-OUTPUTS: dict[str, Channel | Argmax] = {"sign": Sign(), "argmax": Argmax()}
 
 
 def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
@@ -68,7 +68,8 @@ def perceptron(
         weights: "binary" (±1) or "continuous" (Gaussian), for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer. The sum into a unit is divided by
             √inputs unless the unit does not feel the scale, as sign units.
-        output: "sign" for labels ±1 (one per output) or "argmax" for one label in 0..outputs-1 per sample.
+        output: "sign" for labels ±1 (one per output); "argmax", "argmax-single-jensen" or "argmax-exact" for one label
+            in 0..outputs-1 per sample: see ``deepnet.outputs``.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, chosen at random and fixed; for all layers or one per layer.
         rng: generator or seed of the random masks; needed where density < 1.
@@ -81,8 +82,9 @@ def perceptron(
     if len(sizes) < 2 or not whole:
         raise ValueError(f"`widths` must be at least two integers >= 1, got {shown(widths)}")
     check_flag("bias", bias)
-    if output == "argmax" and widths[-1] < 2:
-        raise ValueError(f"`widths` must end with at least 2 outputs for output 'argmax', got {shown(widths)}")
+    coupled = output_kind(choice("output", output, OUTPUTS)).coupled
+    if coupled and widths[-1] < 2:
+        raise ValueError(f"`widths` must end with at least 2 outputs for output {output!r}, got {shown(widths)}")
     layers = len(widths) - 1
     priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
     hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
@@ -95,7 +97,7 @@ def perceptron(
     for i in range(layers):
         last = i == layers - 1
         name = "y" if last else f"x{i + 1}"
-        out = ("samples",) if isinstance(channels[i], Argmax) else (f"units{i + 1}", "samples")
+        out = ("samples",) if last and coupled else (f"units{i + 1}", "samples")
         variables.append(Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), priors[i]))
         if bias:
             variables.append(Variable(f"b{i}", (f"units{i + 1}",), priors[i]))

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import ndtr
 
+from deepnet.outputs import output_of
 from deepnet.sweep import output_moments, with_constant_unit
-from factorgraph.channels import Argmax
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
@@ -36,14 +35,14 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
-    weights = [most_probable_weights(layer) for layer in layers]
+    weights, output = [most_probable_weights(layer) for layer in layers], output_of(layers[-1].plan)
     labels = []
     for units in _chunks(x, operations):
         for layer, W in zip(layers, weights, strict=True):
             z = W @ with_constant_unit(layer.plan, units, 1)
             z *= layer.plan.scale
-            units = layer.plan.channel(z)
-        labels.append(operations.host(units).T)
+            units = z if layer is layers[-1] else layer.plan.channel(z)
+        labels.append(output.pointwise(operations.host(units)))
     return np.concatenate(labels)
 
 
@@ -58,25 +57,19 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    output, probabilities = layers[-1].plan, []
+    output, probabilities = output_of(layers[-1].plan), []
     for chunk in _chunks(x, operations):
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
-        if isinstance(output.channel, Argmax):
-            probabilities.append(output.channel.probabilities(omega=omega, V=V).T)
-        else:
-            probabilities.append(ndtr(omega / np.sqrt(V)).T)
+        probabilities.append(output.probabilities(omega, V))
     return np.concatenate(probabilities)
 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    channel, labels = layers[-1].plan.channel, []
+    output, labels = output_of(layers[-1].plan), []
     for chunk in _chunks(x, operations):
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
-        if isinstance(channel, Argmax):
-            labels.append(channel.most_probable(omega=omega, V=V))
-        else:
-            labels.append(channel(omega).T)
+        labels.append(output.most_probable(omega, V))
     return np.concatenate(labels)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deepnet.network import per_layer
+from deepnet.outputs import output_of
 from factorgraph.dense.operations import Operations, Step
 from factorgraph.dense.state import Array, Layer, LayerPlan, Message
 
@@ -81,7 +82,8 @@ def train_batch(
     Args:
         layers: from the data to the output.
         x: inputs (features, samples), without constant units.
-        y: labels: (outputs, samples) of ±1, or (samples) of class numbers for an argmax output.
+        y: labels as the output observes them: (outputs, samples) of ±1, or (samples) of class numbers for an argmax; or
+            soft targets, the probabilities of the classes with one more axis in front.
         updates: one per layer.
         operations: where the layers are.
         tau: number of inner iterations.
@@ -129,7 +131,7 @@ def backward(
 ) -> None:
     """g and Γ of every layer, the messages made of them and the new weights, from the labels down."""
     output = layers[-1].plan
-    above = Message(output.channel, output.scale, y=y, rng=rng)
+    above = output_of(output).observe(y, output.scale, rng)
     derivatives = operations.derivatives(above, layers[-1].omega, layers[-1].V)
     operations.require_finite(derivatives[0])
     for layer, step in zip(reversed(layers), reversed(steps), strict=True):

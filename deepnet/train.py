@@ -15,6 +15,7 @@ from deepnet.lower import lower
 from deepnet.memory import total_memory
 from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
+from deepnet.outputs import output_name, output_of, units_for
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.arguments import shown
@@ -110,7 +111,7 @@ class _Resident:
 
 def shapes(config: Config, features: int, classes: int) -> list[tuple[int, int]]:
     """Rows and columns of the weight arrays, from the data to the output; bias weights are a column."""
-    widths = [features, *config.hidden, classes if classes > 2 else 1]
+    widths = [features, *config.hidden, units_for(config.output, classes)]
     return [(outputs, inputs + config.bias) for inputs, outputs in pairwise(widths)]
 
 
@@ -155,14 +156,13 @@ def model(config: Config, features: int, classes: int) -> Model:
     Args:
         config: settings.
         features: number of inputs.
-        classes: number of classes; 2 gives one ±1 output, more an argmax output.
+        classes: number of classes, from which the output follows if the settings leave it to them.
     """
-    multiclass = classes > 2
     return perceptron(
-        [features, *config.hidden, classes if multiclass else 1],
+        [features, *config.hidden, units_for(config.output, classes)],
         weights=config.weights,
         activation=config.activation,
-        output="argmax" if multiclass else "sign",
+        output=output_name(config.output, classes),
         bias=config.bias,
         density=config.density,
         rng=np.random.default_rng([config.seed, _INITIAL, 0]),
@@ -286,8 +286,8 @@ def updates(config: Config, epoch: float) -> list[Update]:
 
 
 def output_labels(network: Network, y: Array) -> Array:
-    """Labels as the sweep takes them: (1, samples) for one ±1 output, (samples,) for an argmax."""
-    return y if network.layers[-1].plan.outputs > 1 else y[None].astype(network.config.dtype, copy=False)
+    """Labels as the output observes them, from those of the data."""
+    return output_of(network.layers[-1].plan).encode(y, network.config.dtype)
 
 
 def check_finite(network: Network) -> None:
@@ -328,13 +328,16 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     """Errors in percent, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     layers, operations = network.layers, network.operations
+    output = output_of(layers[-1].plan)
     with contextlib.nullcontext() if network.device == "cpu" else operations.running():
         for name, x, y in (
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            values[f"{name}_error"] = error_percent(predict_pointwise(layers, x, operations), y)
-            values[f"bayes_{name}_error"] = error_percent(predict_bayes(layers, x, operations), y)
+            numbers = output.numbers(y)
+            for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
+                predicted = output.numbers(predict(layers, x, operations))
+                values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
     if network.device != "cpu":
         layers = network.to("cpu").layers
     values["polarization"] = [polarization(layer) for layer in layers]

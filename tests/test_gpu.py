@@ -162,8 +162,10 @@ def test_edges_in_many_groups_and_chunks(operations, monkeypatch):
 
 
 def test_only_one_form_of_argmax(operations):
-    with pytest.raises(ValueError, match="`form` of an argmax must be 'double_jensen' on a GPU, got 'exact'"):
-        operations.derivatives(Message(Argmax("exact"), 1.0), operations.array(np.ones((2, 3), np.float32)), None)
+    with pytest.raises(ValueError, match="must be 'double_jensen' with labels on a GPU, got 'exact' with labels"):
+        operations.derivatives(
+            Message(Argmax("exact"), 1.0, y=np.zeros(3, int)), operations.array(np.ones((2, 3), np.float32)), None
+        )
 
 
 def test_products_of_every_layout(operations):

@@ -19,9 +19,9 @@ def supports_sign_units(message: Message, omega: Array) -> bool:
 
 
 def supports_argmax(message: Message, omega: Array) -> bool:
-    """Whether this is an argmax output in the form and the precision that the loops have."""
-    channel = message.channel
-    return isinstance(channel, Argmax) and channel.form == "double_jensen" and omega.dtype == np.float32
+    """Whether these are labels of an argmax, in the form and the precision that the loops have."""
+    channel, hard = message.channel, message.y is not None and message.y.ndim == 1
+    return isinstance(channel, Argmax) and channel.form == "double_jensen" and hard and omega.dtype == np.float32
 
 
 def supports_fusing(plan: LayerPlan, dtype: np.dtype) -> bool:

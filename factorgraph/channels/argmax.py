@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from factorgraph.arguments import check_integer, number_array, shown
+from factorgraph.arguments import check_integer, number_array, real_array, shown
 from factorgraph.channels.base import ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.winner import grid_probabilities
 from factorgraph.elementwise import Elementwise, formula, result_type
@@ -123,6 +123,41 @@ class Argmax:
             phi, g, gamma = _by_rivals(y.ravel(), *self._gaps(y, omega, V, rng))
         derivatives = (np.moveaxis(d.reshape(omega.shape), 0, axis) for d in (g, gamma))
         return ObservedValues(*(v.astype(dtype, copy=False)[()] for v in (phi.reshape(y.shape), *derivatives)))
+
+    def observe_soft(
+        self, p: ArrayLike, *, omega: ArrayLike, V: ArrayLike, rng: np.random.Generator | None = None
+    ) -> ObservedValues:
+        """log Σ_c p_c P(c | omega, V) in the chosen form, and its derivatives: the label is seen through noise.
+
+        With the posterior r_c of the labels, g = Σ r_c g_c and gamma = g² + Σ r_c (gamma_c - g_c²).
+
+        Args:
+            p: probabilities (K, n), or weights >= 0, of the labels.
+            omega: means (K, n).
+            V: variances, > 0, broadcast to the shape of ``omega``.
+            rng: as for ``observe``.
+
+        Raises:
+            ValueError: as for ``observe``; or weights that are negative, of another shape, or all 0 for a sample.
+        """
+        dtype = result_type(omega, V)
+        weights = real_array("p", p)
+        if weights.shape != np.shape(omega) or np.any(weights < 0.0) or not np.all(weights.sum(axis=0) > 0.0):
+            raise ValueError(
+                f"`p` must be weights >= 0 of shape {np.shape(omega)}, some of each sample > 0, got {shown(p)}"
+            )
+        labels = np.arange(len(weights))[:, None] * np.ones(weights.shape[1:], dtype=np.intp)
+        phi, g, gamma = (
+            np.stack(v) for v in zip(*(self.observe(c, omega=omega, V=V, rng=rng) for c in labels), strict=True)
+        )
+        with np.errstate(divide="ignore"):
+            joint = np.log(weights) + phi
+        top = joint.max(axis=0)
+        total = top + np.log(np.exp(joint - top).sum(axis=0))
+        r = np.exp(joint - total)[:, None]
+        slope = (r * g).sum(axis=0)
+        curvature = np.square(slope) + (r * (gamma - np.square(g))).sum(axis=0)
+        return ObservedValues(*(v.astype(dtype, copy=False) for v in (total, slope, curvature)))
 
     def _gaps(
         self, y: NDArray[np.intp], omega: Array, V: Array, rng: np.random.Generator | None

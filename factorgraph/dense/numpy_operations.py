@@ -114,7 +114,8 @@ def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]
         _, g, gamma = message.channel.observe(message.y, omega=s * omega, V=s * s * V)
     else:
         output = cast(Argmax, message.channel)
-        _, g, gamma = output.observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
+        observe = output.observe if message.y.ndim == 1 else output.observe_soft
+        _, g, gamma = observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
     return s * g, s * s * gamma
 
 

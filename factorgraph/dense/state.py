@@ -80,7 +80,8 @@ class Message:
         scale: the channel sees scale · z.
         B: first natural parameter, (outputs, samples); None at the start of a batch, when nothing is known.
         A: second natural parameter; None where the outputs are ±1.
-        y: observed outputs, (outputs, samples) or, for an argmax, (samples); None for a hidden layer.
+        y: observed outputs, (outputs, samples) or, for an argmax, labels (samples) or their probabilities (outputs,
+            samples); None for a hidden layer, or where B is known of the outputs.
         rng: for the sampled form of an argmax output.
     """
 

@@ -90,7 +90,11 @@ class GpuOperations:
         """As ``Operations.derivatives``; g and Γ lie one behind the other."""
         if isinstance(message.channel, Argmax):
             if not supports_argmax(message, omega):
-                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
+                labels = "labels" if message.y is not None and message.y.ndim == 1 else "soft targets"
+                raise ValueError(
+                    "`form` of an argmax must be 'double_jensen' with labels on a GPU, "
+                    f"got {message.channel.form!r} with {labels}"
+                )
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)

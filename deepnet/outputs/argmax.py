@@ -1,0 +1,48 @@
+"""One label a sample, the largest of K outputs, in one of three forms of the likelihood."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepnet.outputs.base import Labels, Output
+from factorgraph.channels import Argmax
+from factorgraph.dense.state import Array, Message
+
+
+class ArgmaxOutput(Output):
+    """c = argmax_k z_k; soft targets are probabilities (K, samples) of the classes."""
+
+    channels: ClassVar = {
+        "argmax": Argmax(),
+        "argmax-single-jensen": Argmax("single_jensen"),
+        "argmax-exact": Argmax("exact"),
+    }
+    coupled = True
+
+    @staticmethod
+    def serves(classes: int) -> bool:
+        return classes >= 2
+
+    @staticmethod
+    def units_for(classes: int) -> int:
+        return classes
+
+    def numbers(self, y: Labels) -> Labels:
+        """Two classes may be ±1."""
+        return (y > 0).astype(np.intp) if self.units == 2 else y
+
+    def encode(self, y: Labels, dtype: Any) -> Array:
+        return self.numbers(y)
+
+    def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
+        return Message(self.channel, scale, y=y, rng=rng)
+
+    def pointwise(self, z: Array) -> Labels:
+        return self.channel(z)
+
+    def most_probable(self, omega: Array, V: Array) -> Labels:
+        return self.channel.most_probable(omega=omega, V=V)
+
+    def probabilities(self, omega: Array, V: Array) -> Array:
+        """P(y = k), (samples, K)."""
+        return self.channel.probabilities(omega=omega, V=V).T

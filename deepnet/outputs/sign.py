@@ -1,0 +1,51 @@
+"""Labels ±1, one an output: two classes, or several yes-or-no questions."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import ndtr
+
+from deepnet.outputs.base import Labels, Output
+from factorgraph.channels import Sign
+from factorgraph.dense.state import Array, Message
+
+#: B of a label that is as good as certain: e^{-2|B|} is nothing, and B² is a number of float32.
+_CERTAIN = 1e15
+
+
+class SignOutput(Output):
+    """±1 = sign(z) for every output by itself; soft targets are probabilities (2, outputs, samples) of -1 and +1."""
+
+    channels: ClassVar = {"sign": Sign()}
+
+    @staticmethod
+    def serves(classes: int) -> bool:
+        return classes == 2
+
+    @staticmethod
+    def units_for(classes: int) -> int:
+        return 1
+
+    def numbers(self, y: Labels) -> Labels:
+        return (y.reshape(len(y), -1)[:, 0] > 0).astype(np.intp)
+
+    def encode(self, y: Labels, dtype: Any) -> Array:
+        return (2 * self.numbers(y) - 1)[None].astype(dtype)
+
+    def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
+        """A soft target is the message of a label that is seen through noise, B = ½ log(p₊/p₋)."""
+        if y.ndim == 2:
+            return Message(self.channel, scale, y=y)
+        with np.errstate(divide="ignore"):
+            B = 0.5 * (np.log(y[1]) - np.log(y[0]))
+        return Message(self.channel, scale, B=np.clip(B, -_CERTAIN, _CERTAIN))
+
+    def pointwise(self, z: Array) -> Labels:
+        return self.channel(z).T
+
+    def most_probable(self, omega: Array, V: Array) -> Labels:
+        return self.channel(omega).T
+
+    def probabilities(self, omega: Array, V: Array) -> Array:
+        """P(y = +1), (samples, outputs)."""
+        return ndtr(omega / np.sqrt(V)).T
