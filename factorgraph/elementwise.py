@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import cfunc, guvectorize, njit
+from numba import cfunc, guvectorize
 from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
+from factorgraph.compiled import njit
 from factorgraph.device import apply_on_device, on_device
 
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  (loads the library whose products Numba calls, so that its threads can be limited)
-from numba import njit, prange
+from numba import prange
 from threadpoolctl import threadpool_limits
 
 from deepnet.kernels import amx, tile
 from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
+from factorgraph.compiled import njit
 from factorgraph.dense.state import Array
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from factorgraph.compiled import njit
 from factorgraph.forest import group_by
 from factorgraph.messages import Array
 from factorgraph.unroll import Unrolled, Weights

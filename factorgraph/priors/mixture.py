@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.arguments import check_number
+from factorgraph.compiled import njit
 from factorgraph.elementwise import formula, result_type
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.special import two_product, two_sum
