@@ -23,26 +23,29 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+from factorgraph.threads import guard_parallel_loops
+
 _DIGEST = hashlib.sha256().digest_size
 
 _warned = False
 
 
 def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
-    """As ``numba.njit``, with another cache on disk."""
+    """As ``numba.njit``, with another cache on disk; parallel functions that are cached run behind a guard."""
     if function is None:
         return lambda f: njit(f, cache=cache, **options)
     compiled: Any = numba.njit(**options)(function)
     if cache and compiled is not function:  # with NUMBA_DISABLE_JIT it is
-        compiled._cache = CompiledCode(function)
+        compiled._cache = CompiledCode(function, parallel=options.get("parallel", False))
     return compiled
 
 
 class CompiledCode(FunctionCache):
     """The versions of a function on disk; the folder is looked for when the first one is needed."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, parallel: bool = False) -> None:
         self._py_func = function
+        self._parallel = parallel
         self._name = repr(function)
         self.enable()
 
@@ -68,7 +71,9 @@ class CompiledCode(FunctionCache):
         return None if self._impl is None else self._impl.locator.get_cache_path()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled version of a signature; None if it is not there."""
+        """The compiled version of a signature; None if it is not there. Comes before all compiling and loading."""
+        if self._parallel:
+            guard_parallel_loops()
         return None if self._impl is None else super().load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:

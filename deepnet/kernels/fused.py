@@ -10,6 +10,7 @@ from numba import get_num_threads
 from deepnet.kernels import loops, products, series, sparse
 from deepnet.kernels.float32 import f32
 from deepnet.kernels.fusible import fields, fusible, sign_units
+from deepnet.kernels.library import ONE_THREAD
 from deepnet.kernels.sparse import DENSE, Edges
 from factorgraph.channels import Argmax, Sign
 from factorgraph.dense.plain import EdgeMeans, PlainKernels, Step
@@ -33,7 +34,7 @@ class FusedKernels(PlainKernels):
 
     def running(self) -> AbstractContextManager[Any]:
         """As ``PlainKernels.running``: one pool of threads for everything."""
-        return products.one_thread_each()
+        return ONE_THREAD
 
     def gather(self, data: Array, chosen: Array) -> Array:
         """As ``PlainKernels.gather``."""
