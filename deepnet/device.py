@@ -4,6 +4,7 @@ from functools import cache
 
 from deepnet.kernels import FusedKernels, PlainKernels
 from deepnet.network import choice
+from factorgraph.compiled import DISABLED
 
 #: What ``device`` may be. "cuda-tf32" lets matrix products round their factors to 10 bits, for tensor cores.
 DEVICES = ("cpu", "cuda", "cuda-tf32")
@@ -26,7 +27,7 @@ def kernels_for(device: str, dtype: str) -> PlainKernels:
     """
     choice("device", device, dict.fromkeys(DEVICES))
     if device == "cpu":
-        return FusedKernels()
+        return PlainKernels() if DISABLED else FusedKernels()  # fused loops are nothing without a compiler
     if dtype != "float32":
         raise ValueError(f"`dtype` must be float32 on device {device!r}, got {dtype!r}")
     return _gpu_kernels(device)

@@ -20,10 +20,15 @@ from typing import Any
 
 import llvmlite
 import numba
+import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
 from factorgraph.threads import guard_parallel_loops
+from factorgraph.uncompiled import use_ieee_math
+
+#: Whether NUMBA_DISABLE_JIT keeps functions as they are.
+DISABLED = bool(vars(numba.core.config)["DISABLE_JIT"])
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -35,7 +40,9 @@ def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **o
     if function is None:
         return lambda f: njit(f, cache=cache, **options)
     compiled: Any = numba.njit(**options)(function)
-    if cache and compiled is not function:  # with NUMBA_DISABLE_JIT it is
+    if compiled is function:  # with NUMBA_DISABLE_JIT
+        use_ieee_math(function)
+    elif cache:
         compiled._cache = CompiledCode(function, parallel=options.get("parallel", False))
     return compiled
 

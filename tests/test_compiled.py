@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,9 +150,30 @@ def test_damaged_files_of_a_package_are_compiled_again(tmp_path):
     assert [path.stat().st_size for path in files] == pytest.approx(sizes, rel=0.05)
 
 
+_TINY = """
+import numpy as np
+from deepnet import MessagePassingClassifier
+from factorgraph.channels import ReLU, Sign
+from factorgraph.priors import Laplace
+X = np.random.default_rng(0).normal(size=(30, 5))
+network = MessagePassingClassifier(hidden=(7,), epochs=1, random_state=0).fit(X, np.digitize(X[:, 0], [-0.5, 0.5]))
+values = [*network.predict_proba(X).ravel(), *ReLU().moments(B=-800.0, A=0.0, omega=-40.0, V=1e-6)]
+values += [*Laplace(1.0).moments(H=900.0, G=1e-9), *Sign().moments(B=800.0, A=0.0, omega=-1.0, V=1e-9)]
+print(*np.ravel(values))
+"""
+
+
 def test_numba_can_be_told_not_to_compile():
     """For debuggers and for coverage."""
     assert _run(_SMALL, NUMBA_DISABLE_JIT="1") == _run(_SMALL)
+
+
+@pytest.mark.slow
+def test_networks_train_without_the_compiler():
+    """And extremes overflow to infinity there too."""
+    plain, compiled = (np.fromstring(_run(_TINY, NUMBA_DISABLE_JIT=disabled), sep=" ") for disabled in "10")
+    assert np.isfinite(compiled).all()
+    np.testing.assert_allclose(plain, compiled, rtol=1e-5, atol=1e-6)  # sums in float32, in another order
 
 
 def test_every_function_of_the_packages_is_compiled_through_one_door():

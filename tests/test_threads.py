@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,20 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from deepnet.kernels.library import OneThread
 
+_MODULES = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
+
+
+def _available(layer: str) -> bool:
+    try:
+        import_module(f"numba.np.ufunc.{_MODULES[layer]}")
+    except ImportError:
+        return False
+    return True
+
+
 LAYERS = [
-    "omp",
-    "workqueue",
-    pytest.param("tbb", marks=pytest.mark.skipif(find_spec("tbb") is None, reason="needs TBB")),
+    pytest.param(layer, marks=pytest.mark.skipif(not _available(layer), reason=f"{layer} is not installed"))
+    for layer in _MODULES
 ]
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
