@@ -4,6 +4,8 @@ from functools import cache
 
 from deepnet.kernels import CpuOperations
 from deepnet.network import choice
+from factorgraph.compiled import DISABLED
+from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 
 #: What ``device`` may be. "cuda-tf32" lets matrix products round their factors to 10 bits, for tensor cores.
@@ -27,7 +29,7 @@ def operations_for(device: str, dtype: str) -> Operations:
     """
     choice("device", device, dict.fromkeys(DEVICES))
     if device == "cpu":
-        return CpuOperations()
+        return NumpyOperations() if DISABLED else CpuOperations()  # fused loops are nothing without a compiler
     if dtype != "float32":
         raise ValueError(f"`dtype` must be float32 on device {device!r}, got {dtype!r}")
     return _gpu_operations(device)

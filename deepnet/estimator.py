@@ -52,7 +52,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
         eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.
-        random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
+        random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
+            last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
         device: where to train: "cpu", "cuda" or "cuda-tf32", as of ``deepnet.device``; predictions need no GPU.
         prediction: ``predict`` and ``score`` average over the weights ("bayes") or use the likeliest ("pointwise").

@@ -25,7 +25,10 @@ def most_probable_weights(layer: Layer) -> Array:
 
 
 def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
-    """Labels by the network with its most probable weights.
+    """Labels by the network with its most probable weights, which do not depend on the number of threads.
+
+    A sum of inputs of which as many enter with +1 as with -1 is a tie where these are all alike, as pixels of a
+    background are: it is 0, and the unit decides by its rule for 0, not by how the sum was rounded.
 
     Args:
         layers: a trained network.
@@ -39,7 +42,7 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     labels = []
     for units in _chunks(x, operations):
         for layer, W in zip(layers, weights, strict=True):
-            z = W @ with_constant_unit(layer.plan, units, 1)
+            z = _sums(layer, W, with_constant_unit(layer.plan, units, 1))
             z *= layer.plan.scale
             units = z if layer is layers[-1] else layer.plan.channel(z)
         labels.append(output.pointwise(operations.host(units)))
@@ -47,7 +50,7 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
 
 
 def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
-    """Output marginals with the weights averaged over their posterior [DL §4.4].
+    """Output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
@@ -71,6 +74,16 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         labels.append(output.most_probable(omega, V))
     return np.concatenate(labels)
+
+
+def _sums(layer: Layer, W: Array, x: Array) -> Array:
+    """W @ x, 0 where nothing but rounding is left of the terms."""
+    if layer.plan.spin_weights and layer.below is not None and layer.below.plan.channel.spin:
+        return W @ x  # of integers: exact
+    z = W.astype(np.float64) @ x.astype(np.float64)
+    rounding = len(x) * np.finfo(np.float64).eps * np.abs(W).max() * np.abs(x).sum(axis=0, dtype=np.float64)
+    z *= np.abs(z) > rounding
+    return z.astype(x.dtype)
 
 
 def error_percent(predicted: Array, y: Array) -> float:

@@ -211,7 +211,8 @@ def train_epoch(
     progress: Callable[[int], None] | None = None,
     samples: int | None = None,
 ) -> None:
-    """One pass over the training set in random order; depends on the seed and the number of the epoch only.
+    """One pass over the training set in random order; depends on the seed and the number of the epoch only
+    (and, in the last bits, on the number of threads).
 
     A network on a GPU copies the data there at the first epoch and keeps them for further ones of the same arrays,
     which must not be changed in between.
@@ -354,7 +355,8 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Train up to ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
 
-    The state at a yield depends on the settings and the data only, so a run may stop there and be taken up again.
+    The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
+    run may stop there and be taken up again.
     """
     while network.epoch < network.config.epochs:
         start = perf_counter()

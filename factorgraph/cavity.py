@@ -8,9 +8,9 @@ NaN, a contradiction.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from factorgraph.compiled import njit
 from factorgraph.messages import Array, ContradictionError, IndefiniteError, spin_moment
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 from factorgraph.vectors import conditioned, moments, represent, smallest_eigenvalues

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from factorgraph.arguments import check_number
+from factorgraph.compiled import njit
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import cfunc, guvectorize, njit
+from numba import cfunc, guvectorize
 from numba.np.numpy_support import carray
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import number_array
+from factorgraph.compiled import DISABLED, njit
 from factorgraph.device import apply_on_device, on_device
+from factorgraph.uncompiled import over_elements
 
 #: Compile a scalar body. IEEE semantics are kept: the bodies rely on infinities, signed zeros and compensated sums.
 formula: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=False)
@@ -61,6 +63,8 @@ class Elementwise:
         self._ufunc: Callable[..., Any] | None = None
 
     def _compile(self) -> Callable[..., Any]:
+        if DISABLED:
+            return over_elements(self._kernel, self.outputs)
         types = ["float64"] * self._inputs + ["float64[:]"] * self.outputs
         # Not cached on disk: a cached wrapper names its kernel as the process that wrote it did, and processes that
         # fill the cache side by side leave wrappers of absent kernels, which crash. The bodies are cached.

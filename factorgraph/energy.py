@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from factorgraph.compiled import njit
 from factorgraph.messages import (
     Array,
     ContradictionError,

@@ -17,9 +17,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from factorgraph.compiled import njit
 from factorgraph.elementwise import formula
 from factorgraph.special import LOG_2PI
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.cavity import beliefs, cavity_laws
+from factorgraph.compiled import njit
 from factorgraph.damping import Damping, commit, joint_change, relative_change
 from factorgraph.messages import Array, Outgoing
 from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass

@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from factorgraph.compiled import njit
 from factorgraph.dense.state import Layer
 from factorgraph.elementwise import Elementwise
 

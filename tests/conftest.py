@@ -54,20 +54,6 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_numba_cache())
 os.environ["MPLBACKEND"] = "Agg"
 
-from numba.core.caching import IndexDataCacheFile  # noqa: E402
-
-
-def _data_name(file: IndexDataCacheFile, number: int) -> str:
-    """The name of a file of compiled code, which only this process gives.
-
-    Numba numbers the versions of a function. Two processes that each add one at the same time would give them the same
-    number, and then one of them would be found where the index says that the other is.
-    """
-    return f"{file._data_name_pattern.format(number=number).removesuffix('.nbc')}.{os.getpid()}.nbc"
-
-
-IndexDataCacheFile._data_name = _data_name
-
 hypothesis.settings.register_profile("cavity", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("cavity")
 

@@ -17,11 +17,12 @@ from typing import Any, cast
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
 from deepnet.kernels.tile import SQUARES, TRANSPOSED, VALUES, VARIANCES, put
+from factorgraph.compiled import njit
 
 #: Rows, pairs and columns of a tile; numbers in a pair of tiles; rows and columns computed at once, two tiles each.
 _SIDE = 16

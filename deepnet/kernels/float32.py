@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from factorgraph.compiled import njit
 
 #: Products may be fused with sums; nothing may be reordered (the rounding trick in ``exp32`` relies on the order). The
 #: bodies are inlined by LLVM: Numba's own inlining would give them the flags of the loop that calls them.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from deepnet.kernels.float32 import (
     FAST,
@@ -34,6 +34,7 @@ from deepnet.kernels.tile import (
     VARIANCES,
     put,
 )
+from factorgraph.compiled import njit
 
 #: Numbers in a line of the cache, so that lines of transposed data are written whole.
 _LINE = 16

@@ -8,6 +8,7 @@ from numba import get_num_threads
 
 from deepnet.kernels import loops, products, series, sparse
 from deepnet.kernels.float32 import f32
+from deepnet.kernels.library import ONE_THREAD
 from deepnet.kernels.sparse import DENSE, Edges
 from deepnet.kernels.support import (
     REACTIONS,
@@ -39,7 +40,7 @@ class CpuOperations:
 
     def running(self) -> AbstractContextManager[Any]:
         """As ``Operations.running``: one pool of threads for everything."""
-        return products.one_thread_each()
+        return ONE_THREAD
 
     def gather(self, data: Array, chosen: Array) -> Array:
         """As ``Operations.gather``."""

@@ -2,7 +2,7 @@
 
 One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
 other. Products are computed by tiles or the matrix unit, block by block; only ``outer`` without such a unit is left to
-the library, split over the threads, and its own threads are to be limited to one (``one_thread_each``) meanwhile.
+the library, split over the threads, and its own threads are to be limited to one (``ONE_THREAD``) meanwhile.
 
 The regions are short. A thread that waits for the next one by spinning for milliseconds, as OpenMP has it by default,
 uses up its share of a core that other processes want too, and then all wait for it: with one busy core of two that
@@ -12,16 +12,14 @@ sleep, unless the environment says otherwise.
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (loads the library whose products Numba calls, so that its threads can be limited)
-from numba import njit, prange
-from threadpoolctl import threadpool_limits
+from numba import prange
 
 from deepnet.kernels import amx, tile
 from deepnet.kernels.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
+from factorgraph.compiled import njit
 from factorgraph.dense.state import Array
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
@@ -39,11 +37,6 @@ compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
 #: Rows, depth and columns from which a product is one for the matrix unit: its tiles are filled up with zeros, and
 #: rounded terms are many enough to average out.
 _UNIT_SIDE = 64
-
-
-def one_thread_each() -> AbstractContextManager[Any]:
-    """While it is entered, every call of the linear algebra library keeps to its own thread."""
-    return threadpool_limits(1, user_api="blas")
 
 
 def uses_unit(*sides: int) -> bool:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from deepnet.kernels.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
+from factorgraph.compiled import njit
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 

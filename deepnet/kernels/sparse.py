@@ -8,12 +8,13 @@ samples, in vector instructions: four at a time, so that the row that all of the
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from scipy.sparse import csc_array, csr_array
 
 from deepnet.kernels import tile
 from deepnet.kernels.float32 import FAST, edge_factor32, edge_g32, f32, in_widest_vectors, inlined, update_spin32
 from deepnet.kernels.loops import loop
+from factorgraph.compiled import njit
 from factorgraph.dense.state import Array
 
 #: Density from which on the loops over edges take longer than products of whole arrays.

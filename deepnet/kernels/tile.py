@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from deepnet.kernels.float32 import FAST, f32
+from factorgraph.compiled import njit
 
 _FEATURES = binding.get_host_cpu_features()
 

@@ -6,10 +6,10 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_instance, check_integer, shown
+from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_weight

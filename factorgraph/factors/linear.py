@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
+from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
 from factorgraph.layout import Layout

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
+from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.factors.parity import log_parity_sums, parity_log_factor
 from factorgraph.layout import Layout

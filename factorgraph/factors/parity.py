@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import shown
+from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights

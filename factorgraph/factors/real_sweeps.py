@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from factorgraph.cavity import indefinite
+from factorgraph.compiled import njit
 from factorgraph.damping import Damping, largest_change
 from factorgraph.messages import Array
 from factorgraph.unroll import Unrolled, Weights

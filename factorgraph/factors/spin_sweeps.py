@@ -8,8 +8,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from factorgraph.compiled import njit
 from factorgraph.damping import Damping
 from factorgraph.elementwise import formula
 from factorgraph.messages import Array

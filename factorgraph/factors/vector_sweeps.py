@@ -13,14 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.cavity import indefinite
-from factorgraph.factors.square_roots import (
-    ROUNDING,
-    law_of_rows,
-    rows_of_natural,
-    send,
-    triangle,
-    workspace,
-)
+from factorgraph.compiled import njit
+from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
 from factorgraph.factors.vector_rules import natural
 from factorgraph.forest import group_by
 from factorgraph.messages import Array

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.compiled import njit
 from factorgraph.elementwise import check_real, formula, result_type
 from factorgraph.priors.base import Prior, PriorValues, check_drawn, number_list
 from factorgraph.priors.gaussian import tilted_normal

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from factorgraph.compiled import njit
 from factorgraph.quadrature import gauss_hermite
 from factorgraph.special import SQRT_HALF, upper_tail
 from models.matrix_vamp.head import Head
