@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 
 #: Places of scalars are counted by int32.
 _MOST_SCALARS = 2**31 - 1
+#: Components of a vector, whose matrix has the square of it.
+MOST_COMPONENTS = 46340
 #: Axes that NumPy has for a variable, a batch and the components of vectors together.
 _MOST_AXES = 32
 
@@ -122,7 +124,10 @@ class Selection:
     def __post_init__(self) -> None:
         check_name("name", self.name, error=ModelError)
         object.__setattr__(self, "indices", index_array("indices", self.indices))
-        object.__setattr__(self, "dimension", check_integer("dimension", self.dimension, least=0, error=ModelError))
+        object.__setattr__(self, "dimension", self._checked_dimension())
+
+    def _checked_dimension(self) -> int:
+        return check_integer("dimension", self.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
@@ -265,6 +270,7 @@ class Model:
         named: dict[str, Variable] = {}
         for variable in variables:
             check_instance("variables", variable, Variable, "a sequence of variables", error=ModelError)
+            check_name("name", variable.name, error=ModelError)
             if variable.name in named:
                 raise ModelError(f"names of variables must differ, got {variable.name!r} twice")
             named[variable.name] = variable
@@ -285,7 +291,10 @@ def _plate(name: Any, size: Any) -> int | None:
     check_name("plates", name, error=ModelError)
     if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
         raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {shown(size)}")
-    return size if size is None else int(size)
+    count = None if size is None else int(size)
+    if count is not None and count > _MOST_SCALARS:
+        raise ModelError(f"plate `{name}` must have a size of at most {_MOST_SCALARS}, got {shown(count)}")
+    return count
 
 
 def _check_attributes(variable: Variable) -> None:
@@ -297,4 +306,4 @@ def _check_attributes(variable: Variable) -> None:
     check_instance("prior", variable.prior, (Prior, type(None)), "a prior or None", error=ModelError)
     for what in ("observed", "spin", "shared"):
         check_flag(what, getattr(variable, what), error=ModelError)
-    check_integer("dimension", variable.dimension, least=0, error=ModelError)
+    check_integer("dimension", variable.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)

@@ -73,6 +73,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         stream = open(source, "rb")
     except ValueError as error:  # a null character
         raise ModelError(f"`path` must be the path of a file, got {shown(path)}: {error}") from None
+    except OSError as error:
+        raise OSError(
+            error.errno, f"`path` must be a file that can be read ({error.strerror}), got", str(source)
+        ) from None
     with stream:
         # Bytes that somebody changed raise whatever zipfile, NumPy and JSON meet in them, which none of them lists.
         try:
