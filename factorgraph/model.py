@@ -7,6 +7,7 @@ on whole plates, or on selected elements: see ``Selection``. ``Graph`` builds mo
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -153,7 +154,16 @@ class Selection:
         return len(self.indices)
 
     def __str__(self) -> str:
-        return f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]"
+        return printable(f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]")
+
+
+def printable(text: str) -> str:
+    """A text as the standard output can show it: there are terminals without signs of products, or Greek letters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for sign, plain in (("×", "x"), ("·", "*")):
+        if not sign.encode(encoding, "ignore"):
+            text = text.replace(sign, plain)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
@@ -184,7 +194,7 @@ def check_sizes(name: str, shape: Any, dimension: int = 0) -> tuple[int, ...]:
     if len(sizes) > _MOST_AXES:
         raise ModelError(f"`{name}` must have at most {_MOST_AXES} axes, got {len(sizes)}")
     if math.prod(sizes) * max(1, dimension) ** 2 > _MOST_SCALARS:
-        vectors = f" (vectors take {dimension}² each)" if dimension else ""
+        vectors = f" (vectors take {dimension}^2 each)" if dimension else ""
         raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{vectors}, got {shown(shape)}")
     return sizes
 
@@ -283,7 +293,7 @@ class Model:
     def __str__(self) -> str:
         sizes = ", ".join(f"{name}={'*' if size is None else size}" for name, size in self.plates.items())
         lines = [f"plates: {sizes}", *map(str, self.variables.values()), *map(str, self.factors)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def _plate(name: Any, size: Any) -> int | None:
