@@ -209,9 +209,9 @@ def infer_rows() -> Iterator[Row]:
     for what, accepts in options.items():
         yield what, lambda v, what=what: fg.infer(ring(), **({"max_sweeps": 3} | {what: v})), accepts
     yield "fields", lambda v: fg.infer(ring(), fields={"s": v}), ALSO_NEGATIVE
-    yield "observed", lambda v: fg.infer(chain(), observed={"x": v}), (*ALSO_NEGATIVE, "nan")
+    yield "observed", lambda v: fg.infer(chain(), observed={"x": v}), (*ALSO_NEGATIVE, "nan", "NaN array", "masked")
     yield "precisions", lambda v: fg.infer(chain(), precisions={"x": v}), ALSO_NEGATIVE
-    yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan",)
+    yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan", "NaN array", "masked")
 
 
 def exact_rows() -> Iterator[Row]:
@@ -219,7 +219,7 @@ def exact_rows() -> Iterator[Row]:
     for what in ("observed", "fields", "precisions"):
         yield what, lambda v, what=what: fg.exact(ring(), **{what: v}), GIVEN
         yield what, lambda v, what=what: fg.exact(chain(), **{what: {"x": v}}), (
-            *ALSO_NEGATIVE, *(("nan",) if what == "observed" else ()),
+            *ALSO_NEGATIVE, *(("nan", "NaN array", "masked") if what == "observed" else ()),
         )  # fmt: skip
 
 
