@@ -146,9 +146,12 @@ class Selection:
         return tuple(self[..., i] for i in range(self.shape[-1]))
 
     def __getitem__(self, key: Any) -> "Selection":
-        if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
-            raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
-        return Selection(self.name, np.asarray(self.indices[key]), self.dimension)
+        if not isinstance(key, (int, slice)):
+            if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
+                raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
+        chosen = object.__new__(Selection)  # of what was checked before
+        chosen.__dict__.update(name=self.name, indices=np.asarray(self.indices[key]), dimension=self.dimension)
+        return chosen
 
     def __len__(self) -> int:
         return len(self.indices)
