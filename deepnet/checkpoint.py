@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.files import write_bytes_atomic
+from factorgraph.files import remove_abandoned, write_bytes_atomic
 
 _FORMAT = 1
 _KEEP = 2
@@ -190,10 +190,10 @@ def _check_order(folder: Path, epoch: int) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove old checkpoints and what an interrupted write left; a file that will not go does not stop the run."""
-    old = [path for _, path in _checkpoints(folder)[:-_KEEP]]
-    for path in [*old, *folder.glob(".checkpoint-*.npz.*.tmp")]:
+    for _, path in _checkpoints(folder)[:-_KEEP]:
         with contextlib.suppress(OSError):
             path.unlink()
+    remove_abandoned(folder, _NAME.pattern)
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from deepnet.data import Dataset, Task, load_dataset
 from deepnet.schedule import Schedule
 from deepnet.train import Evaluation, Network, init, metrics, model, train, warm_up
 from factorgraph.dense.state import LayerPlan
+from factorgraph.files import remove_abandoned
 from factorgraph.model import Model
 
 CONFIG, METRICS, FIGURE = "config.json", "metrics.jsonl", "curves.png"
@@ -232,9 +234,7 @@ class Run:
         if latest_checkpoint(self.directory) is None:
             save_checkpoint(self.directory, network.epoch, network.arrays(), {"history": self.history})
         self._write_metrics()
-        for name in (CONFIG, METRICS, FIGURE):  # what a killed process was writing
-            for path in self.directory.glob(f".{name}.*.tmp"):
-                path.unlink(missing_ok=True)
+        remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE))))
 
     def train(
         self, network: Network, data: Dataset, progress: Callable[[int], None] | None = None

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from factorgraph.arguments import check_number, shown
+
 #: What adaptive damping tries, one after the other.
 LEVELS = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95)
 _PATIENCE = 50
@@ -31,11 +33,12 @@ class Damping:
     @classmethod
     def of(cls, damping: float | str) -> "Damping":
         """From a number or "adaptive"; raises ValueError for anything else."""
-        if damping == "adaptive":
+        if isinstance(damping, str) and damping == "adaptive":
             return cls(LEVELS[0], LEVELS[1:])
-        if isinstance(damping, str) or not 0.0 <= damping < 1.0:
-            raise ValueError(f"`damping` must be 'adaptive' or a number in [0, 1), got {damping!r}")
-        return cls(float(damping))
+        try:
+            return cls(check_number("damping", damping, least=0.0, below=1.0))
+        except ValueError:
+            raise ValueError(f"`damping` must be 'adaptive' or a number in [0, 1), got {shown(damping)}") from None
 
     def fails(self, residual: float) -> bool:
         """Take in the residual of an iteration; whether to begin again, with more damping if so."""

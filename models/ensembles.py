@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.arguments import check_instance, check_integer, check_number
 from factorgraph.channels import Channel
 from factorgraph.priors import Prior
+from models.checks import check_channel, check_prior, check_sequence, generator
 from models.spectra import MarchenkoPastur, Spectrum
 
 Array = NDArray[np.float64]
@@ -50,18 +52,23 @@ class Ensemble:
     spectra: Sequence[Spectrum] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-        object.__setattr__(self, "ratios", tuple(float(ratio) for ratio in self.ratios))
+        check_prior("prior", self.prior)
+        channels = check_sequence("channels", self.channels, "a sequence of channels")
+        object.__setattr__(self, "channels", tuple(check_channel("channels", channel) for channel in channels))
+        ratios = check_sequence("ratios", self.ratios, "a sequence of numbers")
+        object.__setattr__(self, "ratios", tuple(check_number("ratios", ratio, above=0.0) for ratio in ratios))
         if not self.channels or len(self.channels) != len(self.ratios):
             raise ValueError(
                 f"`ratios` must be one per channel, and at least one, got {len(self.ratios)} for {len(self.channels)}"
             )
-        spectra = (MarchenkoPastur(),) * len(self.ratios) if self.spectra is None else tuple(self.spectra)
+        if self.spectra is None:
+            spectra: tuple[Spectrum, ...] = (MarchenkoPastur(),) * len(self.ratios)
+        else:
+            given = check_sequence("spectra", self.spectra, "a sequence of spectra or None")
+            spectra = tuple(check_instance("spectra", each, Spectrum, "spectra of models") for each in given)  # pyright: ignore[reportAbstractUsage]
         object.__setattr__(self, "spectra", spectra)
         if len(spectra) != len(self.ratios):
             raise ValueError(f"`spectra` must be one per channel, {len(self.ratios)}, got {len(spectra)}")
-        if not all(np.isfinite(ratio) and ratio > 0 for ratio in self.ratios):
-            raise ValueError(f"`ratios` must be finite numbers > 0, got {self.ratios}")
 
     @property
     def second_moments(self) -> tuple[float, ...]:
@@ -88,7 +95,7 @@ class Ensemble:
 
     def sizes(self, n: int) -> tuple[int, ...]:
         """n_0 = n, n_1, ... rounded; raises ValueError if a layer would be empty."""
-        sizes = [n]
+        sizes = [check_integer("n", n, least=1)]
         for ratio in self.ratios:
             sizes.append(round(sizes[-1] * ratio))
         if min(sizes) < 1:
@@ -97,9 +104,9 @@ class Ensemble:
 
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Sample:
         """Weights, signals and output of a model with ``n`` signal components."""
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         sizes = self.sizes(n)
-        x: Any = self.prior.sample(n, rng)
+        x: Any = self.prior.sample(sizes[0], rng)
         weights, signals = [], []
         layers = zip(sizes[:-1], sizes[1:], self.channels, self.spectra or (), strict=True)
         for inputs, outputs, channel, spectrum in layers:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import brentq
 
+from factorgraph.arguments import check_instance, check_number, shown
 from factorgraph.channels import Channel
 from factorgraph.priors import Prior
 from models.averages import Field, Overlap, hidden_averages, output_averages, prior_averages
+from models.checks import vector
 from models.ensembles import Ensemble
 from models.state_evolution import StateEvolution, state_evolution
 
@@ -21,8 +23,14 @@ def free_entropy(model: Ensemble, variances: Sequence[float], precisions: Sequen
         model: Bayes-optimal chain.
         variances: V_l = ρ_l - q_l of the signal and of each hidden layer.
         precisions: A_l of the messages about them, independent of the variances.
+
+    Raises:
+        ValueError: not one number per layer.
     """
+    check_instance("model", model, Ensemble, "an Ensemble")
     second_moments = model.second_moments
+    variances = vector("variances", variances, len(second_moments)).tolist()
+    precisions = vector("precisions", precisions, len(second_moments)).tolist()
     overlaps = [Overlap(rho - V, rho - V, V) for rho, V in zip(second_moments, variances, strict=True)]
     fields = [Field(A, A, A) for A in precisions]
     total = prior_averages(model.prior, fields[0]).phi + _coupling(model.prior, fields[0], overlaps[0])
@@ -39,13 +47,23 @@ def free_entropy(model: Ensemble, variances: Sequence[float], precisions: Sequen
     return total
 
 
+def _check_interval(family: object, low: float, high: float, xtol: float) -> tuple[float, float, float]:
+    if not callable(family):
+        raise ValueError(f"`family` must be a function from a parameter to an Ensemble, got {shown(family)}")
+    low, high = check_number("low", low), check_number("high", high)
+    if low >= high:
+        raise ValueError(f"`high` must be > `low`, got {high} and {low}")
+    return low, high, check_number("xtol", xtol, above=0.0)
+
+
 def _coupling(source: Channel | Prior, field: Field, overlap: Overlap) -> float:
     """What is missing in E[φ - B x̂/2] = E φ - A ρ/2 to E φ - A q/2: A V/2, and -A/2 that φ leaves out for spins."""
     return 0.5 * field.precision * (overlap.variance - (1.0 if source.spin else 0.0))
 
 
 def fixed_point_free_entropy(model: Ensemble, result: StateEvolution) -> float:
-    """Φ at the end of a Bayes-optimal run of state evolution."""
+    """Φ at the end of a Bayes-optimal run of state evolution; raises ValueError for what is none of this model."""
+    check_instance("result", result, StateEvolution, "a StateEvolution")
     return free_entropy(model, [o.variance for o in result.overlaps], [f.precision for f in result.fields])
 
 
@@ -62,8 +80,10 @@ def information_threshold(family: Callable[[float], Ensemble], low: float, high:
         ValueError: the difference does not change its sign.
     """
 
+    low, high, xtol = _check_interval(family, low, high, xtol)
+
     def gain(parameter: float) -> float:
-        model = family(parameter)
+        model = check_instance("family", family(parameter), Ensemble, "a function that returns an Ensemble")
         runs = [state_evolution(model, start=start) for start in ("informative", "uninformative")]
         values = [fixed_point_free_entropy(model, run) for run in runs]
         return values[0] - values[1]
@@ -90,8 +110,11 @@ def algorithmic_threshold(
         ValueError: both ends succeed or both fail.
     """
 
+    low, high, xtol = _check_interval(family, low, high, xtol)
+    success = check_number("success", success, above=0.0)
+
     def found(parameter: float) -> bool:
-        model = family(parameter)
+        model = check_instance("family", family(parameter), Ensemble, "a function that returns an Ensemble")
         run = state_evolution(model, iterations=20_000, tolerance=1e-7)
         return bool(run.mse[-1, 0] < success * model.second_moments[0])
 

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from factorgraph.arguments import check_instance, check_integer, check_number, real_array
 from factorgraph.channels import Channel, Identity
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior
+from models.checks import check_sequence
 from models.multilayer import MultiLayerGLM
 from models.result import Inference
 
@@ -59,15 +61,19 @@ def learn(
     Raises:
         ValueError: ``fixed`` names no parameter, nothing is left to learn, or as ``infer``.
     """
+    check_instance("model", model, MultiLayerGLM, "a GLM or MultiLayerGLM")
+    rounds, tolerance = check_integer("rounds", rounds, least=0), check_number("tolerance", tolerance, least=0.0)
+    fixed = check_sequence("fixed", fixed, "a sequence of names of parameters")
+    observed = real_array("y", y)
     known = _parameters(model.prior, model.channels[-1])
-    if set(fixed) - set(known) or len(known) == len(set(fixed)):
+    if any(name not in list(known) for name in fixed) or len(known) == len(set(fixed)):
         raise ValueError(f"`fixed` must be some, not all, of {sorted(known)}, got {fixed}")
     history = [known]
     result = model.infer(y, **options)
     converged = False
     for _ in range(rounds):
         prior = _maximised_prior(model.prior, result, fixed)
-        channel = _maximised_channel(model.channels[-1], np.asarray(y, dtype=np.float64), result, fixed)
+        channel = _maximised_channel(model.channels[-1], observed, result, fixed)
         history.append(_parameters(prior, channel))
         model = model.with_parameters(prior, channel)
         options["start"] = result.signal.mean

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from factorgraph.arguments import check_number, real_array
 from factorgraph.spectral import Spectral
 from models.products import Squared
 
@@ -39,36 +40,49 @@ def known_matrix(name: str, W: Any, mean_square: float | None) -> tuple[Any, Any
             not known; None for exact squares.
 
     Raises:
-        ValueError: W is no such matrix, has entries that are not finite, or no squares.
+        ValueError: W is no such matrix, has entries that are not finite real numbers, or no squares.
     """
-    if mean_square is not None and not (np.isfinite(mean_square) and mean_square > 0.0):
-        raise ValueError(f"`mean_square` must be finite numbers > 0, got {mean_square}")
-    shape = np.shape(W)
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{name} must be a matrix (outputs, inputs), got shape {shape}")
+    if mean_square is not None:
+        mean_square = check_number("mean_square", mean_square, above=0.0)
+    matrix, squares = _operator(name, W) if isinstance(W, LinearOperator) else _with_squares(name, W)
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
+        raise ValueError(f"`{name}` must be a matrix (outputs, inputs), got shape {matrix.shape}")
     if isinstance(W, Spectral) and mean_square is None:
         mean_square = W.mean_square
-    if isinstance(W, LinearOperator):
-        if mean_square is None:
-            raise ValueError(
-                f"`mean_square` must be given for {name}, a LinearOperator (1/inputs for normalised columns), got None"
-            )
-        return W, Uniform(shape, mean_square)
-    if sparse.issparse(W):
-        matrix: Any = sparse.csr_array(W, dtype=np.float64)
-        entries, squares = matrix.data, sparse.csr_array(matrix.multiply(matrix))
-    else:
-        matrix = entries = np.ascontiguousarray(W, dtype=np.float64)
-        squares = Squared(matrix)
-    if not np.all(np.isfinite(entries)):
-        raise ValueError(f"{name} must have finite entries, got some that are infinite or not a number")
-    return matrix, squares if mean_square is None else Uniform(shape, mean_square)
+    if mean_square is not None:
+        return matrix, Uniform(matrix.shape, mean_square)
+    if squares is None:
+        raise ValueError(
+            f"`mean_square` must be given for `{name}`, a LinearOperator whose entries are not known: the mean of its "
+            "squared entries, |W|²/(outputs · inputs), which is 1/inputs for rows of norm 1 and 1/outputs for columns "
+            "of norm 1; else estimate it as the mean of (W @ v)² / inputs over random signs v, got None"
+        )
+    return matrix, squares
+
+
+def _operator(name: str, W: LinearOperator) -> tuple[Any, None]:
+    """W as it is; raises ValueError if it is not real."""
+    if W.dtype is not None and W.dtype.kind not in "biuf":  # None: not told
+        raise ValueError(f"`{name}` must be a matrix of real numbers, got a LinearOperator of type {W.dtype}")
+    return W, None
+
+
+def _with_squares(name: str, W: Any) -> tuple[Any, Any]:
+    """W in float64, contiguous or by rows, and its squares; raises ValueError if an entry is no finite real number."""
+    if not sparse.issparse(W):
+        dense = np.ascontiguousarray(real_array(name, W))
+        return dense, Squared(dense)
+    if W.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must be a matrix of real numbers, got a sparse one of type {W.dtype}")
+    matrix: Any = sparse.csr_array(W, dtype=np.float64)
+    real_array(name, matrix.data)
+    return matrix, sparse.csr_array(matrix.multiply(matrix))
 
 
 def with_entries(name: str, W: Any) -> Array:
     """W as a dense array; raises ValueError if its entries are not known."""
     if isinstance(W, LinearOperator):
-        raise ValueError(f"{name} must be an array or sparse for messages on edges, got a LinearOperator")
+        raise ValueError(f"`{name}` must be an array or sparse for messages on edges, got a LinearOperator")
     return W.toarray() if sparse.issparse(W) else W
 
 

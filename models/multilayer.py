@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, lsqr
 
+from factorgraph.arguments import check_choice, check_integer, check_number
 from factorgraph.channels import Channel, Identity
 from factorgraph.factors import Bilinear
 from factorgraph.model import Model, Variable
 from factorgraph.priors import Prior
 from factorgraph.spectral import Spectral
 from models.chain import Chain
+from models.checks import check_callback, check_channel, check_prior, check_sequence, generator, samples_of
 from models.damping import Damping
 from models.matrices import known_matrix, outlying_mean, with_entries
 from models.result import Estimate, Inference, Scores, Trace
@@ -33,11 +35,11 @@ class MultiLayerGLM:
             entries of order 1/√n_l and of mean near 0; or ``Spectral``. For the closure "vamp" with any singular values
             and any mean.
         channels: one per layer, the last one that of the observed output.
-        mean_square: E (W^l)², to replace the squared entries; one per layer, or one for all, None for exact squares.
-            A ``LinearOperator`` needs it, unless it is a ``Spectral``; "vamp" does not use it.
+        mean_square: E (W^l)², |W|²/(outputs · inputs), to replace the squared entries; one per layer, or one for all,
+            None for exact squares. A ``LinearOperator`` needs it, unless it is a ``Spectral``; "vamp" does not use it.
 
     Raises:
-        ValueError: matrices that do not chain, that are not finite, or without channel.
+        ValueError: matrices that do not chain, that are not finite and real, or without channel.
     """
 
     def __init__(
@@ -48,18 +50,19 @@ class MultiLayerGLM:
         *,
         mean_square: float | Sequence[float | None] | None = None,
     ) -> None:
-        if not weights or len(weights) != len(channels):
+        self.prior = check_prior("prior", prior)
+        given = check_sequence("channels", channels, "a sequence of channels")
+        self.channels = tuple(check_channel("channels", channel) for channel in given)
+        weights = check_sequence("weights", weights, "a sequence of matrices, one per channel")
+        if not weights or len(weights) != len(self.channels):
             raise ValueError(f"`weights` must be one per channel, and at least one, got {len(weights)}")
-        if isinstance(mean_square, Sequence):
-            if len(mean_square) != len(weights):
-                raise ValueError(f"`mean_square` must be one or {len(weights)}, got {len(mean_square)}")
-            squares = list(mean_square)
-        else:
-            squares = [mean_square] * len(weights)
-        self.prior, self.channels = prior, tuple(channels)
+        squares: Sequence[float | None] = [mean_square] * len(weights)  # pyright: ignore[reportAssignmentType]
+        if isinstance(mean_square, Sequence) or (isinstance(mean_square, np.ndarray) and mean_square.ndim):
+            squares = check_sequence("mean_square", mean_square, f"one number or {len(weights)}")
+            if len(squares) != len(weights):
+                raise ValueError(f"`mean_square` must be one or {len(weights)}, got {len(squares)}")
         self.matrices = [
-            known_matrix(f"`weights[{i}]`", W, square)
-            for i, (W, square) in enumerate(zip(weights, squares, strict=True))
+            known_matrix(self._name(i), W, square) for i, (W, square) in enumerate(zip(weights, squares, strict=True))
         ]
         self._spectral: list[Spectral | None] = [None] * len(weights)
         shapes = [W.shape for W, _ in self.matrices]
@@ -69,10 +72,20 @@ class MultiLayerGLM:
                     f"`weights[{i}]` must have {shapes[i - 1][0]} columns, the outputs below it, got {shapes[i][1]}"
                 )
 
+    @staticmethod
+    def _name(layer: int) -> str:
+        """Of the matrix in errors."""
+        return f"weights[{layer}]"
+
+    def __repr__(self) -> str:
+        sizes = " -> ".join(map(str, self.sizes))
+        return f"{type(self).__name__}({self.prior}, {sizes}, {', '.join(map(str, self.channels))})"
+
     def with_parameters(self, prior: Prior, channel: Channel) -> "MultiLayerGLM":
         """The same matrices and hidden channels with another prior and output channel; nothing is copied."""
         other = copy(self)
-        other.prior, other.channels = prior, (*self.channels[:-1], channel)
+        other.prior = check_prior("prior", prior)
+        other.channels = (*self.channels[:-1], check_channel("channel", channel))
         return other
 
     @property
@@ -130,22 +143,19 @@ class MultiLayerGLM:
         Raises:
             ValueError: an argument outside its domain, ``y`` not possible for the channel or not of the right size.
         """
-        observed = self._checked_output(y)
-        if closure not in CLOSURE_NAMES:
-            raise ValueError(f"`closure` must be one of {CLOSURE_NAMES}, got {closure!r}")
-        if iterations < 1 or not tolerance >= 0.0 or not 0.0 <= reinforcement < 1.0:
-            raise ValueError(
-                "`iterations` must be >= 1, `tolerance` >= 0 and `reinforcement` in [0, 1), "
-                f"got {iterations}, {tolerance} and {reinforcement}"
-            )
+        closure = check_choice("closure", closure, CLOSURE_NAMES)
+        iterations = check_integer("iterations", iterations, least=1)
+        tolerance = check_number("tolerance", tolerance, least=0.0)
+        reinforcement = check_number("reinforcement", reinforcement, least=0.0, below=1.0)
         if closure == "vamp" and reinforcement:
             raise ValueError(f"`reinforcement` must be 0 for the closure 'vamp', got {reinforcement}")
-        samples = observed.shape[1]
-        scores = Scores(truth, [(n, samples) for n in self.sizes[:-1]])
+        mixer, callback = Damping.of(damping), check_callback(callback)
+        observed = self._checked_output(y)
+        scores = Scores(truth, [(n, observed.shape[1]) for n in self.sizes[:-1]])
+        begin = self._start(start, observed.shape[1], generator(rng))
         chain = self._chain(observed, closure)
-        begin = self._start(start, samples, np.random.default_rng(rng))
         chain.begin(begin)
-        trace, mixer = Trace(), Damping.of(damping)
+        trace = Trace()
 
         def step(alpha: float) -> str:
             return _iterate(chain, trace, alpha, tolerance, reinforcement, scores)
@@ -157,14 +167,14 @@ class MultiLayerGLM:
             status = mixer.drive(step, lambda: chain.begin(begin), trace.residual, iterations=iterations, stop=stop)
             phi = chain.free_entropy() if status != "diverged" else float("nan")
             chain.settle()
-            return self._result(chain, trace, status, phi, np.ndim(y) == 1, scores)
+            return self._result(chain, trace, status, phi, np.ndim(np.asarray(y)) == 1, scores)
 
     def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
         matrices = self.matrices
         if closure == "vamp":
             return VampChain(self.prior, self._decomposed(), self.channels, observed)
         if closure == "bp":
-            matrices = [(with_entries(f"`weights[{i}]`", W), squares) for i, (W, squares) in enumerate(matrices)]
+            matrices = [(with_entries(self._name(i), W), squares) for i, (W, squares) in enumerate(matrices)]
         return Chain(self.prior, matrices, self.channels, observed, closure)
 
     def _decomposed(self) -> list[Spectral]:
@@ -172,7 +182,8 @@ class MultiLayerGLM:
             if self._spectral[i] is None:
                 if isinstance(W, LinearOperator) and not isinstance(W, Spectral):
                     raise ValueError(
-                        f"`weights[{i}]` must have known singular values for 'vamp': give it as a Spectral"
+                        f"`{self._name(i)}` must have known singular values for 'vamp', got a LinearOperator: give it "
+                        "as a Spectral"
                     )
                 self._spectral[i] = Spectral.of(W)
         return [matrix for matrix in self._spectral if matrix is not None]
@@ -214,10 +225,7 @@ class MultiLayerGLM:
         )
 
     def _checked_output(self, y: ArrayLike) -> Array:
-        observed = np.asarray(y, dtype=np.float64)
-        observed = observed[:, None] if observed.ndim == 1 else observed
-        if observed.ndim != 2 or len(observed) != self.sizes[-1] or observed.shape[1] == 0:
-            raise ValueError(f"`y` must have {self.sizes[-1]} rows, one per row of the last matrix, got {np.shape(y)}")
+        observed = samples_of("y", y, self.sizes[-1], what="outputs")
         self.channels[-1].observe(observed, omega=0.0, V=1.0)  # raises for outputs that the channel cannot have
         W = self.matrices[0][0]
         if len(self.channels) == 1 and self.channels[0] == Identity() and W.shape[0] > W.shape[1]:
@@ -239,10 +247,9 @@ class MultiLayerGLM:
                 return None
             mean, variance = self.prior.moments(H=0.0, G=0.0)
             return mean + 0.1 * variance**0.5 * rng.standard_normal(shape)
-        means = np.asarray(start, dtype=np.float64)
-        means = means[:, None] if means.ndim == 1 else means
-        if means.shape != shape or not np.all(np.isfinite(means)):
-            raise ValueError(f"`start` must be finite means of shape {shape}, got shape {means.shape}")
+        means = samples_of("start", start, shape[0], what="'prior', 'random' or means")
+        if means.shape != shape:
+            raise ValueError(f"`start` must be means of shape {shape}, got shape {means.shape}")
         return means
 
 
@@ -275,4 +282,9 @@ class GLM(MultiLayerGLM):
     """
 
     def __init__(self, prior: Prior, weights: Any, channel: Channel, *, mean_square: float | None = None) -> None:
+        channel = check_channel("channel", channel)
         super().__init__(prior, [weights], [channel], mean_square=mean_square)
+
+    @staticmethod
+    def _name(layer: int) -> str:
+        return "weights"

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from factorgraph.arguments import check_integer, check_number, real_array, shown
 from factorgraph.channels import Channel, Identity, Sign
 from factorgraph.priors import Binary, Prior
 from models.chain import Chain
+from models.checks import check_channel, check_prior, generator, matrix, vector
 from models.multilayer import GLM, MultiLayerGLM
 from models.result import Inference
 from models.vamp import VampChain
@@ -42,10 +44,10 @@ class Perceptron:
         iterations: int = 1000,
         **options: Any,
     ) -> None:
-        self.prior = Binary() if prior is None else prior
-        self.channel = Sign() if channel is None else channel
-        self.reinforcement = reinforcement
-        self.iterations = iterations
+        self.prior = Binary() if prior is None else check_prior("prior", prior)
+        self.channel = Sign() if channel is None else check_channel("channel", channel)
+        self.reinforcement = check_number("reinforcement", reinforcement, least=0.0, below=1.0)
+        self.iterations = check_integer("iterations", iterations, least=1)
         self.options = options
         if not self.channel.spin:
             raise ValueError(f"`channel` must have outputs ±1, got {self.channel}")
@@ -60,14 +62,15 @@ class Perceptron:
         Raises:
             ValueError: shapes that do not fit, patterns that are not finite, labels other than ±1.
         """
-        patterns, labels = _patterns(X), np.asarray(y, dtype=np.float64)
-        matrix = patterns / patterns.shape[1] ** 0.5
+        patterns = _patterns(X)
+        labels = vector("y", y, len(patterns))
+        scaled = patterns / patterns.shape[1] ** 0.5
         options: dict[str, Any] = {"damping": 0.0} | self.options if self.reinforcement else self.options
 
         def solved(iteration: int, chain: Chain | VampChain) -> bool:
             return self._errors(patterns, labels, self._most_probable(chain.means[0][:, 0])) == 0
 
-        self.result_: Inference = GLM(self.prior, matrix, self.channel).infer(
+        self.result_: Inference = GLM(self.prior, scaled, self.channel).infer(
             labels,
             iterations=self.iterations,
             reinforcement=self.reinforcement,
@@ -84,12 +87,10 @@ class Perceptron:
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """P(y = +1), averaged over the posterior of the weights, (samples,)."""
-        matrix = _patterns(X) / self.weights_.size**0.5
-        signal = self.result_.signal
-        if matrix.shape[1] != signal.mean.size:
-            raise ValueError(f"`X` must have {signal.mean.size} columns, as in `fit`, got {matrix.shape[1]}")
-        V = np.maximum(np.square(matrix) @ signal.variance, 1e-300)
-        return np.exp(self.channel.observe(1.0, omega=matrix @ signal.mean, V=V).phi)
+        signal = _fitted(self).signal
+        scaled = _patterns(X, signal.mean.size) / signal.mean.size**0.5
+        V = np.maximum(np.square(scaled) @ signal.variance, 1e-300)
+        return np.exp(self.channel.observe(1.0, omega=scaled @ signal.mean, V=V).phi)
 
     def _most_probable(self, means: Array) -> Array:
         return np.where(means >= 0, 1.0, -1.0) if self.prior.spin else means
@@ -122,10 +123,11 @@ class Committee:
     def __init__(
         self, second: ArrayLike, prior: Prior | None = None, *, rng: np.random.Generator | int = 0, **options: Any
     ) -> None:
-        self.second = np.atleast_1d(np.asarray(second, dtype=np.float64))
-        if self.second.ndim != 1 or not np.all(np.isfinite(self.second) & (self.second != 0.0)):
-            raise ValueError(f"`second` must be non-zero numbers (K,), got {second!r}")
-        self.prior = Binary() if prior is None else prior
+        self.second = np.atleast_1d(real_array("second", second))
+        if self.second.ndim != 1 or not self.second.size or not np.all(self.second):
+            raise ValueError(f"`second` must be non-zero numbers (K,), got {shown(second)}")
+        self.prior = Binary() if prior is None else check_prior("prior", prior)
+        generator(rng)  # raises for what is none
         self.rng = rng
         self.options = options
 
@@ -133,26 +135,31 @@ class Committee:
         """Infer the first layer from patterns (samples, N) and labels ±1, (samples,); raises ValueError as above."""
         patterns, units = _patterns(X), self.second.size
         samples, inputs = patterns.shape
+        labels = vector("y", y, samples)
         first = sparse.block_diag([patterns / inputs**0.5] * units, format="csr")
         last = sparse.kron(self.second[None] / units**0.5, sparse.eye_array(samples), format="csr")
         model = MultiLayerGLM(self.prior, [first, last], [Sign(), Sign()])
         self.result_: Inference = model.infer(
-            np.asarray(y), **{"start": "random", "rng": self.rng, "damping": 0.9} | self.options
+            labels, **{"start": "random", "rng": self.rng, "damping": 0.9} | self.options
         )
         self.weights_: Array = self.result_.signal.mean.reshape(units, inputs)
         return self
 
     def predict(self, X: ArrayLike) -> Array:
         """Most probable labels ±1 under the posterior, (samples,)."""
-        matrix = _patterns(X) / self.weights_.shape[1] ** 0.5
-        variance = self.result_.signal.variance.reshape(self.weights_.shape)
-        V = np.maximum(np.square(matrix) @ variance.T, 1e-300)
-        hidden, _ = Sign().moments(B=0.0, A=0.0, omega=matrix @ self.weights_.T, V=V)
+        variance = _fitted(self).signal.variance.reshape(self.weights_.shape)
+        scaled = _patterns(X, self.weights_.shape[1]) / self.weights_.shape[1] ** 0.5
+        V = np.maximum(np.square(scaled) @ variance.T, 1e-300)
+        hidden, _ = Sign().moments(B=0.0, A=0.0, omega=scaled @ self.weights_.T, V=V)
         return Sign()(Identity()(hidden @ self.second))
 
 
-def _patterns(X: ArrayLike) -> Array:
-    patterns = np.asarray(X, dtype=np.float64)
-    if patterns.ndim != 2 or not np.all(np.isfinite(patterns)):
-        raise ValueError(f"`X` must be finite patterns (samples, N), got shape {patterns.shape}")
-    return patterns
+def _fitted(model: Perceptron | Committee) -> Inference:
+    if not hasattr(model, "result_"):
+        raise ValueError(f"`{type(model).__name__}` must be fitted before it predicts, got a call without `fit`")
+    return model.result_
+
+
+def _patterns(X: ArrayLike, columns: int | None = None) -> Array:
+    shape = "of patterns (samples, N)" if columns is None else f"of patterns (samples, {columns}) as in `fit`"
+    return matrix("X", X, shape, columns)

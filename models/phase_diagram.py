@@ -1,8 +1,11 @@
 """Phase diagrams: where finding the signal is easy, hard or impossible, over any two parameters of a model."""
 
-import json
+import contextlib
+import multiprocessing
+import multiprocessing.connection
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from factorgraph.arguments import check_flag, check_instance, check_integer, check_number, shown
+from models.checks import vector
 from models.ensembles import Ensemble
 from models.free_entropy import fixed_point_free_entropy
+from models.phase_file import PhaseFile
 from models.state_evolution import state_evolution
 
 Array = NDArray[np.float64]
@@ -76,56 +82,87 @@ def phase_diagram(
     point of greater free entropy is below. Impossible: that one is not either.
 
     Args:
-        family: the model at a pair of values; a function of a module, so that other processes can call it.
+        family: the model at a pair of values; for several processes one whose parts can be pickled.
         x: values of its first argument.
         y: values of its second one.
         success: error relative to E x² that counts as low.
-        path: file to which finished points are written one by one; points that it has are not computed again.
-        workers: number of processes, by default that of the cores; 1 computes in this one.
+        path: file to which finished points are appended one by one; points that it has are not computed again. Killed
+            or with a full disk, a sweep loses the points that it was computing, and continues when called again.
+        workers: number of processes, by default that of the cores; 1 computes in this one. They end with this process.
         iterations: of state evolution, at most.
         progress: show a progress bar.
 
     Raises:
-        ValueError: values that are not finite, or a file of another diagram.
+        ValueError: an argument outside its domain, or a file of another diagram, in use, or changed by others.
+        OSError: the disk refuses a point; those before it are kept.
     """
-    x, y = (np.asarray(values, dtype=np.float64) for values in (x, y))
+    if not callable(family):
+        raise ValueError(f"`family` must be a function of two numbers that returns an Ensemble, got {shown(family)}")
+    x, y = vector("x", x), vector("y", y)
+    success = check_number("success", success, above=0.0)
+    iterations = check_integer("iterations", iterations, least=1)
+    workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, least=1)
+    progress = check_flag("progress", progress)
     for name, values in (("x", x), ("y", y)):
-        if values.ndim != 1 or values.size == 0 or not np.all(np.isfinite(values)):
-            raise ValueError(f"`{name}` must be finite numbers (n,), got {values!r}")
-    head = {"x": x.tolist(), "y": y.tolist(), "success": success, "iterations": iterations}
-    done = {} if path is None else _read(Path(path), head)
-    todo = [(i, j) for i in range(y.size) for j in range(x.size) if (i, j) not in done]
-    tasks = [(i, j, float(x[j]), float(y[i])) for i, j in todo]
-    file = None if path is None else open(path, "a", encoding="utf-8")
-    try:
-        if file is not None and file.tell() == 0:
-            _write(file, head)
-        for i, j, low, best in tqdm(
-            _computed(family, tasks, workers, success, iterations), total=len(todo), disable=not progress
-        ):
-            done[i, j] = (low, best)
-            if file is not None:
-                _write(file, {"point": [i, j, low, best]})
-    finally:
-        if file is not None:
-            file.close()
+        if not values.size:
+            raise ValueError(f"`{name}` must be at least one number, got none")
+    with _storage(path, x, y, {"success": success, "iterations": iterations}) as storage:
+        done = storage.points if storage is not None else {}
+        todo = [(i, j) for i in range(y.size) for j in range(x.size) if (i, j) not in done]
+        models = ((i, j, _member(family, float(x[j]), float(y[i]))) for i, j in todo)
+        results = _computed(models, min(workers, len(todo)), success, iterations)
+        with contextlib.closing(results), tqdm(total=len(todo), disable=not progress) as bar:
+            for i, j, low, best in results:
+                done[i, j] = (low, best)
+                if storage is not None:
+                    storage.append(i, j, low, best)
+                bar.update()
     values = np.array([[done[i, j] for j in range(x.size)] for i in range(y.size)])
     algorithm, best = values[..., 0], values[..., 1]
     phase = np.where(algorithm < success, EASY, np.where(best < success, HARD, IMPOSSIBLE))
     return PhaseDiagram(x, y, algorithm, best, phase)
 
 
+def _storage(
+    path: str | os.PathLike[str] | None, x: Array, y: Array, settings: dict[str, Any]
+) -> contextlib.AbstractContextManager[PhaseFile | None]:
+    if path is None:
+        return contextlib.nullcontext()
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
+        raise ValueError(f"`path` must be the path of a file or None, got {shown(path)}")
+    return PhaseFile(Path(path), x.tolist(), y.tolist(), settings)
+
+
+def _member(family: Family, x: float, y: float) -> Ensemble:
+    return check_instance("family", family(x, y), Ensemble, "a function of two numbers that returns an Ensemble")
+
+
 def _computed(
-    family: Family, tasks: list[tuple[int, int, float, float]], workers: int | None, success: float, iterations: int
-) -> Iterator[tuple[int, int, float, float]]:
-    if workers == 1 or len(tasks) < 2:
-        for i, j, x, y in tasks:
-            yield i, j, *errors(family(x, y), success, iterations)
+    models: Iterable[tuple[int, int, Ensemble]], workers: int, success: float, iterations: int
+) -> Generator[tuple[int, int, float, float], None, None]:
+    if workers < 2:
+        for i, j, model in models:
+            yield i, j, *errors(model, success, iterations)
         return
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        futures = {pool.submit(errors, family(x, y), success, iterations): (i, j) for i, j, x, y in tasks}
+    pool = ProcessPoolExecutor(workers, initializer=_end_with_parent)
+    try:
+        futures = {pool.submit(errors, model, success, iterations): (i, j) for i, j, model in models}
         for future in as_completed(futures):
             yield *futures[future], *future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end as soon as the one that started it has, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def errors(model: Ensemble, success: float = 1e-3, iterations: int = 1000) -> tuple[float, float]:
@@ -143,22 +180,3 @@ def errors(model: Ensemble, success: float = 1e-3, iterations: int = 1000) -> tu
         return error, error
     better = fixed_point_free_entropy(model, high) > fixed_point_free_entropy(model, low)
     return error, float(high.mse[-1, 0]) / rho if better else error
-
-
-def _write(file: Any, record: dict[str, Any]) -> None:
-    file.write(json.dumps(record) + "\n")
-    file.flush()
-
-
-def _read(path: Path, head: dict[str, Any]) -> dict[tuple[int, int], tuple[float, float]]:
-    """Finished points; a last line that a kill has cut off is removed from the file."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    records = [json.loads(line) for line in whole.splitlines()]
-    if records and records[0] != head:
-        raise ValueError(f"`path` must be a file of the same diagram or none, got {path} with other values")
-    return {(i, j): (low, best) for i, j, low, best in (record["point"] for record in records[1:])}

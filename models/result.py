@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checks import check_sequence, samples_of
+
 Array = NDArray[np.float64]
 
 
@@ -80,13 +82,15 @@ class Scores:
     """Errors against the true signals of some layers, from the signal up."""
 
     def __init__(self, truth: Any, shapes: list[tuple[int, int]]) -> None:
-        given = [] if truth is None else [truth] if isinstance(truth, np.ndarray) else list(truth)
+        if isinstance(truth, np.ndarray):
+            truth = [truth]
+        need = "an array, or a sequence of arrays from the signal up"
+        given = () if truth is None else check_sequence("truth", truth, need)
         if len(given) > len(shapes):
             raise ValueError(f"`truth` must be at most {len(shapes)} layers, the signal first, got {len(given)}")
         self.truth: list[Array] = []
         for layer, (values, shape) in enumerate(zip(given, shapes, strict=False)):
-            x = np.asarray(values, dtype=np.float64)
-            x = x[:, None] if x.ndim == 1 else x
+            x = samples_of("truth", values, shape[0])
             if x.shape != shape:
                 raise ValueError(f"`truth` of layer {layer} must have shape {shape}, got {x.shape}")
             self.truth.append(x)

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
 from scipy.sparse.linalg import LinearOperator
 
-from factorgraph.arguments import check_number
+from factorgraph.arguments import check_flag, check_integer, check_number, real_array, shown
 from factorgraph.quadrature import panel_rule
 from factorgraph.spectral import Spectral
+from models.checks import generator
+from models.checks import matrix as checked
 
 Array = NDArray[np.float64]
 
@@ -43,6 +45,7 @@ class MarchenkoPastur(Spectrum):
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
         """Density √((λ₊ - λ)(λ - λ₋))/(2πλ) between λ± = (1 ± √ratio)², in the angle of λ = 1 + ratio + 2√ratio cos."""
+        ratio = check_number("ratio", ratio, above=0.0)
         nodes, weights = (values.ravel() for values in panel_rule(np.pi * _GRADED, 8))
         gap = (1.0 - ratio**0.5) ** 2
         values = gap + 4.0 * ratio**0.5 * np.sin(0.5 * (np.pi - nodes)) ** 2
@@ -50,6 +53,7 @@ class MarchenkoPastur(Spectrum):
 
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Array:
         """Normal entries."""
+        rows, columns, rng = _check_draw(rows, columns, rng)
         return rng.standard_normal((rows, columns)) / columns**0.5
 
 
@@ -64,12 +68,16 @@ class _Invariant(Spectrum):
 
     fast: bool = field(default=False, kw_only=True)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fast", check_flag("fast", self.fast))
+
     @abstractmethod
     def singular_values(self, rows: int, columns: int) -> Array:
         """The min(rows, columns) singular values of a matrix; those that are 0 may be left out."""
 
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Spectral:
         """A matrix by its singular values and vectors."""
+        rows, columns, rng = _check_draw(rows, columns, rng)
         s = self.singular_values(rows, columns)
         draw = fast_rows if self.fast else uniform_rows
         return Spectral(draw(s.size, rows, rng).T, s, draw(s.size, columns, rng))
@@ -80,6 +88,7 @@ class RowOrthogonal(_Invariant):
     """All singular values equal, with E W² = 1/n: orthonormal rows where m ≤ n."""
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
+        ratio = check_number("ratio", ratio, above=0.0)
         return np.array([max(ratio, 1.0)]), np.array([min(ratio, 1.0)])
 
     def singular_values(self, rows: int, columns: int) -> Array:
@@ -101,9 +110,11 @@ class Geometric(_Invariant):
     condition: float
 
     def __post_init__(self) -> None:
-        check_number("condition", self.condition, least=1.0)
+        super().__post_init__()
+        object.__setattr__(self, "condition", check_number("condition", self.condition, least=1.0))
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
+        ratio = check_number("ratio", ratio, above=0.0)
         u, weights = (values.ravel() for values in panel_rule(np.linspace(0.0, 1.0, 17), 8))
         values = float(self.condition) ** (-2.0 * u)
         weights = weights * min(ratio, 1.0)
@@ -129,17 +140,20 @@ class Empirical(_Invariant):
     values: Sequence[float]
 
     def __post_init__(self) -> None:
-        given = np.sort(np.asarray(self.values, dtype=np.float64))[::-1]
-        if given.ndim != 1 or not given.size or not np.all(np.isfinite(given) & (given >= 0.0)) or not given[0] > 0.0:
-            raise ValueError("`values` must be a vector of finite numbers >= 0, not all 0, got others")
+        super().__post_init__()
+        given = real_array("values", self.values)
+        if given.ndim != 1 or not np.all(given >= 0.0) or not np.any(given):
+            raise ValueError(f"`values` must be a vector of finite numbers >= 0, not all 0, got {shown(self.values)}")
+        given = np.sort(given)[::-1]
         object.__setattr__(self, "values", tuple(given.tolist()))
 
     @classmethod
     def of(cls, matrix: ArrayLike) -> "Empirical":
         """Those of an array (m, n)."""
-        return cls(np.linalg.svd(np.asarray(matrix, dtype=np.float64), compute_uv=False).tolist())
+        return cls(np.linalg.svd(checked("matrix", matrix, "(m, n)"), compute_uv=False).tolist())
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
+        ratio = check_number("ratio", ratio, above=0.0)
         squares = np.square(self.values)
         positive = squares > (np.finfo(float).eps * self.values[0]) ** 2
         return squares[positive], np.full(int(positive.sum()), min(ratio, 1.0) / squares.size)
@@ -149,6 +163,11 @@ class Empirical(_Invariant):
         places = (np.arange(min(rows, columns)) + 0.5) / min(rows, columns)
         s = np.interp(places, (np.arange(len(self.values)) + 0.5) / len(self.values), self.values)
         return s[s > np.finfo(float).eps * s[0]]
+
+
+def _check_draw(rows: int, columns: int, rng: np.random.Generator) -> tuple[int, int, np.random.Generator]:
+    rows, columns = check_integer("rows", rows, least=1), check_integer("columns", columns, least=1)
+    return rows, columns, generator(rng)
 
 
 def uniform_rows(rows: int, columns: int, rng: np.random.Generator) -> Array:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.arguments import check_choice, check_instance, check_integer, check_number
 from models.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.ensembles import Ensemble
 
 Array = NDArray[np.float64]
 
+STARTS = ("uninformative", "informative")
 #: Least variance relative to ρ. What comes so close to the truth has found it.
 LEAST_VARIANCE = 1e-12
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
@@ -92,6 +94,7 @@ class _Run:
         )
 
     def _settle(self, overlap: Overlap, second_moment: float) -> Overlap:
+        require_finite(overlap)
         V = max(overlap.variance, LEAST_VARIANCE * second_moment)
         if self.truth is not None:
             return Overlap(overlap.truth, overlap.square, V)
@@ -135,25 +138,40 @@ def state_evolution(
     overlap: list[list[float]] = []
     previous = np.zeros(0)
     converged = False
-    while len(mse) < iterations and not converged:
-        run.forward()
-        run.backward(damping)
+    while len(mse) < iterations and not converged and np.all(np.isfinite(previous)):
+        with np.errstate(all="ignore"):  # what is not finite is found, and reported
+            try:
+                run.forward()
+                run.backward(damping)
+            except FloatingPointError:
+                previous = np.array([np.nan])
+                break
         mse.append(run.errors())
         overlap.append([each.truth for each in run.overlaps])
         numbers = np.array([*mse[-1], *(each.variance for each in run.overlaps), *(f.precision for f in run.fields)])
-        if not np.all(np.isfinite(numbers)):
-            break
         if previous.size:
             converged = bool(np.all(np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)))
         previous = numbers
-    return outcome(run.overlaps, tuple(run.fields), np.array(mse), np.array(overlap), converged, previous)
+    return outcome(run.overlaps, tuple(run.fields), mse, overlap, converged, previous)
+
+
+def require_finite(values: tuple[float, ...]) -> None:
+    """Raise FloatingPointError for what is no numbers."""
+    if not np.all(np.isfinite(values)):
+        raise FloatingPointError("overlaps must be finite")
 
 
 def outcome(
-    overlaps: list[Overlap], fields: tuple[Field, ...], mse: Array, overlap: Array, converged: bool, numbers: Array
+    overlaps: list[Overlap],
+    fields: tuple[Field, ...],
+    mse: list[list[float]],
+    overlap: list[list[float]],
+    converged: bool,
+    numbers: Array,
 ) -> StateEvolution:
     """A finished run with its message; ``numbers`` are those that should have settled."""
-    return StateEvolution(tuple(overlaps), fields, mse, overlap, converged, _message(converged, numbers))
+    errors, overlaps_so_far = (np.reshape(values, (len(values), len(fields))) for values in (mse, overlap))
+    return StateEvolution(tuple(overlaps), fields, errors, overlaps_so_far, converged, _message(converged, numbers))
 
 
 def _message(converged: bool, numbers: Array) -> str:
@@ -167,6 +185,7 @@ def _message(converged: bool, numbers: Array) -> str:
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:
+    check_ensembles(model, truth)
     if not model.independent:
         raise ValueError("`model` must have independent weights (no `spectra`), got others: use vamp_state_evolution")
     if truth is not None and truth.ratios != model.ratios:
@@ -175,12 +194,15 @@ def _check(model: Ensemble, truth: Ensemble | None) -> None:
 
 def check_run(start: str, iterations: int, tolerance: float, damping: float) -> float:
     """The precision of the first messages, in units of 1/ρ; raises ValueError for options outside their domain."""
-    if start not in ("uninformative", "informative"):
-        raise ValueError(f"`start` must be 'uninformative' or 'informative', got {start!r}")
-    if iterations < 1:
-        raise ValueError(f"`iterations` must be >= 1, got {iterations}")
-    if not tolerance >= 0.0:
-        raise ValueError(f"`tolerance` must be >= 0, got {tolerance}")
-    if not 0.0 <= damping < 1.0:
-        raise ValueError(f"`damping` must be in [0, 1), got {damping}")
+    check_choice("start", start, STARTS)
+    check_integer("iterations", iterations, least=1)
+    check_number("tolerance", tolerance, least=0.0)
+    check_number("damping", damping, least=0.0, below=1.0)
     return _SHARP if start == "informative" else 0.0
+
+
+def check_ensembles(model: Ensemble, truth: Ensemble | None) -> None:
+    """Raise ValueError unless both are ensembles, the latter perhaps None."""
+    check_instance("model", model, Ensemble, "an Ensemble")
+    if truth is not None:
+        check_instance("truth", truth, Ensemble, "an Ensemble or None")

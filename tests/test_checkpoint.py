@@ -188,11 +188,20 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
 def test_a_really_full_disk(tmp_path: Path) -> None:
-    (tmp_path / f".checkpoint-00001.npz.{os.getpid()}.tmp").symlink_to("/dev/full")
+    (tmp_path / "checkpoint-00001.npz").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match="the disk is full; there is no earlier checkpoint"):
         save_checkpoint(tmp_path, 1, ARRAYS, META)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["checkpoint-00001.npz"]
     assert Path("/dev/full").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_planted_for_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"not yours")
+    (tmp_path / f".checkpoint-00001.npz.{os.getpid()}.tmp").symlink_to(foreign)
+    assert_holds(save_checkpoint(tmp_path, 1, ARRAYS, META), 1)
+    assert foreign.read_bytes() == b"not yours"
 
 
 def test_a_full_disk_when_the_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

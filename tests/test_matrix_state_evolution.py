@@ -85,9 +85,9 @@ def test_informative_start_and_modes():
         ({"spectrum": np.zeros(3)}, "`spectrum` must be 1 to 10 numbers"),
         ({"prior": GaussianRows(np.eye(3))}, r"`prior` must be of rows in R\^1"),
         ({"method": "vb"}, "`method` must be one of"),
-        ({"start": "truth"}, "`start` 'uninformative' or 'informative'"),
+        ({"start": "truth"}, "`start` must be one of"),
         ({"points": 100}, "`points` must be a power of 2"),
-        ({"damping": 1.0}, "`damping` in"),
+        ({"damping": 1.0}, "`damping` must be a finite number"),
     ],
 )
 def test_errors(options, message):

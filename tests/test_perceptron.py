@@ -113,9 +113,9 @@ def test_the_steps_of_learning_climb_the_evidence_of_a_gaussian_model():
     ("call", "message"),
     [
         (lambda: Perceptron(channel=ReLU()), "`channel` must have outputs ±1"),
-        (lambda: Perceptron().fit(np.ones(3), [1, 1, 1]), "`X` must be finite patterns"),
+        (lambda: Perceptron().fit(np.ones(3), [1, 1, 1]), "`X` must be a matrix of patterns"),
         (lambda: Perceptron().fit(np.eye(3), [1, 0, 1]), r"`y` must be -1 or \+1, got 0"),
-        (lambda: Perceptron().fit(np.eye(3), [1, 1, 1]).predict(np.eye(2)), "`X` must have 3 columns"),
+        (lambda: Perceptron().fit(np.eye(3), [1, 1, 1]).predict(np.eye(2)), "`X` must be .* as in `fit`"),
         (lambda: Committee([1.0, 0.0]), "`second` must be non-zero numbers"),
         (lambda: learn(GLM(Laplace(), np.eye(2), Sign()), [1, 1]), "`fixed` must be some, not all"),
         (lambda: learn(GLM(Binary(), np.eye(2), Sign()), [1, 1], fixed=("noise",)), "`fixed` must be some, not all"),

@@ -174,11 +174,11 @@ def test_inputs_that_carry_nothing_of_their_own_are_refused():
         propagate(np.array([[1.0, 2.0], [2.0, 4.0]]), [10], RELU)
     with pytest.raises(ValueError, match="variance > 0"):
         propagate(np.zeros(3), [10], RELU)
-    with pytest.raises(ValueError, match="`weight_variance` must be one value or 3 values"):
+    with pytest.raises(ValueError, match=r"`weight_variance` must be one number or of shape \(3,\)"):
         propagate(np.ones(3), [10, 10], RELU, weight_variance=[1.0, 2.0])
     with pytest.raises(ValueError, match="`activation` must be one or 2"):
         propagate(np.ones(3), [10, 10], [RELU])
-    with pytest.raises(ValueError, match="`bias_variance` must be finite and >= 0, got -1"):
+    with pytest.raises(ValueError, match="`bias_variance` must be a finite number >= 0, got -1"):
         first_layer(np.ones(3), bias_variance=-1.0)
     with pytest.raises(ValueError, match="`width` must be >= 1"):
         next_layer(first_layer(np.ones(3)), RELU, 0)
@@ -258,9 +258,9 @@ def test_couplings_of_one_input():
 
 def test_couplings_refuse_what_they_cannot_be():
     layer = propagate(np.ones(3), [30], RELU)[-1]
-    with pytest.raises(ValueError, match=r"`neurons` must be >= 1"):
+    with pytest.raises(ValueError, match=r"`neurons` must be an integer >= 1"):
         layer.couplings(neurons=0)
-    with pytest.raises(ValueError, match=r"`samples` must be different numbers in 0..0"):
+    with pytest.raises(ValueError, match=r"`samples` must be an integer >= 0 and <= 0"):
         layer.couplings(samples=[1])
     with pytest.raises(ValueError, match=r"`neurons` must be in 1..2, got 3"):
         layer.couplings(neurons=2).marginal(3)
@@ -303,7 +303,7 @@ def test_no_criticality():
     for activation in (SIGN, Activation(np.sign, kinks=[0.0])):
         with pytest.raises(ValueError, match="must be continuous"):
             critical(activation)
-    with pytest.raises(ValueError, match="`kernel` must be finite and > 0"):
+    with pytest.raises(ValueError, match="`kernel` must be a finite number > 0"):
         susceptibilities(RELU, 0.0, 1.0)
 
 

@@ -93,7 +93,10 @@ class Numeric(Channel):
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
         object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
-        object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
+        name = getattr(self.activation, "__name__", "numeric")
+        object.__setattr__(
+            self, "name", name if self.name is None else check_instance("name", self.name, str, "a string")
+        )
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_choice, check_instance, check_integer, check_number, real_array
+from models.checks import check_callback, generator, matrix
 from models.damping import LEVELS, Damping
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.linear import LinearNode, Linked
@@ -97,14 +99,15 @@ class MatrixVAMP:
     """
 
     def __init__(self, prior: GaussianRows, X: Any, head: Head, *, intercept: float = 0.0) -> None:
+        check_instance("prior", prior, GaussianRows, "GaussianRows")
+        check_instance("head", head, Head, "a Head")
         if prior.d != head.d:
             raise ValueError(f"`prior` must be of rows in R^{head.d}, one number per hidden unit, got R^{prior.d}")
-        if not (np.isfinite(intercept) and intercept >= 0.0):
-            raise ValueError(f"`intercept` must be finite and >= 0, got {intercept}")
-        self.prior, self.head, self.intercept = prior, head, float(intercept)
-        matrix = LinearNode.checked(X)
-        self._columns = matrix.shape[1]
-        self.node = LinearNode(self.inputs(matrix))
+        self.prior, self.head = prior, head
+        self.intercept = check_number("intercept", intercept, least=0.0)
+        X = LinearNode.checked(X)
+        self._columns = X.shape[1]
+        self.node = LinearNode(self.inputs(X))
 
     @property
     def samples(self) -> int:
@@ -113,12 +116,10 @@ class MatrixVAMP:
 
     def inputs(self, X: ArrayLike) -> Array:
         """X with the column that belongs to the learnt hidden biases, if any; raises ValueError for other shapes."""
-        matrix = np.asarray(X, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[1] != self._columns or not np.all(np.isfinite(matrix)):
-            raise ValueError(f"`X` must be finite, with {self._columns} columns, got shape {matrix.shape}")
+        X = matrix("X", X, f"with {self._columns} columns", self._columns)
         if not self.intercept:
-            return matrix
-        return np.column_stack([matrix, np.full(len(matrix), self.intercept)])
+            return X
+        return np.column_stack([X, np.full(len(X), self.intercept)])
 
     def infer(
         self,
@@ -152,16 +153,13 @@ class MatrixVAMP:
         Raises:
             ValueError: an argument outside its domain or of another shape.
         """
+        check_choice("method", method, METHODS)
+        iterations, nodes = check_integer("iterations", iterations, least=1), check_integer("nodes", nodes, least=1)
+        tolerance = check_number("tolerance", tolerance, least=0.0)
+        mixer, callback, trace = _mixer(damping), check_callback(callback), MatrixTrace()
         outputs = self._checked_outputs(Y)
-        if method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}, got {method!r}")
-        if iterations < 1 or not tolerance >= 0.0 or nodes < 1:
-            raise ValueError(
-                f"`iterations` and `nodes` must be >= 1 and `tolerance` >= 0, got {iterations}, {nodes}, {tolerance}"
-            )
-        begin = self._start(start, np.random.default_rng(rng))
         true = None if truth is None else self._checked_weights("truth", truth)
-        mixer, trace = _mixer(damping), MatrixTrace()
+        begin = self._start(start, generator(rng))
         run = _Run(self, outputs, method, nodes, begin)
 
         def step(alpha: float) -> str:
@@ -201,20 +199,20 @@ class MatrixVAMP:
         )
 
     def _checked_outputs(self, Y: ArrayLike) -> Array:
-        outputs = np.asarray(Y, dtype=np.float64)
-        outputs = outputs[:, None] if outputs.ndim == 1 else outputs
-        if outputs.shape != (self.samples, self.head.outputs) or not np.all(np.isfinite(outputs)):
+        given = real_array("Y", Y)
+        outputs = given[:, None] if given.ndim == 1 else given
+        if outputs.shape != (self.samples, self.head.outputs):
             raise ValueError(
-                f"`Y` must be finite, ({self.samples}, {self.head.outputs}), one row per row of X and one column per "
-                f"output of the head, got shape {np.shape(Y)}"
+                f"`Y` must be of shape ({self.samples}, {self.head.outputs}), one row per row of X and one column per "
+                f"output of the head, got shape {given.shape}"
             )
         return outputs
 
     def _checked_weights(self, name: str, weights: ArrayLike) -> Array:
-        matrix = np.asarray(weights, dtype=np.float64)
-        if matrix.shape != (self._columns, self.head.d) or not np.all(np.isfinite(matrix)):
-            raise ValueError(f"`{name}` must be finite, ({self._columns}, {self.head.d}), got shape {matrix.shape}")
-        return matrix
+        given = real_array(name, weights)
+        if given.shape != (self._columns, self.head.d):
+            raise ValueError(f"`{name}` must be of shape ({self._columns}, {self.head.d}), got shape {given.shape}")
+        return given
 
     def _start(self, start: str | ArrayLike, rng: np.random.Generator) -> Array:
         """Means of Z to begin with."""
@@ -230,7 +228,7 @@ class MatrixVAMP:
 
 
 def _mixer(damping: float | str) -> Damping:
-    if damping == "adaptive":
+    if isinstance(damping, str) and damping == "adaptive":
         return Damping(_FIRST_LEVEL, tuple(level for level in LEVELS if level > _FIRST_LEVEL))
     return Damping.of(damping)
 

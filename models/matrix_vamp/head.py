@@ -1,10 +1,10 @@
 """The known part of a two-layer network: activation, head, biases and noise."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_choice, real_array, shown
+from models.checks import generator, matrix, number_or_vector
 from models.matrix_vamp.activations import ACTIVATIONS, Linearised
 
 Array = NDArray[np.float64]
@@ -37,19 +37,17 @@ class Head:
         bias: ArrayLike = 0.0,
         hidden_bias: ArrayLike = 0.0,
     ) -> None:
-        W = np.array(weights, dtype=np.float64)
+        W = real_array("weights", weights).copy()
         self.weights: Array = W[:, None] if W.ndim == 1 else W
-        if self.weights.ndim != 2 or 0 in W.shape or not np.all(np.isfinite(W)):
-            raise ValueError(f"`weights` must be finite, (d, outputs) or (d,), got shape {W.shape}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"`activation` must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        if self.weights.ndim != 2 or 0 in W.shape:
+            raise ValueError(f"`weights` must be of shape (d, outputs) or (d,), got shape {W.shape}")
         self.d, self.outputs = self.weights.shape
-        self.activation = ACTIVATIONS[activation]
-        self.noise = _vector("noise", noise, self.outputs)
-        self.bias = _vector("bias", bias, self.outputs)
-        self.hidden_bias = _vector("hidden_bias", hidden_bias, self.d)
+        self.activation = ACTIVATIONS[check_choice("activation", activation, sorted(ACTIVATIONS))]
+        self.noise = number_or_vector("noise", noise, self.outputs)
+        self.bias = number_or_vector("bias", bias, self.outputs)
+        self.hidden_bias = number_or_vector("hidden_bias", hidden_bias, self.d)
         if not np.all(self.noise > 0.0):
-            raise ValueError(f"`noise` must be variances > 0, got {noise!r}")
+            raise ValueError(f"`noise` must be variances > 0, got {shown(noise)}")
 
     def __repr__(self) -> str:
         return f"Head({self.d} {self.activation.name} units, {self.outputs} outputs)"
@@ -65,7 +63,7 @@ class Head:
 
     def __call__(self, Z: ArrayLike) -> Array:
         """Outputs without noise (N, outputs) of pre-activations (N, d)."""
-        return self.activation(np.asarray(Z) + self.hidden_bias) @ self.weights + self.bias
+        return self.activation(matrix("Z", Z, f"(N, {self.d})", self.d) + self.hidden_bias) @ self.weights + self.bias
 
     def linearised(self, mean: Array, covariance: Array) -> Linearised:
         """That of f(z + c) for rows z ~ N(mean, covariance); means (N, d), covariances (d, d) or (N, d, d)."""
@@ -79,11 +77,4 @@ class Head:
     def sample(self, Z: ArrayLike, rng: np.random.Generator | int | None = None) -> Array:
         """Outputs with noise (N, outputs)."""
         clean = self(Z)
-        return clean + np.sqrt(self.noise) * np.random.default_rng(rng).standard_normal(clean.shape)
-
-
-def _vector(name: str, values: Any, size: int) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape not in ((), (size,)) or not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` must be finite, one number or {size}, got {values!r}")
-    return np.broadcast_to(array, (size,)).copy()
+        return clean + np.sqrt(self.noise) * generator(rng).standard_normal(clean.shape)

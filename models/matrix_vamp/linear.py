@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checks import matrix
 from models.matrix_vamp.messages import RowMessage, inverse
 
 Array = NDArray[np.float64]
@@ -52,11 +53,8 @@ class LinearNode:
 
     @staticmethod
     def checked(X: Any) -> Array:
-        """X as an array of its own; raises ValueError if it is not a finite matrix."""
-        matrix = np.array(X, dtype=np.float64)
-        if matrix.ndim != 2 or 0 in matrix.shape or not np.all(np.isfinite(matrix)):
-            raise ValueError(f"`X` must be a finite matrix (N, inputs), got shape {matrix.shape}")
-        return matrix
+        """X as an array of its own; raises ValueError if it is not a matrix of finite real numbers."""
+        return matrix("X", X, "(N, inputs)").copy()
 
     def estimate(self, about_weights: RowMessage, about_outputs: RowMessage) -> Linked:
         """Joint posterior: in the basis of V each row has precision Γ_w + s² Γ_z.

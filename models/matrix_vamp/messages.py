@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import real_array, shown
+
 Array = NDArray[np.float64]
 
 #: Bounds of a sent precision in units of the one received, so that both stay in the cone of positive definite matrices.
@@ -68,14 +70,14 @@ def positive_definite(name: str, value: ArrayLike, d: int | None = None) -> Arra
     Raises:
         ValueError: it is none.
     """
-    matrix: Any = np.array(value, dtype=np.float64)
+    matrix: Any = real_array(name, value).copy()
     if matrix.ndim == 0 and d is not None:
         matrix = matrix * np.eye(d)
     shape = "(d, d)" if d is None else f"({d}, {d})"
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or 0 in matrix.shape or len(matrix) != (d or len(matrix)):
         raise ValueError(f"`{name}` must be a matrix {shape}, got shape {matrix.shape}")
-    if not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0.0):
-        raise ValueError(f"`{name}` must be finite and symmetric, got {matrix.tolist()}")
+    if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=1e-10 * float(np.abs(matrix).max())):
+        raise ValueError(f"`{name}` must be symmetric, got {shown(matrix.tolist())}")
     least, most = np.linalg.eigvalsh(matrix)[[0, -1]]
     if not least > 1e-14 * most:
         raise ValueError(f"`{name}` must be positive definite, got eigenvalues from {least:.3g} to {most:.3g}")

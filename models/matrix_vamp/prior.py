@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.arguments import check_integer
+from models.checks import generator, number_or_vector
 from models.matrix_vamp.messages import RowMessage, inverse, positive_definite
 
 Array = NDArray[np.float64]
@@ -22,10 +24,7 @@ class GaussianRows:
     def __init__(self, covariance: ArrayLike, mean: ArrayLike = 0.0) -> None:
         self.covariance = positive_definite("covariance", covariance)
         self.d = len(self.covariance)
-        centre = np.asarray(mean, dtype=np.float64)
-        if centre.shape not in ((), (self.d,)) or not np.all(np.isfinite(centre)):
-            raise ValueError(f"`mean` must be finite, a number or ({self.d},), got {mean!r}")
-        self.mean = np.broadcast_to(centre, (self.d,)).copy()
+        self.mean = number_or_vector("mean", mean, self.d)
         self.precision = inverse(self.covariance)
 
     def __repr__(self) -> str:
@@ -42,5 +41,5 @@ class GaussianRows:
 
     def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:
         """Independent rows (rows, d)."""
-        rng = np.random.default_rng(rng)
+        rows, rng = check_integer("rows", rows, least=0), generator(rng)
         return self.mean + rng.standard_normal((rows, self.d)) @ np.linalg.cholesky(self.covariance).T

@@ -15,10 +15,13 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from factorgraph.arguments import check_choice, check_instance, check_integer, check_number, shown
+from models.checks import vector
 from models.matrix_vamp.algorithm import METHODS, head_estimate
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.messages import RowMessage, extrinsic, inverse, symmetric
 from models.matrix_vamp.prior import GaussianRows
+from models.state_evolution import check_run
 
 Array = NDArray[np.float64]
 
@@ -162,20 +165,19 @@ def matrix_state_evolution(
     Raises:
         ValueError: an argument outside its domain.
     """
-    values = np.asarray(spectrum, dtype=np.float64)
-    if values.ndim != 1 or not 0 < values.size <= min(samples, inputs) or not np.all(values >= 0.0) or not values.any():
-        raise ValueError(f"`spectrum` must be 1 to {min(samples, inputs)} numbers >= 0, got shape {values.shape}")
+    check_instance("prior", prior, GaussianRows, "GaussianRows")
+    check_instance("head", head, Head, "a Head")
     if prior.d != head.d:
         raise ValueError(f"`prior` must be of rows in R^{head.d}, got R^{prior.d}")
-    if method not in METHODS or start not in ("uninformative", "informative"):
-        raise ValueError(
-            f"`method` must be one of {METHODS} and `start` 'uninformative' or 'informative', got {method!r}, {start!r}"
-        )
-    if points < 2 or points & (points - 1) or iterations < 1 or not 0.0 <= damping < 1.0:
-        raise ValueError(
-            f"`points` must be a power of 2, `iterations` >= 1 and `damping` in [0, 1), got {points}, {iterations}, "
-            f"{damping}"
-        )
+    check_choice("method", method, METHODS)
+    check_run(start, iterations, tolerance, damping)
+    samples, inputs = check_integer("samples", samples, least=1), check_integer("inputs", inputs, least=1)
+    points, nodes = check_integer("points", points, least=2), check_integer("nodes", nodes, least=1)
+    if points & (points - 1):
+        raise ValueError(f"`points` must be a power of 2, got {points}")
+    values, most = vector("spectrum", spectrum), min(samples, inputs)
+    if values.size > most or not np.all(values >= 0.0) or not values.any():
+        raise ValueError(f"`spectrum` must be 1 to {most} numbers >= 0, not all 0, got {shown(values)}")
     values = values[values > 0.0]
     zero = np.zeros((head.d, head.d))
     field = _Field(zero, zero, zero)
@@ -208,6 +210,9 @@ def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -
     Returns:
         (min(samples, inputs),), ascending.
     """
+    samples, inputs = check_integer("samples", samples, least=1), check_integer("inputs", inputs, least=1)
+    if variance is not None:
+        variance = check_number("variance", variance, above=0.0)
     size, other = sorted((samples, inputs))
     ratio = size / other
     low, high = (1.0 - ratio**0.5) ** 2, (1.0 + ratio**0.5) ** 2

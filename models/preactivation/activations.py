@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from factorgraph.arguments import check_instance, shown
+from models.checks import check_sequence, vector
 from models.preactivation.quadrature import gaussian_rule, normal_panels
 
 Array = NDArray[np.float64]
@@ -24,12 +26,17 @@ class Activation:
         function: vectorised σ.
         kinks: where σ or a derivative is discontinuous.
         name: for printing.
+
+    Raises:
+        ValueError: an argument of another type.
     """
 
     def __init__(self, function: Callable[[Array], Any], *, kinks: Sequence[float] = (), name: str = "") -> None:
+        if not callable(function):
+            raise ValueError(f"`function` must be a function of one array, got {shown(function)}")
         self.function = function
-        self.kinks = tuple(float(kink) for kink in kinks)
-        self.name = name or getattr(function, "__name__", "activation")
+        self.kinks = tuple(vector("kinks", kinks).tolist())
+        self.name = check_instance("name", name, str, "a string") or getattr(function, "__name__", "activation")
 
     def __call__(self, z: Array) -> Array:
         return np.asarray(self.function(z), dtype=np.float64)
@@ -252,3 +259,18 @@ def slopes(activation: Activation, G: Array) -> Array:
         pair = np.ix_((a, b), (a, b))
         result[a, b][pair] = result[b, a][pair] = activation.slope(G[pair])
     return result
+
+
+def check_activations(name: str, values: Any, number: int | None = None) -> list[Activation]:
+    """Activations, one for all ``number`` layers or a sequence of as many.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(values, Activation) and number is not None:
+        return [values] * number
+    need = "activations of models.preactivation"
+    found = [check_instance(name, each, Activation, need) for each in check_sequence(name, values, need)]
+    if number is not None and len(found) != number:
+        raise ValueError(f"`{name}` must be one or {number} (one per hidden layer), got {len(found)}")
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
+from factorgraph.arguments import check_instance, check_number
 from models.preactivation.activations import Activation
 
 _KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
@@ -36,10 +37,11 @@ def susceptibilities(activation: Activation, kernel: float, weight_variance: flo
     """χ∥ = C_W d<σ²>/dK and χ⊥ = C_W <σ'²> at the kernel K; χ⊥ is infinite if σ jumps.
 
     Raises:
-        ValueError: ``kernel`` <= 0.
+        ValueError: ``kernel`` <= 0 or ``weight_variance`` < 0.
     """
-    if not 0.0 < kernel < np.inf:
-        raise ValueError(f"`kernel` must be finite and > 0, got {kernel}")
+    check_instance("activation", activation, Activation, "an activation of models.preactivation")
+    kernel = check_number("kernel", kernel, above=0.0)
+    weight_variance = check_number("weight_variance", weight_variance, least=0.0)
     parallel = float(activation.slope(np.array([[kernel]]))[0, 0])
     return weight_variance * parallel, weight_variance * activation.square_slope(kernel)
 
@@ -54,6 +56,7 @@ def critical(activation: Activation) -> Criticality:
     Raises:
         ValueError: the activation has no critical initialisation: it jumps, or χ∥ = χ⊥ nowhere with C_b >= 0.
     """
+    check_instance("activation", activation, Activation, "an activation of models.preactivation")
     gaps = np.array([_gap(activation, K) for K in _KERNELS])
     if not np.all(np.isfinite(gaps)):
         raise ValueError(f"`activation` must be continuous to have a critical initialisation, got {activation}")

@@ -12,7 +12,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.preactivation.activations import Activation
+from factorgraph.arguments import check_flag, check_instance, check_number, number_array, real_array, shown
+from models.checks import check_sequence
+from models.preactivation.activations import Activation, check_activations
 from models.preactivation.flow import LayerStatistics, propagate
 from models.preactivation.quadrature import normal_panels
 
@@ -39,9 +41,11 @@ def matched(
     Raises:
         ValueError: weights that are no chain of matrices or all zero; otherwise as by ``propagate``.
     """
-    matrices = [np.asarray(W, dtype=np.float64) for W in weights]
+    need = "a sequence of matrices (outputs, inputs)"
+    matrices = [real_array("weights", W) for W in check_sequence("weights", weights, need)]
     shapes = [W.shape for W in matrices]
-    features = np.shape(np.atleast_2d(np.asarray(x)))[-1]
+    x = np.atleast_2d(real_array("x", x))
+    features = x.shape[-1]
     sizes = [features, *(shape[0] for shape in shapes if len(shape) == 2)]
     if not shapes or shapes != [(rows, columns) for columns, rows in pairwise(sizes)]:
         raise ValueError(f"`weights` must be matrices (outputs, inputs) from {features} inputs up, got shapes {shapes}")
@@ -72,7 +76,7 @@ class StochasticWeights:
         mask: boolean, likewise; False where there is no edge.
 
     Raises:
-        ValueError: shapes that differ, or a layer without edges.
+        ValueError: shapes that differ, numbers that are none, or a layer without edges.
     """
 
     mean: Array
@@ -82,9 +86,19 @@ class StochasticWeights:
     mask: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        shapes = {np.shape(self.mean), np.shape(self.variance), np.shape(self.mean if self.mask is None else self.mask)}
-        if len(shapes) > 1 or np.ndim(self.mean) != 2:
+        for name in ("mean", "variance"):
+            object.__setattr__(self, name, real_array(name, getattr(self, name)))
+        object.__setattr__(self, "spin", check_flag("spin", self.spin))
+        object.__setattr__(self, "scale", check_number("scale", self.scale))
+        if self.mask is not None:
+            if number_array("mask", self.mask).dtype != bool:
+                raise ValueError(f"`mask` must be boolean, got {shown(self.mask)}")
+            object.__setattr__(self, "mask", np.asarray(self.mask))
+        shapes = {self.mean.shape, self.variance.shape, self.mean.shape if self.mask is None else self.mask.shape}
+        if len(shapes) > 1 or self.mean.ndim != 2 or not self.mean.size:
             raise ValueError(f"`mean`, `variance` and `mask` must have one shape (outputs, inputs), got {shapes}")
+        if not np.all(self.variance >= 0.0):
+            raise ValueError(f"`variance` must be >= 0, got {self.variance.min()}")
         if self.inputs == 0.0:
             raise ValueError("`mask` must leave an edge, got none")
 
@@ -96,7 +110,7 @@ class StochasticWeights:
     def moments(self) -> tuple[float, ...]:
         """Means over the edges of <w²>, m², <w⁴>, <w³>m, <w²>², <w²>m² and m⁴."""
         edges = slice(None) if self.mask is None else self.mask
-        m, v = (np.asarray(values, dtype=np.float64)[edges] for values in (self.mean, self.variance))
+        m, v = self.mean[edges], self.variance[edges]
         m2 = m * m
         second = np.ones_like(m) if self.spin else m2 + v
         third = m if self.spin else m * (m2 + 3.0 * v)
@@ -134,6 +148,12 @@ def expected_sums(
     Raises:
         ValueError: numbers that do not fit.
     """
+    need = "a sequence of StochasticWeights"
+    layers = [
+        check_instance("layers", each, StochasticWeights, need) for each in check_sequence("layers", layers, need)
+    ]
+    activations = check_activations("activations", activations)
+    input_fourth = check_number("input_fourth", input_fourth, least=0.0)
     if len(activations) != len(layers) - 1:
         raise ValueError(f"`activations` must be {len(layers) - 1} (one fewer than layers), got {len(activations)}")
     unit = (1.0, 1.0, input_fourth, input_fourth, input_fourth, input_fourth, input_fourth)

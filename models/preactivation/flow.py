@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.preactivation.activations import Activation, moments, slopes
+from factorgraph.arguments import check_instance, check_integer, check_number, real_array, shown
+from models.checks import check_sequence, matrix, number_or_vector
+from models.preactivation.activations import Activation, check_activations, moments, slopes
 
 Array = NDArray[np.float64]
 
@@ -46,8 +48,7 @@ class Couplings:
         Raises:
             ValueError: more than there are, or less than one.
         """
-        if not 1 <= neurons <= self.neurons:
-            raise ValueError(f"`neurons` must be in 1..{self.neurons}, got {neurons}")
+        neurons = check_integer("neurons", neurons, least=1, most=self.neurons)
         mean = np.einsum("abcd,cd->ab", self.v, np.linalg.inv(self.g))
         return Couplings(self.g - 0.5 * (self.neurons - neurons) * mean, self.v, neurons)
 
@@ -96,11 +97,11 @@ class LayerStatistics:
             ValueError: ``neurons`` < 1 or so many that the expansion fails; samples that are none; more than one unit
                 where weights are not Gaussian: their law is no function of the products z_a·z_b.
         """
-        if neurons < 1:
-            raise ValueError(f"`neurons` must be >= 1, got {neurons}")
-        index = list(range(len(self.kernel)) if samples is None else samples)
-        if not index or len(set(index)) < len(index) or not set(index) <= set(range(len(self.kernel))):
-            raise ValueError(f"`samples` must be different numbers in 0..{len(self.kernel) - 1}, got {samples}")
+        neurons, last = check_integer("neurons", neurons, least=1), len(self.kernel) - 1
+        given = check_sequence("samples", range(last + 1) if samples is None else samples, "a sequence of inputs")
+        index = [check_integer("samples", i, least=0, most=last) for i in given]
+        if not index or len(set(index)) < len(index):
+            raise ValueError(f"`samples` must be different numbers in 0..{last}, at least one, got {shown(samples)}")
         if neurons > 1 and np.any(self.own):
             raise ValueError(f"`neurons` must be 1 where weights are not Gaussian, got {neurons}")
         four = np.ix_(index, index, index, index)
@@ -134,10 +135,9 @@ def first_layer(
     Raises:
         ValueError: inputs that are no finite numbers, zero, or multiples of one another; variances < 0.
     """
-    x = np.atleast_2d(np.asarray(x, dtype=np.float64))
-    if x.ndim != 2 or x.size == 0 or not np.all(np.isfinite(x)):
-        raise ValueError(f"`x` must be finite numbers (features,) or (D, features), got shape {x.shape}")
-    _check_variances(weight_variance, bias_variance)
+    x = matrix("x", np.atleast_2d(real_array("x", x)), "(D, features), or of shape (features,)")
+    weight_variance, bias_variance = _check_variances(weight_variance, bias_variance)
+    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, least=-2.0)
     inputs = x.shape[1]
     kernel = _checked(bias_variance + weight_variance * (x @ x.T) / inputs)
     own = weight_kurtosis * weight_variance**2 * np.einsum("ai,bi,ci,di->abcd", x, x, x, x, optimize=True) / inputs
@@ -161,9 +161,11 @@ def next_layer(
     Raises:
         ValueError: ``width`` < 1, variances < 0, or pre-activations on two inputs that are multiples of one another.
     """
-    if width < 1:
-        raise ValueError(f"`width` must be >= 1, got {width}")
-    _check_variances(weight_variance, bias_variance)
+    check_instance("below", below, LayerStatistics, "LayerStatistics")
+    check_instance("activation", activation, Activation, "an activation of models.preactivation")
+    width = check_integer("width", width, least=1)
+    weight_variance, bias_variance = _check_variances(weight_variance, bias_variance)
+    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, least=-2.0)
     second, fourth = moments(activation, below.kernel, 2), moments(activation, below.kernel, 4)
     chi = weight_variance * slopes(activation, below.kernel)
     vertex = weight_variance**2 * (fourth - np.multiply.outer(second, second))
@@ -200,9 +202,8 @@ def propagate(
     Raises:
         ValueError: as by ``first_layer`` and ``next_layer``, or numbers of values that do not fit.
     """
-    activations = [activation] * len(hidden) if isinstance(activation, Activation) else list(activation)
-    if len(activations) != len(hidden):
-        raise ValueError(f"`activation` must be one or {len(hidden)} (one per hidden layer), got {len(activations)}")
+    hidden = [check_integer("hidden", n, least=1) for n in check_sequence("hidden", hidden, "a sequence of sizes")]
+    activations = check_activations("activation", activation, len(hidden))
     names = ("weight_variance", "bias_variance", "weight_kurtosis")
     columns = [
         _per_layer(name, value, len(hidden) + 1)
@@ -230,16 +231,14 @@ def _bent(activation: Activation, below: LayerStatistics) -> Array:
 
 
 def _per_layer(name: str, value: ArrayLike, layers: int) -> list[float]:
-    values = np.asarray(value, dtype=np.float64)
-    if values.ndim and values.shape != (layers,):
-        raise ValueError(f"`{name}` must be one value or {layers} values (one per layer), got {value}")
-    return np.broadcast_to(values, layers).tolist()
+    return number_or_vector(name, value, layers).tolist()
 
 
-def _check_variances(weight_variance: float, bias_variance: float) -> None:
-    for name, value in (("weight_variance", weight_variance), ("bias_variance", bias_variance)):
-        if not 0.0 <= value < np.inf:
-            raise ValueError(f"`{name}` must be finite and >= 0, got {value}")
+def _check_variances(weight_variance: float, bias_variance: float) -> tuple[float, float]:
+    return (
+        check_number("weight_variance", weight_variance, least=0.0),
+        check_number("bias_variance", bias_variance, least=0.0),
+    )
 
 
 def _checked(kernel: Array) -> Array:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from models.preactivation.activations import Activation
+from factorgraph.arguments import check_number, real_array, shown
+from models.preactivation.activations import Activation, check_activations
 from models.preactivation.criticality import root
 from models.preactivation.quadrature import normal_panels
 
@@ -26,8 +27,7 @@ def mean_square(field: float) -> float:
     Raises:
         ValueError: ``field`` is not a finite number >= 0.
     """
-    if not 0.0 <= field < np.inf:
-        raise ValueError(f"`field` must be finite and >= 0, got {field}")
+    field = check_number("field", field, least=0.0)
     xi, weight = normal_panels(np.zeros(1), 1.0, (0.0,))
     return float(np.sum(weight * np.tanh(field * xi) ** 2))
 
@@ -38,8 +38,7 @@ def field_size(polarization: float) -> float:
     Raises:
         ValueError: not in (0, 1).
     """
-    if not 0.0 < polarization < 1.0:
-        raise ValueError(f"`polarization` must be in (0, 1), got {polarization}")
+    polarization = check_number("polarization", polarization, above=0.0, below=1.0)
     return float(np.exp(root(lambda t: mean_square(float(np.exp(t))) - polarization, -20.0, 20.0)))
 
 
@@ -79,9 +78,10 @@ def signal_path(mean_squares: Sequence[float] | Array, activations: Sequence[Act
     Raises:
         ValueError: numbers that do not fit, or outside their range.
     """
-    m2 = np.asarray(mean_squares, dtype=np.float64)
+    activations = check_activations("activations", activations)
+    m2 = real_array("mean_squares", mean_squares)
     if m2.shape != (len(activations) + 1,) or not np.all((m2 > 0.0) & (m2 < 1.0)):
-        raise ValueError(f"`mean_squares` must be {len(activations) + 1} numbers in (0, 1), got {mean_squares}")
+        raise ValueError(f"`mean_squares` must be {len(activations) + 1} numbers in (0, 1), got {shown(mean_squares)}")
     second, known, overlaps, gains = 1.0, 1.0, [1.0], []
     for here, above, activation in zip(m2[:-1], m2[1:], activations, strict=True):
         G = np.array([[second, here * known], [here * known, second]])
@@ -106,6 +106,7 @@ def critical_field(activations: Sequence[Activation]) -> float:
     Raises:
         ValueError: no hidden layer; then the fields need not break any symmetry, and smaller is better.
     """
+    activations = check_activations("activations", activations)
     depth = len(activations)
     if depth == 0:
         raise ValueError("`activations` must be of at least one hidden layer, got none")
