@@ -86,13 +86,14 @@ def _no_gpu() -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of fused loops first; leave long fuzzing out unless asked for, skip those marked gpu where there is no GPU.
+    """Tests of fused loops first; leave out long fuzzing unless asked for, skip what needs a GPU where there is none.
 
     Of two processes, the first then compiles all of the fused loops while the other does the rest.
     """
-    if "fuzz" not in config.option.markexpr:
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("fuzz")])
+    if "fuzz" not in config.getoption("markexpr", ""):
+        left_out = [item for item in items if item.get_closest_marker("fuzz")]
         items[:] = [item for item in items if not item.get_closest_marker("fuzz")]
+        config.hook.pytest_deselected(items=left_out)
     items.sort(key=lambda item: item.path.stem not in _FUSED)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := _no_gpu()):

@@ -93,10 +93,7 @@ class Numeric(Channel):
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
         object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
-        name = getattr(self.activation, "__name__", "numeric")
-        object.__setattr__(
-            self, "name", name if self.name is None else check_instance("name", self.name, str, "a string")
-        )
+        object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""
