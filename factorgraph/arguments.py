@@ -185,8 +185,7 @@ def real_array(
             that does not fit.
     """
     if missing and any(_masks(values)):
-        masked = np.ma.masked_array(values)
-        values = np.where(np.ma.getmaskarray(masked), np.nan, number_array(name, masked.data, error=error))
+        values = _unmasked(name, values, error)
     array = number_array(name, values, error=error).astype(np.float64, copy=False)
     bad = np.isinf(array) if finite else np.zeros(array.shape, dtype=bool)
     if not missing:
@@ -227,6 +226,13 @@ def number_array(name: str, values: ArrayLike, *, error: type[ValueError] = Valu
         kind = "complex numbers" if array.dtype.kind == "c" else shown(values)
         raise error(f"`{name}` must be an array of real numbers, got {kind}")
     return array if array.dtype.kind in "biuf" else np.zeros(array.shape)
+
+
+def _unmasked(name: str, values: Any, error: type[ValueError]) -> Any:
+    """The same with NaN where it is masked, in the arrays of a list too."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.nan, number_array(name, values.data, error=error))
+    return [_unmasked(name, value, error) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def _masks(values: Any, depth: int = 0) -> Iterator[int]:

@@ -15,6 +15,7 @@ from factorgraph.unroll import unroll
 
 _REACH = 12.0  # standard deviations of the cavity laws that are integrated over
 _MOST_REALS, _MOST_SPINS = 3, 16
+_MOST_CASES = 10**6
 _PANELS = {0: 1, 1: 60, 2: 16, 3: 5}  # of 16 nodes, on each axis, by the number of real arguments
 
 
@@ -64,7 +65,7 @@ def check_factor(
         ModelError: not a factor with rules, or more than three real arguments (components of vectors) or sixteen spins.
     """
     model = model_of(model)
-    check_integer("cases", cases, least=1, error=ModelError)
+    check_integer("cases", cases, least=1, most=_MOST_CASES, error=ModelError)
     check_integer("seed", seed, least=0, error=ModelError)
     spread = check_number("spread", spread, least=0.0, error=ModelError)
     if factor is None and not model.factors:

@@ -39,7 +39,7 @@ def check_real(**arguments: Any) -> None:
     """
     for name, values in arguments.items():
         kind = type(values)
-        if kind is float or kind is int or (kind is np.ndarray and values.dtype.kind in "fiu") or on_device(values):
+        if kind is float or (kind is np.ndarray and values.dtype.kind in "fiu") or on_device(values):
             continue
         number_array(name, values)
 

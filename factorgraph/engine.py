@@ -32,6 +32,8 @@ from factorgraph.unroll import Unrolled, Weights, tile, unroll
 Callback = Callable[[int, float], Any]
 
 
+#: Copies of a graph count their scalars by int32.
+_MOST_SCALARS = 2**31 - 1
 _SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
 
 
@@ -88,7 +90,7 @@ def infer(
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
     check_choice("schedule", schedule, _SCHEDULE_NAMES)
     check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
-    if callback is not None and not callable(callback):
+    if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise ValueError(
             f"`callback` must be a function of a number of sweeps and a change, or None, got {shown(callback)}"
         )
@@ -125,6 +127,8 @@ def _unrolled(model: Model | Graph | Unrolled, observed: Mapping[str, ArrayLike]
     graph = unroll(model, data_sizes(model, observed, batch)) if isinstance(model, Model) else model
     if graph.copies == batch:
         return graph
+    if graph.variables * batch > _MOST_SCALARS:
+        raise ValueError(f"`batch` must leave at most {_MOST_SCALARS} scalars, got {shown(batch)} of {graph.variables}")
     if graph.copies > 1:
         raise ValueError(f"`batch` must be {graph.copies}, that of the unrolled model, got {batch}")
     return tile(graph, batch)

@@ -212,6 +212,8 @@ def whole(part: Part, layout: Layout) -> Part:
         ModelError: not all elements of a vector in their order are arguments of such factors, or a kind that has no
             messages of this form.
     """
+    if not len(part.variables):
+        return part
     shared = [] if part.kind.whole else [n for n in _names(part, layout) if layout.model.variables[n].shared]
     if not shared:
         return part

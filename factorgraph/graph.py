@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_flag, check_instance, check_integer, check_name, real_array, shown
 from factorgraph.factors.base import Group
-from factorgraph.model import Factor, Model, ModelError, Selection, Variable, check_sizes, is_factor
+from factorgraph.model import MOST_COMPONENTS, Factor, Model, ModelError, Selection, Variable, check_sizes, is_factor
 from factorgraph.priors import Prior
 
 #: Types of numbers that go into a typed array as they are.
@@ -107,7 +107,7 @@ class Graph:
         Raises:
             ModelError: as for ``spins``; or a matrix that is not symmetric.
         """
-        dimension = check_integer(f"dimension` of `{name}", dimension, error=ModelError)
+        dimension = check_integer(f"dimension` of `{name}", dimension, most=MOST_COMPONENTS, error=ModelError)
         if dimension < 1:
             raise ModelError(f"`dimension` of `{name}` must be >= 1, got {dimension}")
         shape = check_sizes("shape", shape, dimension)

@@ -51,7 +51,7 @@ class Exact:
     def __getitem__(self, name: str) -> Marginal:
         """Moments of a variable by its name; raises ``KeyError`` if there is none."""
         layout = self.graph.layout
-        if name not in layout.shapes:
+        if not isinstance(name, str) or name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
         variance = layout.matrices(name, self.variance)
         if layout.model.variables[name].dimension:

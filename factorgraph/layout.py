@@ -65,7 +65,7 @@ class Layout:
     def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The same for a variable of vectors; raises ``KeyError`` for any other name."""
         names = sorted(other for other, variable in self.model.variables.items() if variable.dimension)
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise KeyError(f"`name` must be one of the vectors {names}, got {name!r}")
         return self.matrices(name, values)
 

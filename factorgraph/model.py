@@ -7,6 +7,7 @@ on whole plates, or on selected elements: see ``Selection``. ``Graph`` builds mo
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -35,6 +36,8 @@ Array = NDArray[np.float64]
 
 #: Places of scalars are counted by int32.
 _MOST_SCALARS = 2**31 - 1
+#: Components of a vector, whose matrix has the square of it.
+MOST_COMPONENTS = 46340
 #: Axes that NumPy has for a variable, a batch and the components of vectors together.
 _MOST_AXES = 32
 
@@ -122,7 +125,10 @@ class Selection:
     def __post_init__(self) -> None:
         check_name("name", self.name, error=ModelError)
         object.__setattr__(self, "indices", index_array("indices", self.indices))
-        object.__setattr__(self, "dimension", check_integer("dimension", self.dimension, least=0, error=ModelError))
+        object.__setattr__(self, "dimension", self._checked_dimension())
+
+    def _checked_dimension(self) -> int:
+        return check_integer("dimension", self.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
@@ -140,15 +146,27 @@ class Selection:
         return tuple(self[..., i] for i in range(self.shape[-1]))
 
     def __getitem__(self, key: Any) -> "Selection":
-        if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
-            raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
-        return Selection(self.name, np.asarray(self.indices[key]), self.dimension)
+        if not isinstance(key, (int, slice)):
+            if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
+                raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
+        chosen = object.__new__(Selection)  # of what was checked before
+        chosen.__dict__.update(name=self.name, indices=np.asarray(self.indices[key]), dimension=self.dimension)
+        return chosen
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __str__(self) -> str:
-        return f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]"
+        return printable(f"{self.name}[{' × '.join(map(str, self.shape)) or '1'} elements]")
+
+
+def printable(text: str) -> str:
+    """A text as the standard output can show it: there are terminals without signs of products, or Greek letters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for sign, plain in (("×", "x"), ("·", "*")):
+        if not sign.encode(encoding, "ignore"):
+            text = text.replace(sign, plain)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
@@ -179,7 +197,7 @@ def check_sizes(name: str, shape: Any, dimension: int = 0) -> tuple[int, ...]:
     if len(sizes) > _MOST_AXES:
         raise ModelError(f"`{name}` must have at most {_MOST_AXES} axes, got {len(sizes)}")
     if math.prod(sizes) * max(1, dimension) ** 2 > _MOST_SCALARS:
-        vectors = f" (vectors take {dimension}² each)" if dimension else ""
+        vectors = f" (vectors take {dimension}^2 each)" if dimension else ""
         raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{vectors}, got {shown(shape)}")
     return sizes
 
@@ -265,6 +283,7 @@ class Model:
         named: dict[str, Variable] = {}
         for variable in variables:
             check_instance("variables", variable, Variable, "a sequence of variables", error=ModelError)
+            check_name("name", variable.name, error=ModelError)
             if variable.name in named:
                 raise ModelError(f"names of variables must differ, got {variable.name!r} twice")
             named[variable.name] = variable
@@ -277,7 +296,7 @@ class Model:
     def __str__(self) -> str:
         sizes = ", ".join(f"{name}={'*' if size is None else size}" for name, size in self.plates.items())
         lines = [f"plates: {sizes}", *map(str, self.variables.values()), *map(str, self.factors)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def _plate(name: Any, size: Any) -> int | None:
@@ -285,7 +304,10 @@ def _plate(name: Any, size: Any) -> int | None:
     check_name("plates", name, error=ModelError)
     if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
         raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {shown(size)}")
-    return size if size is None else int(size)
+    count = None if size is None else int(size)
+    if count is not None and count > _MOST_SCALARS:
+        raise ModelError(f"plate `{name}` must have a size of at most {_MOST_SCALARS}, got {shown(count)}")
+    return count
 
 
 def _check_attributes(variable: Variable) -> None:
@@ -297,4 +319,4 @@ def _check_attributes(variable: Variable) -> None:
     check_instance("prior", variable.prior, (Prior, type(None)), "a prior or None", error=ModelError)
     for what in ("observed", "spin", "shared"):
         check_flag(what, getattr(variable, what), error=ModelError)
-    check_integer("dimension", variable.dimension, least=0, error=ModelError)
+    check_integer("dimension", variable.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)

@@ -21,7 +21,7 @@ from factorgraph.factors.base import Group
 from factorgraph.factors.pairwise import Pairwise
 from factorgraph.graph import Graph, model_of
 from factorgraph.layout import Layout
-from factorgraph.model import Factor, Model, ModelError, Selection, Variable, index_array
+from factorgraph.model import MOST_COMPONENTS, Factor, Model, ModelError, Selection, Variable, index_array
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -190,7 +190,11 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
             raise ModelError(f"`kind` of {node!r} must be 'spin', 'real' or 'factor', got {shown(kind)}")
         if attributes["kind"] != "factor":
             d = check_integer(
-                f"dimension` of `{shown(node)}", attributes.get("dimension", 0), least=0, error=ModelError
+                f"dimension` of `{shown(node)}",
+                attributes.get("dimension", 0),
+                least=0,
+                most=MOST_COMPONENTS,
+                error=ModelError,
             )
             name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else "x"
             name = check_name(f"variable` of `{shown(node)}", attributes.get("variable", name), error=ModelError)

@@ -131,7 +131,7 @@ class Result:
             IndefiniteError: a real variable without a positive precision.
         """
         layout = self.graph.layout
-        if name not in layout.shapes:
+        if not isinstance(name, str) or name not in layout.shapes:
             raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
         mean, variance = (self._rows(values) for values in self.moments)
         mean, variance = layout.components(name, mean), layout.matrices(name, variance)

@@ -71,8 +71,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     source = _checked_path(path)
     try:
         stream = open(source, "rb")
-    except ValueError as error:  # a null character
-        raise ModelError(f"`path` must be the path of a file, got {shown(path)}: {error}") from None
+    except OSError as error:
+        raise OSError(
+            error.errno, f"`path` must be a file that can be read ({error.strerror}), got", str(source)
+        ) from None
     with stream:
         # Bytes that somebody changed raise whatever zipfile, NumPy and JSON meet in them, which none of them lists.
         try:
@@ -88,9 +90,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def _checked_path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str) or not os.fspath(path):
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise ModelError(f"`path` must be the path of a file, got {shown(path)}")
-    return Path(path)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ModelError(f"`path` must be of characters that file names have, got {shown(path)}") from None
+    return Path(text)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -133,11 +140,12 @@ def _read_arrays(stream: Any) -> dict[str, Any]:
             size -= member.file_size
             if size < 0:
                 raise ValueError(f"{member.filename} must be inside the file, got a size of {member.file_size}")
-            with archive.open(member) as file:
-                array = _read_array(file, member.file_size)
-                if file.read(1):
-                    raise ValueError(f"{member.filename} must be as long as its header says, got more")
-            arrays[member.filename.removesuffix(".npy")] = array
+            name = member.filename.removesuffix(".npy")
+            try:
+                with archive.open(member) as file:
+                    arrays[name] = _read_array(file, member.file_size)
+            except Exception as error:
+                raise ValueError(f"array {name}: {type(error).__name__}: {error}") from error
     return arrays
 
 
@@ -154,6 +162,8 @@ def _read_array(file: Any, size: int) -> np.ndarray[Any, Any]:
     if wanted != rest:
         raise ValueError(f"an array of {dtype} of shape {shape} must have {wanted} bytes, got {rest}")
     data = file.read(wanted)
+    if file.read(1):  # which also compares the checksum
+        raise ValueError("an array must be as long as its header says, got more")
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C").copy()
 
 

@@ -94,6 +94,7 @@ class _Run:
         )
 
     def _settle(self, overlap: Overlap, second_moment: float) -> Overlap:
+        require_finite(overlap)
         V = max(overlap.variance, LEAST_VARIANCE * second_moment)
         if self.truth is not None:
             return Overlap(overlap.truth, overlap.square, V)
@@ -137,25 +138,40 @@ def state_evolution(
     overlap: list[list[float]] = []
     previous = np.zeros(0)
     converged = False
-    while len(mse) < iterations and not converged:
-        run.forward()
-        run.backward(damping)
+    while len(mse) < iterations and not converged and np.all(np.isfinite(previous)):
+        with np.errstate(all="ignore"):  # what is not finite is found, and reported
+            try:
+                run.forward()
+                run.backward(damping)
+            except FloatingPointError:
+                previous = np.array([np.nan])
+                break
         mse.append(run.errors())
         overlap.append([each.truth for each in run.overlaps])
         numbers = np.array([*mse[-1], *(each.variance for each in run.overlaps), *(f.precision for f in run.fields)])
-        if not np.all(np.isfinite(numbers)):
-            break
         if previous.size:
             converged = bool(np.all(np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)))
         previous = numbers
-    return outcome(run.overlaps, tuple(run.fields), np.array(mse), np.array(overlap), converged, previous)
+    return outcome(run.overlaps, tuple(run.fields), mse, overlap, converged, previous)
+
+
+def require_finite(values: tuple[float, ...]) -> None:
+    """Raise FloatingPointError for what is no numbers."""
+    if not np.all(np.isfinite(values)):
+        raise FloatingPointError("overlaps must be finite")
 
 
 def outcome(
-    overlaps: list[Overlap], fields: tuple[Field, ...], mse: Array, overlap: Array, converged: bool, numbers: Array
+    overlaps: list[Overlap],
+    fields: tuple[Field, ...],
+    mse: list[list[float]],
+    overlap: list[list[float]],
+    converged: bool,
+    numbers: Array,
 ) -> StateEvolution:
     """A finished run with its message; ``numbers`` are those that should have settled."""
-    return StateEvolution(tuple(overlaps), fields, mse, overlap, converged, _message(converged, numbers))
+    errors, overlaps_so_far = (np.reshape(values, (len(values), len(fields))) for values in (mse, overlap))
+    return StateEvolution(tuple(overlaps), fields, errors, overlaps_so_far, converged, _message(converged, numbers))
 
 
 def _message(converged: bool, numbers: Array) -> str:

@@ -7,7 +7,7 @@ its spectrum: along the singular vectors truth and errors are independent and no
 (Bayes-optimal) the precisions say all. The passes are those of ``VampChain``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,13 @@ from factorgraph.families import LEAST_SHARE
 from models.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.ensembles import Ensemble
 from models.spectra import Spectrum
-from models.state_evolution import LEAST_VARIANCE, StateEvolution, check_ensembles, check_run, outcome
+from models.state_evolution import LEAST_VARIANCE, StateEvolution, check_ensembles, check_run, outcome, require_finite
 
 Array = NDArray[np.float64]
+
+#: Share of its second moment below which a signal's error counts as none: where the model is right, once the variance
+#: of a layer has met its bound; else, where m and q resolve no less.
+RECOVERED, RESOLVED = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,8 @@ class _Run:
         return hidden_averages(self.model.channels[layer], below, above, self.scales[layer], truth)
 
     def _law(self, overlap: Overlap, moment: float) -> Overlap:
-        """The overlap; where the model is right, what its variance says."""
+        """The overlap; where the model is right, what its variance says. Raises FloatingPointError for no numbers."""
+        require_finite(overlap)
         known = max(moment - overlap.variance, 0.0)
         return overlap if self.truth is not None else Overlap(known, known, overlap.variance)
 
@@ -192,6 +197,15 @@ class _Run:
         if damping == 0.0 or np.isinf(new.precision):
             return new
         return Field(*(damping * a + (1.0 - damping) * b for a, b in zip(old, new, strict=True)))
+
+    @property
+    def recovered(self) -> bool:
+        """The signal is found and known to be."""
+        V, rho = self.overlaps[0].variance, self.moments[0]
+        if self.truth is not None:
+            return V <= 0.01 * RESOLVED * rho and abs(self.errors()[0]) <= RESOLVED * rho
+        met = any(each.variance <= LEAST_VARIANCE * m for each, m in zip(self.overlaps, self.moments, strict=True))
+        return met and V <= RECOVERED * rho
 
     def errors(self) -> list[float]:
         """Mean squared errors."""
@@ -234,20 +248,30 @@ def vamp_state_evolution(
     run = _Run(model, truth, maps, moments, [Field(*[strength / rho] * 3) for rho in moments], nothing)
     mse: list[list[float]] = []
     overlap: list[list[float]] = []
-    previous, converged = np.zeros(0), False
-    while len(mse) < iterations and not converged:
-        run.forward()
-        mse.append(run.errors())
-        overlap.append([each.truth for each in run.overlaps])
-        run.backward(damping if len(mse) > 1 else 0.0)
+    previous, converged, recovered = np.zeros(0), False, False
+    while len(mse) < iterations and not (converged or recovered) and np.all(np.isfinite(previous)):
+        with np.errstate(all="ignore"):  # what is not finite is found, and reported
+            try:
+                run.forward()
+                mse.append(run.errors())
+                overlap.append([each.truth for each in run.overlaps])
+                recovered = len(mse) > 1 and run.recovered
+                if recovered:  # what follows would be rounding: messages about what is known have no limit
+                    break
+                run.backward(damping if len(mse) > 1 else 0.0)
+            except FloatingPointError:
+                previous = np.array([np.nan])
+                break
         numbers = np.array([*mse[-1], *(each.variance for each in run.overlaps), *(f.precision for f in run.down)])
-        if not np.all(np.isfinite(numbers)):
-            break
         if previous.size:
             still = np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)
             converged = bool(np.all(still))
         previous = numbers
-    return outcome(run.overlaps, tuple(run.down), np.array(mse), np.array(overlap), converged, previous)
+    result = outcome(run.overlaps, tuple(run.down), mse, overlap, converged or recovered, previous)
+    if not recovered:
+        return result
+    share = RECOVERED if truth is None else RESOLVED
+    return replace(result, message=f"converged: the signal is recovered, to less than {share:g} of its second moment")
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:

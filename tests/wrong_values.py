@@ -13,6 +13,7 @@ class Stubborn:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
 
 
+#: Arrays have seven elements, so that they are refused for what they are where that is the right number.
 #: By the labels that ``accepts`` of ``check_refusals`` uses. None of them is a plausible shape, name or file.
 WRONG: dict[str, Any] = {
     "None": None,
@@ -34,12 +35,12 @@ WRONG: dict[str, Any] = {
     "ragged": [[1.0], [1.0, 2.0]],
     "nested": [[[[1.0]]]],
     "texts": ["x", "y"],
-    "NaN array": np.full(2, np.nan),
+    "NaN array": np.full(7, np.nan),
     "empty array": np.zeros((0, 3)),
     "column": np.ones((7, 1)),
     "complex array": np.ones(7) * 1j,
     "object array": np.array([1, None, "x"], dtype=object),
-    "masked": np.ma.array([1.0, 2.0], mask=[True, False]),
+    "masked": np.ma.array(np.ones(7), mask=[True] + 6 * [False]),
     "tensor": Stubborn(),
 }
 

@@ -87,7 +87,9 @@ class Argmax:
         """The label of the greatest pre-activation, the first of several."""
         values, axis = pre_activation(z), check_integer("axis", axis)
         if not -values.ndim <= axis < values.ndim or not values.size:
-            raise ValueError(f"`z` must have classes along axis {axis}, got shape {values.shape}")
+            raise ValueError(
+                f"`axis` must be one along which `z` has classes, got {shown(axis)} for shape {values.shape}"
+            )
         return np.argmax(values, axis=axis)
 
     def observe(

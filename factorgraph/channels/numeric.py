@@ -93,10 +93,7 @@ class Numeric(Channel):
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
         object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
-        name = getattr(self.activation, "__name__", "numeric")
-        object.__setattr__(
-            self, "name", name if self.name is None else check_instance("name", self.name, str, "a string")
-        )
+        object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""
@@ -115,6 +112,7 @@ class Numeric(Channel):
                 found.
         """
         check_arguments(V, B=B, A=A, omega=omega)
+        _check_not_infinite(B=B, A=A, omega=omega)
         dtype, shape, (B, A, omega, V) = _columns(B, A, omega, V)
         if not np.all(A >= 0.0):
             raise ValueError(f"`A` must be >= 0, got {np.min(A)!s}")
@@ -132,6 +130,7 @@ class Numeric(Channel):
             ValueError: V is not finite and > 0, or there is no noise: an exact output would need the inverse of f.
         """
         check_arguments(V, y=y, omega=omega)
+        _check_not_infinite(y=y, omega=omega)
         if self.noise == 0.0:
             raise ValueError(
                 "`noise` must be > 0 to observe the output of a numeric channel, got 0.0; give it the variance of the "
@@ -158,6 +157,13 @@ class Numeric(Channel):
 
     def _f(self, z: Array) -> Array:
         return np.asarray(self.activation(z), dtype=np.float64)
+
+
+def _check_not_infinite(**arguments: ArrayLike) -> None:
+    """Raise ValueError for an infinite argument: no integral is the limit."""
+    for name, values in arguments.items():
+        if np.isinf(values).any():
+            raise ValueError(f"`{name}` must not be infinite for a numeric channel, got {shown(values)}")
 
 
 def _columns(*args: ArrayLike) -> tuple[np.dtype[Any], tuple[int, ...], list[Array]]:

@@ -183,4 +183,4 @@ class Poisson(Channel):
         if np.any(z > _MOST_RATE):
             raise ValueError(f"`z` must be at most {_MOST_RATE} for counts that are drawn, got {np.max(z)}")
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
-        return rng.poisson(np.exp(z)).astype(np.float64)
+        return np.asarray(rng.poisson(np.exp(z)), dtype=np.float64)[()]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from factorgraph.arguments import real_array, shown
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing
-from factorgraph.model import Model, ModelError, Selection
+from factorgraph.model import Model, ModelError, Selection, printable
 
 Array = NDArray[np.float64]
 Parameters = tuple[Array, ...]
@@ -189,7 +189,7 @@ class Group(ABC):
     def __str__(self) -> str:
         count = int(np.prod(self.shape))
         arguments = ", ".join(selection.name for selection in self.arguments)
-        return f"{type(self).__name__}({arguments}){'' if count == 1 else f' × {count}'}"
+        return printable(f"{type(self).__name__}({arguments}){'' if count == 1 else f' × {count}'}")
 
 
 def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...]:

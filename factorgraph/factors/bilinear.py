@@ -13,7 +13,7 @@ from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, align
 from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, spin_moments
-from factorgraph.model import Model, ModelError, Selection
+from factorgraph.model import Model, ModelError, Selection, printable
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Bilinear:
         if self.scale != 1.0:
             total = f"{self.scale:.4g} ({total})"
         sparse = "" if self.mask is None else f", {self.mask.mean():.1%} of the edges"
-        return f"{self.output} ~ {self.channel}({total}){sparse}"
+        return printable(f"{self.output} ~ {self.channel}({total}){sparse}")
 
 
 @dataclass(frozen=True, eq=False, init=False)

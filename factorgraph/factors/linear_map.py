@@ -37,6 +37,8 @@ class LinearMap(Group):
     shared_names = ("matrix",)
 
     def __init__(self, output: Selection, input: Selection, *, matrix: Any) -> None:
+        aligned((output,), "output")
+        aligned((input,), "input")
         if not output.shape or not input.shape or output.dimension != input.dimension:
             raise ModelError(f"arguments must be vectors of elements of one dimension, got {output} and {input}")
         matrix = matrix_argument("matrix", matrix, error=ModelError)

@@ -12,7 +12,7 @@ from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
-from factorgraph.model import ModelError, Selection
+from factorgraph.model import ModelError, Selection, printable
 from factorgraph.special import log_2cosh_array
 
 #: Smallest variance of a sum: keeps omega/√V finite once all its terms are certain.
@@ -75,7 +75,7 @@ class Sum(Group):
         output, *inputs = self.arguments
         terms = " + ".join(f"c {selection.name}" for selection in inputs[:3])
         more = " + ..." if len(inputs) > 3 else ""
-        return f"{output.name} ~ {self.channel}({terms}{more}) × {int(np.prod(self.shape))}"
+        return printable(f"{output.name} ~ {self.channel}({terms}{more}) × {int(np.prod(self.shape))}")
 
 
 def output_values(

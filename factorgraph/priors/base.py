@@ -26,6 +26,10 @@ class PriorValues(NamedTuple):
     variance: Any
 
 
+#: Values whose squares and sums are numbers.
+_LARGEST = 1e150
+
+
 def check_drawn(size: Any, rng: Any) -> None:
     """Raise ValueError unless ``size`` is a shape, zeros included, and ``rng`` a generator."""
     for length in size if isinstance(size, (list, tuple)) else (size,):
@@ -34,14 +38,17 @@ def check_drawn(size: Any, rng: Any) -> None:
 
 
 def number_list(name: str, values: Any, *, above: float = -math.inf) -> tuple[float, ...]:
-    """A sequence of numbers within bounds as floats.
+    """A sequence of numbers above a bound, and at most 1e150 in size, as floats.
 
     Raises:
         ValueError: other than one axis of such numbers.
     """
     if real_array(name, values).ndim != 1:
         raise ValueError(f"`{name}` must be a sequence of numbers, got {shown(values)}")
-    return tuple(check_number(name, value, above=above) for value in values)
+    numbers = tuple(check_number(name, value, above=above) for value in values)
+    if any(abs(number) > _LARGEST for number in numbers):
+        raise ValueError(f"`{name}` must be at most {_LARGEST:g} in size, got {shown(values)}")
+    return numbers
 
 
 class Prior(ABC):

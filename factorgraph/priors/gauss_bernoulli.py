@@ -99,7 +99,7 @@ class GaussBernoulli(Prior):
         return m, variance
 
     def _check(self, G: ArrayLike) -> None:
-        if not 1.0 + np.min(np.asarray(G, dtype=np.float64)) * self.variance > 0.0:
+        if not 1.0 + np.min(np.asarray(G, dtype=np.float64), initial=math.inf) * self.variance > 0.0:
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 
     @property

@@ -50,7 +50,7 @@ class GaussianMixture(Prior):
     """q(w) = Σ_j p_j N(w; mean_j, variance_j).
 
     Args:
-        weights: probabilities of the components up to a common factor, finite and > 0; stored normalised.
+        weights: probabilities of the components up to a common factor, > 0 and at most 1e150; stored normalised.
         means: finite.
         variances: finite, > 0. A component at one point needs ``GaussBernoulli`` or ``Mixture``.
 

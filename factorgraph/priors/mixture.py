@@ -110,8 +110,8 @@ class Mixture(Prior):
     """q(w) = Σ_i p_i δ(w - a_i): psi = log Σ p_i e^{H a_i - G a_i²/2} and the moments of the tilted weights.
 
     Args:
-        atoms: the values a_i, finite and distinct, at least one.
-        weights: their probabilities up to a common factor, finite and > 0; stored normalised.
+        atoms: the values a_i, at most 1e150 in size and distinct, at least one.
+        weights: their probabilities up to a common factor, > 0 and at most 1e150; stored normalised.
 
     Raises:
         ValueError: an atom or weight outside its domain, a repeated atom, or lengths that differ.
