@@ -12,8 +12,8 @@ from typing import Any, cast
 from deepnet.config import Config
 from deepnet.data import DATASETS, TASKS, Dataset, Task, load_dataset
 from deepnet.device import DEVICES
-from deepnet.memory import LARGEST
 from deepnet.schedule import Schedule
+from deepnet.sizes import LARGEST
 from deepnet.train import model
 from factorgraph.arguments import check_choice, check_instance, check_integer, check_name, shown
 from factorgraph.files import parse_json

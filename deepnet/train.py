@@ -13,10 +13,10 @@ from deepnet.config import Config
 from deepnet.device import kernels_for
 from deepnet.kernels import PlainKernels
 from deepnet.lower import lower
-from deepnet.memory import total_memory
 from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.sizes import total_memory
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.arguments import shown
 from factorgraph.dense.state import Array, Layer
@@ -227,6 +227,7 @@ def train_epoch(
         DivergenceError: when fields or messages leave the range of numbers.
     """
     config = network.config
+    _own_arrays(network)
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
@@ -243,6 +244,15 @@ def train_epoch(
             _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
+
+
+def _own_arrays(network: Network) -> None:
+    """Copy what must not be written to, as in a network that was mapped from a file into memory."""
+    for layer in network.layers:
+        for name in ("H", "G", "mean", "sigma"):
+            values = getattr(layer, name)
+            if isinstance(values, np.ndarray) and not values.flags.writeable:
+                setattr(layer, name, values.copy())
 
 
 def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
