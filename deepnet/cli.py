@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepnet.bench.command import add_bench
-from deepnet.options import integer, number, path
+from deepnet.options import integer, number, path, short
 
 if TYPE_CHECKING:
     from deepnet.data import Dataset
@@ -43,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see: {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As in the base class, but an output that takes nothing is an error."""
+        print(message, end="", file=file)
 
 
 class _Help(argparse.HelpFormatter):
@@ -214,7 +218,7 @@ def _dataset(text: str) -> str:
     from deepnet.data import DATASETS
 
     if text not in DATASETS:
-        raise argparse.ArgumentTypeError(f"must be one of {', '.join(DATASETS)}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(DATASETS)}, got {short(text)}")
     return text
 
 
@@ -229,7 +233,9 @@ def _width(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers, got {text!r}; DATASET comes before the options") from None
+        raise argparse.ArgumentTypeError(
+            f"must be integers, got {short(text)}; DATASET comes before the options"
+        ) from None
 
 
 # --- train ------------------------------------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from deepnet.config import Config, Settings
 from deepnet.device import kernels_for
 from deepnet.network import choice
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
+from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
-from factorgraph.arguments import check_flag, check_integer, shown
+from factorgraph.arguments import check_flag, shown
 from factorgraph.dense.state import Array, Layer
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
@@ -202,9 +203,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
     def _config(self, seed: int) -> Config:
         choice("prediction", self.prediction, _PREDICTIONS)
         check_flag("standardize", self.standardize)
-        check_integer(
-            "verbose", int(self.verbose) if isinstance(self.verbose, bool | np.bool_) else self.verbose, least=0
-        )
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_count("verbose", self.verbose, 0)
         kernels_for(self.device, Config.dtype)
         values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.hidden, Integral):

@@ -85,11 +85,14 @@ def _no_gpu() -> str | None:
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of fused loops first; skip those marked gpu where there is no GPU.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of fused loops first; leave long fuzzing out unless asked for, skip those marked gpu where there is no GPU.
 
     Of two processes, the first then compiles all of the fused loops while the other does the rest.
     """
+    if "fuzz" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("fuzz")])
+        items[:] = [item for item in items if not item.get_closest_marker("fuzz")]
     items.sort(key=lambda item: item.path.stem not in _FUSED)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := _no_gpu()):
