@@ -7,6 +7,7 @@ from scipy.special import ndtr
 
 from deepnet.kernels import PlainKernels
 from deepnet.sweep import output_moments, with_constant_unit
+from factorgraph.arguments import number_array
 from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array, Layer
 
@@ -24,6 +25,18 @@ def most_probable_weights(layer: Layer) -> Array:
     return weights if layer.plan.mask is None else weights * layer.plan.mask
 
 
+def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
+    """Inputs for a network.
+
+    Raises:
+        ValueError: they are no real numbers, or not of shape (samples, features).
+    """
+    x, plan = number_array("x", x), layers[0].plan
+    if x.ndim != 2 or x.shape[1] != plan.inputs - plan.bias:
+        raise ValueError(f"`x` must be of shape (samples, {plan.inputs - plan.bias}), got shape {x.shape}")
+    return x
+
+
 def predict_pointwise(layers: Sequence[Layer], x: Array, kernels: PlainKernels = _HOST) -> Array:
     """Labels by the network with its most probable weights.
 
@@ -36,7 +49,7 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, kernels: PlainKernels =
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
     weights = [most_probable_weights(layer) for layer in layers]
-    labels = []
+    x, labels = check_inputs(layers, x), []
     for units in _chunks(x, kernels):
         for layer, W in zip(layers, weights, strict=True):
             z = W @ with_constant_unit(layer.plan, units, 1)
@@ -57,7 +70,7 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    output, probabilities = layers[-1].plan, []
+    x, output, probabilities = check_inputs(layers, x), layers[-1].plan, []
     for chunk in _chunks(x, kernels):
         omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
         if isinstance(output.channel, Argmax):
@@ -69,7 +82,7 @@ def predict_proba(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> A
 
 def predict_bayes(layers: Sequence[Layer], x: Array, kernels: PlainKernels) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    channel, labels = layers[-1].plan.channel, []
+    x, channel, labels = check_inputs(layers, x), layers[-1].plan.channel, []
     for chunk in _chunks(x, kernels):
         omega, V = (kernels.host(values) for values in output_moments(layers, chunk, kernels))
         if isinstance(channel, Argmax):
