@@ -259,9 +259,10 @@ def _require_matplotlib() -> None:
 
     try:
         import deepnet.figures  # noqa: F401
-    except ImportError as error:
-        remedy = "pip install 'cavity[plots]', or train with --no-plot"
-        raise DataError(f"matplotlib is needed for the figure ({error}): {remedy}") from error
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error}, or train with --no-plot") from error
+    except ImportError as error:  # there, and broken
+        raise DataError(f"matplotlib is needed for the figure ({error}): mend it, or train with --no-plot") from error
 
 
 def _unwrapped(name: str, value: Any) -> Any:

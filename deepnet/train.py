@@ -55,6 +55,10 @@ class Network:
     device: str = "cpu"
     _resident: "_Resident | None" = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{layer.plan.outputs} x {layer.plan.inputs}" for layer in self.layers)
+        return f"<Network of weights {sizes}: epoch {self.epoch} on {self.device}, {self.config}>"
+
     def arrays(self) -> dict[str, Array]:
         """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
         return {name: self.kernels.host(values) for name, values in self._arrays().items()}
@@ -275,12 +279,14 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _own_arrays(network: Network) -> None:
-    """Copy what must not be written to, as in a network that was mapped from a file into memory."""
+    """Copy what must not be written to, as in a network that was mapped from a file into memory.
+
+    Compiled code does not ask: it would write there all the same, and end the process.
+    """
     for layer in network.layers:
-        for name in ("H", "G", "mean", "sigma"):
-            values = getattr(layer, name)
+        for name, values in vars(layer).items():
             if isinstance(values, np.ndarray) and not values.flags.writeable:
-                setattr(layer, name, values.copy())
+                setattr(layer, name, np.array(values))
 
 
 def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
