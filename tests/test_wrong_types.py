@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import DataConversionWarning
-from wrong_values import check_refusals
+from wrong_values import WRONG, check_refusals
 
 import deepnet
 from deepnet import Config, MessagePassingClassifier
-from deepnet.description import Description
+from deepnet.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_text_atomic
+from deepnet.description import Description, RunError
 from deepnet.predict import predict_bayes, predict_pointwise, predict_proba
 from deepnet.run import Run
 from deepnet.schedule import Schedule
 from deepnet.train import init, train, train_epoch
+
+#: Arguments for which any text is the name of something, which need not be there.
+PATHS = ("directory", "path")
 
 ROOT = Path(__file__).resolve().parent.parent
 X, Y = load_iris(return_X_y=True)
@@ -136,6 +140,28 @@ def test_the_functional_interface(classes: int) -> None:
         lambda value: predict_bayes(network.layers, value, network.kernels),
     ):
         check_refusals(predict, "x", errors=(ValueError,))
+
+
+def test_files_of_a_run(tmp_path: Path) -> None:
+    def open_run(value: Any) -> None:
+        with Run.resumed(value):
+            pass
+
+    ours = (ValueError, RunError, CheckpointError)
+    nowhere = ("text", "digits")
+    for call, name, accepts in (
+        (lambda value: Run.open(value), "directory", ()),
+        (open_run, "directory", ()),
+        (latest_checkpoint, "directory", nowhere),
+        (load_checkpoint, "path", ()),
+        (lambda value: save_checkpoint(value, 1, {}, {}, make_folder=False), "directory", ()),
+        (lambda value: save_checkpoint(tmp_path, value, {}, {}), "epoch", ()),
+        (lambda value: save_checkpoint(tmp_path, 1, value, {}), "arrays", ("empty dict", "dict")),
+        (lambda value: save_checkpoint(tmp_path, 1, {}, value), "meta", ("empty dict", "dict")),
+        (lambda value: write_text_atomic(tmp_path / "x", value), "text", nowhere),
+    ):
+        right = {label: value for label, value in WRONG.items() if label not in nowhere or name not in PATHS}
+        check_refusals(call, name, accepts=[label for label in accepts if label in right], errors=ours, wrong=right)
 
 
 def test_schedules() -> None:
