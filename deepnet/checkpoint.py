@@ -60,8 +60,10 @@ def save_checkpoint(
         ValueError: an argument that cannot be stored.
         CheckpointError: the disk is full or refuses; the previous checkpoint is untouched and named in the message.
     """
-    folder = Path(directory)
+    folder = as_path("directory", directory)
     epoch = _check_epoch(epoch)
+    check_instance("arrays", arrays, Mapping, "arrays by name")
+    check_instance("meta", meta, dict, "a dictionary")
     data = _pack(epoch, arrays, meta)
     path = folder / file_name(epoch)
     _check_order(folder, epoch)
@@ -84,10 +86,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[int, dict[str, NDArra
     Raises:
         CheckpointError: there is no such file, or it is damaged or not a checkpoint; says what to do.
     """
-    path = Path(path)
+    path = as_path("path", path)
     try:
         file = path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter from a null character
         raise CheckpointError(f"cannot open the checkpoint {path}: {_reason(error)}") from error
     with file:
         try:
@@ -103,13 +105,20 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[int, dict[str, NDArra
 
 def latest_checkpoint(directory: str | os.PathLike[str]) -> Path | None:
     """Path of the checkpoint with the highest epoch in a folder; None if there is none, or no such folder."""
-    checkpoints = _checkpoints(Path(directory))
-    return checkpoints[-1][1] if checkpoints else None
+    found = checkpoints(directory)
+    return found[-1] if found else None
 
 
 def checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
     """Paths of the checkpoints in a folder, oldest first."""
-    return [path for _, path in _checkpoints(Path(directory))]
+    return [path for _, path in _checkpoints(as_path("directory", directory))]
+
+
+def as_path(name: str, value: Any) -> Path:
+    """A path from its name; raises ``ValueError`` for what is none."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
+        raise ValueError(f"`{name}` must be the name of a file or folder, got {shown(value)}")
+    return Path(text)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
@@ -118,9 +127,10 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
     Raises:
         CheckpointError: the disk is full or refuses; the old content is untouched.
     """
-    path = Path(path)
+    path = as_path("path", path)
+    data = check_instance("text", text, str, "a string").encode()
     try:
-        write_bytes_atomic(path, text.encode())
+        write_bytes_atomic(path, data)
     except OSError as error:
         raise CheckpointError(f"could not write {path}: {_reason(error)}; its old content, if any, is kept") from error
 
@@ -234,7 +244,7 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot list the checkpoints in {folder}: {_reason(error)}") from error
     matches = ((_NAME.fullmatch(path.name), path) for path in paths)
     found = ((int(match[1]), path) for match, path in matches if match)
@@ -262,7 +272,9 @@ def _tidy(folder: Path) -> None:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full"
     return error.strerror or str(error)

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepnet.bench.command import add_bench
-from deepnet.options import integer, number, path
+from deepnet.options import integer, number, path, short
 
 if TYPE_CHECKING:
     from deepnet.data import Dataset
@@ -43,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see: {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As in the base class, but an output that takes nothing is an error."""
+        print(message, end="", file=file)
 
 
 class _Help(argparse.HelpFormatter):
@@ -215,7 +219,7 @@ def _dataset(text: str) -> str:
     from deepnet.data import DATASETS
 
     if text not in DATASETS:
-        raise argparse.ArgumentTypeError(f"must be one of {', '.join(DATASETS)}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(DATASETS)}, got {short(text)}")
     return text
 
 
@@ -230,7 +234,9 @@ def _width(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers, got {text!r}; DATASET comes before the options") from None
+        raise argparse.ArgumentTypeError(
+            f"must be integers, got {short(text)}; DATASET comes before the options"
+        ) from None
 
 
 # --- train ------------------------------------------------------------------------------------------------------------
@@ -254,9 +260,10 @@ def _require_matplotlib() -> None:
 
     try:
         import deepnet.figures  # noqa: F401
-    except ImportError as error:
-        remedy = "pip install 'cavity[plots]', or train with --no-plot"
-        raise DataError(f"matplotlib is needed for the figure ({error}): {remedy}") from error
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error}, or train with --no-plot") from error
+    except ImportError as error:  # there, and broken
+        raise DataError(f"matplotlib is needed for the figure ({error}): mend it, or train with --no-plot") from error
 
 
 def _unwrapped(name: str, value: Any) -> Any:

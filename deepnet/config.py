@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from deepnet.memory import LARGEST
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS
 from deepnet.schedule import Schedule
-from factorgraph.arguments import check_flag, check_instance, check_integer, check_number, shown
+from deepnet.sizes import LARGEST, check_count
+from factorgraph.arguments import check_flag, check_instance, check_number, shown
 from factorgraph.dense.closures import CLOSURES
 
 Setting = Schedule | float | str
@@ -109,7 +109,7 @@ class Config:
             ("tau", 1, LARGEST),
             ("seed", 0, LARGEST_SEED),
         ):
-            self._set(name, _integer(name, getattr(self, name), least, most))
+            self._set(name, check_count(name, getattr(self, name), least, most))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, least=0))
@@ -208,12 +208,6 @@ class Config:
 
 def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def _integer(name: str, value: object, least: int, most: int) -> int:
-    number = check_integer(name, value, least=least)
-    _require(name, number <= most, f"at most {most}", value)
-    return number
 
 
 def _number(name: str, value: object, need: str, most: float = np.inf) -> float:

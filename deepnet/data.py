@@ -81,6 +81,10 @@ class Dataset:
     y_test: NDArray[np.integer]
     classes: int
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.x_train.shape[1]} features"
+        return f"<Dataset {self.name} ({self.task}): {sizes}, {self.classes} classes>"
+
 
 class _Raw(NamedTuple):
     """Bytes as stored: pixels (n, features) and labels (n,), all uint8."""

@@ -15,6 +15,7 @@ from deepnet.device import DEVICES
 from deepnet.memory import LARGEST
 from deepnet.outputs import units_for
 from deepnet.schedule import Schedule
+from deepnet.sizes import LARGEST
 from deepnet.train import model
 from factorgraph.arguments import check_choice, check_instance, check_integer, check_name, shown
 from factorgraph.files import parse_json

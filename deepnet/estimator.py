@@ -6,25 +6,33 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ModuleNotFoundError as error:
+    remedy = "pip install 'cavity[data]'"
+    raise ModuleNotFoundError(
+        f"scikit-learn is needed for MessagePassingClassifier ({error}): {remedy}", name=error.name
+    ) from error
 
 from deepnet.config import Config, Settings
 from deepnet.device import operations_for
 from deepnet.network import choice
 from deepnet.outputs import output_of
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
+from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
+from factorgraph.arguments import check_flag, shown
 from factorgraph.dense.state import Array, Layer
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init")
 _SETTINGS = (*_STRUCTURE, "epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
-_LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32
+_LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32, and those of the inverse too
 _REPORTED = 1000
-_validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types
 
 
 class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
@@ -127,7 +135,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         """
         config = self._config(_seed(self.random_state))
         vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
-        data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64)
+        data = _validated(self, X=X, y=y)
         network = self._start(config, *data, classes=data[1]).to(self.device)
         x, numbers = self._samples(*data)
         epochs = train(network, x, numbers)
@@ -158,7 +166,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("`classes` must be given in the first call of partial_fit, got None")
         if network:
             self._check_same(network.config, config, classes)
-        data: tuple[Array, Array] = _validate(self, X, y, dtype=np.float64, reset=network is None)
+        data = _validated(self, X=X, y=y, reset=network is None)
         network = network or self._start(config, *data, classes=classes)
         x, numbers = self._samples(*data)
         network.config = config
@@ -199,19 +207,18 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
     def _config(self, seed: int) -> Config:
         choice("prediction", self.prediction, _PREDICTIONS)
+        check_flag("standardize", self.standardize)
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_count("verbose", self.verbose, 0)
         operations_for(self.device, Config.dtype)
         values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.hidden, Integral):
             values["hidden"] = (self.hidden,)
-        values = {name: tuple(v) if isinstance(v, list | np.ndarray) else v for name, v in values.items()}
         return Config(**values, seed=seed)
 
     def _start(self, config: Config, X: Array, y: Array, *, classes: ArrayLike | None) -> Network:
         """A new network, after the labels and the moments of the inputs have been learned."""
-        check_classification_targets(y)
-        self.classes_ = np.unique(np.asarray(classes))
-        if len(self.classes_) < 2:
-            raise ValueError(f"there must be at least 2 classes, got 1 class: {self.classes_.tolist()}")
+        self.classes_ = _labels("y" if classes is y else "classes", classes)
         self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
         return init(config, X.shape[1], len(self.classes_))
 
@@ -232,19 +239,23 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             before, now = getattr(old, name), getattr(new, name)
             if now != before:
                 raise ValueError(f"`{name}` must stay {before!r} until fit starts a new network, got {now!r}")
-        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
-            raise ValueError(f"`classes` must be those of the first call, {self.classes_.tolist()}, got {classes!r}")
+        if classes is not None and not np.array_equal(_labels("classes", classes), self.classes_):
+            was, got = self.classes_.tolist(), shown(classes)
+            raise ValueError(f"`classes` must be those of the first call, {was}, got {got}")
 
     def _fitted(self, X: ArrayLike) -> tuple[Network, Array]:
         check_is_fitted(self, "network_")
-        return self.network_, self._inputs(_validate(self, X, dtype=np.float64, reset=False))
+        return self.network_, self._inputs(_validated(self, X=X, reset=False))
 
     def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
         """Inputs and class numbers 0, 1, ... to learn from."""
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
-        return self._inputs(X).astype(np.float32), np.searchsorted(self.classes_, y)
+        x = self._inputs(X)
+        if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / _LARGEST_INPUT:
+            raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
+        return x.astype(np.float32), np.searchsorted(self.classes_, y)
 
     def _inputs(self, X: Array) -> Array:
         """Inputs on the scale of the network."""
@@ -260,18 +271,67 @@ def _seed(random_state: Any) -> int:
     """The seed of a run; an integer is its own."""
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    generator = check_random_state(random_state)  # which checks integers, too
+    try:
+        generator = check_random_state(random_state)  # which checks integers, too
+    except ValueError:
+        need = f"None, an integer from 0 to {2**32 - 1}, a RandomState or a Generator"
+        raise ValueError(f"`random_state` must be {need}, got {shown(random_state)}") from None
     return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
+
+
+def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arrays: Any) -> Any:
+    """The arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them."""
+    for name, values in arrays.items():
+        if masked := _masked(values):
+            raise ValueError(f"`{name}` must have no masked elements, got {masked} of them")
+    try:
+        return _validate(estimator, **arrays, dtype=np.float64, reset=reset)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last from a tensor with a gradient
+        need = "`X` must be samples of real features" + (", and `y` their labels" if "y" in arrays else "")
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{need}: {error}") from error
+
+
+_validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types
+
+
+def _labels(name: str, values: Any) -> Array:
+    """The different labels among ``values``, sorted.
+
+    Raises:
+        ValueError: no list of labels, or of fewer than two.
+    """
+    if masked := _masked(values):
+        raise ValueError(f"`{name}` must have no masked elements, got {masked} of them")
+    try:
+        given = np.asarray(values)
+        check_classification_targets(given)
+        labels = np.unique(given)
+    except Exception as error:  # ragged lists, labels that cannot be compared, tensors with a gradient
+        raise ValueError(f"`{name}` must be labels that can be sorted, got {shown(values)}: {error}") from error
+    if given.ndim != 1:
+        raise ValueError(f"`{name}` must be a list of labels, got {shown(values)}")
+    if len(labels) < 2:
+        raise ValueError(f"`{name}` must have at least 2 classes, got {len(labels)} class: {shown(labels.tolist())}")
+    return labels
+
+
+def _masked(values: Any) -> int:
+    """Number of masked elements."""
+    return int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
 
 
 def _moments(X: Array) -> tuple[float, float]:
     """Mean and standard deviation of all entries; 1 for a deviation of zero, which rounding would hide."""
     if X.min() == X.max():
         return float(X.flat[0]), 1.0
+    largest = float(np.abs(X).max())
+    if largest < 1e-100:  # squares would be zero
+        mean, deviation = _moments(X / largest)
+        return largest * mean, largest * deviation
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = float(X.mean()), float(X.std())
     if not np.isfinite(deviation):
-        raise ValueError(f"`X` must have a finite variance, got values up to {np.abs(X).max():g}")
+        raise ValueError(f"`X` must have a finite variance, got values up to {largest:g}")
     return mean, deviation or 1.0
 
 

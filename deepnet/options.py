@@ -17,12 +17,10 @@ def path(text: str) -> Path:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except RuntimeError:
-        raise argparse.ArgumentTypeError(f"must be below an existing home, got {_short(text)}") from None
+        raise argparse.ArgumentTypeError(f"must be below an existing home, got {short(text)}") from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise argparse.ArgumentTypeError(
-            f"must be the name of a file or folder, got {_short(text)}: {reason}"
-        ) from None
+        raise argparse.ArgumentTypeError(f"must be the name of a file or folder, got {short(text)}: {reason}") from None
     return Path(text).expanduser()
 
 
@@ -31,7 +29,7 @@ def integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be an integer, got {_short(text)}") from None
+        raise argparse.ArgumentTypeError(f"must be an integer, got {short(text)}") from None
 
 
 def number(text: str) -> float:
@@ -39,8 +37,9 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {_short(text)}") from None
+        raise argparse.ArgumentTypeError(f"must be a number, got {short(text)}") from None
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text as an error repeats it."""
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

@@ -6,6 +6,7 @@ import numpy as np
 
 from deepnet.outputs import output_of
 from deepnet.sweep import output_moments, with_constant_unit
+from factorgraph.arguments import number_array
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
@@ -24,6 +25,18 @@ def most_probable_weights(layer: Layer) -> Array:
     return weights if layer.plan.mask is None else weights * layer.plan.mask
 
 
+def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
+    """Inputs for a network.
+
+    Raises:
+        ValueError: they are no real numbers, or not of shape (samples, features).
+    """
+    x, plan = number_array("x", x), layers[0].plan
+    if x.ndim != 2 or x.shape[1] != plan.inputs - plan.bias:
+        raise ValueError(f"`x` must be of shape (samples, {plan.inputs - plan.bias}), got shape {x.shape}")
+    return x
+
+
 def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
     """Labels by the network with its most probable weights, which do not depend on the number of threads.
 
@@ -39,7 +52,7 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
     weights, output = [most_probable_weights(layer) for layer in layers], output_of(layers[-1].plan)
-    labels = []
+    x, labels = check_inputs(layers, x), []
     for units in _chunks(x, operations):
         for layer, W in zip(layers, weights, strict=True):
             z = _sums(layer, W, with_constant_unit(layer.plan, units, 1))
@@ -60,7 +73,7 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    output, probabilities = output_of(layers[-1].plan), []
+    x, output, probabilities = check_inputs(layers, x), output_of(layers[-1].plan), []
     for chunk in _chunks(x, operations):
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         probabilities.append(output.probabilities(omega, V))
@@ -69,7 +82,7 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    output, labels = output_of(layers[-1].plan), []
+    x, output, labels = check_inputs(layers, x), output_of(layers[-1].plan), []
     for chunk in _chunks(x, operations):
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         labels.append(output.most_probable(omega, V))

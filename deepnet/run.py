@@ -21,6 +21,7 @@ import numpy as np
 
 from deepnet.checkpoint import (
     CheckpointError,
+    as_path,
     checkpoints,
     file_name,
     latest_checkpoint,
@@ -70,7 +71,7 @@ class Run:
             RunError: there is none.
             CheckpointError: its ``config.json`` cannot be read.
         """
-        path = Path(directory) / CONFIG
+        path = as_path("directory", directory) / CONFIG
         try:
             text = read_bytes(path, _LONGEST_CONFIG).decode()
             return cls(Path(directory), Description.from_json(text), new=False)
@@ -88,7 +89,7 @@ class Run:
             RunError: there is none, or another process is training.
             CheckpointError: as by ``open``.
         """
-        folder = Path(directory)
+        folder = as_path("directory", directory)
         if not os.path.isdir(folder):
             raise RunError(f"there is no run in {directory}: it has no {CONFIG}")
         with _locked(folder) as descriptor:

@@ -12,13 +12,13 @@ import numpy as np
 from deepnet.config import Config
 from deepnet.device import operations_for
 from deepnet.lower import lower
-from deepnet.memory import total_memory
 from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.outputs import output_name, output_of, units_for
-from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.predict import check_inputs, error_percent, predict_bayes, predict_pointwise
+from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import Update, initial_layers, train_batch
-from factorgraph.arguments import shown
+from factorgraph.arguments import check_instance, number_array, shown
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
 from factorgraph.model import Model
@@ -55,6 +55,10 @@ class Network:
     epoch: int = 0
     device: str = "cpu"
     _resident: "_Resident | None" = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{layer.plan.outputs} x {layer.plan.inputs}" for layer in self.layers)
+        return f"<Network of weights {sizes}: epoch {self.epoch} on {self.device}, {self.config}>"
 
     def arrays(self) -> dict[str, Array]:
         """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
@@ -182,6 +186,9 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
         DeviceUnavailableError: as by ``operations_for``.
     """
+    check_instance("config", config, Config, "a Config")
+    check_count("features", features, 1)
+    check_count("classes", classes, 2)
     operations = operations_for(device, config.dtype)
     check_fits_memory(config, features, classes)
     layers = initial_layers(
@@ -225,9 +232,14 @@ def train_epoch(
         samples: the pass ends after so many of them, 1 to all; None for all.
 
     Raises:
+        ValueError: an argument is not as described.
         DivergenceError: when fields or messages leave the range of numbers.
     """
+    x, y = _samples(network, x, y)
+    if samples is not None:
+        check_count("samples", samples, 1, len(x))
     config = network.config
+    _own_arrays(network)
     rng = np.random.default_rng([config.seed, _EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
@@ -244,6 +256,38 @@ def train_epoch(
             _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
+
+
+def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
+    """Inputs and labels, which are those given if they are as they should be.
+
+    Raises:
+        ValueError: naming what they must be.
+    """
+    layers = check_instance("network", network, Network, "a Network").layers
+    x, y = check_inputs(layers, x), number_array("y", y)
+    if not len(x):
+        raise ValueError("`x` must have at least one sample, got none")
+    if y.shape != (len(x),):
+        raise ValueError(f"`y` must be of shape {(len(x),)}, one label for each sample, got shape {y.shape}")
+    classes = layers[-1].plan.outputs
+    wrong = (y < 0) | (y >= classes) | (y != np.floor(y)) if classes > 1 else np.abs(y) != 1
+    if wrong.any():
+        need = f"classes from 0 to {classes - 1}" if classes > 1 else "labels +1 and -1"
+        raise ValueError(f"`y` must be {need}, got {y[wrong][0]}")
+    y = y.astype(np.int64) if classes > 1 and y.dtype.kind == "f" else y
+    return x.astype(network.config.dtype, copy=False), y
+
+
+def _own_arrays(network: Network) -> None:
+    """Copy what must not be written to, as in a network that was mapped from a file into memory.
+
+    Compiled code does not ask: it would write there all the same, and end the process.
+    """
+    for layer in network.layers:
+        for name, values in vars(layer).items():
+            if isinstance(values, np.ndarray) and not values.flags.writeable:
+                setattr(layer, name, np.array(values))
 
 
 def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
@@ -358,6 +402,7 @@ def train(
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
     run may stop there and be taken up again.
     """
+    x, y = _samples(network, x, y)
     while network.epoch < network.config.epochs:
         start = perf_counter()
         train_epoch(network, x, y, progress)

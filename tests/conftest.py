@@ -18,7 +18,7 @@ _DAY = 24 * 3600.0
 
 #: Files of tests that train networks by fused loops, which take minutes to compile.
 _FUSED = {f"test_{name}" for name in ("bench", "cli", "estimator", "examples", "gpu", "kernels", "parity", "products",
-                                      "run", "stochastic_weights", "train")}  # fmt: skip
+                                      "run", "stochastic_weights", "train", "wrong_types")}  # fmt: skip
 
 
 def _source_key() -> str:

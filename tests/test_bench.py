@@ -304,6 +304,26 @@ def test_a_figure_of_earlier_results(study: Path, tmp_path: Path, capsys: pytest
     assert "20-5-3, batch 15, 300 samples; cpu, threads: 1; medians of 2 rounds" in text and "limits of mf: " in text
 
 
+def test_epochs_that_are_never_cut(tmp_path: Path) -> None:
+    """What is written can be read again: JSON has no infinite number."""
+    path = tmp_path / "whole.json"
+    argv = [*SHORT, "--no-baseline", "--seconds", "inf", "--rounds", "1", "--json", str(path)]
+    assert main(["bench", *argv]) == 0
+    document = json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert document["protocol"]["seconds"] is None
+    assert document["results"][0]["contenders"][0]["batches"] == 20
+    assert main(["bench", "--from", str(path)]) == 0
+
+
+def test_a_figure_of_results_with_different_contenders(study: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    document = json.loads(study.read_text())
+    other = json.loads(study.read_text())["results"][0] | {"value": 9}
+    other["contenders"][0] |= {"name": "bp", "memory": {"peak": None, "own": None, "device": None}}
+    (tmp_path / "a.json").write_text(json.dumps(document | {"results": [*document["results"], other]}))
+    assert main(["bench", "--from", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]) == 0
+
+
 def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert main(["bench", *SHORT, "--after", "0", "1", "--json", "-"]) == 0
@@ -332,6 +352,19 @@ def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
         (["--density", "0"], "`density` must be in (0, 1], got 0.0"),
         (["--preset", "best"], "`preset` must be one of"),
         (["--rounds", "0"], "`rounds` must be an integer >= 1, got 0"),
+        (["--rounds", "1" + "0" * 30], "`rounds` must be at most 1000000000, got 1000"),
+        (["--samples", "1" + "0" * 30], "`samples` must be at most 1000000000, got 1000"),
+        (["--samples", "900000000"], "`samples` must be something that fits into the memory of"),
+        (["--network", "900000000-900000000-2"], "`network` must be something that fits into the memory of"),
+        (["--network", "1" + "0" * 12 + "-5-2"], "`network` must be at most 1000000000 units a layer"),
+        (["--seed", "9" * 30], "`seed` must be at most 9223372036854775807"),
+        (["--threads", "9" * 30], "`threads` must be at most"),
+        (["--after", "9" * 30], "`after` must be integers >= 0 that increase"),
+        (["--seconds", "many"], "argument --seconds: must be a number, got 'many'"),
+        (["--scaling", "width", "--values", "inf"], "`values` must be integers for this axis, got [inf]"),
+        (["--scaling", "width", "--values", "nan"], "`values` must be integers for this axis, got [nan]"),
+        (["--scaling", "depth", "--values", "1e9"], "`values` must be 0 to 1000 hidden layers"),
+        (["--scaling", "density", "--values", "inf"], "`density` must be in (0, 1], got inf"),
         (["--seconds", "nan"], "`seconds` must be greater than 0, got nan"),
         (["--after", "3", "1"], "`after` must be integers >= 0 that increase, got [3, 1]"),
         (["--plot", "a.png"], "`plot` must come with --scaling or --from, got neither"),
@@ -349,7 +382,11 @@ def test_wrong_options(argv: list[str], message: str, capsys: pytest.CaptureFixt
 
 def test_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text(
+        '{"machine": {}, "protocol": {}, "results": [{"axis": "width", "value": "5", "case": 3}]}'
+    )
     for argv, message in (
+        (["--from", str(tmp_path / "b.json")], "`results[0].value` must be a finite number > 0, got '5'"),
         (["--from", str(tmp_path / "no.json")], "no.json must hold results that --json wrote"),
         (["--from", str(tmp_path / "a.json")], "a.json must hold results that --json wrote"),
         (["--json", str(tmp_path / "no" / "b.json")], "`json` must be in an existing folder"),

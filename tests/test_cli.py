@@ -322,6 +322,124 @@ def test_without_matplotlib(
     assert main([*TINY, "--out", str(tmp_path / "run"), "--no-plot"]) == 0
 
 
+# --- what a shell and a terminal may give and take --------------------------------------------------------------------
+
+BENCH = ["bench", "--network", "20-7-3", "--samples", "300", "--batch-size", "15", "--rounds", "1", "--threads", "1",
+         "--closure", "mf", "--no-baseline"]  # fmt: skip
+PATHS = {"--out": ["train", "digits"], "--data-dir": ["bench", "mnist"], "--json": ["bench"], "--from": ["bench"],
+         "--plot": ["bench", "--scaling", "width"], "RUN": ["show"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be the name of a file or folder, got ''"),
+        ("a" * 300, "File name too long"),
+        ("x/" + "a" * 5000, "File name too long"),
+        ("~nobody-has-this-name/x", "must be below an existing home, got '~nobody-has-this-name/x'"),
+        ("a\0b", "null byte"),
+    ],
+)
+@pytest.mark.parametrize("option", PATHS)
+def test_paths_that_cannot_be(
+    option: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for argv in [[*PATHS[option], text], ["evaluate", text, "digits"]] if option == "RUN" else [
+        [*PATHS[option], option, text], [*PATHS[option], f"{option}={text}"]
+    ]:  # fmt: skip
+        code, error = failure(capsys, *argv)
+        assert code == 2 and f"argument {option}: " in error and message in error and len(error) < 250
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_option_for_a_path_is_among_these() -> None:
+    commands = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    found = {
+        action.option_strings[0] if action.option_strings else action.metavar
+        for command in commands.choices.values()
+        for action in command._actions
+        if action.type in (Path, str, cli.path) and action.metavar != "DATASET"
+    }
+    assert found == set(PATHS)
+
+
+def test_the_tilde_is_the_home_in_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    argv = ["train", "digits", "--task", "parity", "--hidden", "5", "--epochs", "1", "--no-plot"]
+    assert main([*argv, "--out=~/runs/a"]) == 0
+    assert main([*argv, "--out=~/runs/a", "--resume"]) == 0
+    assert main(["show", "~/runs/a"]) == 0
+    assert main(["evaluate", "~/runs/a", "digits"]) == 0
+    assert main([*BENCH, "--seconds", "0.01", "--json=~/b.json"]) == 0
+    assert main(["bench", "--from", "~/b.json"]) == 0
+    assert (tmp_path / "home" / "runs" / "a" / "config.json").is_file()
+    code, error = failure(capsys, "train", "mnist", "--data-dir=~", "--out=~/b")
+    assert code == 1 and f"got '{tmp_path / 'home'}'" in error
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size", "--tau", "--seed", "--hidden"])
+@pytest.mark.parametrize("text", ["1e30", "9" * 400, "9" * 5000, "1" + "0" * 40, "2.5", "", "inf", "nan"])
+def test_numbers_that_are_none_or_too_large(
+    option: str, text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, error = failure(capsys, "train", "digits", "--out", str(tmp_path / "x"), option, text)
+    assert code == 2 and option[2:].replace("-", "_") in error.replace("-", "_") and len(error) < 300
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_cannot_fit_is_refused_before_it_is_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, error = failure(capsys, "train", "digits", "--out", str(tmp_path / "x"), "--hidden", "900000000", "900000000")
+    assert code == 2 and "`hidden` must make a network that fits into the memory of" in error
+    assert not list(tmp_path.iterdir())
+
+
+def run_command(*argv: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    return subprocess.run([sys.executable, "-m", "deepnet", *argv], cwd=ROOT, env=environment, timeout=600, **options)
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "cp437"])
+def test_terminals_without_our_letters(encoding: str, finished: Path, tmp_path: Path) -> None:
+    for argv in (["train", "--help"], ["bench", "--help"], ["show", str(finished)],
+                 ["train", "digits", "--out", str(tmp_path / "r"), "--hidden", "3", "--epochs", "1", "--bias"],
+                 ["show", str(tmp_path / "\u03c1")]):  # fmt: skip
+        done = run_command(*argv, capture_output=True, env={"PYTHONIOENCODING": encoding})
+        assert done.returncode == (2 if "\u03c1" in argv[-1] else 0) and b"Traceback" not in done.stderr
+        done.stdout.decode("ascii" if "ascii" in encoding else encoding)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_output_that_is_full(buffered: str, finished: Path, tmp_path: Path) -> None:
+    for argv in (["--help"], ["show", str(finished)], ["evaluate", str(finished), "digits", "--json"],
+                 ["train", "digits", "--out", str(tmp_path / "r"), "--hidden", "3", "--epochs", "1"]):  # fmt: skip
+        with open("/dev/full", "wb") as full:
+            done = run_command(*argv, stdout=full, stderr=subprocess.PIPE, env={"PYTHONUNBUFFERED": buffered})
+        assert done.returncode == 1
+        assert done.stderr == b"deepnet: error: could not read or write the output: No space left on device\n"
+    with open("/dev/full", "wb") as full:  # and one that cannot even be told
+        assert run_command("show", str(tmp_path), stderr=full, stdout=subprocess.PIPE).returncode == 2
+
+
+def test_errors_of_the_system_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/some/file")
+
+    monkeypatch.setattr("deepnet.run.Run.open", fail)
+    code, error = failure(capsys, "show", "x")
+    assert code == 1 and f"could not read or write /some/file: {os.strerror(errno.EIO)}" in error
+
+
 # --- evaluate and show ------------------------------------------------------------------------------------------------
 
 

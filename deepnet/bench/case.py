@@ -9,8 +9,8 @@ import numpy as np
 
 from deepnet.bench import BenchError
 from deepnet.data import load_dataset
-from deepnet.memory import LARGEST, total_memory
-from factorgraph.arguments import check_integer, shown
+from deepnet.sizes import LARGEST, check_count, total_memory
+from factorgraph.arguments import shown
 
 if TYPE_CHECKING:  # the baseline's process is spared what only message passing needs
     from deepnet.config import Config
@@ -64,8 +64,7 @@ class Case:
         if max(self.widths) > LARGEST:
             raise ValueError(f"`network` must be at most {LARGEST} units a layer, got {shown(self.name)}")
         for name, least, most in (("samples", 1, LARGEST), ("threads", 1, _MOST_THREADS), ("seed", 0, _LARGEST_SEED)):
-            if check_integer(name, getattr(self, name), least=least) > most:
-                raise ValueError(f"`{name}` must be at most {most}, got {shown(getattr(self, name))}")
+            check_count(name, getattr(self, name), least, most)
         self.config("mf")  # checks the rest
         weights = sum(a * b for a, b in pairwise(self.widths))
         for name, numbers in (("network", 2 * weights), ("samples", self.samples * self.widths[0])):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepnet.bench import BenchError
-from deepnet.options import integer, number, path
+from deepnet.options import integer, number, path, short
 
 if TYPE_CHECKING:
     from deepnet.bench.case import Case
@@ -45,7 +45,7 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
         nargs="+",
         type=_network,
         default=[(784, 501, 501, 10)],
-        help="inputs, units of the hidden layers and outputs: classes, or 1 for labels ±1 (default: 784-501-501-10)",
+        help="inputs, units of the hidden layers and outputs: classes, or 1 for two classes (default: 784-501-501-10)",
     )
     add(
         "--batch-size",
@@ -92,7 +92,7 @@ def _network(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(width) for width in text.split("-"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers joined by '-', got {text[:60]!r}") from None
+        raise argparse.ArgumentTypeError(f"must be integers joined by '-', got {short(text)}") from None
 
 
 @dataclass(frozen=True)

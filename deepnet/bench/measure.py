@@ -14,8 +14,8 @@ from deepnet.bench.contenders import BASELINES
 from deepnet.bench.cost import Cost
 from deepnet.bench.limits import Limits
 from deepnet.bench.worker import Worker
-from deepnet.memory import LARGEST
-from factorgraph.arguments import check_integer, shown
+from deepnet.sizes import LARGEST, check_count
+from factorgraph.arguments import shown
 
 #: Seconds before each measurement in which the threads of the contender before it go to sleep.
 _SETTLE = 0.3
@@ -40,7 +40,7 @@ class Protocol:
     after: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        check_integer("rounds", self.rounds, least=1)
+        check_count("rounds", self.rounds, 1)
         if not isinstance(self.seconds, Real) or not self.seconds > 0:
             raise ValueError(f"`seconds` must be greater than 0, got {shown(self.seconds)}")
         whole = all(isinstance(epoch, Integral) and 0 <= int(epoch) <= LARGEST for epoch in self.after)

@@ -1,9 +1,20 @@
 """How much memory there is, and how large anything may be: what cannot fit is refused before it is made."""
 
 import os
+from typing import Any
+
+from factorgraph.arguments import check_integer, shown
 
 #: Largest sizes and counts: beyond any machine, within the integers of every library.
 LARGEST = 10**9
+
+
+def check_count(name: str, value: Any, least: int, most: int = LARGEST) -> int:
+    """``value`` as an int; raises ``ValueError`` unless it is an integer from ``least`` to ``most``."""
+    number = check_integer(name, value, least=least)
+    if number > most:
+        raise ValueError(f"`{name}` must be at most {most}, got {shown(value)}")
+    return number
 
 
 def total_memory() -> float:
