@@ -68,7 +68,7 @@ class Chain:
         Args:
             start: estimate of the signal for the first iteration, instead of the prior's mean.
         """
-        self.start, self.iterations = start, 0
+        self.start, self.iterations, self._lost = start, 0, False
         self._answers: tuple[Array, Array, KnownProducts] | None = None
         self._estimates: tuple[Array, Array, KnownProducts] | None = None
         for layer in self.layers:
@@ -79,7 +79,10 @@ class Chain:
             layer.memory = None
 
     def forward(self) -> float:
-        """Estimates of the signal and the hidden layers, V and omega; how much the estimates have changed."""
+        """Estimates of the signal and the hidden layers, V and omega; how much the estimates have changed.
+
+        Infinite where a V is no number: such an inference is lost, and sends no more messages.
+        """
         change, size = 0.0, 0.0
         for layer in self.layers:
             old = layer.x_mean if self.iterations else None
@@ -95,6 +98,10 @@ class Chain:
                 layer.V = preactivation_variance(layer, kernels)
                 layer.omega = self.closure.omega(layer, kernels)  # what does not vary does not react: V as it is
                 layer.V = np.maximum(layer.V, self.least[layer.plan.name])
+            self._lost = self._lost or not np.isfinite(layer.V.sum())
+            if self._lost:
+                self.iterations += 1
+                return np.inf
             scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
             change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
@@ -128,6 +135,8 @@ class Chain:
             damping: α, messages ← α old + (1 - α) new.
             reinforcement: r, weight of the signal's old message on top of the new one.
         """
+        if self._lost:
+            return
         above = self.y
         for layer in reversed(self.layers):
             keep, take = (reinforcement, 1.0) if layer.below is None and reinforcement else (damping, 1.0 - damping)
@@ -164,6 +173,8 @@ class Chain:
     @property
     def finite(self) -> bool:
         """All messages are numbers."""
+        if self._lost:
+            return False
         arrays = (values for layer in self.layers for values in (layer.to_inputs.B, layer.to_inputs.A, layer.omega))  # pyright: ignore[reportOptionalMemberAccess]
         return all(values is None or bool(np.isfinite(values.sum())) for values in arrays)
 
