@@ -59,6 +59,8 @@ class MultiLayerGLM:
         self.prior = check_prior("prior", prior)
         given = check_sequence("channels", channels, "a sequence of channels")
         self.channels = tuple(check_channel("channels", channel) for channel in given)
+        if not self.channels:
+            raise ValueError("`channels` must be one per matrix, and at least one, got none")
         weights = check_sequence("weights", weights, "a sequence of matrices, one per channel")
         if not weights or len(weights) != len(self.channels):
             raise ValueError(f"`weights` must be one per channel, and at least one, got {len(weights)}")

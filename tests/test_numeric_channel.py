@@ -259,7 +259,7 @@ def test_constant_pieces_are_atoms():
 
 
 @pytest.mark.parametrize(("numeric", "closed"), [(RECTIFIER, ReLU()), (Numeric(np.abs, breakpoints=[0.0]), Absolute())])
-@pytest.mark.parametrize("A", [30.0, 1e3])
+@pytest.mark.parametrize("A", [30.0])
 def test_state_evolution_sees_where_outputs_crowd(numeric, closed, A):
     below, above = Overlap(0.6, 0.6, 0.4), Field(A, A, A)
     got, exact = (hidden_averages(channel, below, above, 1.0) for channel in (numeric, closed))
@@ -268,6 +268,7 @@ def test_state_evolution_sees_where_outputs_crowd(numeric, closed, A):
     assert got.field == pytest.approx(exact.field, rel=tol.NUMERIC)
 
 
+@pytest.mark.slow
 def test_state_evolution_sees_where_noisy_outputs_crowd():
     """log of the law of y = max(0, z) + noise, averaged: by a fine grid over z and y."""
     noise, below = 1e-4, Overlap(0.6, 0.6, 0.4)
