@@ -12,7 +12,6 @@ from typing import Any, cast
 from deepnet.config import Config
 from deepnet.data import DATASETS, TASKS, Dataset, Task, load_dataset
 from deepnet.device import DEVICES
-from deepnet.memory import LARGEST
 from deepnet.outputs import units_for
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST

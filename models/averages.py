@@ -103,8 +103,8 @@ def hidden_averages(
     if c <= 0.0:
         B = np.zeros((len(omega), 1))
     else:
-        centres = [np.full_like(omega, b * x) for x in _narrow(source)]
-        widths = [np.full_like(omega, c**0.5) for _ in centres]
+        centres = [np.full_like(omega, b * x) for x in source.narrow]
+        widths = [np.full_like(omega, (c + b * b * source.noise) ** 0.5) for _ in centres]
         if source.interval is not None:
             mean, deviation = _bulk(source, true_omega, true_V)
             centres.append(b * mean)
@@ -153,11 +153,17 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
 
 def _outputs(source: Channel, omega: Array, V: float, normal: bool) -> list[tuple[Array, Array | float]]:
     """Values of y that broadcast with omega (n, 1), and their weights."""
-    outputs: list[tuple[Array, Array | float]] = [(np.array(atom), 1.0) for atom in source.atoms]
+    outputs: list[tuple[Array, Array | float]] = []
+    if source.noise == 0.0:
+        outputs += [(np.array(atom), 1.0) for atom in source.atoms]
     if source.interval is not None:
         mean, deviation = _bulk(source, omega, V)
         low, high = source.interval
-        y, weight = _rule([mean], [deviation], low, high, normal=normal)
+        centres, widths = [mean], [deviation]
+        if source.noise > 0.0:
+            centres += [np.full_like(mean, x) for x in source.narrow]
+            widths += [np.full_like(mean, source.noise**0.5) for _ in source.narrow]
+        y, weight = _rule(centres, widths, low, high, normal=normal)
         outputs.append((np.maximum(y, np.nextafter(low, np.inf)), weight))
     return outputs
 
@@ -237,12 +243,6 @@ def _bulk(source: Channel, omega: Array, V: float) -> tuple[Array, Array]:
     """Centre of the density of the outputs and a deviation that bounds it where part of it is cut off."""
     mean, variance = source.moments(B=0.0, A=0.0, omega=omega, V=V)
     return mean, np.sqrt(np.maximum(variance, V))
-
-
-def _narrow(channel: Channel) -> tuple[float, ...]:
-    """Outputs about which the density of B is narrow: atoms, and ends of the interval."""
-    ends = () if channel.interval is None else tuple(end for end in channel.interval if np.isfinite(end))
-    return tuple(sorted({*channel.atoms, *ends}))
 
 
 def _normal(x: Array, variance: float) -> Array:

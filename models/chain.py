@@ -82,7 +82,7 @@ class Chain:
         Args:
             start: estimate of the signal for the first iteration, instead of the prior's mean.
         """
-        self.start, self.iterations = start, 0
+        self.start, self.iterations, self._lost = start, 0, False
         for layer in self.layers:
             source = layer.plan.input_channel
             assert source is not None and self.y.y is not None
@@ -97,7 +97,8 @@ class Chain:
             ahead: what ``backward`` has computed of it; it is of no account at the beginning.
 
         Returns:
-            How much the estimates have changed, and what is known already for ``backward``.
+            How much the estimates have changed, and what is known already for ``backward``. Infinite where a V is no
+            number: such an inference is lost, and sends no more messages.
         """
         change, size, answer = 0.0, 0.0, None
         for layer in self.layers:
@@ -112,6 +113,10 @@ class Chain:
                 answer = self._answer(layer, *self._observation)
             else:
                 self._set_preactivations(layer, None if known is None else known.sums)
+            self._lost = self._lost or not np.isfinite(layer.V.sum())
+            if self._lost:
+                self.iterations += 1
+                return np.inf, None
             scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
             change += _square(layer.x_mean - old) / scale if old is not None else 1.0
             size += 1.0
@@ -155,6 +160,8 @@ class Chain:
         Returns:
             What is known already for ``forward``.
         """
+        if self._lost:
+            return None
         above, estimate = self.y, None
         for layer in reversed(self.layers):
             keep, take = (reinforcement, 1.0) if layer.below is None and reinforcement else (damping, 1.0 - damping)
@@ -197,6 +204,8 @@ class Chain:
     @property
     def finite(self) -> bool:
         """All messages are numbers."""
+        if self._lost:
+            return False
         arrays = (values for layer in self.layers for values in (layer.to_inputs.B, layer.to_inputs.A, layer.omega))  # pyright: ignore[reportOptionalMemberAccess]
         return all(values is None or bool(np.isfinite(values.sum())) for values in arrays)
 

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations import Activation
-from factorgraph.arguments import check_generator, check_instance, real_array, shown
+from factorgraph.arguments import check_generator, check_instance, check_integer, real_array, shown
 from factorgraph.channels import Channel
 from factorgraph.priors import Prior
 
 Array = NDArray[np.float64]
+
+_MOST = 2**31 - 1
 
 
 def check_prior(name: str, value: Any) -> Prior:
@@ -22,6 +24,11 @@ def check_prior(name: str, value: Any) -> Prior:
 def check_channel(name: str, value: Any) -> Channel:
     """A channel that acts on scalars; raises ValueError for anything else."""
     return check_instance(name, value, Channel, "a channel of factorgraph.channels that acts on scalars")  # pyright: ignore[reportAbstractUsage]
+
+
+def check_size(name: str, value: Any, *, least: int = 1) -> int:
+    """A number of rows, nodes and the like, which arrays can have; raises ValueError for anything else."""
+    return check_integer(name, value, least=least, most=_MOST)
 
 
 def check_callback(value: Any) -> Callable[..., Any] | None:

@@ -67,7 +67,8 @@ class Damping:
         """Iterate until the status is another than "not converged", from the beginning again with every new level.
 
         Args:
-            step: one iteration with the given α; the status after it, "not converged", "converged" or "diverged".
+            step: one iteration with the given α; the status after it, "not converged", "converged", "diverged", or
+                "forgotten": at a fixed point where the messages have died out, to begin again elsewhere.
             begin: takes back all messages.
             residuals: to which every step appends one.
             iterations: most steps, of all levels together.
@@ -80,6 +81,9 @@ class Damping:
             if status == "not converged" and stop():
                 status = "stopped"
             failed = status == "not converged" and since > 1 and self.fails(residuals[-1])
+            if status == "forgotten":
+                self.raise_level()
+                failed = True
             if failed or (status == "diverged" and self.raise_level()):
                 begin()
                 status, since = "not converged", 0

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.arguments import check_instance, check_integer, check_number
+from factorgraph.arguments import check_instance, check_number
 from factorgraph.channels import Channel
 from factorgraph.priors import Prior
-from models.checks import check_channel, check_prior, check_sequence, generator
+from models.checks import check_channel, check_prior, check_sequence, check_size, generator
 from models.spectra import MarchenkoPastur, Spectrum
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """One draw from an ensemble.
 
@@ -29,6 +29,10 @@ class Sample:
     weights: tuple[Any, ...]
     signals: tuple[Array, ...]
     y: Array
+
+    def __repr__(self) -> str:
+        sizes = [*(signal.size for signal in self.signals), self.y.size]
+        return f"Sample({' -> '.join(map(str, sizes))})"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Ensemble:
         check_prior("prior", self.prior)
         channels = check_sequence("channels", self.channels, "a sequence of channels")
         object.__setattr__(self, "channels", tuple(check_channel("channels", channel) for channel in channels))
+        if not self.channels:
+            raise ValueError("`channels` must be one per ratio, and at least one, got none")
         ratios = check_sequence("ratios", self.ratios, "a sequence of numbers")
         object.__setattr__(self, "ratios", tuple(check_number("ratios", ratio, above=0.0) for ratio in ratios))
         if not self.channels or len(self.channels) != len(self.ratios):
@@ -95,7 +101,7 @@ class Ensemble:
 
     def sizes(self, n: int) -> tuple[int, ...]:
         """n_0 = n, n_1, ... rounded; raises ValueError if a layer would be empty."""
-        sizes = [check_integer("n", n, least=1)]
+        sizes = [check_size("n", n)]
         for ratio in self.ratios:
             sizes.append(round(sizes[-1] * ratio))
         if min(sizes) < 1:

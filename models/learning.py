@@ -17,7 +17,7 @@ from models.result import Inference
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Learned:
     """Outcome of expectation maximisation.
 
@@ -34,6 +34,10 @@ class Learned:
     result: Inference
     history: list[dict[str, float]]
     converged: bool
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "not converged"
+        return f"Learned({self.prior}, {self.channel}, {len(self.history) - 1} rounds, {state})"
 
 
 def learn(

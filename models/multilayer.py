@@ -20,9 +20,15 @@ from models.checks import check_callback, check_channel, check_prior, check_sequ
 from models.damping import Damping
 from models.matrices import known_matrix, outlying_mean, with_entries
 from models.result import Estimate, Inference, Scores, Trace
+from models.start import SIZES, Start
 from models.vamp import VampChain
 
 Array = NDArray[np.float64]
+
+_FORGOTTEN = (
+    "to a fixed point that knows nothing of the signal, as there is one where the output does not tell its sign; try "
+    "another `start`, `rng` or `damping`, or there are too few outputs"
+)
 
 CLOSURE_NAMES = ("amp", "bp", "mf", "vamp")
 
@@ -54,6 +60,8 @@ class MultiLayerGLM:
         self.prior = check_prior("prior", prior)
         given = check_sequence("channels", channels, "a sequence of channels")
         self.channels = tuple(check_channel("channels", channel) for channel in given)
+        if not self.channels:
+            raise ValueError("`channels` must be one per matrix, and at least one, got none")
         weights = check_sequence("weights", weights, "a sequence of matrices, one per channel")
         if not weights or len(weights) != len(self.channels):
             raise ValueError(f"`weights` must be one per channel, and at least one, got {len(weights)}")
@@ -131,10 +139,10 @@ class MultiLayerGLM:
             damping: α in [0, 1) of the messages, or "adaptive": none, and more and more where that does not converge.
             tolerance: largest change of the estimates by an undamped step, relative to their size, at which it stops.
             iterations: most of them.
-            start: "prior" begins with the prior's mean; "random" adds fluctuations of a tenth of its deviation, for
-                models that do not see the sign of the signal; or the means (n_0,) to begin with. Where there are
-                several fixed points, start and damping decide which is reached: the one of greater ``free_entropy``
-                is the better one.
+            start: "prior" begins with the prior's mean; "random" adds fluctuations of a tenth of its deviation; or the
+                means (n_0,) to begin with. Models that do not see the sign of the signal begin at random anyway, and
+                with "vamp" again further off where the messages die out. Where there are several fixed points, start
+                and damping decide which is reached: the one of greater ``free_entropy`` is the better one.
             reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
                 r_t = 1 - (1 - r)^t, which drives the estimates to one solution; 0 for "vamp".
             truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
@@ -153,22 +161,31 @@ class MultiLayerGLM:
         mixer, callback = Damping.of(damping), check_callback(callback)
         observed = self._checked_output(y)
         scores = Scores(truth, [(n, observed.shape[1]) for n in self.sizes[:-1]])
-        begin = self._start(start, observed.shape[1], generator(rng))
+        begin = self._start(start, observed.shape[1], generator(rng), SIZES if closure == "vamp" else SIZES[:1])
         chain = self._chain(observed, closure)
-        chain.begin(begin)
+        chain.begin(begin.means)
         trace = Trace()
         iteration = _Iteration(chain, trace, tolerance, reinforcement, scores)
+
+        def step(alpha: float) -> str:
+            status = iteration.step(alpha)
+            if status == "not converged" and begin.untold(chain.field[0]) and begin.draw():
+                chain.begin(begin.means)
+            if status == "converged" and begin.forgotten(chain.field[0]) and begin.draw():
+                return "forgotten"
+            return status
 
         def stop() -> bool | None:
             return callback is not None and callback(len(trace.residual), chain)
 
         with np.errstate(all="ignore"):  # what is not finite is found below, and reported
             status = mixer.drive(
-                iteration.step, lambda: chain.begin(begin), trace.residual, iterations=iterations, stop=stop
+                step, lambda: chain.begin(begin.means), trace.residual, iterations=iterations, stop=stop
             )
             phi = chain.free_entropy() if status != "diverged" else float("nan")
+            told = status != "converged" or not begin.forgotten(chain.field[0])
             chain.settle()
-            return self._result(chain, trace, status, phi, np.ndim(np.asarray(y)) == 1, scores)
+            return self._result(chain, trace, status, phi, np.ndim(np.asarray(y)) == 1, scores, told)
 
     def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
         matrices = self.matrices
@@ -190,12 +207,22 @@ class MultiLayerGLM:
         return [matrix for matrix in self._spectral if matrix is not None]
 
     def _result(
-        self, chain: Chain | VampChain, trace: Trace, status: str, phi: float, flat: bool, scores: Scores
+        self,
+        chain: Chain | VampChain,
+        trace: Trace,
+        status: str,
+        phi: float,
+        flat: bool,
+        scores: Scores,
+        told: bool,
     ) -> Inference:
         estimates = [
             Estimate(mean[:, 0], variance[:, 0]) if flat else Estimate(mean, variance)
             for mean, variance in [*zip(chain.means, chain.variances, strict=True), chain.output()]
         ]
+        advice = None if told else _FORGOTTEN
+        if status not in ("converged", "stopped"):
+            advice = self._advice(chain)
         B, A = chain.field
         return Inference(
             signal=estimates[0],
@@ -204,7 +231,7 @@ class MultiLayerGLM:
             field=(B[:, 0], A[:, 0]) if flat else (B, A),
             free_entropy=phi,
             status=status,
-            message=status if status in ("converged", "stopped") else f"{status}: {self._advice(chain)}",
+            message=status if advice is None else f"{status}: {advice}",
             iterations=len(trace.residual),
             trace=trace,
             mse=tuple(scores.mse(chain.means)) if scores.truth else None,
@@ -239,19 +266,20 @@ class MultiLayerGLM:
                     )
         return observed
 
-    def _start(self, start: str | ArrayLike, samples: int, rng: np.random.Generator) -> Array | None:
+    def _start(self, start: str | ArrayLike, samples: int, rng: np.random.Generator, sizes: tuple[float, ...]) -> Start:
         shape = (self.sizes[0], samples)
+        begin = Start(self.prior, shape, rng, sizes)
         if isinstance(start, str):
             if start not in ("prior", "random"):
                 raise ValueError(f"`start` must be 'prior', 'random' or means of shape {shape}, got {start!r}")
-            if start == "prior":
-                return None
-            mean, variance = self.prior.moments(H=0.0, G=0.0)
-            return mean + 0.1 * variance**0.5 * rng.standard_normal(shape)
+            if start == "random":
+                begin.draw()
+            return begin
         means = samples_of("start", start, shape[0], what="'prior', 'random' or means")
         if means.shape != shape:
             raise ValueError(f"`start` must be means of shape {shape}, got shape {means.shape}")
-        return means
+        begin.means, begin.chosen = means, True
+        return begin
 
 
 @dataclass

@@ -31,7 +31,7 @@ NAMES = ("easy", "hard", "impossible")
 _TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PhaseDiagram:
     """Fixed points of state evolution over a grid.
 
@@ -48,6 +48,10 @@ class PhaseDiagram:
     algorithm: Array
     best: Array
     phase: NDArray[np.int_]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{np.count_nonzero(self.phase == k)} {name}" for k, name in enumerate(NAMES))
+        return f"PhaseDiagram({self.y.size} x {self.x.size} points: {counts})"
 
     def draw(self, axes: Any, *, labels: tuple[str, str] = ("x", "y")) -> None:
         """Colour the three phases on Matplotlib ``axes``."""

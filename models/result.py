@@ -11,7 +11,7 @@ from models.checks import check_sequence, samples_of
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """Posterior of the components of one layer.
 
@@ -23,8 +23,11 @@ class Estimate:
     mean: Array
     variance: Array
 
+    def __repr__(self) -> str:
+        return f"Estimate(of shape {self.mean.shape})"
 
-@dataclass
+
+@dataclass(repr=False)
 class Trace:
     """One entry per iteration.
 
@@ -40,8 +43,12 @@ class Trace:
     mse: list[list[float]] = field(default_factory=list)
     overlap: list[list[float]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        last = f", last residual {self.residual[-1]:.2g}" if self.residual else ""
+        return f"Trace({len(self.residual)} iterations{last})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Inference:
     """Outcome of ``infer``.
 
@@ -71,6 +78,9 @@ class Inference:
     trace: Trace
     mse: tuple[float, ...] | None = None
     overlap: tuple[float, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"Inference({self.signal.mean.shape} signal, {self.iterations} iterations, {self.message!r})"
 
     @property
     def converged(self) -> bool:

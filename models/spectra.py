@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
 from scipy.sparse.linalg import LinearOperator
 
-from factorgraph.arguments import check_flag, check_integer, check_number, real_array, shown
+from factorgraph.arguments import check_flag, check_number, real_array, shown
 from factorgraph.quadrature import panel_rule
 from factorgraph.spectral import Spectral
-from models.checks import generator
+from models.checks import check_size, generator
 from models.checks import matrix as checked
 
 Array = NDArray[np.float64]
@@ -166,7 +166,7 @@ class Empirical(_Invariant):
 
 
 def _check_draw(rows: int, columns: int, rng: np.random.Generator) -> tuple[int, int, np.random.Generator]:
-    rows, columns = check_integer("rows", rows, least=1), check_integer("columns", columns, least=1)
+    rows, columns = check_size("rows", rows), check_size("columns", columns)
     return rows, columns, generator(rng)
 
 

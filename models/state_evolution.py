@@ -22,7 +22,7 @@ LEAST_VARIANCE = 1e-12
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StateEvolution:
     """A run of state evolution.
 
@@ -41,6 +41,10 @@ class StateEvolution:
     overlap: Array
     converged: bool
     message: str
+
+    def __repr__(self) -> str:
+        last = f"mse {self.mse[-1].tolist()}, " if len(self.mse) else ""
+        return f"StateEvolution({last}{len(self.mse)} iterations, {self.message!r})"
 
 
 @dataclass

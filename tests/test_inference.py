@@ -305,7 +305,7 @@ EYE = np.eye(4)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: MultiLayerGLM(Binary(), [], []), "`weights` must be one per channel"),
+        (lambda: MultiLayerGLM(Binary(), [], []), "`channels` must be one per matrix"),
         (lambda: MultiLayerGLM(Binary(), [EYE], [Sign(), Sign()]), "`weights` must be one per channel"),
         (lambda: MultiLayerGLM(Binary(), [EYE, EYE[:, :3]], [Sign(), Sign()]), r"`weights\[1\]` must have 4 columns"),
         (lambda: GLM(Binary(), np.ones(3), Sign()), r"`weights` must be a matrix"),

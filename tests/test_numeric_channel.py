@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from reference import legendre
 
+from factorgraph.channels.absolute import Absolute
 from factorgraph.channels.identity import Identity
 from factorgraph.channels.numeric import Numeric
 from factorgraph.channels.relu import ReLU
 from factorgraph.channels.sign import Sign
+from models.averages import Field, Overlap, hidden_averages, output_averages
 
 LINEAR = Numeric(lambda z: z, name="linear")
 RECTIFIER = Numeric(lambda z: np.maximum(z, 0.0), breakpoints=[0.0], name="rectifier")
@@ -240,3 +242,42 @@ def test_names_and_calls():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_constant_pieces_are_atoms():
+    def staircase(z):
+        return np.clip(np.floor(z), -1.0, 2.0)
+
+    assert RECTIFIER.atoms == (0.0,) and STEP.atoms == (-1.0, 1.0) and TANH.atoms == () and LINEAR.atoms == ()
+    assert Numeric(lambda z: np.clip(z, -1.0, 1.0), breakpoints=[-1.0, 1.0]).atoms == (-1.0, 1.0)
+    assert Numeric(staircase, breakpoints=[0.0, 1.0, 2.0]).atoms == (-1.0, 0.0, 1.0, 2.0)
+    assert Numeric(np.tanh, breakpoints=[0.0]).atoms == ()
+    assert Numeric(RECTIFIER.activation, atoms=[0]).atoms == (0.0,)
+    assert Numeric(RECTIFIER.activation, breakpoints=[0.0], atoms=[]).atoms == ()
+    with pytest.raises(ValueError, match="`atoms` must be"):
+        Numeric(np.tanh, atoms="x")
+
+
+@pytest.mark.parametrize(("numeric", "closed"), [(RECTIFIER, ReLU()), (Numeric(np.abs, breakpoints=[0.0]), Absolute())])
+@pytest.mark.parametrize("A", [30.0])
+def test_state_evolution_sees_where_outputs_crowd(numeric, closed, A):
+    below, above = Overlap(0.6, 0.6, 0.4), Field(A, A, A)
+    got, exact = (hidden_averages(channel, below, above, 1.0) for channel in (numeric, closed))
+    assert got.phi == pytest.approx(exact.phi, rel=tol.NUMERIC)
+    assert got.output == pytest.approx(exact.output, rel=tol.NUMERIC)
+    assert got.field == pytest.approx(exact.field, rel=tol.NUMERIC)
+
+
+@pytest.mark.slow
+def test_state_evolution_sees_where_noisy_outputs_crowd():
+    """log of the law of y = max(0, z) + noise, averaged: by a fine grid over z and y."""
+    noise, below = 1e-4, Overlap(0.6, 0.6, 0.4)
+    channel = Numeric(RECTIFIER.activation, breakpoints=[0.0], noise=noise)
+    got = output_averages(channel, below, 1.0)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    y = np.concatenate([np.arange(-8.0, 8.0, 0.25) * noise**0.5, np.arange(8.0 * noise**0.5, 7.0, 0.005)])
+    exact = 0.0
+    for omega, weight in zip(nodes * 0.6**0.5, weights / weights.sum(), strict=True):
+        phi = channel.observe(y, omega=omega, V=0.4).phi
+        exact += weight * np.trapezoid(np.exp(phi) * phi, y)
+    assert got.phi == pytest.approx(exact, rel=1e-3)

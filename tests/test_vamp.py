@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from factorgraph import Spectral
-from factorgraph.channels import Identity, Probit, ReLU, Sign
+from factorgraph.channels import Absolute, Identity, Probit, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian
 from models import (
     GLM,
@@ -30,7 +30,7 @@ def infer(model, n, seed=0, source=None, **options):
     """Estimates of a draw from ``source``, by default from the model."""
     sample = (source or model).sample(n, seed)
     glm = MultiLayerGLM(model.prior, sample.weights, model.channels)
-    return glm.infer(sample.y, truth=sample.signals, closure="vamp", **options), sample
+    return glm.infer(sample.y, **({"truth": sample.signals, "closure": "vamp"} | options)), sample
 
 
 def array(matrix):
@@ -182,6 +182,41 @@ def test_a_noiseless_tall_matrix_leaves_no_error():
     assert result.converged and result.mse[-1, 0] < 1e-12
 
 
+@pytest.mark.parametrize("start", ["uninformative", "informative"])
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        (Ensemble(GaussBernoulli(0.2), [Identity()], [0.6]), True),
+        (Ensemble(GaussBernoulli(0.2), [Identity()], [0.6]), False),
+        (Ensemble(GaussBernoulli(0.2), [Identity()], [0.7], [Geometric(10.0)]), True),
+        (Ensemble(GaussBernoulli(0.2), [Identity()], [0.7], [Geometric(10.0)]), False),
+        (Ensemble(Binary(), [Sign()], [2.0], [RowOrthogonal()]), True),
+        (Ensemble(Binary(), [Sign()], [2.0], [RowOrthogonal()]), False),
+        (Ensemble(GaussBernoulli(0.3), [ReLU(), Identity()], [3.0, 0.9]), True),
+    ],
+)
+def test_perfect_recovery_is_an_end(model, known, start):
+    """What follows would be rounding; the means m and q of a model that may be wrong resolve less."""
+    result = vamp_state_evolution(model, truth=None if known else model, start=start)
+    assert result.converged and "the signal is recovered" in result.message and len(result.mse) < 100
+    assert abs(result.mse[-1, 0]) < (1e-9 if known else 1e-6) * model.second_moments[0]
+
+
+def test_an_informative_start_is_no_recovery():
+    model = Ensemble(Binary(), [Probit(1.0)], [0.5], [RowOrthogonal()])
+    informed, other = (vamp_state_evolution(model, start=start) for start in ("informative", "uninformative"))
+    assert informed.mse[0, 0] < 1e-9 and informed.mse[-1, 0] > 0.1
+    assert informed.mse[-1, 0] == pytest.approx(other.mse[-1, 0], rel=tol.FIXED_POINT)
+
+
+def test_what_diverges_says_so_without_warnings():
+    """Far too certain of the noise and of the signal's size."""
+    truth = Ensemble(Gaussian(precision=1e-6), [Identity(1e3)], [0.5])
+    for run in (vamp_state_evolution, state_evolution):
+        result = run(Ensemble(GaussBernoulli(1e-3, 0.0, 1e-9), [Identity(1e-9)], [0.5]), truth=truth, iterations=200)
+        assert result.mse.shape == result.overlap.shape and result.mse.shape[1] == 1
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -299,6 +334,30 @@ def test_an_iteration_takes_four_products_with_each_matrix(layers):
     seen = []
     glm.infer(sample.y, closure="vamp", tolerance=0.0, iterations=6, callback=lambda *_: seen.append(len(calls)))
     assert np.diff(seen)[1:].tolist() == [4 * layers] * 4
+
+
+@pytest.mark.parametrize("closure", ["vamp", "amp"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Ensemble(GaussBernoulli(0.3), [Absolute(), Identity(1e-3)], [2.0, 1.0]),
+        Ensemble(GaussBernoulli(0.3), [Absolute()], [2.0]),
+        Ensemble(Binary(), [Absolute()], [2.0]),
+    ],
+    ids=str,
+)
+def test_models_that_do_not_see_the_sign(model, closure):
+    """They begin off the symmetry, where nothing could be learnt."""
+    result, sample = infer(model, 200, closure=closure)
+    errors = [np.mean((sign * result.signal.mean - sample.signals[0]) ** 2) for sign in (-1.0, 1.0)]
+    assert result.converged and min(errors) < 0.01 * model.second_moments[0]
+
+
+@pytest.mark.parametrize("closure", ["vamp", "amp"])
+def test_a_fixed_point_without_the_sign_is_reported(closure):
+    result, _ = infer(Ensemble(Gaussian(), [Absolute()], [0.3]), 200, closure=closure)
+    assert result.converged and "knows nothing of the signal" in result.message
+    assert np.max(np.abs(result.signal.mean)) < 1e-3
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

@@ -136,8 +136,8 @@ def test_the_functional_interface(classes: int) -> None:
             train_epoch(network, x, wrong)
     for predict in (
         lambda value: predict_pointwise(network.layers, value),
-        lambda value: predict_proba(network.layers, value, network.kernels),
-        lambda value: predict_bayes(network.layers, value, network.kernels),
+        lambda value: predict_proba(network.layers, value, network.operations),
+        lambda value: predict_bayes(network.layers, value, network.operations),
     ):
         check_refusals(predict, "x", errors=(ValueError,))
 
@@ -235,7 +235,7 @@ def test_inputs_of_any_scale(scale: float) -> None:
         ("sklearn", "import deepnet.estimator", "cavity[data]"),
         ("sklearn", "from deepnet import load_dataset; load_dataset('digits')", "cavity[data]"),
         ("pooch", "from deepnet import load_dataset; load_dataset('mnist')", "cavity[data]"),
-        ("cupy", "from deepnet.device import kernels_for; kernels_for('cuda', 'float32')", "cavity[gpu]"),
+        ("cupy", "from deepnet.device import operations_for; operations_for('cuda', 'float32')", "cavity[gpu]"),
         ("matplotlib", "import deepnet.figures", "cavity[plots]"),
         ("torch", "import deepnet.bench.contenders as c; c._import_torch()", "cavity[bench]"),
     ],

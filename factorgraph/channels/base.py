@@ -79,10 +79,11 @@ class Channel(ABC):
 
     Attributes:
         spin: the output takes the values ±1 only, so that A x² is a constant and A drops out.
-        atoms: the outputs that have a probability.
+        atoms: the outputs that have a probability, or had it without the noise.
         interval: where the others have a density; None if there are no others.
         kinks: where P(x|z) is not smooth in z.
         scale_free: P(x|cz) = P(x|z) for c > 0, so that the scale of the pre-activations is of no account.
+        noise: variance of a Gaussian part of the output, with which no single output has a probability.
     """
 
     spin: bool = False
@@ -90,11 +91,18 @@ class Channel(ABC):
     interval: tuple[float, float] | None = (-math.inf, math.inf)
     kinks: tuple[float, ...] = ()
     scale_free: bool = False
+    noise: float = 0.0
 
     @property
     def nonlinearity(self) -> Activation:
         """σ with x = σ(z), noise left out."""
         return Activation(self, kinks=self.kinks, name=repr(self))
+
+    @property
+    def narrow(self) -> tuple[float, ...]:
+        """Outputs about which their law is narrow but for the noise: atoms, and ends of the interval."""
+        ends = () if self.interval is None else tuple(end for end in self.interval if math.isfinite(end))
+        return tuple(sorted({*self.atoms, *ends}))
 
     @abstractmethod
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:

@@ -75,15 +75,18 @@ class Numeric(Channel):
         breakpoints: where f or a derivative is discontinuous, finite.
         noise: variance of Gaussian noise added to f(z), finite, >= 0.
         name: for messages and printing; by default that of the function.
+        atoms: the values that f takes all along an interval, about which its law is narrow, as state evolution has to
+            know; by default those of the pieces between breakpoints, and beyond them, on which f is found constant.
 
     Raises:
-        ValueError: a breakpoint or the noise outside its domain.
+        ValueError: a breakpoint, the noise or an atom outside its domain.
     """
 
     activation: Callable[[Array], Any]
     breakpoints: Sequence[float] = ()
     noise: float = 0.0
     name: str | None = None
+    atoms: Sequence[float] | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
 
     def __post_init__(self) -> None:
         if not callable(self.activation) or isinstance(self.activation, type):
@@ -93,7 +96,30 @@ class Numeric(Channel):
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
         object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
-        object.__setattr__(self, "name", self.name or getattr(self.activation, "__name__", "numeric"))
+        name = getattr(self.activation, "__name__", "numeric") if self.name is None else self.name
+        object.__setattr__(self, "name", check_instance("name", name, str, "a string"))
+        atoms = self._constants(points) if self.atoms is None else real_array("atoms", self.atoms).ravel()
+        object.__setattr__(self, "atoms", tuple(np.unique(atoms).tolist()))
+
+    def _constants(self, points: Array) -> Array:
+        """The values of f on the pieces where it does not change."""
+        if not points.size:
+            return points
+        pieces = points[:-1, None] + np.diff(points)[:, None] * np.linspace(0.03, 0.97, 9)
+        beyond = np.maximum(1.0, np.ptp(points)) * np.geomspace(1e-3, 1e3, 9)
+        pieces = np.concatenate([[points[0] - beyond], pieces, [points[-1] + beyond]])
+        with np.errstate(all="ignore"):
+            values = self._f(pieces.ravel()).reshape(pieces.shape)
+        constant = np.all(values == values[:, :1], axis=1) & np.isfinite(values[:, 0])
+        return values[constant, 0]
+
+    @property
+    def narrow(self) -> tuple[float, ...]:
+        """Atoms, and the values of f on both sides of its breakpoints, where its law may jump."""
+        points = np.array(self.breakpoints)
+        sides = np.concatenate([np.nextafter(points, -np.inf), np.nextafter(points, np.inf)])
+        values = self._f(sides) if sides.size else sides
+        return tuple(np.unique(np.append(values[np.isfinite(values)], list(self.atoms or ()))).tolist())
 
     def __call__(self, z: ArrayLike) -> Any:
         """f(z)."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.arguments import check_choice, check_instance, check_integer, check_number, real_array
-from models.checks import check_callback, generator, matrix
+from models.checks import check_callback, check_size, generator, matrix
 from models.damping import LEVELS, Damping
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.linear import LinearNode, Linked
@@ -24,7 +24,7 @@ SMALL_START = 0.1  # deviations of the prior
 _FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
 
 
-@dataclass
+@dataclass(repr=False)
 class MatrixTrace:
     """One entry per iteration.
 
@@ -38,8 +38,12 @@ class MatrixTrace:
     damping: list[float] = field(default_factory=list)
     mse: list[float] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        last = f", last residual {self.residual[-1]:.2g}" if self.residual else ""
+        return f"MatrixTrace({len(self.residual)} iterations{last})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class MatrixInference:
     """Outcome of ``MatrixVAMP.infer``.
 
@@ -69,6 +73,9 @@ class MatrixInference:
     _model: "MatrixVAMP"
     _linked: Linked
     _bayesian: bool
+
+    def __repr__(self) -> str:
+        return f"MatrixInference({self.weights.shape} weights, {self.iterations} iterations, {self.message!r})"
 
     @property
     def converged(self) -> bool:
@@ -154,7 +161,7 @@ class MatrixVAMP:
             ValueError: an argument outside its domain or of another shape.
         """
         check_choice("method", method, METHODS)
-        iterations, nodes = check_integer("iterations", iterations, least=1), check_integer("nodes", nodes, least=1)
+        iterations, nodes = check_integer("iterations", iterations, least=1), check_size("nodes", nodes)
         tolerance = check_number("tolerance", tolerance, least=0.0)
         mixer, callback, trace = _mixer(damping), check_callback(callback), MatrixTrace()
         outputs = self._checked_outputs(Y)

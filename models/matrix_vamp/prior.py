@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import check_integer
-from models.checks import generator, number_or_vector
+from models.checks import check_size, generator, number_or_vector
 from models.matrix_vamp.messages import RowMessage, inverse, positive_definite
 
 Array = NDArray[np.float64]
@@ -41,5 +40,5 @@ class GaussianRows:
 
     def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:
         """Independent rows (rows, d)."""
-        rows, rng = check_integer("rows", rows, least=0), generator(rng)
+        rows, rng = check_size("rows", rows, least=0), generator(rng)
         return self.mean + rng.standard_normal((rows, self.d)) @ np.linalg.cholesky(self.covariance).T

@@ -15,8 +15,8 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from factorgraph.arguments import check_choice, check_instance, check_integer, check_number, shown
-from models.checks import vector
+from factorgraph.arguments import check_choice, check_instance, check_number, shown
+from models.checks import check_size, vector
 from models.matrix_vamp.algorithm import METHODS, head_estimate
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.messages import RowMessage, extrinsic, inverse, symmetric
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 _SHARP = 1e3  # precision of the informative start, in units of the inverse second moment of Z
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MatrixStateEvolution:
     """A run of state evolution.
 
@@ -46,6 +46,9 @@ class MatrixStateEvolution:
     precision: Array
     converged: bool
     message: str
+
+    def __repr__(self) -> str:
+        return f"MatrixStateEvolution(mse {self.mse[-1]:.6g}, {len(self.mse)} iterations, {self.message!r})"
 
 
 class _Field(NamedTuple):
@@ -171,8 +174,8 @@ def matrix_state_evolution(
         raise ValueError(f"`prior` must be of rows in R^{head.d}, got R^{prior.d}")
     check_choice("method", method, METHODS)
     check_run(start, iterations, tolerance, damping)
-    samples, inputs = check_integer("samples", samples, least=1), check_integer("inputs", inputs, least=1)
-    points, nodes = check_integer("points", points, least=2), check_integer("nodes", nodes, least=1)
+    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
+    points, nodes = check_size("points", points, least=2), check_size("nodes", nodes)
     if points & (points - 1):
         raise ValueError(f"`points` must be a power of 2, got {points}")
     values, most = vector("spectrum", spectrum), min(samples, inputs)
@@ -210,7 +213,7 @@ def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -
     Returns:
         (min(samples, inputs),), ascending.
     """
-    samples, inputs = check_integer("samples", samples, least=1), check_integer("inputs", inputs, least=1)
+    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
     if variance is not None:
         variance = check_number("variance", variance, above=0.0)
     size, other = sorted((samples, inputs))
