@@ -3,7 +3,8 @@
 With cavity laws q normalised, log Z = Σ_f log E_q f + Σ_i log Z_i - Σ_e log Z_e, where Z_i is the integral of a
 variable's own weight times all its messages, and Z_e the mean of one message under the cavity law of its edge
 [Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that
-hard constraints stay finite.
+hard constraints stay finite. One to a real variable is divided by its value at the variable's mean: far from zero, or
+where a factor is sharp, H²/2G and its like are much larger than what they leave.
 """
 
 import math
@@ -13,10 +14,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_weight
+from factorgraph.messages import (
+    Array,
+    ContradictionError,
+    IndefiniteError,
+    log_gaussian_mean,
+    log_mean_about,
+    log_weight,
+)
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Beliefs, Unrolled, Weights
-from factorgraph.vectors import conditioned, log_constants, log_integrals
+from factorgraph.vectors import conditioned, log_widths
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,23 @@ def _log_sum(a: float, b: float) -> float:
 
 @njit(cache=True, error_model="numpy")
 def _edge_sums(
-    ends: Any, spin: Any, silent: Any, first: Any, second: Any, B: Any, A: Any, up: Any, down: Any, out: Any
+    ends: Any,
+    spin: Any,
+    silent: Any,
+    product: Any,
+    x: Any,
+    first: Any,
+    second: Any,
+    B: Any,
+    A: Any,
+    up: Any,
+    down: Any,
+    out: Any,
 ) -> None:
-    """Add log Z_e to ``out`` of the variable of each edge, and what a message takes from each state to up and down."""
+    """Add log Z_e to ``out`` of the variable of each edge, and what a message takes from each state to up and down.
+
+    Where cavity law times message is the belief, ``product``, its mean x need not be known to more digits than it has.
+    """
     for e in range(ends.size):
         i = ends[e]
         if silent[e]:
@@ -59,13 +81,15 @@ def _edge_sums(
             up[i] += a
             down[i] += b
             out[i] += _log_sum(log_weight(first[e], 1.0) + a, log_weight(first[e], -1.0) + b)
-        else:
+        elif second[e] > 0.0 and product[i]:
             out[i] += log_gaussian_mean(first[e], second[e], B[e], A[e])
+        elif second[e] != 0.0:  # the value of an observed variable is x
+            out[i] += log_mean_about(x[i], first[e], second[e], B[e], A[e])
 
 
 @njit(cache=True, error_model="numpy")
-def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down: Any, H: Any, G: Any, out: Any) -> None:
-    """log Z_i of spins, of observed variables and of real ones whose own weight is Gaussian."""
+def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down: Any, G: Any, out: Any) -> None:
+    """Add to the own weights, ``out``, what makes log Z_i of spins and of real variables with a Gaussian weight."""
     for i in range(spin.size):
         y = value[i]
         if spin[i]:
@@ -73,10 +97,8 @@ def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down:
                 out[i] += _log_sum(field[i] + up[i], -field[i] + down[i])
             else:
                 out[i] += field[i] * y + (up[i] if y > 0.0 else down[i])
-        elif not np.isnan(y):
-            out[i] += H[i] * y - 0.5 * G[i] * y * y
-        elif plain[i]:
-            out[i] += 0.5 * (H[i] * H[i] / G[i] + LOG_2PI - math.log(G[i]))
+        elif np.isnan(y) and plain[i]:
+            out[i] += 0.5 * (LOG_2PI - math.log(G[i]))
 
 
 def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Array, Array], known: Beliefs) -> Energy:
@@ -96,15 +118,16 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     """
     up, down, edges = np.zeros((3, graph.variables))
     silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
-    _edge_sums(graph.ends, graph.spin, silent, *laws, B, A, up, down, edges)
-    variables = graph.log_base.copy()
-    _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.H, known.G, variables)
+    product = graph.plain & ~graph.relaxed
+    _edge_sums(graph.ends, graph.spin, silent, product, known.mean, *laws, B, A, up, down, edges)
+    variables = np.where(graph.spin, graph.own.base, weights.own.log_weight(known.mean))
+    _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.G, variables)
     for law in graph.laws:
         free = np.flatnonzero(np.isnan(weights.value[law.variables]))
         where = law.variables[free]
-        variables[where] += law.evaluate(known.H[where], known.G[where], B, A, free)[0]
+        variables[where] += law.log_mean_about(known.mean[where], known.H[where], known.G[where], B, A, free)
     if graph.vectors:
-        _vector_sums(graph, weights, B, A, known, variables, edges)
+        _vector_sums(graph, weights, known, variables, edges)
     _check(graph, variables - edges)
     factors = []
     for stack in graph.stacks:
@@ -119,23 +142,26 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     return Energy(tuple(factors), float(variables.sum()), float(edges.sum()))
 
 
-def _vector_sums(
-    graph: Unrolled, weights: Weights, B: Array, A: Array, known: Beliefs, variables: Array, edges: Array
-) -> None:
+def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: Array, edges: Array) -> None:
     """Fill in log Z_i of vectors, and log Z_e summed over their edges.
 
-    Their cavity laws are not normalised, e^{hx - x·Gx/2} dx, in factors and edges alike, because the flat ones cannot
-    be. Every Z_e then is the integral of Z_i; up to what is constant where components are observed, which is linear in
-    the natural parameters: that of the messages counts.
+    Their cavity laws are not normalised, because the flat ones cannot be, but relative to their value at the mean in
+    factors and edges alike. Every Z_e then is the width of the belief.
     """
     count = np.bincount(graph.ends, minlength=graph.variables)
-    H, G = (np.bincount(graph.ends, m, minlength=graph.variables).astype(np.float64) for m in (B, A))
     for places in graph.vectors:
         value, first = weights.value[places[..., 0]], places[:, 0, 0]
-        integral = log_integrals(conditioned(known.H[places][..., 0], known.G[places], value))
+        width = log_widths(conditioned(known.H[places][..., 0], known.G[places], value))
         variables[places], edges[places] = 0.0, 0.0
-        variables[first] = integral + log_constants(known.H[places][..., 0], known.G[places], value)
-        edges[first] = count[first] * integral + log_constants(H[places][..., 0], G[places], value)
+        variables[first] = width + _own_of_vectors(weights, known, places)
+        edges[first] = count[first] * width
+
+
+def _own_of_vectors(weights: Weights, known: Beliefs, places: Any) -> Array:
+    """Logarithm of the own weights at the means of vectors, (n,)."""
+    mean, precision = known.mean[places[..., 0]], weights.own.precision[places]
+    pull = weights.own.field[places[..., 0]] - 0.5 * np.einsum("nij,nj->ni", precision, mean)
+    return (pull * mean).sum(axis=1)
 
 
 def entropy(
@@ -148,12 +174,13 @@ def entropy(
     """
     if graph.laws:
         raise NotImplementedError("the entropy needs variables whose own weight is a field or a Gaussian")
-    square = known.mean**2 + known.variance
+    own = weights.own
+    means = own.log_weight(known.mean) - 0.5 * (own.precision + own.stiffness) * known.variance
     for places in graph.vectors:
-        mean = known.mean[places[..., 0]]
-        square[places] = known.variance[places] + mean[:, :, None] * mean[:, None, :]
-    precision = np.where(graph.spin, 0.0, weights.precision)
-    total = log_partition - float((weights.field * known.mean - 0.5 * precision * square + graph.log_base).sum())
+        means[places] = 0.0
+        spread = np.einsum("nij,nij->n", own.precision[places], known.variance[places])
+        means[places[:, 0, 0]] = _own_of_vectors(weights, known, places) - 0.5 * spread
+    total = log_partition - float(means.sum())
     for stack in graph.stacks:
         total -= float(stack.kind.mean_log_factor(stack.parameters, stack.incoming(laws, known)).sum())
     return total

@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.elementwise import formula
-from factorgraph.special import LOG_2PI
+from factorgraph.special import LOG_2PI, add2, two_product
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,8 @@ class Incoming(NamedTuple):
         mean: full means (F, k), given to relaxed kinds only.
         variance: full variances (F, k), likewise.
         wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
+        centre: (F, slots) for the log-partition of kinds on vectors, whose laws are not normalised: where these are 1;
+            None for 0.
     """
 
     first: Array
@@ -50,6 +52,7 @@ class Incoming(NamedTuple):
     mean: Any = None
     variance: Any = None
     wanted: Any = None
+    centre: Any = None
 
 
 class Outgoing(NamedTuple):
@@ -111,17 +114,44 @@ def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
 
 
 @formula
-def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
-    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); with the flat measure dx if the variance is infinite.
+def pull(mean: float, variance: float, B: float, A: float) -> float:
+    """(B - A mean)/(1 + A variance), the shift of the mean of N(mean, variance) by e^{Bx - Ax²/2}, over the variance.
 
-    NaN where the integral diverges.
+    The difference is rounded once, however much cancels.
+    """
+    p, p_lo = two_product(A, mean)
+    return add2(B, 0.0, -p, -p_lo)[0] / (1.0 + A * variance)
+
+
+@formula
+def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
+    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance), relative to the value of e^{Bx - Ax²/2} at the mean of the product.
+
+    With the flat measure dx if the variance is infinite; NaN where the integral diverges. An integral is the value at
+    the peak times the width there, so that B x, which may be of any size, does not appear.
     """
     if math.isinf(variance):
-        return 0.5 * (B * B / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
+        return 0.5 * (LOG_2PI - math.log(A)) if A > 0.0 else math.nan
     rate = 1.0 + A * variance
     if not rate > 0.0:
         return math.nan
-    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+    slope = pull(mean, variance, B, A)
+    return -0.5 * (variance * slope * slope + math.log(rate))
+
+
+@formula
+def log_mean_about(x: float, mean: float, variance: float, B: float, A: float) -> float:
+    """The same relative to the value at any x: log E e^{B(y - x) - A(y² - x²)/2}."""
+    if math.isinf(variance):
+        p, p_lo = two_product(A, x)
+        rest = add2(B, 0.0, -p, -p_lo)[0]
+        return 0.5 * (rest * rest / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
+    rate = 1.0 + A * variance
+    if not rate > 0.0:
+        return math.nan
+    p, p_lo = two_product(A, x)
+    rest, shift = add2(B, 0.0, -p, -p_lo)[0], mean - x
+    return 0.5 * ((rest * (rest * variance + 2.0 * shift) - A * shift * shift) / rate - math.log(rate))
 
 
 #: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and

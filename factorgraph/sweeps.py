@@ -1,6 +1,7 @@
 """What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
 
 import itertools
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,7 +63,7 @@ class GeneralSweeps:
         self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
     ) -> None:
         self.graph, self.damping, self.maximum = graph, damping, maximum
-        self.base, self.weights = weights, Weights(weights.field, weights.precision, weights.value)
+        self.base, self.weights = weights, replace(weights)
         self.B, self.A = messages
 
     def messages(self) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
 from factorgraph.factors.parity import log_parity_sums, parity_log_factor
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
@@ -107,6 +107,12 @@ class SpinPair(Kind):
         return parity_log_factor(parameters[0], x)
 
 
+def coupled(J: Array) -> QuadraticForm:
+    """The form J x_0 x_1, without residuals."""
+    none = np.empty((J.size, 0))
+    return QuadraticForm(np.zeros(J.size), np.empty((J.size, 0, 2)), none, none, J)
+
+
 @dataclass(frozen=True)
 class RealPair(Kind):
     """e^{J x y}."""
@@ -151,6 +157,10 @@ class RealPair(Kind):
         """Covariances."""
         return self.moments(parameters[0], incoming)[1]
 
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """The coupling alone."""
+        return coupled(parameters[0])
+
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J x y."""
         return expand(parameters[0], x[0]) * x[0] * x[1]
@@ -190,6 +200,10 @@ class SpinRealPair(Kind):
         """J E[s x] = J E[s (m + J v s)]."""
         J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return J * (np.tanh(h + J * m) * m + J * v)
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """The coupling alone."""
+        return coupled(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J s x."""

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.factors.base import Array, Kind, Parameters
+from factorgraph.factors.base import Array, Kind, Parameters, QuadraticForm
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import LOG_2PI
-from factorgraph.vectors import Laws, log_integrals, moments, received
+from factorgraph.vectors import Laws, received
+
+#: Eigenvalues below this, relative to the largest, are rounding: times the number of columns.
+_ROUNDING = 16.0 * float(np.finfo(float).eps)
 
 
 def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, columns: int) -> Array:
@@ -127,16 +130,28 @@ class VectorGaussian(Kind):
         return vector_sweeps(graph, weights, schedule)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}."""
-        joint, rest = self._joint_law(parameters, incoming)
-        return parameters[2] - 0.5 * (rest * rest).sum(axis=1) + log_integrals(joint)
+        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, relative to their value at the centre."""
+        laws, U, rest = self._centred(parameters, incoming)
+        step, log_det, _ = _peak(laws, U, rest)
+        rest = rest - np.einsum("fmi,fi->fm", U, step)
+        law = laws.information - 0.5 * np.einsum("fij,fj->fi", laws.precision, step)
+        width = laws.free.sum(axis=1) * LOG_2PI - log_det
+        return parameters[2] + 0.5 * (width - (rest * rest).sum(axis=1)) + (law * step).sum(axis=1)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """c - E|w - W x|²/2."""
+        laws, U, rest = self._centred(parameters, incoming)
+        step, _, trace = _peak(laws, U, rest)
+        rest = rest - np.einsum("fmi,fi->fm", U, step)
+        return parameters[2] - 0.5 * ((rest * rest).sum(axis=1) + trace)
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """Residuals of weight 1, of the first columns of the vectors' places."""
         W, w, constant = parameters
-        mean, covariance = moments(self._joint_law(parameters, incoming)[0])
-        rest = w - np.einsum("fmi,fi->fm", W, mean)
-        return constant - 0.5 * ((rest * rest).sum(axis=1) + np.einsum("fmi,fij,fmj->f", W, covariance, W))
+        matrix = np.zeros((*W.shape[:2], len(self.spins)))
+        for columns, slots, d in zip(self._slices(1), self._slices(2), self.dimensions, strict=True):
+            matrix[..., slots.start : slots.stop : d] = W[..., columns]
+        return QuadraticForm(constant, matrix, w, np.ones_like(w), np.zeros(len(w)))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """c - |w - W x|²/2, with the components in the first columns of their places."""
@@ -166,8 +181,42 @@ class VectorGaussian(Kind):
         rest = w - np.einsum("fmi,fi->fm", W, known)
         return Laws(information, precision, known, free), np.where(free[:, None, :], W, 0.0), rest
 
-    def _joint_law(self, parameters: Parameters, incoming: Incoming) -> tuple[Laws, Array]:
-        """Law of all arguments with the factor, and w minus the part of observed components."""
+    def _centred(self, parameters: Parameters, incoming: Incoming) -> tuple[Laws, Array, Array]:
+        """``_given`` in terms of the distance of the free components from the centre."""
         laws, U, rest = self._given(parameters, incoming)
-        information = laws.information + np.einsum("fmi,fm->fi", U, rest)
-        return laws._replace(information=information, precision=laws.precision + np.swapaxes(U, 1, 2) @ U), rest
+        if incoming.centre is None:
+            return laws, U, rest
+        parts = zip(self._slices(2), self.dimensions, strict=True)
+        x = np.concatenate([incoming.centre[:, slots.start : slots.stop : d] for slots, d in parts], axis=1)
+        x = np.where(laws.free, x, 0.0)
+        information = laws.information - np.einsum("fij,fj->fi", laws.precision, x)
+        return laws._replace(information=information), U, rest - np.einsum("fmi,fi->fm", U, x)
+
+
+def _peak(laws: Laws, U: Array, rest: Array) -> tuple[Array, Array, Array]:
+    """Mean of e^{h·x - x·Gx/2 - |rest - Ux|²/2}, log det M for M = G + UᵀU, and tr U M⁻¹ Uᵀ; NaN where M is not > 0.
+
+    By the QR decomposition of U above a root of G, rows and columns in the order of their size: where a factor is much
+    sharper than its laws, their sum M has lost these.
+    """
+    own = np.diagonal(laws.precision, axis1=1, axis2=2)
+    unit = np.sqrt(np.where(own > 0.0, own, 1.0))
+    values, vectors = np.linalg.eigh(laws.precision / (unit[:, :, None] * unit[:, None, :]))
+    least = _ROUNDING * values.shape[1] * np.abs(values).max(axis=1, keepdims=True)
+    deviation = np.sqrt(np.where(values > least, values, 0.0))
+    turned = np.einsum("fij,fi->fj", vectors, laws.information / unit)
+    target = np.concatenate([rest, np.where(values > least, turned / np.where(values > least, deviation, 1.0), 0.0)], 1)
+    rows = np.concatenate([U, deviation[..., None] * np.swapaxes(vectors, 1, 2) * unit[:, None, :]], axis=1)
+    columns = np.argsort(-np.abs(rows).max(axis=1), axis=1)
+    rows = np.take_along_axis(rows, columns[:, None], axis=2)
+    order = np.argsort(-np.abs(rows).max(axis=2), axis=1, kind="stable")
+    q, r = np.linalg.qr(np.take_along_axis(rows, order[..., None], axis=1))
+    diagonal = np.abs(np.diagonal(r, axis1=1, axis2=2))
+    proper = (values[:, 0] >= -least[:, 0]) & (diagonal.min(axis=1) > 0.0)
+    r = np.where(proper[:, None, None], r, np.eye(r.shape[1]))
+    seen = np.swapaxes(q, 1, 2) @ np.take_along_axis(target, order, axis=1)[..., None]
+    step = np.linalg.solve(r, seen)[..., 0].astype(np.float64, copy=False)
+    back = np.argsort(columns, axis=1)
+    log_det = 2.0 * np.log(np.where(proper[:, None], diagonal, np.nan)).sum(axis=1)
+    trace = (np.where(order[..., None] < U.shape[1], q, 0.0) ** 2).sum(axis=(1, 2))
+    return np.take_along_axis(step, back, axis=1), log_det, trace
