@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from factorgraph.messages import (
     Array,
@@ -23,7 +24,7 @@ from factorgraph.messages import (
     log_weight,
 )
 from factorgraph.special import LOG_2PI
-from factorgraph.unroll import Beliefs, Unrolled, Weights
+from factorgraph.unroll import Beliefs, Own, Unrolled, Weights
 from factorgraph.vectors import conditioned, log_widths
 
 
@@ -59,6 +60,7 @@ def _edge_sums(
     spin: Any,
     silent: Any,
     product: Any,
+    centred: Any,
     x: Any,
     first: Any,
     second: Any,
@@ -81,10 +83,14 @@ def _edge_sums(
             up[i] += a
             down[i] += b
             out[i] += _log_sum(log_weight(first[e], 1.0) + a, log_weight(first[e], -1.0) + b)
-        elif second[e] > 0.0 and product[i]:
-            out[i] += log_gaussian_mean(first[e], second[e], B[e], A[e])
         elif second[e] != 0.0:  # the value of an observed variable is x
-            out[i] += log_mean_about(x[i], first[e], second[e], B[e], A[e])
+            m, v = first[e], second[e]
+            if centred[e] and product[i]:
+                out[i] += 0.5 * (LOG_2PI - math.log(1.0 / v + A[e]))
+                continue
+            out[i] += log_gaussian_mean(m, v, B[e], A[e]) if product[i] else log_mean_about(x[i], m, v, B[e], A[e])
+            if centred[e] and not math.isinf(v):
+                out[i] += 0.5 * ((m - x[i]) ** 2 / v + LOG_2PI + math.log(v))
 
 
 @njit(cache=True, error_model="numpy")
@@ -119,8 +125,9 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     up, down, edges = np.zeros((3, graph.variables))
     silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
     product = graph.plain & ~graph.relaxed
-    _edge_sums(graph.ends, graph.spin, silent, product, known.mean, *laws, B, A, up, down, edges)
-    variables = np.where(graph.spin, graph.own.base, weights.own.log_weight(known.mean))
+    centred, own = _centred(graph, weights.own)
+    _edge_sums(graph.ends, graph.spin, silent, product, centred, known.mean, *laws, B, A, up, down, edges)
+    variables = np.where(graph.spin, own.base, own.log_weight(known.mean))
     _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.G, variables)
     for law in graph.laws:
         free = np.flatnonzero(np.isnan(weights.value[law.variables]))
@@ -140,6 +147,19 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
             raise ContradictionError(f"evidence must be consistent, got a state that {what} forbids")
         factors.append(float(values.sum()))
     return Energy(tuple(factors), float(variables.sum()), float(edges.sum()))
+
+
+def _centred(graph: Unrolled, own: Own) -> tuple[NDArray[np.bool_], Own]:
+    """(E,) edges of factors that take the laws relative to their value at the mean; and the variables' own weights with
+    what these factors leave to them."""
+    centred, precision = np.zeros(graph.edges, dtype=bool), own.precision
+    for stack in graph.stacks:
+        if stack.kind.centred:
+            centred[stack.edges] = True
+            lifted = stack.kind.lifted(stack.parameters)
+            if lifted is not None:
+                precision = precision - np.bincount(stack.variables.ravel(), lifted.ravel(), graph.variables)
+    return centred, own._replace(precision=precision)
 
 
 def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: Array, edges: Array) -> None:

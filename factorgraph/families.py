@@ -84,9 +84,9 @@ class Projected(Kind):
         return self.inner.name
 
     @property
-    def vectorial(self) -> bool:
-        """That of the kind."""
-        return self.inner.vectorial
+    def centred(self) -> bool:
+        """Only where it has to be."""
+        return bool(self.inner.dimensions)
 
     @property
     def spins(self) -> tuple[bool, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

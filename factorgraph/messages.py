@@ -43,8 +43,8 @@ class Incoming(NamedTuple):
         mean: full means (F, k), given to relaxed kinds only.
         variance: full variances (F, k), likewise.
         wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
-        centre: (F, slots) for the log-partition of kinds on vectors, whose laws are not normalised: where these are 1;
-            None for 0.
+        centre: (F, slots) for the log-partition of a ``centred`` kind: where the laws, not normalised, are 1; None for
+            0 with vectors, and for normalised laws with scalars.
     """
 
     first: Array

@@ -50,7 +50,7 @@ class Stack:
     def incoming(self, laws: tuple[Array, Array], known: "Beliefs") -> Incoming:
         """All cavity laws (E,) and beliefs as the factors of this stack see them."""
         given = incoming(self.kind, self.variables, (laws[0][self.edges], laws[1][self.edges]), known)
-        return given._replace(centre=known.mean[self.variables]) if self.kind.vectorial else given
+        return given._replace(centre=known.mean[self.variables]) if self.kind.centred else given
 
 
 @dataclass(frozen=True, eq=False)

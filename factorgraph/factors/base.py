@@ -33,7 +33,8 @@ class Kind(ABC):
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
-        vectorial: some of its arguments are vectors, whose cavity laws are not normalised: see ``Incoming``.
+        centred: its log-partition takes cavity laws relative to their value at a centre, if one is given; see
+            ``Incoming``. Kinds on vectors do, because flat laws have no normalisation.
         whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 
@@ -50,9 +51,13 @@ class Kind(ABC):
     whole: bool = False
 
     @property
-    def vectorial(self) -> bool:
+    def centred(self) -> bool:
         """See above."""
         return bool(self.dimensions)
+
+    def lifted(self, parameters: Parameters) -> Array | None:
+        """(F, k) coefficients of x²/2 that a ``centred`` log-partition leaves to the variables' own weights, if any."""
+        return None
 
     @abstractmethod
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:

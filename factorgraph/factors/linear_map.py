@@ -196,7 +196,8 @@ class SpectralMap(Kind):
             residual = c - s * G_z / G_x * a
             rate = G_z * G_x / (G_x + s**2 * G_z)
             both = 0.5 * (np.log(rate) - LOG_2PI - (residual / G_z) ** 2 * rate).sum(axis=1)
-            missed = np.maximum((z.information**2).sum(axis=(1, 2)) - (c * c).sum(axis=1), 0.0) if outside else 0.0
+            seen = self._back(self.matrix.left, c[..., None]) if outside else z.information
+            missed = ((z.information - seen) ** 2).sum(axis=(1, 2))
             both += 0.5 * (outside * (np.log(G_z[:, 0]) - LOG_2PI) - missed / G_z[:, 0])
             variance = s**2 / G_x
             known = -0.5 * ((c - s / G_x * a) ** 2 / variance + np.log(variance) + LOG_2PI).sum(axis=1)
