@@ -195,7 +195,7 @@ def entropy(
     if graph.laws:
         raise NotImplementedError("the entropy needs variables whose own weight is a field or a Gaussian")
     own = weights.own
-    means = own.log_weight(known.mean) - 0.5 * (own.precision + own.stiffness) * known.variance
+    means = _centred(graph, own)[1].log_weight(known.mean) - 0.5 * (own.precision + own.stiffness) * known.variance
     for places in graph.vectors:
         means[places] = 0.0
         spread = np.einsum("nij,nij->n", own.precision[places], known.variance[places])

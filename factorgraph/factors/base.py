@@ -56,7 +56,7 @@ class Kind(ABC):
         return bool(self.dimensions)
 
     def lifted(self, parameters: Parameters) -> Array | None:
-        """(F, k) coefficients of x²/2 that a ``centred`` log-partition leaves to the variables' own weights, if any."""
+        """(F, k) coefficients of x²/2 that are left to the variables' own weights where a centre is given, if any."""
         return None
 
     @abstractmethod

@@ -164,6 +164,9 @@ class RealPair(Kind):
         """J E[x y] under the joint belief."""
         J = parameters[0]
         means, covariance = self.moments(J, incoming)
+        if incoming.centre is not None:  # the mean; its squares are left to the variables
+            x, y = incoming.centre.T
+            return J * covariance[:, 0, 1] - 0.5 * np.abs(J) * (x - np.sign(J) * y) ** 2
         return J * (covariance[:, 0, 1] + means[:, 0] * means[:, 1])
 
     def moments(self, J: Array, incoming: Incoming) -> tuple[Array, Array]:
