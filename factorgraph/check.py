@@ -50,16 +50,17 @@ def check_factor(
 
     The message to a spin must be half the log-odds of the integral over the other arguments, and with the message to a
     real argument its belief must have the mean and variance of the integral; with that to a vector, mean and covariance
-    matrix. Messages that carry the parameters of a channel's law are left out. The integrand should be smooth on the
-    scale of the cavity laws. The rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments:
-    their differences are the errors of that.
+    matrix. Linear factors are checked where they are not small, however far from zero that is. Messages that carry the
+    parameters of a channel's law are left out. The integrand should be smooth on the scale of the cavity laws. The
+    rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments: their differences are the
+    errors of that.
 
     Args:
         model: contains the factor.
         factor: one of the model's; its last one by default. Its first rows are checked.
         cases: number of random sets of cavity laws.
         seed: of their generator.
-        spread: size of random fields and means; variances lie between 0.3 and 2.
+        spread: size of random fields, and of means about that place; variances lie between 0.3 and 2.
 
     Raises:
         ModelError: not a factor with rules, or more than three real arguments (components of vectors) or sixteen spins.
@@ -83,14 +84,24 @@ def check_factor(
             if stack.kind.dimensions:
                 _compare_vectors(stack.kind, parameters, rng, spread, differences)
             else:
-                _compare(stack.kind, parameters, _random_laws(stack.kind, rng, spread), differences)
+                _compare(stack.kind, parameters, _random_laws(stack.kind, parameters, rng, spread), differences)
     worst = [max(values, default=0.0) for values in differences]
     return FactorCheck(*worst, compared=sum(map(len, differences)))
 
 
-def _random_laws(kind: Kind, rng: np.random.Generator, spread: float) -> Incoming:
+def _place(kind: Kind, parameters: Parameters) -> Array:
+    """Values (k,) of the real arguments at which a factor with residuals is not small; 0 for other factors."""
+    place = np.zeros(len(kind.spins))
+    if kind.quadratic:
+        form, real = kind.quadratic_form(parameters), ~np.array(kind.spins)
+        place[real] = np.linalg.lstsq(form.matrix[0][:, real], form.target[0], rcond=None)[0]
+    return place
+
+
+def _random_laws(kind: Kind, parameters: Parameters, rng: np.random.Generator, spread: float) -> Incoming:
     k = len(kind.spins)
     first, second = spread * rng.standard_normal((1, k)), rng.uniform(0.3, 2.0, (1, k))
+    first += _place(kind, parameters)
     if kind.law_slot is not None:
         second[0, kind.law_slot] = np.inf  # an output is checked as an observed one
     spin = np.array(kind.spins)
@@ -129,24 +140,27 @@ def _normal_rule(axes: int) -> tuple[Array, Array]:
 def _compare_vectors(
     kind: Kind, parameters: Parameters, rng: np.random.Generator, spread: float, differences: list[list[float]]
 ) -> None:
-    """The same for vectors: their laws are e^{h·x - x·Gx/2}, not normalised, with random h and G."""
+    """The same for vectors: their laws are e^{h·x - x·Gx/2}, relative to the value at their means, with random G."""
     dimensions = kind.dimensions
     if sum(dimensions) > _MOST_REALS:
         raise ModelError(f"vectors must have at most 3 components together to be checked, got {sum(dimensions)}")
     u, log_w = _normal_rule(sum(dimensions))
     nodes = np.stack([m.ravel() for m in np.meshgrid(*[u] * sum(dimensions), indexing="ij")])
     log_w = np.sum([m.ravel() for m in np.meshgrid(*[log_w] * sum(dimensions), indexing="ij")], axis=0)
-    first, second, x, laws = [], [], [], []
+    first, second, centre, x, laws = [], [], [], [], []
+    place = _place(kind, parameters)
     for d in dimensions:
         root = rng.standard_normal((d, d))
-        G, h = np.eye(d) + root @ root.T, spread * rng.standard_normal(d)
+        G, (middle, place) = np.eye(d) + root @ root.T, (place[: d * d : d], place[d * d :])
+        middle = middle + np.linalg.solve(G, spread * rng.standard_normal(d))
         own, nodes = nodes[:d], nodes[d:]
-        x.append(np.linalg.solve(G, h)[:, None] + np.linalg.inv(np.linalg.cholesky(G)).T @ own)
-        laws.append((h, G))
-        first.append(np.pad(h[:, None], ((0, 0), (0, d - 1))).ravel())
+        x.append(middle[:, None] + np.linalg.inv(np.linalg.cholesky(G)).T @ own)
+        laws.append((G @ middle, G))
+        for column, values in ((first, G @ middle), (centre, middle)):
+            column.append(np.pad(values[:, None], ((0, 0), (0, d - 1))).ravel())
         second.append(G.ravel())
-        log_w = log_w + 0.5 * (h @ np.linalg.solve(G, h) + d * LOG_2PI - np.linalg.slogdet(G)[1])
-    incoming = Incoming(np.concatenate(first)[None], np.concatenate(second)[None])
+        log_w = log_w + 0.5 * (d * LOG_2PI - np.linalg.slogdet(G)[1])
+    incoming = Incoming(*(np.concatenate(part)[None] for part in (first, second)), centre=np.concatenate(centre)[None])
     slots = [values for own in x for component in own for values in [component] + [np.zeros(1)] * (len(own) - 1)]
     log_w = log_w + kind.log_factor(parameters, *(np.broadcast_to(s, log_w.shape)[None] for s in slots))[0]
     B, A = kind.rule(parameters, incoming)

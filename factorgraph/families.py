@@ -84,6 +84,11 @@ class Projected(Kind):
         return self.inner.name
 
     @property
+    def centred(self) -> bool:
+        """Only where it has to be."""
+        return bool(self.inner.dimensions)
+
+    @property
     def spins(self) -> tuple[bool, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those of the kind, over and over."""
         return self.inner.spins * self.size
@@ -130,7 +135,8 @@ class Projected(Kind):
 
     def _rows(self, incoming: Incoming) -> Incoming:
         k = len(self.inner.spins)
-        return Incoming(incoming.first.reshape(-1, k), incoming.second.reshape(-1, k))
+        centre = None if incoming.centre is None else incoming.centre.reshape(-1, k)
+        return Incoming(incoming.first.reshape(-1, k), incoming.second.reshape(-1, k), centre=centre)
 
     def _parameters(self, parameters: Parameters) -> Parameters:
         return tuple(values.reshape(-1, *values.shape[2:]) for values in parameters)

@@ -1,29 +1,33 @@
 """Ground truth: enumeration of spins, dense Gaussian algebra, and elimination along a tree decomposition.
 
-Nothing here uses a message rule: factors enter through ``log_factor`` alone.
+Nothing here uses a message rule: factors enter through ``log_factor``, or as quadratic forms where they are on free
+real variables.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import logsumexp
 
 from factorgraph.graph import Graph, model_of
-from factorgraph.messages import Array, ContradictionError, IndefiniteError
+from factorgraph.joint import Joint, compensated
+from factorgraph.messages import Array, ContradictionError, spin_moments
 from factorgraph.model import Model, ModelError
 from factorgraph.result import Marginal
 from factorgraph.settings import data_sizes, values_of, weights_of
-from factorgraph.special import LOG_2PI
 from factorgraph.unroll import Stack, Unrolled, Weights, unroll
 
-#: Numbers that may be held or operations that may be done; about a second and a gigabyte.
+#: Numbers that may be held or operations that may be done: less than a gigabyte, and some ten seconds.
 _MOST_NUMBERS = 2**25
-_MOST_OPERATIONS = 2e10
+_MOST_OPERATIONS = 5e10
+#: Operations for a term of a state in an enumeration, for an element of a table in an elimination, and for what every
+#: factor and variable takes in Python before there is a table.
+_TERM_OPERATIONS, _TABLE_OPERATIONS, _LEAST_OPERATIONS = 50.0, 50.0, 1e4
 
 
 class TooLargeError(ValueError):
@@ -72,8 +76,8 @@ def exact(
 ) -> Exact:
     """Exact marginals and log Z.
 
-    Spins are enumerated (with the Gaussian integral over the real variables for each state), or, if there are no free
-    real variables and too many states, eliminated along a tree decomposition. Real variables need Gaussian factors.
+    Spins are enumerated, with the Gaussian integral over the real variables for each state, or, if there are no free
+    real variables, eliminated along a tree decomposition where that costs less. Real variables need Gaussian factors.
 
     Args:
         model: the description.
@@ -93,15 +97,31 @@ def exact(
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
     spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)
-    states = 2.0 ** min(spins.size, 900)
-    operations = states * (reals.size**3 + graph.edges)
-    if states <= _MOST_NUMBERS and states * (1 + reals.size**2) <= 4 * _MOST_NUMBERS and operations <= _MOST_OPERATIONS:
+    operations = _enumeration_cost(graph, spins.size, reals.size)
+    if reals.size or operations <= _LEAST_OPERATIONS * (1 + graph.factors + spins.size):
+        if operations > _MOST_OPERATIONS or reals.size**2 > _MOST_NUMBERS:
+            raise TooLargeError(
+                f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {operations:.1e}"
+            )
         return _enumerate(graph, weights, spins, reals)
-    if reals.size:
-        raise TooLargeError(
-            f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {operations:.1e}"
-        )
-    return _eliminate(graph, weights, spins)
+    cliques, parents = _decomposition(graph, spins)
+    numbers = sum(2.0 ** len(clique) for clique in cliques)
+    if numbers <= _MOST_NUMBERS and numbers * _TABLE_OPERATIONS <= operations:
+        return _eliminate(graph, weights, cliques, parents)
+    if operations <= _MOST_OPERATIONS:
+        return _enumerate(graph, weights, spins, reals)
+    width = max(len(clique) for clique in cliques) - 1
+    raise TooLargeError(
+        f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
+        f"of width {width}; enumeration of {spins.size} spins would take 2^{spins.size} states)"
+    )
+
+
+def _enumeration_cost(graph: Unrolled, spins: int, reals: int) -> float:
+    """Operations: one decomposition of the precision, and every term of every state twice."""
+    states, rows = 2.0 ** min(spins, 900), graph.factors + reals
+    terms = _TERM_OPERATIONS * (graph.edges + graph.variables)
+    return 2.0 * rows * reals**2 + states * (8.0 * rows * reals + terms)
 
 
 def _check_gaussian(graph: Unrolled, weights: Weights) -> None:
@@ -118,31 +138,66 @@ def _check_gaussian(graph: Unrolled, weights: Weights) -> None:
 # ---- enumeration -----------------------------------------------------------------------------------------------------
 
 
+class _Moments(NamedTuple):
+    """Total weight of some states relative to a reference, and means and (co)variances (N,) under it."""
+
+    weight: float
+    mean: Array
+    variance: Array
+
+
 def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals: NDArray[np.intp]) -> Exact:
     """Sum over all states of the spins; each with its Gaussian integral."""
-    states = 1.0 - 2.0 * ((np.arange(2**spins.size)[:, None] >> np.arange(spins.size)) & 1)
-    chunk = max(1, _MOST_NUMBERS // (8 * (1 + reals.size**2 + graph.variables)))
+    joint = Joint(graph, weights, reals)
+    gaussian = joint.gaussian() if reals.size else None
+    size = 2**spins.size
+    chunk = max(1, _MOST_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
+
+    def chunks() -> Iterator[tuple[Array, Array]]:
+        for start in range(0, size, chunk):
+            numbers = np.arange(start, min(size, start + chunk))
+            x = np.broadcast_to(weights.value, (len(numbers), graph.variables)).copy()
+            x[:, spins] = 1.0 - 2.0 * ((numbers[:, None] >> np.arange(spins.size)) & 1)
+            terms = joint.terms(x)
+            yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
+
+    reference = _most_likely(chunks())
     row, column = _coordinates(graph)
-    logs, means, seconds = [], [], []
-    for start in range(0, len(states), chunk):
-        log_w, mean, variance = _integrate(graph, weights, spins, reals, states[start : start + chunk])
-        top = log_w.max()
-        if top == -np.inf:
-            continue
-        w = np.exp(log_w - top)
-        logs.append(top + np.log(w.sum()))
-        means.append(w @ mean / w.sum())
-        seconds.append(w @ (variance + mean[:, row] * mean[:, column]) / w.sum())
-    if not logs:
+    parts = []
+    for x, terms in chunks():
+        w = np.exp(compensated(terms - reference[:, None]))
+        if w.any():
+            mean = x[0] + w @ (x - x[0]) / w.sum()
+            parts.append(_Moments(w.sum(), mean, w @ ((x - mean)[:, row] * (x - mean)[:, column]) / w.sum()))
+    total = _together(parts, row, column)
+    variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
+    log_z = math.fsum([*reference, math.log(total.weight)])
+    return Exact(log_z, "enumeration" if spins.size else "dense", graph, total.mean, variance)
+
+
+def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
+    """The terms of the logarithm in the state of the largest weight: sums relative to them do not cancel."""
+    best, found = -np.inf, None
+    for _, terms in chunks:
+        log_w = terms.sum(axis=0)
+        n = int(log_w.argmax())
+        if log_w[n] > best:
+            best, found = float(log_w[n]), terms[:, n].copy()
+    if found is None:
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
-    log_z = float(np.asarray(logsumexp(logs)))
-    share = np.exp(np.array(logs) - log_z)
-    mean = share @ np.array(means)
-    spread = share @ np.array(seconds) - mean[row] * mean[column]
-    variance = np.where(graph.spin, (1.0 - mean) * (1.0 + mean), spread)
-    if not spins.size:
-        variance = np.where(graph.spin, variance, _integrate(graph, weights, spins, reals, states)[2][0])
-    return Exact(log_z, "enumeration" if spins.size else "dense", graph, mean, variance)
+    return found
+
+
+def _together(parts: list[_Moments], row: NDArray[np.intp], column: NDArray[np.intp]) -> _Moments:
+    """Moments of a mixture, from deviations and not from squares."""
+    share = np.array([part.weight for part in parts])
+    total = share.sum()
+    share /= total
+    means = np.array([part.mean for part in parts])
+    mean = means[0] + share @ (means - means[0])
+    within = share @ np.array([part.variance for part in parts])
+    rest = means - mean
+    return _Moments(float(total), mean, within + share @ (rest[:, row] * rest[:, column]))
 
 
 def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -153,146 +208,48 @@ def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return row, column
 
 
-def _integrate(
-    graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals: NDArray[np.intp], states: Array
-) -> tuple[Array, Array, Array]:
-    """log-weights (S,) of some states, and means and (co)variances (S, N) in them."""
-    x = np.broadcast_to(weights.value, (len(states), graph.variables)).copy()
-    x[:, spins], x[:, reals] = states, 0.0
-    constant = _log_weights(graph, weights, x)
-    if not reals.size:
-        return constant, x, np.zeros_like(x)
-    b, Q = _quadratic(graph, weights, reals, x)
-    variance = np.zeros_like(x)
+def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Array:
+    """(N,) the elements of a covariance matrix of the free real scalars that the places hold, 0 elsewhere."""
     position = np.full(graph.variables, -1)
     position[reals] = np.arange(reals.size)
     row, column = (position[scalar] for scalar in _coordinates(graph))
-    both = (row >= 0) & (column >= 0)
-    log_w = np.empty(len(x))
-    for n in range(len(x)):
-        try:
-            factor = cho_factor(Q[n if len(Q) > 1 else 0], lower=True)
-        except np.linalg.LinAlgError:
-            raise IndefiniteError("the precision matrix must be positive definite, got one that is not") from None
-        mean = cho_solve(factor, b[n])
-        x[n, reals] = mean
-        variance[n, both] = cho_solve(factor, np.eye(reals.size))[row[both], column[both]]
-        log_w[n] = constant[n] + 0.5 * (b[n] @ mean + reals.size * LOG_2PI) - np.log(np.diag(factor[0])).sum()
-    return log_w, x, variance
-
-
-def _log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
-    """log of the product of everything at states x (S, N)."""
-    total = graph.log_base.sum() + x @ weights.field - 0.5 * x**2 @ _precision(graph, weights)
-    for term in _terms(graph, weights):
-        total = total + term.log_factor(term.parameters, *_arguments(term, x)).sum(axis=0)
-    return total
-
-
-def _precision(graph: Unrolled, weights: Weights) -> Array:
-    """Own precision of all real scalars, 0 elsewhere."""
-    return np.where(graph.spin | (graph.vector_of >= 0), 0.0, weights.precision)
-
-
-class _Term(NamedTuple):
-    """Factors of one kind (see ``Stack``), or the vectors' own precision matrices."""
-
-    spins: tuple[bool, ...]
-    log_factor: Callable[..., Array]
-    variables: NDArray[Any]
-    parameters: tuple[Array, ...]
-
-
-def _terms(graph: Unrolled, weights: Weights) -> list[_Term]:
-    stacks = [_Term(s.kind.spins, s.kind.log_factor, s.variables, s.parameters) for s in graph.stacks]
-    own = [_Term((False,) * p.shape[1], _own, p[..., 0], (weights.precision[p],)) for p in graph.vectors]
-    return [*stacks, *own]
-
-
-def _own(parameters: tuple[Array, ...], *x: Array) -> Array:
-    """-x·Gx/2 of vectors with components x."""
-    return -0.5 * np.einsum("fij,if...,jf...->f...", parameters[0], np.stack(x), np.stack(x))
-
-
-def _arguments(term: _Term, x: Array) -> list[Array]:
-    """Values (F, S) of each argument."""
-    return [x[:, column].T for column in term.variables.T]
-
-
-def _quadratic(graph: Unrolled, weights: Weights, reals: NDArray[np.intp], x: Array) -> tuple[Array, Array]:
-    """b (S, n) and Q (S, n, n) of the exponent b·x - x·Q x/2 in the real variables, from values of the log-factors.
-
-    Quadratic functions are known from their values at 0, ±1 on each axis and 1 on each pair of axes.
-    """
-    place = np.full(graph.variables, -1)
-    place[reals] = np.arange(reals.size)
-    b = np.broadcast_to(weights.field[reals], (len(x), reals.size)).copy()
-    Q = np.zeros((len(x), reals.size, reals.size))
-    Q[:, np.arange(reals.size), np.arange(reals.size)] = _precision(graph, weights)[reals]
-    for term in _terms(graph, weights):
-        values, where = _arguments(term, x), place[term.variables]
-        free = [np.where(where[:, i] >= 0, 1.0, 0.0)[:, None] for i in range(where.shape[1])]
-
-        def at(*moved: tuple[int, float], term=term, values=values, free=free) -> Array:
-            shifted = list(values)
-            for i, step in moved:
-                shifted[i] = shifted[i] + step * free[i]
-            return term.log_factor(term.parameters, *shifted)
-
-        zero = at()
-        moving = [i for i in range(where.shape[1]) if not term.spins[i] and np.any(where[:, i] >= 0)]
-        for n, i in enumerate(moving):
-            up, down, rows = at((i, 1.0)), at((i, -1.0)), where[:, i] >= 0
-            _accumulate(b, (where[rows, i],), 0.5 * (up - down)[rows])
-            _accumulate(Q, (where[rows, i], where[rows, i]), -(up + down - 2.0 * zero)[rows])
-            for j in moving[:n]:
-                mixed = -(at((i, 1.0), (j, 1.0)) - up - at((j, 1.0)) + zero)
-                rows = (where[:, i] >= 0) & (where[:, j] >= 0)
-                _accumulate(Q, (where[rows, i], where[rows, j]), mixed[rows])
-                _accumulate(Q, (where[rows, j], where[rows, i]), mixed[rows])
-    return b, Q
-
-
-def _accumulate(target: Array, index: tuple[NDArray[np.intp], ...], values: Array) -> None:
-    np.add.at(np.moveaxis(target, 0, -1), index, values)
+    return np.where((row >= 0) & (column >= 0), covariance[row, column], 0.0)
 
 
 # ---- elimination -----------------------------------------------------------------------------------------------------
 
 
-def _eliminate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp]) -> Exact:
-    """Tables along a tree decomposition: inwards and outwards once [Lauritzen-Spiegelhalter 1988]."""
-    cliques, parents = _decomposition(graph, spins)
-    cost = sum(2.0 ** len(clique) for clique in cliques)
-    if cost > _MOST_NUMBERS:
-        width = max(len(clique) for clique in cliques) - 1
-        raise TooLargeError(
-            f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {cost:.1e} (a tree decomposition "
-            f"of width {width}; enumeration of {spins.size} spins would take 2^{spins.size} states)"
-        )
-    tables = _clique_tables(graph, weights, cliques)
+def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]], parents: list[int]) -> Exact:
+    """Tables along a tree decomposition: inwards and outwards once [Lauritzen-Spiegelhalter 1988].
+
+    Every table is relative to its largest value: fields and couplings of any size then leave the digits of the others.
+    """
+    tables, logs = _clique_tables(graph, weights, cliques)
     order = range(len(cliques))
-    upward: list[Array] = []
+    upward: list[Array] = [np.zeros(()) for _ in order]
     for c in reversed(order):
-        upward.insert(0, np.zeros(()))
         if parents[c] >= 0:
-            upward[0] = _onto(tables[c], cliques[c], cliques[parents[c]])
-            tables[parents[c]] = tables[parents[c]] + upward[0]
+            upward[c], top = _anchored(_onto(tables[c], cliques[c], cliques[parents[c]]))
+            tables[parents[c]] = tables[parents[c]] + upward[c]
+            logs.append(top)
     for c in order:
         if parents[c] >= 0:
             outside = _safe_difference(tables[parents[c]], upward[c])
-            tables[c] = tables[c] + _onto(outside, cliques[parents[c]], cliques[c])
-    roots = [c for c in order if parents[c] < 0]
-    log_z = sum(float(np.asarray(logsumexp(tables[c]))) for c in roots) + _constant(graph, weights)
-    if log_z == -np.inf:
+            tables[c] = tables[c] + _anchored(_onto(outside, cliques[parents[c]], cliques[c]))[0]
+    logs += [float(np.asarray(logsumexp(tables[c]))) for c in order if parents[c] < 0]
+    left_out = np.zeros(graph.variables, dtype=bool)
+    left_out[np.concatenate([np.empty(0, np.intp), *(np.array(clique) for clique in cliques)]).astype(np.intp)] = True
+    settled = Joint(graph, weights, np.empty(0, np.intp), left_out).terms(weights.value[None])[:, 0]
+    if -np.inf in logs or np.isneginf(settled).any():
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
-    mean = weights.value.copy()
+    mean, variance = weights.value.copy(), np.zeros(graph.variables)
     for clique, table in zip(cliques, tables, strict=True):
         for axis, i in enumerate(clique):
             others = tuple(a for a in range(len(clique)) if a != axis)
-            log_p = logsumexp(table, axis=others)
-            mean[i] = np.tanh(0.5 * (log_p[0] - log_p[1]))
-    return Exact(log_z, "elimination", graph, mean, np.where(graph.spin, (1.0 - mean) * (1.0 + mean), 0.0))
+            up, down = np.asarray(logsumexp(table, axis=others))
+            moments = spin_moments(np.array([0.5 * (up - down)]))
+            mean[i], variance[i] = moments[0][0], moments[1][0]
+    return Exact(math.fsum([*logs, *settled]), "elimination", graph, mean, variance)
 
 
 def _decomposition(graph: Unrolled, spins: NDArray[np.intp]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -320,24 +277,38 @@ def _decomposition(graph: Unrolled, spins: NDArray[np.intp]) -> tuple[list[tuple
     return cliques, parents
 
 
-def _clique_tables(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]) -> list[Array]:
-    """Log-weights of the states of each clique: every field and factor in one of them; state 0 is +1."""
-    tables = [np.zeros((2,) * len(clique)) for clique in cliques]
+def _clique_tables(
+    graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
+) -> tuple[list[Array], list[float]]:
+    """Log-weights of the states of each clique, and what was taken from them: every spin's own weight and every factor
+    in one of them; state 0 is +1."""
+    tables, logs = [np.zeros((2,) * len(clique)) for clique in cliques], []
     homes: dict[int, list[int]] = {}
     for c, clique in enumerate(cliques):
         for i in clique:
             homes.setdefault(i, []).append(c)
+
+    def put(table: Array, own: tuple[int, ...], home: int) -> None:
+        table, top = _anchored(table)
+        tables[home] = tables[home] + _spread(table, own, cliques[home])
+        logs.append(top)
+
     for i, found in homes.items():
-        field = weights.field[i] * np.array([1.0, -1.0])
-        tables[found[0]] = tables[found[0]] + _spread(field, (i,), cliques[found[0]])
+        put(weights.own.field[i] * np.array([1.0, -1.0]), (i,), found[0])
+        logs.append(float(weights.own.base[i]))
     for stack in graph.stacks:
         for row, variables in enumerate(stack.variables.tolist()):
             free = tuple(i for i in variables if i in homes)
             if free:
                 home = next(c for c in homes[free[0]] if set(free) <= set(cliques[c]))
-                table = _factor_table(graph, weights, stack, row, free)
-                tables[home] = tables[home] + _spread(table, free, cliques[home])
-    return tables
+                put(_factor_table(graph, weights, stack, row, free), free, home)
+    return tables, logs
+
+
+def _anchored(table: Array) -> tuple[Array, float]:
+    """A table of logarithms relative to its largest value, and that; all of them may be -∞."""
+    top = float(table.max())
+    return (table - top if top > -np.inf else table), top
 
 
 def _factor_table(graph: Unrolled, weights: Weights, stack: Stack, row: int, free: tuple[int, ...]) -> Array:
@@ -348,17 +319,6 @@ def _factor_table(graph: Unrolled, weights: Weights, stack: Stack, row: int, fre
         np.asarray(columns.get(i, np.full(len(states), weights.value[i])))[None] for i in stack.variables[row].tolist()
     ]
     return stack.kind.log_factor(tuple(p[row : row + 1] for p in stack.parameters), *x)[0].reshape((2,) * len(free))
-
-
-def _constant(graph: Unrolled, weights: Weights) -> float:
-    """log-weight of what is observed, and of the factors that have nothing free."""
-    known = np.where(np.isnan(weights.value), 0.0, weights.value)
-    total = float(graph.log_base.sum() + known @ weights.field - 0.5 * known**2 @ _precision(graph, weights))
-    for term in _terms(graph, weights):
-        settled = ~np.isnan(weights.value[term.variables]).any(axis=1)
-        x = [weights.value[term.variables[settled, i]][:, None] for i in range(term.variables.shape[1])]
-        total += float(term.log_factor(tuple(p[settled] for p in term.parameters), *x).sum())
-    return total
 
 
 def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:

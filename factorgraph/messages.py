@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from factorgraph.compiled import njit
 from factorgraph.elementwise import formula
-from factorgraph.special import LOG_2PI
+from factorgraph.special import LOG_2PI, add2, two_product
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,8 @@ class Incoming(NamedTuple):
         mean: full means (F, k), given to relaxed kinds only.
         variance: full variances (F, k), likewise.
         wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
+        centre: (F, slots) for the log-partition of a ``centred`` kind: where the laws, not normalised, are 1; None for
+            0 with vectors, and for normalised laws with scalars.
     """
 
     first: Array
@@ -50,6 +52,7 @@ class Incoming(NamedTuple):
     mean: Any = None
     variance: Any = None
     wanted: Any = None
+    centre: Any = None
 
 
 class Outgoing(NamedTuple):
@@ -118,17 +121,45 @@ def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
 
 
 @formula
-def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
-    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); with the flat measure dx if the variance is infinite.
+def pull(mean: float, variance: float, B: float, A: float) -> float:
+    """(B - A mean)/(1 + A variance), the shift of the mean of N(mean, variance) by e^{Bx - Ax²/2}, over the variance.
 
-    NaN where the integral diverges.
+    The difference is rounded once, however much cancels.
+    """
+    p, p_lo = two_product(A, mean)
+    return add2(B, 0.0, -p, -p_lo)[0] / (1.0 + A * variance)
+
+
+@formula
+def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
+    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance), relative to the value of e^{Bx - Ax²/2} at the mean of the product.
+
+    Under the measure e^{hx} dx, h = mean, if the variance is infinite. A law of negative precision, which only the
+    message makes one that exists, is divided by √(2π |variance|): in all sums over the graph this cancels. NaN where
+    the integral diverges. An integral is the value at the peak times the width there, so that B x, which may be of any
+    size, does not appear.
     """
     if math.isinf(variance):
-        return 0.5 * (B * B / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
+        return mean * ((B + mean) / A) + 0.5 * (LOG_2PI - math.log(A)) if A > 0.0 else math.nan
     rate = 1.0 + A * variance
-    if not rate > 0.0:
+    if not (rate > 0.0 if variance >= 0.0 else rate < 0.0):
         return math.nan
-    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+    slope = pull(mean, variance, B, A)
+    return -0.5 * (variance * slope * slope + math.log(abs(rate)))
+
+
+@formula
+def log_mean_about(x: float, mean: float, variance: float, B: float, A: float) -> float:
+    """The same relative to the value at any x: log E e^{B(y - x) - A(y² - x²)/2}."""
+    p, p_lo = two_product(A, x)
+    rest = add2(B, 0.0, -p, -p_lo)[0]
+    if math.isinf(variance):
+        rest += mean
+        return mean * x + 0.5 * (rest * rest / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
+    rate, shift = 1.0 + A * variance, mean - x
+    if not (rate > 0.0 if variance >= 0.0 else rate < 0.0):
+        return math.nan
+    return 0.5 * ((rest * (rest * variance + 2.0 * shift) - A * shift * shift) / rate - math.log(abs(rate)))
 
 
 #: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and

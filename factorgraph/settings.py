@@ -70,10 +70,17 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
     fields, precisions = values_of("fields", fields), values_of("precisions", precisions)
     value = np.full(graph.variables, np.nan)
     _fill(graph, value, observed, "observed", layout.components, lambda old, new: new)
-    field = graph.field.copy() if fields else graph.field
-    precision = graph.precision.copy() if precisions else graph.precision
-    _fill(graph, field, fields, "fields", layout.components, np.add)
-    _fill(graph, precision, precisions, "precisions", layout.matrices, np.add)
+    own, field, precision = graph.own, graph.field, graph.precision
+    if fields:
+        own, field = own._replace(field=own.field.copy()), field.copy()
+    if precisions:
+        own, precision = own._replace(precision=own.precision.copy()), precision.copy()
+    for target in (field, own.field):
+        _fill(graph, target, fields, "fields", layout.components, np.add)
+    for target in (precision, own.precision):
+        _fill(graph, target, precisions, "precisions", layout.matrices, np.add)
+    if precisions:
+        own.precision[graph.spin] = 0.0
     for name, variable in layout.model.variables.items():
         values = layout.components(name, value.reshape(graph.copies, -1))
         if variable.observed and np.isnan(values).any():
@@ -89,7 +96,7 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
         )
     for vectors in graph.vectors:
         value[vectors[:, :, 1:]] = 0.0  # only the first column of a vector's places is free
-    return Weights(field, precision, value)
+    return Weights(field, precision, value, own)
 
 
 def _fill(graph: Unrolled, target: Array, given: Values, what: str, view: Any, update: Any) -> None:

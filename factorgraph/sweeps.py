@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,7 +80,7 @@ class GeneralSweeps:
         self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
     ) -> None:
         self.graph, self.damping, self.maximum = graph, damping, maximum
-        self.base, self.weights = weights, Weights(weights.field, weights.precision, weights.value)
+        self.base, self.weights = weights, replace(weights)
         self.B, self.A = messages
 
     def messages(self) -> tuple[Array, Array]:

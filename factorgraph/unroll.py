@@ -7,7 +7,7 @@ factors of one kind and arity: the edges of its factor f are ``offset + f k .. o
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from factorgraph.forest import eliminate_pairs, group_by, peel
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming
 from factorgraph.model import Model, ModelError, Unrollable
-from factorgraph.priors import Prior
+from factorgraph.priors import Gaussian, Prior
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -49,7 +49,8 @@ class Stack:
 
     def incoming(self, laws: tuple[Array, Array], known: "Beliefs") -> Incoming:
         """All cavity laws (E,) and beliefs as the factors of this stack see them."""
-        return incoming(self.kind, self.variables, (laws[0][self.edges], laws[1][self.edges]), known)
+        given = incoming(self.kind, self.variables, (laws[0][self.edges], laws[1][self.edges]), known)
+        return given._replace(centre=known.mean[self.variables]) if self.kind.centred else given
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,10 @@ class Law:
         edges = self.parameter[members]
         return self.source.evaluate(B=H, A=G, omega=B[edges], V=A[edges])[:3]
 
+    def log_mean_about(self, x: Array, H: Array, G: Array, B: Array, A: Array, members: NDArray[np.intp]) -> Array:
+        """The log-integral relative to e^{Hx - Gx²/2} at values x."""
+        return self.evaluate(H, G, B, A, members)[0] - (H - 0.5 * G * x) * x
+
 
 @dataclass(frozen=True, eq=False)
 class Unrolled:
@@ -91,7 +96,7 @@ class Unrolled:
         stacks: factors, by kind and arity.
         field: (N,) first natural parameter of each variable's own weight.
         precision: (N,) second one.
-        log_base: (N,) logarithm of its constant.
+        own: the same weights by what they are made of.
         laws: variables with more than that.
         vectors: for each dimension d the places (n, d, d) of all vectors, as ``layout`` has them.
         copies: how many copies of the model lie side by side (a batch).
@@ -101,7 +106,7 @@ class Unrolled:
     stacks: tuple[Stack, ...]
     field: Array
     precision: Array
-    log_base: Array
+    own: "Own"
     laws: tuple[Law, ...]
     vectors: tuple[NDArray[np.intp], ...] = ()
     copies: int = 1
@@ -243,6 +248,30 @@ class Unrolled:
         return f"{stack.kind.name}({', '.join(dict.fromkeys(self.label(i) for i in stack.variables[row]))})"
 
 
+class Own(NamedTuple):
+    """Own weights e^{base + field x - precision x²/2 - stiffness (x - centre)²/2}, arrays (N,).
+
+    A Gaussian prior is kept as centre and stiffness: far from zero its value is a small difference of the natural ones.
+
+    Attributes:
+        base: logarithm of the constant.
+        field: what is given besides the prior.
+        precision: likewise, 0 for spins; in the places of vectors their matrices.
+        centre: mean of the prior; 0 without a Gaussian one.
+        stiffness: its precision.
+    """
+
+    base: Array
+    field: Array
+    precision: Array
+    centre: Array
+    stiffness: Array
+
+    def log_weight(self, x: Array) -> Array:
+        """The logarithm at values (N,) of scalars; ±1 for spins, which have no precision."""
+        return self.base + (self.field - 0.5 * self.precision * x) * x - 0.5 * self.stiffness * (x - self.centre) ** 2
+
+
 @dataclass
 class Weights:
     """What every variable brings along besides its messages.
@@ -251,11 +280,13 @@ class Weights:
         field: (N,) first natural parameter of its own weight.
         precision: (N,) second one.
         value: (N,) what it is observed to be; NaN if it is free.
+        own: the same weight by what it is made of.
     """
 
     field: Array
     precision: Array
     value: Array
+    own: Own
 
 
 @dataclass
@@ -331,14 +362,14 @@ def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
         offset += variables.size
 
 
-def _base(layout: Layout) -> tuple[tuple[Array, Array, Array], list[Law]]:
-    """Natural parameters and log-constant of every variable's own weight, and the priors of another form."""
-    field, precision, log_base = np.zeros((3, layout.size))
+def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[Law]]:
+    """Natural parameters of every variable's own weight, what it is made of, and the priors of another form."""
+    field, precision, base, centre, stiffness = np.zeros((5, layout.size))
     laws: dict[Prior, list[NDArray[np.intp]]] = {}
     for name, variable in layout.model.variables.items():
         block = layout.slice(name)
         layout.components(name, field)[...] = variable.field
-        layout.matrices(name, precision)[...] = variable.precision
+        layout.matrices(name, precision)[...] = 0.0 if variable.is_spin else variable.precision
         if variable.prior is None:
             continue
         if not has_natural_prior(variable):
@@ -346,11 +377,17 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Array], list[Law]]:
                 continue  # a factor: see ``sites``
             laws.setdefault(variable.prior, []).append(np.arange(block.start, block.stop))
             continue
+        if isinstance(variable.prior, Gaussian):
+            centre[block], stiffness[block] = variable.prior.mean, variable.prior.precision
+            base[block] += variable.prior.log_height
+            continue
         h, g, c = variable.prior.natural or (0.0, 0.0, 0.0)
         field[block] += h
         precision[block] += g
-        log_base[block] += c
-    return (field, precision, log_base), [Law(prior, np.concatenate(where)) for prior, where in laws.items()]
+        base[block] += c
+    own = Own(base, field, precision, centre, stiffness)
+    natural = field + stiffness * centre, precision + stiffness
+    return (*natural, own), [Law(prior, np.concatenate(where)) for prior, where in laws.items()]
 
 
 def _vectors(layout: Layout) -> tuple[NDArray[np.intp], ...]:
@@ -390,7 +427,8 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
         stacks.append(Stack(stack.kind, variables, parameters, offset, ()))
         moved[stack.offset] = offset
         offset += variables.size
-    base = (np.tile(values, copies) for values in (graph.field, graph.precision, graph.log_base))
+    own = Own(*(np.tile(values, copies) for values in graph.own))
+    base = np.tile(graph.field, copies), np.tile(graph.precision, copies), own
     priors = [
         Law(law.source, (law.variables + shift[:, None]).ravel().astype(np.intp))
         for law in graph.laws

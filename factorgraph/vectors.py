@@ -70,14 +70,7 @@ def moments(laws: Laws) -> tuple[Array, Array]:
     return mean, np.where(laws.free[:, :, None] & laws.free[:, None, :], covariance, 0.0)
 
 
-def log_integrals(laws: Laws) -> Array:
-    """log ∫ e^{h·x - x·Gx/2} dx over the free components, (n,); NaN where it diverges."""
+def log_widths(laws: Laws) -> Array:
+    """log ∫ of the laws over the free components relative to their values at the means, (n,); NaN where it diverges."""
     sign, log_det = np.linalg.slogdet(laws.precision)
-    square = np.einsum("ni,ni->n", laws.information, moments(laws)[0])
-    return np.where(sign > 0.0, 0.5 * (square + laws.free.sum(axis=1) * LOG_2PI - log_det), np.nan)
-
-
-def log_constants(h: Array, G: Array, value: Array) -> Array:
-    """h·x - x·Gx/2 at the observed components x, the free ones left out; (n,)."""
-    known = np.where(np.isnan(value), 0.0, value)
-    return np.einsum("ni,ni->n", h, known) - 0.5 * np.einsum("ni,nij,nj->n", known, G, known)
+    return np.where(sign > 0.0, 0.5 * (laws.free.sum(axis=1) * LOG_2PI - log_det), np.nan)

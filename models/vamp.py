@@ -7,6 +7,7 @@ Vector approximate message passing, 2016; of several layers: Fletcher, Rangan, S
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from factorgraph.schedule import Batch, Step, passes
 from factorgraph.settings import weights_of
 from factorgraph.spectral import Spectral
 from factorgraph.sweeps import GeneralSweeps
-from factorgraph.unroll import Weights, unroll
+from factorgraph.unroll import unroll
 from models.chain import TINY, contradicts
 
 Array = NDArray[np.float64]
@@ -118,7 +119,7 @@ class VampChain:
             self.finite = False
             return np.inf
         finally:
-            self.sweeps.weights = Weights(self.weights.field, self.weights.precision, self.weights.value)
+            self.sweeps.weights = replace(self.weights)
         layout = self.graph.layout
         self.means = [layout.components(name, known.mean).T for name in self.names]
         self.variances = [layout.components(name, known.variance).T for name in self.names]
@@ -137,7 +138,7 @@ class VampChain:
         field, own_precision = self.weights.field.copy(), self.weights.precision.copy()
         where = self.graph.layout.slice("x0")
         field[where], own_precision[where] = precision * self.start.T.ravel(), precision
-        self.sweeps.weights = Weights(field, own_precision, self.weights.value)
+        self.sweeps.weights = replace(self.weights, field=field, precision=own_precision)
         kinds: list[Any] = [stack.kind for stack in self.graph.stacks]
         priors = {i for i, kind in enumerate(kinds) if isinstance(getattr(kind, "inner", None), Site)}
         return [[batch for batch in step if batch.stack not in priors] for step in self.forward_steps]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,8 @@ class Kind(ABC):
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
+        centred: its log-partition takes cavity laws relative to their value at a centre, if one is given; see
+            ``Incoming``. Kinds on vectors do, because flat laws have no normalisation.
         whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 
@@ -48,6 +50,15 @@ class Kind(ABC):
     maximum: bool = False
     dimensions: tuple[int, ...] = ()
     whole: bool = False
+
+    @property
+    def centred(self) -> bool:
+        """See above."""
+        return bool(self.dimensions)
+
+    def lifted(self, parameters: Parameters) -> Array | None:
+        """(F, k) coefficients of x²/2 that are left to the variables' own weights where a centre is given, if any."""
+        return None
 
     @abstractmethod
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
@@ -72,9 +83,33 @@ class Kind(ABC):
         """Joint belief (F, 2, 2) of two spins (probabilities) or two real variables (covariances); None else."""
         return None
 
+    def quadratic_form(self, parameters: Parameters) -> "QuadraticForm":
+        """The logarithm of a ``quadratic`` kind in terms of residuals."""
+        raise NotImplementedError(f"{self.name} is not quadratic")
+
     @abstractmethod
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """The factor's logarithm at values of its arguments, each of shape (F, ...); -∞ where it is 0."""
+
+
+class QuadraticForm(NamedTuple):
+    """Logarithms of F factors, constant - Σ_r weight_r (target_r - Σ_i matrix_ri x_i)²/2 + coupling x_0 x_1.
+
+    Far from zero it keeps its digits, where an expanded polynomial is a small difference of large numbers.
+
+    Attributes:
+        constant: (F,).
+        matrix: (F, m, k), 0 for slots that hold no component.
+        target: (F, m).
+        weight: (F, m).
+        coupling: (F,); 0 unless k = 2.
+    """
+
+    constant: Array
+    matrix: Array
+    target: Array
+    weight: Array
+    coupling: Array
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.compiled import njit
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
 from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_weight
@@ -249,6 +249,12 @@ class LinearGaussian(Kind):
     def _values(self, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array, Array, Array, Array, Array]:
         c, y, noise = parameters
         return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """One residual of weight 1/noise."""
+        c, y, noise = parameters
+        constant = -0.5 * (np.log(noise) + LOG_2PI)
+        return QuadraticForm(constant, c[:, None], y[:, None], 1.0 / noise[:, None], np.zeros(len(y)))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log N(y; Σ c x, noise)."""

@@ -173,6 +173,8 @@ class SpectralMap(Kind):
         (z, x), s, d = self._ends(incoming), self.matrix.s[:, None], max(1, self.dimension)
         proper = self._proper(z, x)
         mean = self._directions(z, x, proper)[1]
+        if self.dimension and incoming.centre is not None:
+            return np.where(proper, self._about(z, x, mean, incoming.centre), np.nan)
         a, c = self._seen_right(x), self._seen_left(z)
         precision = self._precisions(z, x)
         total = 0.5 * ((a + s * c) * mean).sum(axis=(1, 2)) + 0.5 * len(s) * d * LOG_2PI - 0.5 * _log_dets(precision, 1)
@@ -191,6 +193,24 @@ class SpectralMap(Kind):
             return np.where(proper, total, np.nan)
         return self._normalised(np.where(proper, total, np.nan), z, x, a, c)
 
+    def _about(self, z: _Laws, x: _Laws, mean: Array, centre: Array) -> Array:
+        """The same for laws relative to their values at a centre: the peak's distance from there is what counts."""
+        (m, n), s, d = self.matrix.shape, self.matrix.s, self.dimension
+        values = centre.reshape(len(centre), m + n, d, d)[..., 0]
+        peak_z = self._back(self.matrix.left, s[:, None] * mean)
+        peak_x = self._back(self.matrix.right_transposed, mean)
+        width = 0.5 * (len(s) * d * LOG_2PI - _log_dets(self._precisions(z, x), 1))
+        total = np.where(
+            z.known, -d * np.log(s).sum() if len(s) == m else np.inf, width + _rise(z, values[:, :m], peak_z)
+        )
+        if n > len(s):
+            lawful = _definite(x.precision)
+            outside = x.information - self._back(self.matrix.right_transposed, self._seen_right(x))
+            peak_x = peak_x + outside @ _inverses(np.where(lawful[:, None, None], x.precision, np.eye(d)))
+            rest = 0.5 * (n - len(s)) * (d * LOG_2PI - _log_dets(x.precision[:, None], 1))
+            total = total + np.where(lawful, rest, np.nan)
+        return total + _rise(x, values[:, m:], peak_x)
+
     def _normalised(self, total: Array, z: _Laws, x: _Laws, a: Array, c: Array) -> Array:
         """For laws of scalars, which are normalised where they can be: in terms of residuals, without cancelling."""
         m, s = self.matrix.shape[0], self.matrix.s
@@ -200,7 +220,8 @@ class SpectralMap(Kind):
             residual = c - s * G_z / G_x * a
             rate = G_z * G_x / (G_x + s**2 * G_z)
             both = 0.5 * (np.log(rate) - LOG_2PI - (residual / G_z) ** 2 * rate).sum(axis=1)
-            missed = np.maximum((z.information**2).sum(axis=(1, 2)) - (c * c).sum(axis=1), 0.0) if outside else 0.0
+            seen = self._back(self.matrix.left, c[..., None]) if outside else z.information
+            missed = ((z.information - seen) ** 2).sum(axis=(1, 2))
             both += 0.5 * (outside * (np.log(G_z[:, 0]) - LOG_2PI) - missed / G_z[:, 0])
             variance = s**2 / G_x
             known = -0.5 * ((c - s / G_x * a) ** 2 / variance + np.log(variance) + LOG_2PI).sum(axis=1)
@@ -221,6 +242,11 @@ class SpectralMap(Kind):
         z, inputs = values[: m * step], values[m * step :]
         flat = np.asarray(self.matrix @ inputs.reshape(n, -1)).reshape(z.shape)
         return np.where(np.isclose(z, flat).all(axis=0), 0.0, -np.inf)
+
+    @property
+    def centred(self) -> bool:
+        """For vectors: see ``Kind``."""
+        return self.dimension > 0
 
     @property
     def _places(self) -> int:
@@ -309,6 +335,11 @@ class SpectralMap(Kind):
         first, second = np.zeros((F, k, d, d)), np.broadcast_to(A[:, None], (F, k, d, d))
         first[..., 0] = np.where(said[:, None, None], B, 0.0)
         return first.reshape(F, -1), np.where(said[:, None, None, None], second, 0.0).reshape(F, -1)
+
+
+def _rise(law: _Laws, start: Array, end: Array) -> Array:
+    """How much more the logarithm of e^{h·x - x·Gx/2} is at one point than at another, (F,)."""
+    return ((end - start) * (law.information - 0.5 * (start + end) @ law.precision)).sum(axis=(1, 2))
 
 
 def _inverses(matrices: Array) -> Array:

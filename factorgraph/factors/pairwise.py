@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.compiled import njit
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
 from factorgraph.factors.parity import log_parity_sums, parity_log_factor
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
 from factorgraph.model import Selection
-from factorgraph.special import sech2
+from factorgraph.special import LOG_2PI, sech2
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -106,6 +106,32 @@ class SpinPair(Kind):
         return parity_log_factor(parameters[0], x)
 
 
+def coupled(J: Array) -> QuadraticForm:
+    """The form J x_0 x_1, without residuals."""
+    none = np.empty((J.size, 0))
+    return QuadraticForm(np.zeros(J.size), np.empty((J.size, 0, 2)), none, none, J)
+
+
+def _pairs_about(J: Array, m: Array, v: Array, x: Array) -> Array:
+    """log ∫ e^{J(y_0 y_1 - ½ sgn J (x_0² + x_1²))} times both laws relative to their values at x, (F,).
+
+    The factor at x is e^{-|J| (x_0 - sgn J x_1)²/2}, where x_0² and x_1² are left to the variables: the difference may
+    be small where they are large. What the peak adds is quadratic in the slope at x, 0 at a fixed point.
+    """
+    free = v > 0.0
+    g = np.where(free, 1.0 / np.where(free, v, 1.0), 0.0)
+    slope = np.where(free, J[:, None] * x[:, ::-1] + g * np.where(np.isinf(v), 0.0, m - x), 0.0)
+    both = free.all(axis=1)
+    g = np.where(free, g, 1.0)
+    off = np.where(both, J, 0.0)
+    det = g[:, 0] * g[:, 1] - off * off
+    a, b = slope.T
+    rise = (g[:, 1] * a * a + g[:, 0] * b * b + 2.0 * off * a * b) / det
+    with np.errstate(invalid="ignore", divide="ignore"):
+        width = np.where(det > 0.0, free.sum(axis=1) * LOG_2PI - np.log(det), np.nan)
+    return 0.5 * (rise + width - np.abs(J) * (x[:, 0] - np.sign(J) * x[:, 1]) ** 2)
+
+
 @dataclass(frozen=True)
 class RealPair(Kind):
     """e^{J x y}."""
@@ -114,6 +140,7 @@ class RealPair(Kind):
     spins = (False, False)
     quadratic = True
     maximum = True
+    centred = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """B = J m, A = -J² v of the other end; maxima are means."""
@@ -123,13 +150,22 @@ class RealPair(Kind):
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """With D = 1 - J² v v': -½ log D + [J m m' + ½ J² (m² v' + m'² v)]/D."""
         J, (m0, m1), (v0, v1) = parameters[0], incoming.first.T, incoming.second.T
+        if incoming.centre is not None:
+            return _pairs_about(J, incoming.first, incoming.second, incoming.centre)
         D = 1.0 - J * J * v0 * v1
         return (J * m0 * m1 + 0.5 * J * J * (m0 * m0 * v1 + m1 * m1 * v0)) / D - 0.5 * np.log(D)
+
+    def lifted(self, parameters: Parameters) -> Array:
+        """|J| at both ends."""
+        return np.abs(parameters[0])[:, None] * np.ones(2)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """J E[x y] under the joint belief."""
         J = parameters[0]
         means, covariance = self.moments(J, incoming)
+        if incoming.centre is not None:  # the mean; its squares are left to the variables
+            x, y = incoming.centre.T
+            return J * covariance[:, 0, 1] - 0.5 * np.abs(J) * (x - np.sign(J) * y) ** 2
         return J * (covariance[:, 0, 1] + means[:, 0] * means[:, 1])
 
     def moments(self, J: Array, incoming: Incoming) -> tuple[Array, Array]:
@@ -149,6 +185,10 @@ class RealPair(Kind):
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Covariances."""
         return self.moments(parameters[0], incoming)[1]
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """The coupling alone."""
+        return coupled(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J x y."""
@@ -189,6 +229,10 @@ class SpinRealPair(Kind):
         """J E[s x] = J E[s (m + J v s)]."""
         J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return J * (np.tanh(h + J * m) * m + J * v)
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """The coupling alone."""
+        return coupled(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J s x."""

@@ -206,7 +206,7 @@ class SpinTwoPass:
     def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
         stack = graph.stacks[0]
         self.ends, self.w, self.order = stack.variables, np.exp(2.0 * stack.parameters[0]), order
-        self.base, self.log_base = np.exp(2.0 * weights.field), float(graph.log_base.sum())
+        self.base, self.log_base = np.exp(2.0 * weights.field), float(graph.own.base.sum())
         self.T, self.inwards, self.log_partition = self.base, np.empty(len(order)), None
 
     def sweep(self, count: int) -> tuple[float, int]:

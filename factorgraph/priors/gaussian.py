@@ -94,7 +94,12 @@ class Gaussian(Prior):
         if self.precision == 0.0:
             return 0.0, 0.0, 0.0
         h = self.precision * self.mean
-        return h, self.precision, 0.5 * (math.log(self.precision) - LOG_2PI - h * self.mean)
+        return h, self.precision, self.log_height - 0.5 * h * self.mean
+
+    @property
+    def log_height(self) -> float:
+        """Logarithm of the density at its mean; 0 for the flat measure."""
+        return 0.5 * (math.log(self.precision) - LOG_2PI) if self.precision > 0.0 else 0.0
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior``; psi is a natural quantity of size H²/(G + λ) + λμ² + |log(1 + G/λ)| and may cross zero.
