@@ -88,8 +88,8 @@ def undetermined(W: Any, sigma: Any, sizes: Any, free: Any) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _law(first: Any, second: Any, law: Any, tilt: Any, work: Any) -> tuple[int, float]:
-    """Fill in the law of a vector; its rank, -1 without a square root, and the logarithm of its integral over g."""
+def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -> tuple[int, float]:
+    """Fill in the law of a vector at its place; its rank, -1 without a square root, and the logarithm of its integral over g."""
     X, order, zero = work[2:5]
     d = len(first)
     h, G, known = first[:, 0].copy(), second.copy(), 0
@@ -100,12 +100,13 @@ def _law(first: Any, second: Any, law: Any, tilt: Any, work: Any) -> tuple[int, 
     rank = rows_of_natural(h, G, X, d, order, zero, tilt)
     if rank < 0:
         return rank, np.nan
-    log_z = law_of_rows(X, rank, d, order, law) - 0.5 * known * LOG_2PI
+    log_z = law_of_rows(X, rank, d, order, laws, place) - 0.5 * known * LOG_2PI
     for i in range(rank):
         log_z += 0.5 * X[i, d] * X[i, d]
     for a in range(d):
         if np.isinf(second[a, a]):
-            law[a, :d], law[a, d] = 0.0, first[a, 0]
+            to = place + a * (d + 1)
+            laws[to : to + d], laws[to + d] = 0.0, first[a, 0]
     return rank, log_z
 
 
@@ -115,10 +116,9 @@ def _laws(first: Any, second: Any, sizes: Any, laws: Any, rank: Any, tilts: Any,
     log_z, slot, place = 0.0, 0, 0
     for i in range(sizes.size):
         d = sizes[i]
-        shape, to = (d, d), place + d * (d + 1)
-        given = first[slot : slot + d * d].reshape(shape), second[slot : slot + d * d].reshape(shape)
-        rank[i], log_integral = _law(*given, laws[place:to].reshape(d, d + 1), tilts[i], work)
-        log_z, slot, place = log_z + log_integral, slot + d * d, to
+        h, G = first[slot : slot + d * d].reshape(d, d), second[slot : slot + d * d].reshape(d, d)
+        rank[i], log_integral = _law(h, G, laws, place, tilts[i], work)
+        log_z, slot, place = log_z + log_integral, slot + d * d, place + d * (d + 1)
     return log_z
 
 
@@ -135,13 +135,13 @@ def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
 
 @njit(cache=True, error_model="numpy")
 def _arrays(W: Any, sizes: Any) -> Any:
-    """Places of the laws, laws, ranks, tilts, their concatenation, the edges and a workspace for factors of one kind."""
+    """Places of the laws, laws, ranks, tilts, their concatenation and a workspace for factors of one kind."""
     m, D = W.shape[1:]
     most, k = np.max(sizes), sizes.size
     places = np.zeros(k + 1, np.int64)
     places[1:] = np.cumsum(sizes * (sizes + 1))
     laws, rank, tilts = np.empty(places[-1]), np.empty(k, np.int64), np.empty((k, most))
-    return places, laws, rank, tilts, np.empty(D + most), np.arange(k), workspace(m, D + most)
+    return places, laws, rank, tilts, np.empty(D + most), workspace(m, D + most)
 
 
 @njit(cache=True, error_model="numpy")
@@ -149,7 +149,7 @@ def messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> 
     """The messages B and A (F, slots) to the arguments (F, k) that are wanted."""
     W, w, sigma = factors
     B, A = np.zeros(first.shape), np.zeros(first.shape)
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     extra = np.empty(W.shape[2])
     for f in range(len(W)):
         _laws(first[f], second[f], sizes, laws, rank, tilts, work)
@@ -166,7 +166,7 @@ def messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> 
                     _tilt(own, sizes, rank, tilts, tilt)
                     extra[:d] = 0.0
                     factor = W[f], w[f], sigma[f]
-                    rows = send(own, edges, factor, (places, sizes, rank), laws, work, tilt, extra)[0]
+                    rows = send(own, 0, sizes.size, factor, (places, sizes, rank), laws, work, tilt, extra)[0]
                     natural(work[5], rows, d, to_B, to_A)
                     for a in range(d):
                         to_B[a, 0] += extra[a]
@@ -232,7 +232,7 @@ def log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
     """log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it diverges."""
     W, w, sigma = factors
     result = np.empty(len(W))
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     for f in range(len(W)):
         log_z = _laws(first[f], second[f], sizes, laws, rank, tilts, work)
         if np.min(rank) < 0:
@@ -240,7 +240,7 @@ def log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
             continue
         _tilt(-1, sizes, rank, tilts, tilt)
         _, log_factor, (seen, _, flat, _) = send(
-            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+            -1, 0, sizes.size, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
         )
         square = 0.0
         for r in range(W.shape[1] - seen):
@@ -272,7 +272,7 @@ def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
     """
     W, w, sigma = factors
     m, result = W.shape[1], np.empty(len(W))
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     for f in range(len(W)):
         _laws(first[f], second[f], sizes, laws, rank, tilts, work)
         if np.min(rank) < 0:
@@ -283,7 +283,7 @@ def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
             continue
         _tilt(-1, sizes, rank, tilts, tilt)
         rows, _, (seen, _, _, _) = send(
-            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+            -1, 0, sizes.size, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
         )
         Y, _, X, order, column, zeta = work
         noisy = int(np.sum(sigma[f]))

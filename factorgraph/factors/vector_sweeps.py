@@ -76,7 +76,7 @@ def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, cou
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     """Write the rows that begin at a place behind the first n of X; how many there are now."""
     for r in range(n, n + count):
@@ -86,7 +86,7 @@ def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     return n + count
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, value: Any, s: int) -> int:
     """The same for a message, with what is observed inserted."""
     end = _append(X, n, d, messages[0], edges[2][e], messages[1][e])
@@ -99,7 +99,7 @@ def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, v
     return end
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _settle(X: Any, n: int, d: int, work: Any) -> tuple[int, float]:
     """At most d rows instead of n, and the logarithm of the constant that is left over."""
     rank = triangle(X, n, d, d + 1, work[3], work[4], ROUNDING)
@@ -128,15 +128,15 @@ def _gather(i: int, but: int, variables: Any, edges: Any, own: Any, messages: An
     return n, log_z + left
 
 
-@njit(cache=True, error_model="numpy")
-def _law(i: int, n: int, log_z: float, variables: Any, value: Any, law: Any, work: Any) -> float:
-    """Fill in the law of n settled rows for variable i; the logarithm of its integral over g."""
+@njit(cache=True, error_model="numpy", inline="always")
+def _law(i: int, n: int, variables: Any, value: Any, laws: Any, place: int, work: Any) -> float:
+    """Fill in the law of n settled rows for variable i at its place; the logarithm of its integral over g."""
     d, s = variables[1][i], variables[0][i]
-    law = law.reshape(d, d + 1)
-    log_z += law_of_rows(work[2], n, d, work[3], law)
+    log_z = law_of_rows(work[2], n, d, work[3], laws, place)
     for a in range(d):
         if not np.isnan(value[s + a * d]):
-            law[a, :d], law[a, d] = 0.0, value[s + a * d]
+            to = place + a * (d + 1)
+            laws[to : to + d], laws[to + d] = 0.0, value[s + a * d]
     return log_z
 
 
@@ -159,11 +159,10 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
     for p in range(by_edge[i + 1] - 1, by_edge[i] - 1, -1):
         e = around[p]
         block = edges[2][e]
-        law = laws[0][block : block + d * (d + 1)]
-        n = _append(X, 0, d, law, 0, laws[1][e])
+        n = _append(X, 0, d, laws[0], block, laws[1][e])
         n = _append(X, n, d, right, 0, count)
         n, left = _settle(X, n, d, work)
-        laws[1][e], laws[2][e] = n, _law(i, n, laws[2][e] + log_z + left, variables, value, law, work)
+        laws[1][e], laws[2][e] = n, laws[2][e] + log_z + left + _law(i, n, variables, value, laws[0], block, work)
         n = _append(X, 0, d, right, 0, count)
         n = _append_message(X, n, d, edges, messages, e, value, s)
         count, left = _settle(X, n, d, work)
@@ -180,26 +179,35 @@ def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any,
     """Fill in the message on an edge, in at most as many rows as the vector has components."""
     owner, _, block, size, _ = edges
     factor_starts, matrix_starts, row_starts, matrices, targets, sigma, constants = factors
-    f, d = owner[e], size[e]
+    f, d, X = owner[e], size[e], work[2]
+    begin, end = factor_starts[f], factor_starts[f + 1]
     first, last = row_starts[f], row_starts[f + 1]
-    W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(last - first, -1)
-    around = np.arange(factor_starts[f], factor_starts[f + 1])
-    tilt[:] = 0.0
-    factor = W, targets[first:last], sigma[first:last]
-    n, log_z, _ = send(e, around, factor, (block, size, laws[1]), laws[0], work, tilt, tilt)
-    log_z += constants[f]
-    for other in around:
-        if other != e:
-            log_z += laws[2][other]
-    rows = work[5]
+    n, log_z, rows = last - first, constants[f], work[5]
+    if end - begin == 1:  # of one argument: what the factor is
+        log_z -= 0.5 * n * LOG_2PI
+        for r in range(n):
+            rows[r, d] = targets[first + r]
+            for c in range(d):
+                rows[r, c] = matrices[matrix_starts[f] + r * d + c]
+    else:
+        tilt[:] = 0.0
+        W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(n, -1)
+        factor, arguments = (W, targets[first:last], sigma[first:last]), (block, size, laws[1])
+        n, log_factor, _ = send(e, begin, end, factor, arguments, laws[0], work, tilt, tilt)
+        log_z += log_factor
+        for other in range(begin, end):
+            if other != e:
+                log_z += laws[2][other]
     if n > d:
-        X = work[2]
-        X[:n, : d + 1] = rows[:n, : d + 1]
+        for r in range(n):
+            for c in range(d + 1):
+                X[r, c] = rows[r, c]
         n, left = _settle(X, n, d, work)
         log_z, rows = log_z + left, X
     messages[1][e], messages[2][e] = n, log_z
     for r in range(n):
-        messages[0][block[e] + r * (d + 1) : block[e] + (r + 1) * (d + 1)] = rows[r, : d + 1]
+        for c in range(d + 1):
+            messages[0][block[e] + r * (d + 1) + c] = rows[r, c]
 
 
 @njit(cache=True, error_model="numpy")
@@ -232,8 +240,7 @@ def _two_pass(
                 complete[i] = True
             else:
                 k, log_z = _gather(i, e, variables, edges, own, messages, value, work)
-                law = laws[0][block[e] : block[e] + size[e] * (size[e] + 1)]
-                laws[1][e], laws[2][e] = k, _law(i, k, log_z, variables, value, law, work)
+                laws[1][e], laws[2][e] = k, log_z + _law(i, k, variables, value, laws[0], block[e], work)
 
 
 @njit(cache=True, error_model="numpy")
@@ -247,17 +254,15 @@ def _beliefs(
     for i in range(sizes.size):
         d, s = sizes[i], starts[i]
         n, log_z = _gather(i, -1, variables, edges, own, messages, value, work)
-        law = laws[: d * (d + 1)]
-        logs[i] = _law(i, n, log_z, variables, value, law, work)
-        law = law.reshape(d, d + 1)
+        logs[i] = log_z + _law(i, n, variables, value, laws, 0, work)
         if wrong < 0 and (n < d or not np.isfinite(logs[i])):
             wrong = i
         for a in range(d):
-            mean[s + a * d] = law[a, d]
+            mean[s + a * d] = laws[a * (d + 1) + d]
             for b in range(d):
                 total = 0.0
                 for c in range(d):
-                    total += law[a, c] * law[b, c]
+                    total += laws[a * (d + 1) + c] * laws[b * (d + 1) + c]
                 variance[s + a * d + b] = total
     return wrong
 
