@@ -173,13 +173,20 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
+    terms = _terms(graph, weights, A) if graph.vectors else A
     for places in graph.vectors:
         given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
-        least = smallest_eigenvalues(given.precision)
+        sizes = np.where(given.free, np.diagonal(terms[places], axis1=1, axis2=2), 1.0)
+        least = smallest_eigenvalues(given.precision, sizes)
         if not np.all(least > 0.0):
             raise indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
         mean[places[..., 0]], variance[places] = moments(given)
     return Beliefs(H, G, mean, variance)
+
+
+def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
+    """(N,) absolute values of what total precisions are sums of, added up."""
+    return np.abs(weights.precision) + np.bincount(graph.ends, np.abs(A), minlength=graph.variables)
 
 
 @njit(cache=True, error_model="numpy")

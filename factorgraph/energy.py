@@ -124,18 +124,28 @@ def _vector_sums(
 ) -> None:
     """Fill in log Z_i of vectors, and log Z_e summed over their edges.
 
-    Their cavity laws are not normalised, e^{hx - x·Gx/2} dx, in factors and edges alike, because the flat ones cannot
-    be. Every Z_e then is the integral of Z_i; up to what is constant where components are observed, which is linear in
-    the natural parameters: that of the messages counts.
+    Their cavity laws are not normalised, e^{h·x - x·Gx/2} dx, in factors and edges alike, because the flat ones cannot
+    be: every Z_e is the integral of Z_i. To factors that integrate about the belief's mean m (see ``Kind.dimensions``)
+    all laws are e^{(h - Gm)·(x - m) - (x - m)·G(x - m)/2}: the constants that this leaves out, far larger than what
+    they leave, add up to that of the variable's own weight, and of its messages from other factors, which integrate
+    about 0 and leave out what is constant where components are observed.
     """
-    count = np.bincount(graph.ends, minlength=graph.variables)
-    H, G = (np.bincount(graph.ends, m, minlength=graph.variables).astype(np.float64) for m in (B, A))
+    others = np.ones(graph.edges, dtype=bool)
+    for stack in graph.stacks:
+        others[stack.edges] = not stack.kind.dimensions
+    count, left = (np.bincount(graph.ends[e], minlength=graph.variables) for e in (slice(None), others))
+    H, G = (np.bincount(graph.ends[others], m[others], minlength=graph.variables) for m in (B, A))
     for places in graph.vectors:
-        value, first = weights.value[places[..., 0]], places[:, 0, 0]
-        integral = log_integrals(conditioned(known.H[places][..., 0], known.G[places], value))
+        first, columns = places[:, 0, 0], places[..., 0]
+        value, mean = weights.value[columns], known.mean[columns]
+        total, own = (known.H[columns], known.G[places]), (H[columns], G[places])
+        centred = total[0] - np.einsum("nij,nj->ni", total[1], mean)
+        integral = log_integrals(conditioned(centred, total[1], value - mean))
         variables[places], edges[places] = 0.0, 0.0
-        variables[first] = integral + log_constants(known.H[places][..., 0], known.G[places], value)
-        edges[first] = count[first] * integral + log_constants(H[places][..., 0], G[places], value)
+        outer = weights.field[columns] + own[0], weights.precision[places] + own[1]
+        variables[first] = integral + log_constants(*outer, mean)
+        edges[first] = count[first] * integral + log_constants(*own, value)
+        edges[first] += left[first] * (log_constants(*total, mean) - log_constants(*total, value))
 
 
 def entropy(

@@ -40,7 +40,7 @@ class Incoming(NamedTuple):
     Attributes:
         first: (F, k), for vectors (F, slots).
         second: likewise.
-        mean: full means (F, k), given to relaxed kinds only.
+        mean: full means (F, k), given to relaxed kinds, and to those of vectors for log Z and the entropy.
         variance: full variances (F, k), likewise.
         wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
     """

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from factorgraph.messages import Array
 from factorgraph.special import LOG_2PI
 
+#: What is left of terms that cancel, relative to them, when it is taken for 0: thousands of steps of rounding.
+ROUNDING = 2.0**-40
+
 
 class Laws(NamedTuple):
     """Laws of n vectors, given the components that are observed.
@@ -54,17 +57,32 @@ def received(first: Array, second: Array) -> Laws:
     return Laws(np.where(free, first[..., 0], 0.0), precision, np.where(free, 0.0, first[..., 0]), free)
 
 
-def smallest_eigenvalues(precision: Array) -> Array:
-    """Of matrices (n, d, d); 0 if it is 0 up to rounding, NaN for matrices that are not finite."""
-    finite = np.asarray(np.isfinite(precision).all(axis=(1, 2)))
-    values = np.linalg.eigvalsh(np.where(finite[:, None, None], precision, 0.0))
-    rounding = 8.0 * precision.shape[1] * np.finfo(float).eps * np.abs(values).max(axis=1)
-    return np.where(finite, np.where(np.abs(values[:, 0]) <= rounding, 0.0, values[:, 0]), np.nan)
+def smallest_eigenvalues(precision: Array, terms: Array) -> Array:
+    """Of matrices (n, d, d); 0 if it is rounding beside the terms that were added up, NaN for what is not finite.
+
+    Args:
+        precision: the matrices.
+        terms: (n, d) sums of the absolute values of what their diagonal elements are sums of.
+    """
+    finite, d = np.asarray(np.isfinite(precision).all(axis=(1, 2))), precision.shape[1]
+    matrices = np.where(finite[:, None, None], precision, np.eye(d))
+    size = _size(np.where(finite[:, None], terms, 1.0))
+    relative = np.linalg.eigvalsh(matrices / size)[:, 0]
+    absolute = np.minimum(np.linalg.eigvalsh(matrices)[:, 0], 0.0) if np.any(relative < -ROUNDING) else 0.0
+    values = np.where(relative < -ROUNDING, absolute, np.where(relative > ROUNDING, relative, 0.0))
+    return np.where(finite, values, np.nan)
+
+
+def _size(diagonal: Array) -> Array:
+    """Of the elements of covariance matrices with these diagonals, all of them if they are 0."""
+    root = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    return root[:, :, None] * root[:, None, :]
 
 
 def moments(laws: Laws) -> tuple[Array, Array]:
     """Means (n, d) and covariance matrices (n, d, d)."""
-    covariance = np.linalg.inv(laws.precision)
+    size = _size(np.diagonal(laws.precision, axis1=1, axis2=2))  # components may be known to very different digits
+    covariance = np.linalg.inv(laws.precision / size) / size
     covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
     mean = laws.known + np.einsum("nij,nj->ni", covariance, laws.information)
     return mean, np.where(laws.free[:, :, None] & laws.free[:, None, :], covariance, 0.0)
@@ -78,6 +96,6 @@ def log_integrals(laws: Laws) -> Array:
 
 
 def log_constants(h: Array, G: Array, value: Array) -> Array:
-    """h·x - x·Gx/2 at the observed components x, the free ones left out; (n,)."""
+    """h·x - x·Gx/2 at values x, those that are NaN left out; (n,)."""
     known = np.where(np.isnan(value), 0.0, value)
     return np.einsum("ni,ni->n", h, known) - 0.5 * np.einsum("ni,nij,nj->n", known, G, known)

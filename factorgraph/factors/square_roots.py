@@ -11,7 +11,8 @@ in directions of which nothing is known. The message is then
 of the rows that remain when those that fix t have been eliminated. All triangles come from Householder reflections
 with pivots among rows and columns, whose errors are small in every row by itself [Powell-Reid 1969, Cox-Higham 1998].
 
-Nothing is 0 by its own size: a number counts as 0 where it is rounding beside the terms that it is the sum of.
+Nothing is 0 by its own size: a number counts as 0 where it is rounding beside the terms that it is the sum of. Those
+are deviations here, not variances, which may be 2^80 apart in one law.
 """
 
 import math
@@ -21,11 +22,7 @@ import numpy as np
 from numba import njit
 
 from factorgraph.special import LOG_2PI
-
-#: What is left of terms that cancel, relative to them, when it is taken for 0. Deviations, not variances, are compared:
-#: variances may be 2^80 apart in one law; errors of this size take thousands of steps to gather.
-ROUNDING = 2.0**-40
-
+from factorgraph.vectors import ROUNDING
 
 @njit(cache=True)
 def workspace(rows: int, columns: int) -> Any:

@@ -13,7 +13,7 @@ from factorgraph.factors.vector_rules import expected_squares, log_integrals, me
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import LOG_2PI
-from factorgraph.vectors import received
+from factorgraph.vectors import Laws, received
 
 #: How far, relative to its largest element, a matrix may be from a covariance matrix that rounding has touched.
 _ALMOST = 1e-10
@@ -140,14 +140,14 @@ class VectorGaussian(Kind):
         return vector_sweeps(graph, weights, schedule)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}."""
+        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, or e^{(h - Gm)·(x - m) - (x - m)·G(x - m)/2}."""
         self._check(parameters, incoming)
-        return parameters[2] + log_integrals(self._factors(parameters), self._sizes, *incoming[:2])
+        return parameters[2] + log_integrals(*self._centred(parameters, incoming))
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """c - E|w - W x|²/2; ∞ without noise in some direction."""
         self._check(parameters, incoming)
-        square = expected_squares(self._factors(parameters), self._sizes, *incoming[:2])
+        square = expected_squares(*self._centred(parameters, incoming))
         return np.where((parameters[3] > 0.0).all(axis=1), parameters[2] - 0.5 * square, np.inf)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
@@ -175,12 +175,28 @@ class VectorGaussian(Kind):
     def _factors(self, parameters: Parameters) -> tuple[Array, Array, Array]:
         return parameters[0], parameters[1], parameters[3]
 
+    def _centred(self, parameters: Parameters, incoming: Incoming) -> tuple[Any, Any, Array, Array]:
+        """Factors, sizes and laws about the full means, if they are given: what remains is small, and nothing cancels."""
+        W, w, sigma = self._factors(parameters)
+        if incoming.mean is None:
+            return (W, w, sigma), self._sizes, *incoming[:2]
+        first, slot, column = incoming.first.copy(), 0, 0
+        for d in self.dimensions:
+            law, mean = self._law(incoming, slot, d), incoming.mean[:, slot : slot + d * d : d]
+            change = np.where(law.free, np.einsum("fij,fj->fi", law.precision, np.where(law.free, mean, 0.0)), mean)
+            first[:, slot : slot + d * d : d] -= change
+            w = w - np.einsum("fmi,fi->fm", W[..., column : column + d], mean)
+            slot, column = slot + d * d, column + d
+        return (W, w, sigma), self._sizes, first, incoming.second
+
+    def _law(self, incoming: Incoming, slot: int, d: int) -> Laws:
+        return received(*(x[:, slot : slot + d * d].reshape(-1, d, d) for x in incoming[:2]))
+
     def _check(self, parameters: Parameters, incoming: Incoming) -> None:
         """Raise ``ModelError`` if observations leave one argument exactly determined: see ``_check_determined``."""
-        sigma, F = parameters[3], len(parameters[0])
+        sigma = parameters[3]
         if np.all(sigma > 0.0) or np.all(np.isfinite(incoming.second)):
             return
-        starts, free = np.cumsum([0, *(d * d for d in self.dimensions)]), []
-        for a, b, d in zip(starts, starts[1:], self.dimensions, strict=False):
-            free.append(received(*(x[:, a:b].reshape(F, d, d) for x in incoming[:2])).free)
+        starts = np.cumsum([0, *(d * d for d in self.dimensions)])
+        free = [self._law(incoming, s, d).free for s, d in zip(starts, self.dimensions, strict=False)]
         _check_determined(parameters[0], sigma, self.dimensions, np.concatenate(free, axis=1))
