@@ -15,6 +15,9 @@ from factorgraph.special import LOG_2PI
 #: What is left of terms that cancel, relative to them, when it is taken for 0: thousands of steps of rounding.
 ROUNDING = 2.0**-40
 
+#: Deviations by which rounding may move a mean for the sake of what is known far better in another direction.
+MOST_BLUR = 1e-5
+
 
 class Laws(NamedTuple):
     """Laws of n vectors, given the components that are observed.
@@ -71,6 +74,19 @@ def smallest_eigenvalues(precision: Array, terms: Array) -> Array:
     absolute = np.minimum(np.linalg.eigvalsh(matrices)[:, 0], 0.0) if np.any(relative < -ROUNDING) else 0.0
     values = np.where(relative < -ROUNDING, absolute, np.where(relative > ROUNDING, relative, 0.0))
     return np.where(finite, values, np.nan)
+
+
+def blurred(laws: Laws, least: Array, information: Array) -> NDArray[np.bool_]:
+    """Laws (n,) whose mean rounding moves by more than ``MOST_BLUR`` deviations, and far more than it must.
+
+    Args:
+        laws: all with a precision.
+        least: their ``smallest_eigenvalues``.
+        information: (n, d) sums of the absolute values of what their information is the sum of.
+    """
+    root = np.sqrt(np.where(laws.free, np.diagonal(laws.precision, axis1=1, axis2=2), np.inf))
+    rounding = np.finfo(float).eps * (information / root).max(axis=1)
+    return (rounding / np.sqrt(least) > MOST_BLUR) & (least < MOST_BLUR)
 
 
 def _size(diagonal: Array) -> Array:

@@ -110,6 +110,7 @@ class SpinFlooding:
 
     stride = 5
     log_partition = None
+    entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> None:
         stack = graph.stacks[0]

@@ -287,7 +287,7 @@ class VectorTwoPass:
     stride = 1
 
     def __init__(self, graph: Unrolled, weights: Weights) -> None:
-        self.graph, self.value = graph, weights.value
+        self.graph, self.precision, self.value = graph, weights.precision, weights.value
         starts = np.flatnonzero(graph.firsts)
         sizes = np.ones(graph.variables, dtype=np.int64)
         for places in graph.vectors:
@@ -347,6 +347,24 @@ class VectorTwoPass:
         links = coo_array((np.ones(owner.size), (variable, self.logs.size + owner)), shape=(size, size))
         trees = connected_components(links, directed=False)[1][: self.logs.size]
         return float(self.logs[np.unique(trees, return_index=True)[1]].sum())
+
+
+    @cached_property
+    def entropy(self) -> float:
+        """log Z of the same laws without data, less the constants of the factors, plus ½ for each free component.
+
+        -∞ if a factor has no noise in some direction.
+        """
+        targets, sigma, constants = self.factors[4:]
+        if not np.all(sigma > 0.0):
+            return -np.inf
+        zeros, value = np.zeros_like(self.value), np.where(np.isnan(self.value), np.nan, 0.0)
+        silent = VectorTwoPass(self.graph, Weights(zeros, self.precision, value))
+        silent.factors = *self.factors[:4], np.zeros_like(targets), sigma, constants
+        silent.sweep(1)
+        rows = 0.5 * targets.size * LOG_2PI
+        free = sum(int(np.isnan(value[places[..., 0]]).sum()) for places in self.graph.vectors)
+        return silent.log_partition - float(constants.sum()) + rows + 0.5 * free
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
