@@ -174,7 +174,7 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
-    heard = np.bincount(graph.ends, np.abs(B), minlength=graph.variables) if graph.vectors else terms
+    heard = _heard(graph, B) if graph.vectors else terms
     for places in graph.vectors:
         given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
         sizes = np.where(given.free, np.diagonal(terms[places], axis1=1, axis2=2), 1.0)
@@ -190,8 +190,13 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
 
 def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
     """(N,) absolute values of what total precisions are sums of, added up."""
-    heard = np.where(graph.silent, 0.0, np.abs(A)) if graph.laws else np.abs(A)
-    return np.abs(weights.precision) + np.bincount(graph.ends, heard, minlength=graph.variables)
+    return np.abs(weights.precision) + _heard(graph, A)
+
+
+def _heard(graph: Unrolled, messages: Array) -> Array:
+    """(N,) absolute values of all messages that are added up at a variable."""
+    sizes = np.where(graph.silent, 0.0, np.abs(messages)) if graph.laws else np.abs(messages)
+    return np.bincount(graph.ends, sizes, minlength=graph.variables).astype(np.float64, copy=False)
 
 
 @njit(cache=True, error_model="numpy")

@@ -134,7 +134,7 @@ def _vector_sums(
     for stack in graph.stacks:
         others[stack.edges] = not stack.kind.dimensions
     count, left = (np.bincount(graph.ends[e], minlength=graph.variables) for e in (slice(None), others))
-    H, G = (np.bincount(graph.ends[others], m[others], minlength=graph.variables) for m in (B, A))
+    H, G = (np.bincount(graph.ends[others], m[others], minlength=graph.variables).astype(np.float64) for m in (B, A))
     for places in graph.vectors:
         first, columns = places[:, 0, 0], places[..., 0]
         value, mean = weights.value[columns], known.mean[columns]

@@ -32,8 +32,8 @@ class Kind(ABC):
         approximate: its messages are approximations even where all cavity laws are exact.
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
-        dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places; their
-            laws are not normalised, and about the full means where ``Incoming`` has them: see ``energy``.
+        dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places;
+            their laws are not normalised, and about the full means where ``Incoming`` has them: see ``energy``.
         whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 

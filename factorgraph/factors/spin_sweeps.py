@@ -202,6 +202,7 @@ class SpinTwoPass:
     """Two passes over a forest of Ising pairs."""
 
     stride = 1
+    entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
         stack = graph.stacks[0]

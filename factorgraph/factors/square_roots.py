@@ -24,6 +24,7 @@ from numba import njit
 from factorgraph.special import LOG_2PI
 from factorgraph.vectors import ROUNDING
 
+
 @njit(cache=True)
 def workspace(rows: int, columns: int) -> Any:
     """Arrays for factors of at most so many rows, on vectors of at most so many components together."""
@@ -144,7 +145,7 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any) -> tuple[int, int, int]:
-    """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of the terms in U N and W; numbers of columns."""
+    """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of terms in U N and W; numbers of columns."""
     W, w, sigma = factor
     place, size, rank = arguments
     Y, T = work[:2]
@@ -193,7 +194,7 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
 
 @njit(cache=True, error_model="numpy")
 def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> tuple[int, float]:
-    """Eliminate t by pivots among the m rows of Y, which become the first ones; their number, and log |their product|."""
+    """Eliminate t by pivots among the m rows of Y, whose rows come first then; their number, log |their product|."""
     Y, T = work[:2]
     log_pivots = 0.0
     for s in range(min(m, flat)):
@@ -275,15 +276,13 @@ def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, messa
 
 
 @njit(cache=True, error_model="numpy")
-def send(
-    own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any
-) -> Any:
-    """The message to the edge ``own`` (-1: to none) of a factor with the edges ``first .. end - 1``: rows [R, z] left in the last array of ``work``.
+def send(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any) -> Any:
+    """The message of a factor to one of its edges: rows [R, z] left in the last array of ``work``.
 
     Args:
-        own: the edge.
-        first: edge of the factor.
-        end: behind its last one.
+        own: the edge; -1 to integrate over all arguments.
+        first: the first edge of the factor.
+        end: the one behind its last.
         factor: W, w and σ.
         arguments: of all edges the place of their law in ``laws``, the dimension, and the rank.
         laws: those of ``law_of_rows``.

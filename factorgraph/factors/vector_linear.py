@@ -111,7 +111,7 @@ def whitened(coefficients: Array, target: Array, noise: Array) -> tuple[Array, A
 
 @dataclass(frozen=True)
 class VectorGaussian(Kind):
-    """e^c N(w; Σ W_i x_i, diag σ) (2π)^{m/2} with W (F, m, Σd), w (F, m), c (F,) and σ (F, m) of 0 and 1, m = ``rows``."""
+    """e^c N(w; Σ W_i x_i, diag σ) (2π)^{m/2} with W (F, m, Σd), w (F, m), c (F,), σ (F, m) of 0 and 1, m = ``rows``."""
 
     rows: int
     dimensions: tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -137,6 +137,9 @@ class VectorGaussian(Kind):
         """See ``vector_sweeps``."""
         from factorgraph.factors.vector_sweeps import vector_sweeps
 
+        for stack in graph.stacks:
+            free = np.isnan(weights.value[stack.variables[:, stack.kind.columns]])
+            _check_determined(stack.parameters[0], stack.parameters[3], stack.kind.dimensions, free)
         return vector_sweeps(graph, weights, schedule)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
@@ -162,11 +165,16 @@ class VectorGaussian(Kind):
                 "`noise` must be positive definite where factors are evaluated, got a singular one: `infer` takes it, "
                 "`exact` and `check_factor` do not"
             )
-        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])])
-        components = np.stack([x[s + a * d] for s, d in zip(starts, self.dimensions, strict=True) for a in range(d)])
+        components = np.stack([x[slot] for slot in self.columns])
         trailing = (1,) * (components.ndim - 2)
         rest = w.reshape(*w.shape, *trailing) - np.einsum("fmi,if...->fm...", W, components)
         return constant.reshape(-1, *trailing) - 0.5 * (rest * rest).sum(axis=1)
+
+    @property
+    def columns(self) -> list[int]:
+        """The slots of all components: the first columns of the arguments' places."""
+        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])]).tolist()
+        return [s + a * d for s, d in zip(starts, self.dimensions, strict=True) for a in range(d)]
 
     @property
     def _sizes(self) -> Any:
@@ -176,7 +184,7 @@ class VectorGaussian(Kind):
         return parameters[0], parameters[1], parameters[3]
 
     def _centred(self, parameters: Parameters, incoming: Incoming) -> tuple[Any, Any, Array, Array]:
-        """Factors, sizes and laws about the full means, if they are given: what remains is small, and nothing cancels."""
+        """Factors, sizes and laws about the full means, if they are given: what remains is small, nothing cancels."""
         W, w, sigma = self._factors(parameters)
         if incoming.mean is None:
             return (W, w, sigma), self._sizes, *incoming[:2]
@@ -194,9 +202,6 @@ class VectorGaussian(Kind):
 
     def _check(self, parameters: Parameters, incoming: Incoming) -> None:
         """Raise ``ModelError`` if observations leave one argument exactly determined: see ``_check_determined``."""
-        sigma = parameters[3]
-        if np.all(sigma > 0.0) or np.all(np.isfinite(incoming.second)):
-            return
-        starts = np.cumsum([0, *(d * d for d in self.dimensions)])
-        free = [self._law(incoming, s, d).free for s, d in zip(starts, self.dimensions, strict=False)]
-        _check_determined(parameters[0], sigma, self.dimensions, np.concatenate(free, axis=1))
+        within = [a for d in self.dimensions for a in range(d)]
+        diagonal = [slot + a for slot, a in zip(self.columns, within, strict=True)]
+        _check_determined(parameters[0], parameters[3], self.dimensions, np.isfinite(incoming.second[:, diagonal]))

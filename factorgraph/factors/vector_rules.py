@@ -24,7 +24,7 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
     """
     F, m, D = C.shape
     W, w, sigma, log_det = np.empty((F, m, D)), np.empty((F, m)), np.zeros((F, m)), np.zeros(F)
-    row, terms = np.empty(D + 1), np.empty((m, D + 1))
+    terms = np.empty((m, D))
     for f in range(F):
         S, left = noise[f].copy(), np.arange(m)
         W[f], w[f] = C[f], target[f]
@@ -89,7 +89,7 @@ def undetermined(W: Any, sigma: Any, sizes: Any, free: Any) -> int:
 
 @njit(cache=True, error_model="numpy")
 def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -> tuple[int, float]:
-    """Fill in the law of a vector at its place; its rank, -1 without a square root, and the logarithm of its integral over g."""
+    """Fill in the law of a vector at its place; its rank, -1 without a square root, and log ∫ over g."""
     X, order, zero = work[2:5]
     d = len(first)
     h, G, known = first[:, 0].copy(), second.copy(), 0
@@ -271,7 +271,7 @@ def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
     The noise has mean Kᵀζ and covariance 1 - KᵀK with K = S^-½ σ and ζ = S^-½ (w - U mean), rows that fix t left out.
     """
     W, w, sigma = factors
-    m, result = W.shape[1], np.empty(len(W))
+    result = np.empty(len(W))
     places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     for f in range(len(W)):
         _laws(first[f], second[f], sizes, laws, rank, tilts, work)

@@ -32,7 +32,7 @@ _MANY = 8
 
 
 def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
-    """Two passes, or None for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows [R, z]."""
+    """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows."""
     if schedule != "two-pass" or np.any(graph.vector_of < 0):
         return None
     sweeps = VectorTwoPass(graph, weights)
@@ -347,7 +347,6 @@ class VectorTwoPass:
         links = coo_array((np.ones(owner.size), (variable, self.logs.size + owner)), shape=(size, size))
         trees = connected_components(links, directed=False)[1][: self.logs.size]
         return float(self.logs[np.unique(trees, return_index=True)[1]].sum())
-
 
     @cached_property
     def entropy(self) -> float:
