@@ -120,7 +120,9 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
             break
         order[j], order[best] = order[best], order[j]
         c, root = order[j], math.sqrt(top)
-        X[j, :d], X[j, c] = 0.0, root
+        for k in range(d):
+            X[j, k] = 0.0
+        X[j, c] = root
         X[j, d] = tilt[c] / root
         for q in range(j + 1, d):
             k = order[q]
@@ -139,7 +141,8 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
                 return -1
     for q in range(rank, d):
         zero[q - rank] = tilt[order[q]]
-    tilt[: d - rank] = zero[: d - rank]
+    for q in range(d - rank):
+        tilt[q] = zero[q]
     return rank
 
 
@@ -159,8 +162,10 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
         if sigma[r] > 0.0:
             regular += 1
     last = regular + flat + p
-    Y[:m, :last], to = 0.0, 0
+    to = 0
     for r in range(m):
+        for c in range(last):
+            Y[r, c] = 0.0
         Y[r, last] = w[r]
         if sigma[r] > 0.0:
             Y[r, to] = 1.0
@@ -300,7 +305,10 @@ def send(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any,
     if flat:
         seen, log_pivots = _fix_flat(m, regular, flat, p, work, tilt)
         log_z -= log_pivots
-        if np.any(tilt[:seen] != 0.0):
+        leaning = False
+        for s in range(seen):
+            leaning = leaning or tilt[s] != 0.0
+        if leaning:
             log_z += _lean(seen, m, regular, flat, p, work, tilt, B)
     log_z -= _divide(seen, m, regular, flat, p, work, work[5]) + 0.5 * (m - seen) * LOG_2PI
     return m - seen, log_z, (seen, regular, flat, p)

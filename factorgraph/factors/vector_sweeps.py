@@ -43,6 +43,14 @@ def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTw
 
 
 @njit(cache=True, error_model="numpy")
+def _store(X: Any, n: int, d: int, rows: Any, at: int) -> None:
+    """Write the first n rows of X to a place."""
+    for r in range(n):
+        for c in range(d + 1):
+            rows[at + r * (d + 1) + c] = X[r, c]
+
+
+@njit(cache=True, error_model="numpy")
 def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, count: Any, logs: Any) -> bool:
     """Fill in the rows and the log-constants of all variables' own weights, given what is observed; whether they exist.
 
@@ -68,11 +76,14 @@ def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, cou
                     G[a, b], G[b, a] = 0.0, 0.0
                 h[a], G[a, a] = 0.0, 1.0
         count[i] = rows_of_natural(h[:d], G[:d, :d], X, d, order, zero, tilt)
-        if count[i] < 0 or np.any(tilt[: d - count[i]] != 0.0):
+        if count[i] < 0:
             return False
+        for a in range(d - count[i]):
+            if tilt[a] != 0.0:
+                return False
+        _store(X, count[i], d, rows, blocks[i])
         for r in range(count[i]):
             logs[i] += 0.5 * X[r, d] * X[r, d]
-            rows[blocks[i] + r * (d + 1) : blocks[i] + (r + 1) * (d + 1)] = X[r, : d + 1]
     return True
 
 
@@ -136,7 +147,9 @@ def _law(i: int, n: int, variables: Any, value: Any, laws: Any, place: int, work
     for a in range(d):
         if not np.isnan(value[s + a * d]):
             to = place + a * (d + 1)
-            laws[to : to + d], laws[to + d] = 0.0, value[s + a * d]
+            for b in range(d):
+                laws[to + b] = 0.0
+            laws[to + d] = value[s + a * d]
     return log_z
 
 
@@ -149,8 +162,7 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
     for p in range(by_edge[i], by_edge[i + 1]):
         e = around[p]
         block = edges[2][e]
-        for r in range(n):
-            laws[0][block + r * (d + 1) : block + (r + 1) * (d + 1)] = X[r, : d + 1]
+        _store(X, n, d, laws[0], block)
         laws[1][e], laws[2][e] = n, log_z
         n = _append_message(X, n, d, edges, messages, e, value, s)
         n, left = _settle(X, n, d, work)
@@ -167,8 +179,7 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
         n = _append_message(X, n, d, edges, messages, e, value, s)
         count, left = _settle(X, n, d, work)
         log_z += left + messages[2][e]
-        for r in range(count):
-            right[r * (d + 1) : (r + 1) * (d + 1)] = X[r, : d + 1]
+        _store(X, count, d, right, 0)
 
 
 # ---- two passes ------------------------------------------------------------------------------------------------------
@@ -190,7 +201,6 @@ def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any,
             for c in range(d):
                 rows[r, c] = matrices[matrix_starts[f] + r * d + c]
     else:
-        tilt[:] = 0.0
         W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(n, -1)
         factor, arguments = (W, targets[first:last], sigma[first:last]), (block, size, laws[1])
         n, log_factor, _ = send(e, begin, end, factor, arguments, laws[0], work, tilt, tilt)
@@ -205,9 +215,7 @@ def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any,
         n, left = _settle(X, n, d, work)
         log_z, rows = log_z + left, X
     messages[1][e], messages[2][e] = n, log_z
-    for r in range(n):
-        for c in range(d + 1):
-            messages[0][block[e] + r * (d + 1) + c] = rows[r, c]
+    _store(rows, n, d, messages[0], block[e])
 
 
 @njit(cache=True, error_model="numpy")
@@ -224,8 +232,10 @@ def _two_pass(
     most = np.max(size)
     rows, columns = 1, 2 * most
     for f in range(factor_starts.size - 1):
-        rows = max(rows, factors[2][f + 1] - factors[2][f])
-        columns = max(columns, np.sum(size[factor_starts[f] : factor_starts[f + 1]]) + most)
+        together = most
+        for e in range(factor_starts[f], factor_starts[f + 1]):
+            together += size[e]
+        rows, columns = max(rows, factors[2][f + 1] - factors[2][f]), max(columns, together)
     work, tilt = workspace(rows, columns), np.zeros(columns)
     complete = np.zeros(variables[0].size, np.bool_)
     for n in range(2 * order.size):
