@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from factorgraph.compiled import njit
 from factorgraph.messages import Array, ContradictionError, IndefiniteError, spin_moment
 from factorgraph.unroll import Beliefs, Unrolled, Weights
-from factorgraph.vectors import conditioned, moments, represent, smallest_eigenvalues
+from factorgraph.vectors import ROUNDING, blurred, conditioned, moments, represent, smallest_eigenvalues
 
 
 @njit(cache=True, error_model="numpy")
@@ -171,25 +171,42 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     """
     H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
     mean, variance = np.empty_like(H), np.empty_like(H)
-    wrong = _moments(graph.spin, graph.plain, weights.value, H, G, mean, variance)
+    terms = np.zeros(0) if graph.spin.all() else _terms(graph, weights, A)
+    wrong = _moments(graph.spin, graph.plain, weights.value, H, G, terms, mean, variance)
     if wrong >= 0 and graph.spin[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
-        raise indefinite(graph, wrong, G[wrong])
+        raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else G[wrong])
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
+    heard = _heard(graph, B) if graph.vectors else terms
     for places in graph.vectors:
         given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
-        least = smallest_eigenvalues(given.precision)
+        sizes = np.where(given.free, np.diagonal(terms[places], axis1=1, axis2=2), 1.0)
+        least = smallest_eigenvalues(given.precision, sizes)
         if not np.all(least > 0.0):
             raise indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
         mean[places[..., 0]], variance[places] = moments(given)
+        lost = blurred(given, least, np.abs(weights.field[places[..., 0]]) + heard[places[..., 0]])
+        if lost.any():
+            raise _unresolved(graph, int(places[lost][0, 0, 0]))
     return Beliefs(H, G, mean, variance)
 
 
+def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
+    """(N,) absolute values of what total precisions are sums of, added up."""
+    return np.abs(weights.precision) + _heard(graph, A)
+
+
+def _heard(graph: Unrolled, messages: Array) -> Array:
+    """(N,) absolute values of all messages that are added up at a variable."""
+    sizes = np.where(graph.silent, 0.0, np.abs(messages)) if graph.laws else np.abs(messages)
+    return np.bincount(graph.ends, sizes, minlength=graph.variables).astype(np.float64, copy=False)
+
+
 @njit(cache=True, error_model="numpy")
-def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, mean: Any, variance: Any) -> int:
+def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean: Any, variance: Any) -> int:
     """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
     for i in range(H.size):
         if not np.isnan(value[i]):
@@ -202,7 +219,7 @@ def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, mean: Any, varia
                 return i
         elif plain[i]:
             mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
-            if not (0.0 < G[i] < np.inf and np.isfinite(H[i])):
+            if not (ROUNDING * terms[i] < G[i] < np.inf and np.isfinite(H[i])):
                 return i
     return -1
 
@@ -224,10 +241,19 @@ def _contradiction(graph: Unrolled, i: int) -> None:
     )
 
 
+def _unresolved(graph: Unrolled, i: int) -> IndefiniteError:
+    return IndefiniteError(
+        f"the law of {graph.label(i)} must not be so sharp in one direction, at this distance from 0, that its mean in "
+        "another is lost by rounding: use the schedule 'two-pass' on a forest of vectors alone, wider noise, or "
+        "components in which what is sharp is a single one"
+    )
+
+
 def indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
     """The error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
+    place = " in some direction, or a trillion times less than in another" if graph.vector_of[i] >= 0 else ""
     cause = (
-        "nothing says where it is: give it a prior, a precision or a factor"
+        f"nothing says where it is{place}: give it a prior, a precision or a factor that holds it"
         if G == 0.0
         else "the couplings are too strong for the precisions: its law has no normalisation, or the messages diverged"
     )

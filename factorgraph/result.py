@@ -174,11 +174,13 @@ class Result:
 
     @cached_property
     def entropy(self) -> float:
-        """Entropy of the Bethe law; differential for real variables.
+        """Entropy of the Bethe law; differential for real variables, -∞ where factors leave them fewer dimensions.
 
         Raises:
             NotImplementedError: a factor kind or a prior has no mean log-weight.
         """
+        if self.state.entropy is not None:
+            return self.state.entropy
         return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
 
     @cached_property

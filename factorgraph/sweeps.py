@@ -21,10 +21,14 @@ class State(Protocol):
 
     Attributes:
         log_partition: log Z where sending the messages gave it too; None else.
+        entropy: likewise.
     """
 
     @property
     def log_partition(self) -> float | None: ...
+
+    @property
+    def entropy(self) -> float | None: ...
 
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
@@ -75,6 +79,7 @@ class GeneralSweeps:
 
     stride = 1
     log_partition = None
+    entropy = None
 
     def __init__(
         self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool

@@ -316,7 +316,7 @@ def incoming(kind: Kind, variables: NDArray[Any], laws: tuple[Array, Array], kno
         known: the beliefs; may be None unless the kind is relaxed.
     """
     first, second = (values.reshape(variables.shape) for values in laws)
-    if not kind.relaxed or known is None:
+    if known is None or not kind.relaxed:
         return Incoming(first, second)
     return Incoming(first, second, known.mean[variables], known.variance[variables])
 

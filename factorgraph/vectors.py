@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from factorgraph.messages import Array
 from factorgraph.special import LOG_2PI
 
+#: What is left of terms that cancel, relative to them, when it is taken for 0: thousands of steps of rounding.
+ROUNDING = 2.0**-40
+
+#: Deviations by which rounding may move a mean for the sake of what is known far better in another direction.
+MOST_BLUR = 1e-5
+
 
 class Laws(NamedTuple):
     """Laws of n vectors, given the components that are observed.
@@ -54,17 +60,45 @@ def received(first: Array, second: Array) -> Laws:
     return Laws(np.where(free, first[..., 0], 0.0), precision, np.where(free, 0.0, first[..., 0]), free)
 
 
-def smallest_eigenvalues(precision: Array) -> Array:
-    """Of matrices (n, d, d); 0 if it is 0 up to rounding, NaN for matrices that are not finite."""
-    finite = np.asarray(np.isfinite(precision).all(axis=(1, 2)))
-    values = np.linalg.eigvalsh(np.where(finite[:, None, None], precision, 0.0))
-    rounding = 8.0 * precision.shape[1] * np.finfo(float).eps * np.abs(values).max(axis=1)
-    return np.where(finite, np.where(np.abs(values[:, 0]) <= rounding, 0.0, values[:, 0]), np.nan)
+def smallest_eigenvalues(precision: Array, terms: Array) -> Array:
+    """Of matrices (n, d, d); 0 if it is rounding beside the terms that were added up, NaN for what is not finite.
+
+    Args:
+        precision: the matrices.
+        terms: (n, d) sums of the absolute values of what their diagonal elements are sums of.
+    """
+    finite, d = np.asarray(np.isfinite(precision).all(axis=(1, 2))), precision.shape[1]
+    matrices = np.where(finite[:, None, None], precision, np.eye(d))
+    size = _size(np.where(finite[:, None], terms, 1.0))
+    relative = np.linalg.eigvalsh(matrices / size)[:, 0]
+    absolute = np.minimum(np.linalg.eigvalsh(matrices)[:, 0], 0.0) if np.any(relative < -ROUNDING) else 0.0
+    values = np.where(relative < -ROUNDING, absolute, np.where(relative > ROUNDING, relative, 0.0))
+    return np.where(finite, values, np.nan)
+
+
+def blurred(laws: Laws, least: Array, information: Array) -> NDArray[np.bool_]:
+    """Laws (n,) whose mean rounding moves by more than ``MOST_BLUR`` deviations, and far more than it must.
+
+    Args:
+        laws: all with a precision.
+        least: their ``smallest_eigenvalues``.
+        information: (n, d) sums of the absolute values of what their information is the sum of.
+    """
+    root = np.sqrt(np.where(laws.free, np.diagonal(laws.precision, axis1=1, axis2=2), np.inf))
+    rounding = np.finfo(float).eps * (information / root).max(axis=1)
+    return (rounding / np.sqrt(least) > MOST_BLUR) & (least < MOST_BLUR)
+
+
+def _size(diagonal: Array) -> Array:
+    """Of the elements of covariance matrices with these diagonals, all of them if they are 0."""
+    root = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    return root[:, :, None] * root[:, None, :]
 
 
 def moments(laws: Laws) -> tuple[Array, Array]:
     """Means (n, d) and covariance matrices (n, d, d)."""
-    covariance = np.linalg.inv(laws.precision)
+    size = _size(np.diagonal(laws.precision, axis1=1, axis2=2))  # components may be known to very different digits
+    covariance = np.linalg.inv(laws.precision / size) / size
     covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
     mean = laws.known + np.einsum("nij,nj->ni", covariance, laws.information)
     return mean, np.where(laws.free[:, :, None] & laws.free[:, None, :], covariance, 0.0)

@@ -245,3 +245,10 @@ LINEAR_EVOLUTION = {"mmse": 1e-4, "map": 0.02}
 
 #: Means over 1024 points of Sobol of smooth squares in eight dimensions. Measured: 0.4 %.
 POINTS = 0.02
+
+#: What rounding leaves of a mean, relative to the largest: a few dozen units of 2^-53.
+ROUNDINGS = 1e-14
+
+#: Means in deviations, and variances, where messages are precision matrices and one direction is known far better than
+#: another: `vectors.MOST_BLUR` at one variable, and what a few others do to it.
+BLURRED = 1e-3

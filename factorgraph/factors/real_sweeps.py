@@ -9,6 +9,7 @@ from factorgraph.compiled import njit
 from factorgraph.damping import Damping, largest_change
 from factorgraph.messages import Array
 from factorgraph.unroll import Unrolled, Weights
+from factorgraph.vectors import ROUNDING
 
 #: Precisions that change by less, relative to the largest, have settled.
 _ROUNDING = 1e-15
@@ -92,6 +93,7 @@ class RealSweeps:
 
     stride = 5
     log_partition = None
+    entropy = None
 
     def __init__(
         self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, live: bool, damping: float
@@ -142,8 +144,10 @@ class RealSweeps:
 
 
 @njit(cache=True, error_model="numpy")
-def _solve(order: Any, J: Any, H: Any, G: Any, t: Any, u: Any) -> int:
+def _solve(order: Any, J: Any, H: Any, G: Any, own: Any, t: Any, u: Any) -> int:
     """Means and variances in place of the fields H and precisions G; -1, or the first variable without a precision.
+
+    Everything but rounding of what a variable had of its ``own`` may have been taken from it.
 
     A leaf is x = u + t x' + noise of variance v given the other end x', with v = 1/G, u = v H and t = v J; what it
     leaves there is the field J u and the precision -J t. On the way back it has mean u + t m' and variance v + t² v'.
@@ -153,7 +157,7 @@ def _solve(order: Any, J: Any, H: Any, G: Any, t: Any, u: Any) -> int:
         leaf, other, f = order[n, 0], order[n, 1], order[n, 2]
         v, root[leaf] = 1.0 / G[leaf], False
         u[n], t[n] = v * H[leaf], v * J[f]
-        if not (G[leaf] > 0.0 and np.isfinite(v) and np.isfinite(u[n])):
+        if not (G[leaf] > max(0.0, ROUNDING * own[leaf]) and np.isfinite(v) and np.isfinite(u[n])):
             return leaf
         H[other] += J[f] * u[n]
         G[other] -= J[f] * t[n]
@@ -162,7 +166,7 @@ def _solve(order: Any, J: Any, H: Any, G: Any, t: Any, u: Any) -> int:
         if root[i]:
             precision = G[i]
             H[i], G[i] = H[i] / precision, 1.0 / precision
-            if not (precision > 0.0 and np.isfinite(H[i]) and np.isfinite(G[i])):
+            if not (precision > max(0.0, ROUNDING * own[i]) and np.isfinite(H[i]) and np.isfinite(G[i])):
                 G[i] = precision
                 return i
     for n in range(order.shape[0] - 1, -1, -1):
@@ -190,6 +194,7 @@ class RealTwoPass:
 
     stride = 1
     log_partition = None
+    entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
         stack = graph.stacks[0]
@@ -201,7 +206,7 @@ class RealTwoPass:
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
         self.mean, self.variance = self.weights.field.copy(), self.weights.precision.copy()
-        self.wrong = _solve(self.order, self.J, self.mean, self.variance, self.t, self.u)
+        self.wrong = _solve(self.order, self.J, self.mean, self.variance, self.weights.precision, self.t, self.u)
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
@@ -215,5 +220,6 @@ class RealTwoPass:
             IndefiniteError: a variable without a positive precision when it is the leaf.
         """
         if self.wrong >= 0:
-            raise indefinite(self.graph, self.wrong, self.variance[self.wrong])
+            left, own = float(self.variance[self.wrong]), float(self.weights.precision[self.wrong])
+            raise indefinite(self.graph, self.wrong, 0.0 if abs(left) <= ROUNDING * own else left)
         return self.mean, self.variance

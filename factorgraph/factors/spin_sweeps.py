@@ -111,6 +111,7 @@ class SpinFlooding:
 
     stride = 5
     log_partition = None
+    entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> None:
         stack = graph.stacks[0]
@@ -202,6 +203,7 @@ class SpinTwoPass:
     """Two passes over a forest of Ising pairs."""
 
     stride = 1
+    entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
         stack = graph.stacks[0]

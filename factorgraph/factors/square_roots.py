@@ -11,7 +11,8 @@ in directions of which nothing is known. The message is then
 of the rows that remain when those that fix t have been eliminated. All triangles come from Householder reflections
 with pivots among rows and columns, whose errors are small in every row by itself [Powell-Reid 1969, Cox-Higham 1998].
 
-Nothing is 0 by its own size: a number counts as 0 where it is rounding beside the terms that it is the sum of.
+Nothing is 0 by its own size: a number counts as 0 where it is rounding beside the terms that it is the sum of. Those
+are deviations here, not variances, which may be 2^80 apart in one law.
 """
 
 import math
@@ -21,10 +22,7 @@ import numpy as np
 from numba import njit
 
 from factorgraph.special import LOG_2PI
-
-#: What is left of terms that cancel, relative to them, when it is taken for 0. Deviations, not variances, are compared:
-#: variances may be 2^80 apart in one law; errors of this size take thousands of steps to gather.
-ROUNDING = 2.0**-40
+from factorgraph.vectors import ROUNDING
 
 
 @njit(cache=True)
@@ -79,29 +77,25 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
 
 
 @njit(cache=True, error_model="numpy")
-def law_of_rows(X: Any, rank: int, d: int, order: Any, law: Any) -> float:
-    """Fill in law (d, d + 1), the columns of C, N and the mean, from rows [R, z]; log ∫ over g and |det (C, N)|."""
-    log_size = 0.5 * rank * LOG_2PI
-    for i in range(rank, d):
-        law[order[i], d] = 0.0
-    for i in range(rank - 1, -1, -1):
-        c = order[i]
-        pivot = X[i, c]
+def law_of_rows(X: Any, rank: int, d: int, order: Any, laws: Any, place: int) -> float:
+    """Fill in a law (d, d + 1) at its place, the columns of C, N and the mean, from rows [R, z]; log ∫ over g."""
+    log_size, width = 0.5 * rank * LOG_2PI, d + 1
+    for i in range(d - 1, -1, -1):
+        to = place + order[i] * width
+        if i >= rank:
+            for b in range(width):
+                laws[to + b] = 1.0 if b == i else 0.0
+            continue
+        pivot = X[i, order[i]]
         log_size -= math.log(abs(pivot))
-        for b in range(d):
-            value = 1.0 if b == i else 0.0
-            if b >= rank:
-                value = -X[i, order[b]]
+        for b in range(width):
+            if b < rank:
+                value = 1.0 if b == i else 0.0
+            else:
+                value = -X[i, order[b]] if b < d else X[i, d]
             for k in range(i + 1, rank):
-                value -= X[i, order[k]] * law[order[k], b]
-            law[c, b] = value / pivot
-        value = X[i, d]
-        for k in range(i + 1, rank):
-            value -= X[i, order[k]] * law[order[k], d]
-        law[c, d] = value / pivot
-    for i in range(rank, d):
-        for b in range(d):
-            law[order[i], b] = 1.0 if b == i else 0.0
+                value -= X[i, order[k]] * laws[place + order[k] * width + b]
+            laws[to + b] = value / pivot
     return log_size
 
 
@@ -126,7 +120,9 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
             break
         order[j], order[best] = order[best], order[j]
         c, root = order[j], math.sqrt(top)
-        X[j, :d], X[j, c] = 0.0, root
+        for k in range(d):
+            X[j, k] = 0.0
+        X[j, c] = root
         X[j, d] = tilt[c] / root
         for q in range(j + 1, d):
             k = order[q]
@@ -145,18 +141,19 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
                 return -1
     for q in range(rank, d):
         zero[q - rank] = tilt[order[q]]
-    tilt[: d - rank] = zero[: d - rank]
+    for q in range(d - rank):
+        tilt[q] = zero[q]
     return rank
 
 
-@njit(cache=True, error_model="numpy")
-def _collect(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work: Any) -> tuple[int, int, int]:
-    """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of the terms in U N and W; numbers of columns."""
+@njit(cache=True, error_model="numpy", inline="always")
+def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any) -> tuple[int, int, int]:
+    """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of terms in U N and W; numbers of columns."""
     W, w, sigma = factor
     place, size, rank = arguments
     Y, T = work[:2]
     m, regular, flat, p = len(w), 0, 0, 0
-    for e in edges:
+    for e in range(first, end):
         if e == own:
             p = size[e]
         else:
@@ -165,33 +162,35 @@ def _collect(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work:
         if sigma[r] > 0.0:
             regular += 1
     last = regular + flat + p
-    Y[:m, :last], to = 0.0, 0
+    to = 0
     for r in range(m):
+        for c in range(last):
+            Y[r, c] = 0.0
         Y[r, last] = w[r]
         if sigma[r] > 0.0:
             Y[r, to] = 1.0
             to += 1
     at, column = 0, 0
-    for e in edges:
+    for e in range(first, end):
         d = size[e]
         if e == own:
             for r in range(m):
                 for b in range(d):
                     Y[r, regular + flat + b], T[r, flat + b] = W[r, column + b], abs(W[r, column + b])
         else:
-            law = laws[place[e] : place[e] + d * (d + 1)].reshape(d, d + 1)
             for r in range(m):
                 for b in range(d + 1):
-                    value, terms = 0.0, 0.0
+                    value = 0.0
                     for a in range(d):
-                        value += W[r, column + a] * law[a, b]
-                        terms += abs(W[r, column + a] * law[a, b])
+                        value += W[r, column + a] * laws[place[e] + a * (d + 1) + b]
                     if b == d:
                         Y[r, last] -= value
                     elif b < rank[e]:
                         Y[r, to + b] = value
                     else:
-                        k = at + b - rank[e]
+                        k, terms = at + b - rank[e], 0.0
+                        for a in range(d):
+                            terms += abs(W[r, column + a] * laws[place[e] + a * (d + 1) + b])
                         Y[r, regular + k], T[r, k] = value if abs(value) > ROUNDING * terms else 0.0, terms
             to, at = to + rank[e], at + d - rank[e]
         column += d
@@ -200,7 +199,7 @@ def _collect(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work:
 
 @njit(cache=True, error_model="numpy")
 def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> tuple[int, float]:
-    """Eliminate t by pivots among the m rows of Y, which become the first ones; their number, and log |their product|."""
+    """Eliminate t by pivots among the m rows of Y, whose rows come first then; their number, log |their product|."""
     Y, T = work[:2]
     log_pivots = 0.0
     for s in range(min(m, flat)):
@@ -256,7 +255,7 @@ def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: A
     return log_z
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, message: Any) -> float:
     """Fill in ``message``, the other rows divided by S^½, whose triangle is left in ``work``; log det S^½, or NaN."""
     Y, T, X, order, zero = work[:5]
@@ -282,12 +281,13 @@ def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, messa
 
 
 @njit(cache=True, error_model="numpy")
-def send(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any) -> Any:
-    """The message to the edge ``own`` (-1: to none) of a factor: rows [R, z] left in the last array of ``work``.
+def send(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any) -> Any:
+    """The message of a factor to one of its edges: rows [R, z] left in the last array of ``work``.
 
     Args:
-        own: the edge.
-        edges: all edges of the factor.
+        own: the edge; -1 to integrate over all arguments.
+        first: the first edge of the factor.
+        end: the one behind its last.
         factor: W, w and σ.
         arguments: of all edges the place of their law in ``laws``, the dimension, and the rank.
         laws: those of ``law_of_rows``.
@@ -300,12 +300,15 @@ def send(own: int, edges: Any, factor: Any, arguments: Any, laws: Any, work: Any
         that fix t, columns of g, of t, and of x.
     """
     m = len(factor[1])
-    regular, flat, p = _collect(own, edges, factor, arguments, laws, work)
+    regular, flat, p = _collect(own, first, end, factor, arguments, laws, work)
     log_z, seen = 0.0, 0
     if flat:
         seen, log_pivots = _fix_flat(m, regular, flat, p, work, tilt)
         log_z -= log_pivots
-        if np.any(tilt[:seen] != 0.0):
+        leaning = False
+        for s in range(seen):
+            leaning = leaning or tilt[s] != 0.0
+        if leaning:
             log_z += _lean(seen, m, regular, flat, p, work, tilt, B)
     log_z -= _divide(seen, m, regular, flat, p, work, work[5]) + 0.5 * (m - seen) * LOG_2PI
     return m - seen, log_z, (seen, regular, flat, p)

@@ -13,7 +13,7 @@ from factorgraph.factors.vector_rules import expected_squares, log_integrals, me
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection
 from factorgraph.special import LOG_2PI
-from factorgraph.vectors import received
+from factorgraph.vectors import Laws, received
 
 #: How far, relative to its largest element, a matrix may be from a covariance matrix that rounding has touched.
 _ALMOST = 1e-10
@@ -113,7 +113,7 @@ def whitened(coefficients: Array, target: Array, noise: Array) -> tuple[Array, A
 
 @dataclass(frozen=True)
 class VectorGaussian(Kind):
-    """e^c N(w; Σ W_i x_i, diag σ) (2π)^{m/2} with W (F, m, Σd), w (F, m), c (F,) and σ (F, m) of 0 and 1, m = ``rows``."""
+    """e^c N(w; Σ W_i x_i, diag σ) (2π)^{m/2} with W (F, m, Σd), w (F, m), c (F,), σ (F, m) of 0 and 1, m = ``rows``."""
 
     rows: int
     dimensions: tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -139,18 +139,33 @@ class VectorGaussian(Kind):
         """See ``vector_sweeps``."""
         from factorgraph.factors.vector_sweeps import vector_sweeps
 
+        for stack in graph.stacks:
+            free = np.isnan(weights.value[stack.variables[:, stack.kind.columns]])
+            _check_determined(stack.parameters[0], stack.parameters[3], stack.kind.dimensions, free)
         return vector_sweeps(graph, weights, schedule)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}."""
+        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, or e^{(h - Gm)·(x - m) - (x - m)·G(x - m)/2}."""
         self._check(parameters, incoming)
-        return parameters[2] + log_integrals(self._factors(parameters), self._sizes, *incoming[:2])
+        return parameters[2] + log_integrals(*self._centred(parameters, incoming))
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """c - E|w - W x|²/2; ∞ without noise in some direction."""
         self._check(parameters, incoming)
-        square = expected_squares(self._factors(parameters), self._sizes, *incoming[:2])
+        square = expected_squares(*self._centred(parameters, incoming))
         return np.where((parameters[3] > 0.0).all(axis=1), parameters[2] - 0.5 * square, np.inf)
+
+    def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
+        """Residuals of weight 1, of the first columns of the vectors' places.
+
+        Raises:
+            ModelError: a singular noise, with which there are none.
+        """
+        W, w, constant, sigma = parameters
+        _require_values(sigma)
+        matrix = np.zeros((*W.shape[:2], len(self.spins)))
+        matrix[..., self.columns] = W
+        return QuadraticForm(constant, matrix, w, np.ones_like(w), np.zeros(len(w)))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """c - |w - W x|²/2, with the components in the first columns of their places.
@@ -159,16 +174,17 @@ class VectorGaussian(Kind):
             ModelError: a singular noise, with which it has no values.
         """
         W, w, constant, sigma = parameters
-        if not np.all(sigma > 0.0):
-            raise ModelError(
-                "`noise` must be positive definite where factors are evaluated, got a singular one: `infer` takes it, "
-                "`exact` and `check_factor` do not"
-            )
-        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])])
-        components = np.stack([x[s + a * d] for s, d in zip(starts, self.dimensions, strict=True) for a in range(d)])
+        _require_values(sigma)
+        components = np.stack([x[slot] for slot in self.columns])
         trailing = (1,) * (components.ndim - 2)
         rest = w.reshape(*w.shape, *trailing) - np.einsum("fmi,if...->fm...", W, components)
         return constant.reshape(-1, *trailing) - 0.5 * (rest * rest).sum(axis=1)
+
+    @property
+    def columns(self) -> list[int]:
+        """The slots of all components: the first columns of the arguments' places."""
+        starts = np.cumsum([0, *(d * d for d in self.dimensions[:-1])]).tolist()
+        return [s + a * d for s, d in zip(starts, self.dimensions, strict=True) for a in range(d)]
 
     @property
     def _sizes(self) -> Any:
@@ -177,12 +193,34 @@ class VectorGaussian(Kind):
     def _factors(self, parameters: Parameters) -> tuple[Array, Array, Array]:
         return parameters[0], parameters[1], parameters[3]
 
+    def _centred(self, parameters: Parameters, incoming: Incoming) -> tuple[Any, Any, Array, Array]:
+        """Factors, sizes and laws about the centre, if there is one: what remains is small, nothing cancels."""
+        W, w, sigma = self._factors(parameters)
+        if incoming.centre is None:
+            return (W, w, sigma), self._sizes, *incoming[:2]
+        first, slot, column = incoming.first.copy(), 0, 0
+        for d in self.dimensions:
+            law, mean = self._law(incoming, slot, d), incoming.centre[:, slot : slot + d * d : d]
+            change = np.where(law.free, np.einsum("fij,fj->fi", law.precision, np.where(law.free, mean, 0.0)), mean)
+            first[:, slot : slot + d * d : d] -= change
+            w = w - np.einsum("fmi,fi->fm", W[..., column : column + d], mean)
+            slot, column = slot + d * d, column + d
+        return (W, w, sigma), self._sizes, first, incoming.second
+
+    def _law(self, incoming: Incoming, slot: int, d: int) -> Laws:
+        return received(*(x[:, slot : slot + d * d].reshape(-1, d, d) for x in incoming[:2]))
+
     def _check(self, parameters: Parameters, incoming: Incoming) -> None:
         """Raise ``ModelError`` if observations leave one argument exactly determined: see ``_check_determined``."""
-        sigma, F = parameters[3], len(parameters[0])
-        if np.all(sigma > 0.0) or np.all(np.isfinite(incoming.second)):
-            return
-        starts, free = np.cumsum([0, *(d * d for d in self.dimensions)]), []
-        for a, b, d in zip(starts, starts[1:], self.dimensions, strict=False):
-            free.append(received(*(x[:, a:b].reshape(F, d, d) for x in incoming[:2])).free)
-        _check_determined(parameters[0], sigma, self.dimensions, np.concatenate(free, axis=1))
+        within = [a for d in self.dimensions for a in range(d)]
+        diagonal = [slot + a for slot, a in zip(self.columns, within, strict=True)]
+        _check_determined(parameters[0], parameters[3], self.dimensions, np.isfinite(incoming.second[:, diagonal]))
+
+
+def _require_values(sigma: Array) -> None:
+    """Raise ``ModelError`` for factors that have no values, because their noise is singular."""
+    if not np.all(sigma > 0.0):
+        raise ModelError(
+            "`noise` must be positive definite where factors are evaluated, got a singular one: `infer` takes it, "
+            "`exact` and `check_factor` do not"
+        )

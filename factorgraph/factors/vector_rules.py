@@ -2,16 +2,19 @@
 
 A factor is given by W (m, Σd), w (m,) and σ (m,), laws by information h and precision matrix G as ``messages`` has
 them. A cavity law that has no square root, because G has a negative eigenvalue, is one that loops may pass through;
-then the same formulas are written with inverse matrices.
+then the same formulas are written with inverse matrices, for one factor at a time.
 """
 
 from typing import Any
 
 import numpy as np
 from numba import njit
+from scipy.linalg import block_diag
 
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
+from factorgraph.messages import Array
 from factorgraph.special import LOG_2PI
+from factorgraph.vectors import received
 
 _EPS = float(np.finfo(float).eps)
 
@@ -24,13 +27,13 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
     """
     F, m, D = C.shape
     W, w, sigma, log_det = np.empty((F, m, D)), np.empty((F, m)), np.zeros((F, m)), np.zeros(F)
-    row, terms = np.empty(D + 1), np.empty((m, D + 1))
+    terms = np.empty((m, D))
     for f in range(F):
         S, left = noise[f].copy(), np.arange(m)
-        W[f], w[f] = C[f], target[f]
         for r in range(m):
+            w[f, r] = target[f, r]
             for a in range(D):
-                terms[r, a] = abs(C[f, r, a])
+                W[f, r, a], terms[r, a] = C[f, r, a], abs(C[f, r, a])
         for j in range(m):
             best, top = -1, 0.0
             for q in range(j, m):
@@ -42,8 +45,9 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
             left[j], left[best] = left[best], left[j]
             i, root = left[j], np.sqrt(top)
             log_det[f], sigma[f, i] = log_det[f] + np.log(top), 1.0
-            W[f, i], w[f, i] = W[f, i] / root, w[f, i] / root
-            terms[i] /= root
+            w[f, i] /= root
+            for a in range(D):
+                W[f, i, a], terms[i, a] = W[f, i, a] / root, terms[i, a] / root
             for q in range(j + 1, m):
                 k = left[q]
                 share = S[k, i] / root
@@ -88,24 +92,29 @@ def undetermined(W: Any, sigma: Any, sizes: Any, free: Any) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _law(first: Any, second: Any, law: Any, tilt: Any, work: Any) -> tuple[int, float]:
-    """Fill in the law of a vector; its rank, -1 without a square root, and the logarithm of its integral over g."""
+def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -> tuple[int, float]:
+    """Fill in the law of a vector at its place; its rank, -1 without a square root, and log ∫ over g."""
     X, order, zero = work[2:5]
     d = len(first)
     h, G, known = first[:, 0].copy(), second.copy(), 0
     for a in range(d):
         if np.isinf(second[a, a]):
-            h[a], G[a], G[:, a], known = 0.0, 0.0, 0.0, known + 1
+            h[a], known = 0.0, known + 1
+            for b in range(d):
+                G[a, b], G[b, a] = 0.0, 0.0
             G[a, a] = 1.0  # an independent normal component, that no factor sees
     rank = rows_of_natural(h, G, X, d, order, zero, tilt)
     if rank < 0:
         return rank, np.nan
-    log_z = law_of_rows(X, rank, d, order, law) - 0.5 * known * LOG_2PI
+    log_z = law_of_rows(X, rank, d, order, laws, place) - 0.5 * known * LOG_2PI
     for i in range(rank):
         log_z += 0.5 * X[i, d] * X[i, d]
     for a in range(d):
         if np.isinf(second[a, a]):
-            law[a, :d], law[a, d] = 0.0, first[a, 0]
+            to = place + a * (d + 1)
+            for b in range(d):
+                laws[to + b] = 0.0
+            laws[to + d] = first[a, 0]
     return rank, log_z
 
 
@@ -115,10 +124,9 @@ def _laws(first: Any, second: Any, sizes: Any, laws: Any, rank: Any, tilts: Any,
     log_z, slot, place = 0.0, 0, 0
     for i in range(sizes.size):
         d = sizes[i]
-        shape, to = (d, d), place + d * (d + 1)
-        given = first[slot : slot + d * d].reshape(shape), second[slot : slot + d * d].reshape(shape)
-        rank[i], log_integral = _law(*given, laws[place:to].reshape(d, d + 1), tilts[i], work)
-        log_z, slot, place = log_z + log_integral, slot + d * d, to
+        h, G = first[slot : slot + d * d].reshape(d, d), second[slot : slot + d * d].reshape(d, d)
+        rank[i], log_integral = _law(h, G, laws, place, tilts[i], work)
+        log_z, slot, place = log_z + log_integral, slot + d * d, place + d * (d + 1)
     return log_z
 
 
@@ -135,21 +143,21 @@ def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
 
 @njit(cache=True, error_model="numpy")
 def _arrays(W: Any, sizes: Any) -> Any:
-    """Places of the laws, laws, ranks, tilts, their concatenation, the edges and a workspace for factors of one kind."""
+    """Places of the laws, laws, ranks, tilts, their concatenation and a workspace for factors of one kind."""
     m, D = W.shape[1:]
     most, k = np.max(sizes), sizes.size
     places = np.zeros(k + 1, np.int64)
     places[1:] = np.cumsum(sizes * (sizes + 1))
     laws, rank, tilts = np.empty(places[-1]), np.empty(k, np.int64), np.empty((k, most))
-    return places, laws, rank, tilts, np.empty(D + most), np.arange(k), workspace(m, D + most)
+    return places, laws, rank, tilts, np.empty(D + most), workspace(m, D + most)
 
 
 @njit(cache=True, error_model="numpy")
-def messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> Any:
-    """The messages B and A (F, slots) to the arguments (F, k) that are wanted."""
+def _messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> Any:
+    """The messages B and A, and of those that are wanted (F, k) the ones that need laws without square roots."""
     W, w, sigma = factors
-    B, A = np.zeros(first.shape), np.zeros(first.shape)
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    B, A, missing = np.zeros(first.shape), np.zeros(first.shape), np.zeros(wanted.shape, np.bool_)
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     extra = np.empty(W.shape[2])
     for f in range(len(W)):
         _laws(first[f], second[f], sizes, laws, rank, tilts, work)
@@ -164,16 +172,16 @@ def messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) -> 
                     proper = proper and (i == own or rank[i] >= 0)
                 if proper:
                     _tilt(own, sizes, rank, tilts, tilt)
-                    extra[:d] = 0.0
+                    for a in range(d):
+                        extra[a] = 0.0
                     factor = W[f], w[f], sigma[f]
-                    rows = send(own, edges, factor, (places, sizes, rank), laws, work, tilt, extra)[0]
+                    rows = send(own, 0, sizes.size, factor, (places, sizes, rank), laws, work, tilt, extra)[0]
                     natural(work[5], rows, d, to_B, to_A)
                     for a in range(d):
                         to_B[a, 0] += extra[a]
-                else:
-                    _by_inverses(W[f], w[f], sigma[f], sizes, own, first[f], second[f], to_B, to_A)
+                missing[f, own] = not proper
             slot = end
-    return B, A
+    return B, A, missing
 
 
 @njit(cache=True, error_model="numpy")
@@ -187,60 +195,19 @@ def natural(rows: Any, count: int, d: int, B: Any, A: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _joint(W: Any, w: Any, sizes: Any, own: int, first: Any, second: Any) -> Any:
-    """U without the columns of one argument and 0 where observed, w less the part of those, and the laws' h and G."""
-    D = W.shape[1]
-    U, rest, h, G = W.copy(), w.copy(), np.zeros(D), np.zeros((D, D))
-    kept = np.ones(D, np.bool_)
-    slot, column = 0, 0
-    for i in range(sizes.size):
-        d = sizes[i]
-        for a in range(d):
-            c = column + a
-            if i == own:
-                kept[c] = False
-            elif np.isinf(second[slot + a * d + a]):
-                rest -= W[:, c] * first[slot + a * d]
-                U[:, c], G[c, c] = 0.0, 1.0
-            else:
-                h[c] = first[slot + a * d]
-                for b in range(d):
-                    value = second[slot + a * d + b]
-                    G[c, column + b] = value if not np.isinf(second[slot + b * d + b]) else 0.0
-        slot, column = slot + d * d, column + d
-    index = np.flatnonzero(kept)
-    return U[:, index], rest, h[index], G[index][:, index]
-
-
-@njit(cache=True, error_model="numpy")
-def _by_inverses(W: Any, w: Any, sigma: Any, sizes: Any, own: int, first: Any, second: Any, B: Any, A: Any) -> None:
-    """The message Wᵀ S⁻¹ W, Wᵀ S⁻¹ (w - U G⁻¹ h) with S = diag σ + U G⁻¹ Uᵀ."""
-    U, rest, h, G = _joint(W, w, sizes, own, first, second)
-    if not (np.all(np.isfinite(G)) and np.all(np.isfinite(h))):
-        B[:, 0], A[:] = np.nan, np.nan
-        return
-    inverse = np.linalg.pinv(G)
-    S = np.linalg.pinv(np.diag(sigma) + U @ inverse @ U.T)
-    start = int(np.sum(sizes[:own]))
-    back = np.ascontiguousarray(W[:, start : start + sizes[own]])
-    precision = back.T @ S @ back
-    A[:], B[:, 0] = 0.5 * (precision + precision.T), back.T @ S @ (rest - U @ inverse @ h)
-
-
-@njit(cache=True, error_model="numpy")
-def log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
-    """log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it diverges."""
+def _log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
+    """See ``log_integrals``; -∞ without square roots."""
     W, w, sigma = factors
     result = np.empty(len(W))
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     for f in range(len(W)):
         log_z = _laws(first[f], second[f], sizes, laws, rank, tilts, work)
         if np.min(rank) < 0:
-            result[f] = _log_determinant(W[f], w[f], sigma[f], sizes, first[f], second[f])
+            result[f] = -np.inf
             continue
         _tilt(-1, sizes, rank, tilts, tilt)
         _, log_factor, (seen, _, flat, _) = send(
-            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+            -1, 0, sizes.size, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
         )
         square = 0.0
         for r in range(W.shape[1] - seen):
@@ -250,40 +217,22 @@ def log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
-def _log_determinant(W: Any, w: Any, sigma: Any, sizes: Any, first: Any, second: Any) -> float:
-    """The same by the precision matrix of all arguments, NaN unless it is positive definite and all σ are 1."""
-    U, rest, h, G = _joint(W, w, sizes, -1, first, second)
-    M, known = G + U.T @ U, 0
-    if not np.all(np.isfinite(M)) or np.linalg.eigvalsh(M)[0] <= 0.0 or np.any(sigma == 0.0):
-        return np.nan
-    for value in second:
-        if np.isinf(value):
-            known += 1
-    b = h + U.T @ rest
-    free = len(b) - known
-    return 0.5 * (b @ np.linalg.solve(M, b) + free * LOG_2PI - np.linalg.slogdet(M)[1] - rest @ rest)
-
-
-@njit(cache=True, error_model="numpy")
-def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
-    """E|w - W x|² (F,) under the factors' beliefs, of the rows with noise.
+def _expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
+    """See ``expected_squares``; -∞ without square roots.
 
     The noise has mean Kᵀζ and covariance 1 - KᵀK with K = S^-½ σ and ζ = S^-½ (w - U mean), rows that fix t left out.
     """
     W, w, sigma = factors
-    m, result = W.shape[1], np.empty(len(W))
-    places, laws, rank, tilts, tilt, edges, work = _arrays(W, sizes)
+    result = np.empty(len(W))
+    places, laws, rank, tilts, tilt, work = _arrays(W, sizes)
     for f in range(len(W)):
         _laws(first[f], second[f], sizes, laws, rank, tilts, work)
         if np.min(rank) < 0:
-            U, rest, h, G = _joint(W[f], w[f], sizes, -1, first[f], second[f])
-            covariance = np.linalg.inv(G + U.T @ U)
-            rest = rest - U @ (covariance @ (h + U.T @ rest))
-            result[f] = rest @ rest + np.trace(U @ covariance @ U.T)
+            result[f] = -np.inf
             continue
         _tilt(-1, sizes, rank, tilts, tilt)
         rows, _, (seen, _, _, _) = send(
-            -1, edges, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
+            -1, 0, sizes.size, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
         )
         Y, _, X, order, column, zeta = work
         noisy = int(np.sum(sigma[f]))
@@ -299,3 +248,84 @@ def expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
                 result[f] -= column[j] ** 2
             result[f] += mean * mean
     return result
+
+
+# ---- any laws --------------------------------------------------------------------------------------------------------
+
+
+def messages(factors: Any, sizes: Any, first: Array, second: Array, wanted: Any) -> tuple[Array, Array]:
+    """The messages B and A (F, slots) to the arguments (F, k) that are wanted."""
+    B, A, missing = _messages(factors, sizes, first, second, wanted)
+    ends = np.cumsum([0, *(sizes * sizes)])
+    for f, own in np.argwhere(missing):
+        d, places = sizes[own], slice(ends[own], ends[own + 1])
+        W, w, sigma = _one(factors, f)
+        information, precision = _message(W, w, sigma, sizes, own, first[f], second[f])
+        A[f, places], B[f, places.start : places.stop : d] = precision.ravel(), information
+    return B, A
+
+
+def log_integrals(factors: Any, sizes: Any, first: Array, second: Array) -> Array:
+    """log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it diverges."""
+    result = _log_integrals(factors, sizes, first, second)
+    for f in np.flatnonzero(np.isneginf(result)):
+        W, w, sigma = _one(factors, f)
+        U, rest, h, G = _joint(W, w, sizes, -1, first[f], second[f])
+        M, b = G + U.T @ U, h + U.T @ rest
+        if np.any(sigma == 0.0) or not np.all(np.isfinite(M)) or np.linalg.eigvalsh(M)[0] <= 0.0:
+            result[f] = np.nan
+            continue
+        free = len(b) - np.isinf(second[f]).sum()
+        result[f] = 0.5 * (b @ np.linalg.solve(M, b) + free * LOG_2PI - np.linalg.slogdet(M)[1] - rest @ rest)
+    return result
+
+
+def expected_squares(factors: Any, sizes: Any, first: Array, second: Array) -> Array:
+    """E|w - W x|² (F,) under the factors' beliefs, of the rows with noise."""
+    result = _expected_squares(factors, sizes, first, second)
+    for f in np.flatnonzero(np.isneginf(result)):
+        W, w, _ = _one(factors, f)
+        U, rest, h, G = _joint(W, w, sizes, -1, first[f], second[f])
+        covariance = np.linalg.pinv(G + U.T @ U, hermitian=True)
+        rest = rest - U @ covariance @ (h + U.T @ rest)
+        result[f] = rest @ rest + np.trace(U @ covariance @ U.T)
+    return result
+
+
+def _one(factors: Any, f: Any) -> Any:
+    return tuple(values[f] for values in factors)
+
+
+def _joint(W: Array, w: Array, sizes: Any, own: int, first: Array, second: Array) -> tuple[Array, Array, Array, Array]:
+    """U without the columns of one argument and 0 where observed, w less the part of those, and the laws' h and G."""
+    U, rest, h, G = [], w, [], []
+    slot, column = 0, 0
+    for i, d in enumerate(sizes):
+        if i != own:
+            law = received(*(values[slot : slot + d * d].reshape(1, d, d) for values in (first, second)))
+            block = W[:, column : column + d]
+            U.append(np.where(law.free[0], block, 0.0))
+            rest = rest - block @ law.known[0]
+            h.append(law.information[0])
+            G.append(law.precision[0])
+        slot, column = slot + d * d, column + d
+    return np.concatenate(U, axis=1), rest, np.concatenate(h), np.asarray(block_diag(*G), dtype=np.float64)
+
+
+def _message(
+    W: Array, w: Array, sigma: Array, sizes: Any, own: int, first: Array, second: Array
+) -> tuple[Array, Array]:
+    """Wᵀ K (w - U G⁻¹ h) and Wᵀ K W with K = (diag σ + U G⁻¹ Uᵀ)⁻¹, which is 1 - U (G + UᵀU)⁻¹ Uᵀ if all σ are 1."""
+    U, rest, h, G = _joint(W, w, sizes, own, first, second)
+    start = int(sizes[:own].sum())
+    back = W[:, start : start + sizes[own]].T
+    if not (np.all(np.isfinite(G)) and np.all(np.isfinite(h))):
+        return np.full(len(back), np.nan), np.full((len(back), len(back)), np.nan)
+    if np.all(sigma > 0.0):
+        gain = U @ np.linalg.pinv(G + U.T @ U, hermitian=True)
+        precision, information = back @ (back.T - gain @ (U.T @ back.T)), back @ (rest - gain @ (h + U.T @ rest))
+    else:
+        inverse = np.linalg.pinv(G, hermitian=True)
+        K = np.linalg.pinv(np.diag(sigma) + U @ inverse @ U.T, hermitian=True)
+        precision, information = back @ K @ back.T, back @ K @ (rest - U @ inverse @ h)
+    return information, 0.5 * (precision + precision.T)

@@ -26,7 +26,7 @@ _MANY = 8
 
 
 def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
-    """Two passes, or None for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows [R, z]."""
+    """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows."""
     if schedule != "two-pass" or np.any(graph.vector_of < 0):
         return None
     sweeps = VectorTwoPass(graph, weights)
@@ -34,6 +34,14 @@ def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTw
 
 
 # ---- one variable ----------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def _store(X: Any, n: int, d: int, rows: Any, at: int) -> None:
+    """Write the first n rows of X to a place."""
+    for r in range(n):
+        for c in range(d + 1):
+            rows[at + r * (d + 1) + c] = X[r, c]
 
 
 @njit(cache=True, error_model="numpy")
@@ -62,15 +70,18 @@ def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, cou
                     G[a, b], G[b, a] = 0.0, 0.0
                 h[a], G[a, a] = 0.0, 1.0
         count[i] = rows_of_natural(h[:d], G[:d, :d], X, d, order, zero, tilt)
-        if count[i] < 0 or np.any(tilt[: d - count[i]] != 0.0):
+        if count[i] < 0:
             return False
+        for a in range(d - count[i]):
+            if tilt[a] != 0.0:
+                return False
+        _store(X, count[i], d, rows, blocks[i])
         for r in range(count[i]):
             logs[i] += 0.5 * X[r, d] * X[r, d]
-            rows[blocks[i] + r * (d + 1) : blocks[i] + (r + 1) * (d + 1)] = X[r, : d + 1]
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     """Write the rows that begin at a place behind the first n of X; how many there are now."""
     for r in range(n, n + count):
@@ -80,7 +91,7 @@ def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     return n + count
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, value: Any, s: int) -> int:
     """The same for a message, with what is observed inserted."""
     end = _append(X, n, d, messages[0], edges[2][e], messages[1][e])
@@ -93,7 +104,7 @@ def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, v
     return end
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _settle(X: Any, n: int, d: int, work: Any) -> tuple[int, float]:
     """At most d rows instead of n, and the logarithm of the constant that is left over."""
     rank = triangle(X, n, d, d + 1, work[3], work[4], ROUNDING)
@@ -122,15 +133,17 @@ def _gather(i: int, but: int, variables: Any, edges: Any, own: Any, messages: An
     return n, log_z + left
 
 
-@njit(cache=True, error_model="numpy")
-def _law(i: int, n: int, log_z: float, variables: Any, value: Any, law: Any, work: Any) -> float:
-    """Fill in the law of n settled rows for variable i; the logarithm of its integral over g."""
+@njit(cache=True, error_model="numpy", inline="always")
+def _law(i: int, n: int, variables: Any, value: Any, laws: Any, place: int, work: Any) -> float:
+    """Fill in the law of n settled rows for variable i at its place; the logarithm of its integral over g."""
     d, s = variables[1][i], variables[0][i]
-    law = law.reshape(d, d + 1)
-    log_z += law_of_rows(work[2], n, d, work[3], law)
+    log_z = law_of_rows(work[2], n, d, work[3], laws, place)
     for a in range(d):
         if not np.isnan(value[s + a * d]):
-            law[a, :d], law[a, d] = 0.0, value[s + a * d]
+            to = place + a * (d + 1)
+            for b in range(d):
+                laws[to + b] = 0.0
+            laws[to + d] = value[s + a * d]
     return log_z
 
 
@@ -143,8 +156,7 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
     for p in range(by_edge[i], by_edge[i + 1]):
         e = around[p]
         block = edges[2][e]
-        for r in range(n):
-            laws[0][block + r * (d + 1) : block + (r + 1) * (d + 1)] = X[r, : d + 1]
+        _store(X, n, d, laws[0], block)
         laws[1][e], laws[2][e] = n, log_z
         n = _append_message(X, n, d, edges, messages, e, value, s)
         n, left = _settle(X, n, d, work)
@@ -153,17 +165,15 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
     for p in range(by_edge[i + 1] - 1, by_edge[i] - 1, -1):
         e = around[p]
         block = edges[2][e]
-        law = laws[0][block : block + d * (d + 1)]
-        n = _append(X, 0, d, law, 0, laws[1][e])
+        n = _append(X, 0, d, laws[0], block, laws[1][e])
         n = _append(X, n, d, right, 0, count)
         n, left = _settle(X, n, d, work)
-        laws[1][e], laws[2][e] = n, _law(i, n, laws[2][e] + log_z + left, variables, value, law, work)
+        laws[1][e], laws[2][e] = n, laws[2][e] + log_z + left + _law(i, n, variables, value, laws[0], block, work)
         n = _append(X, 0, d, right, 0, count)
         n = _append_message(X, n, d, edges, messages, e, value, s)
         count, left = _settle(X, n, d, work)
         log_z += left + messages[2][e]
-        for r in range(count):
-            right[r * (d + 1) : (r + 1) * (d + 1)] = X[r, : d + 1]
+        _store(X, count, d, right, 0)
 
 
 # ---- two passes ------------------------------------------------------------------------------------------------------
@@ -174,26 +184,32 @@ def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any,
     """Fill in the message on an edge, in at most as many rows as the vector has components."""
     owner, _, block, size, _ = edges
     factor_starts, matrix_starts, row_starts, matrices, targets, sigma, constants = factors
-    f, d = owner[e], size[e]
+    f, d, X = owner[e], size[e], work[2]
+    begin, end = factor_starts[f], factor_starts[f + 1]
     first, last = row_starts[f], row_starts[f + 1]
-    W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(last - first, -1)
-    around = np.arange(factor_starts[f], factor_starts[f + 1])
-    tilt[:] = 0.0
-    factor = W, targets[first:last], sigma[first:last]
-    n, log_z, _ = send(e, around, factor, (block, size, laws[1]), laws[0], work, tilt, tilt)
-    log_z += constants[f]
-    for other in around:
-        if other != e:
-            log_z += laws[2][other]
-    rows = work[5]
+    n, log_z, rows = last - first, constants[f], work[5]
+    if end - begin == 1:  # of one argument: what the factor is
+        log_z -= 0.5 * n * LOG_2PI
+        for r in range(n):
+            rows[r, d] = targets[first + r]
+            for c in range(d):
+                rows[r, c] = matrices[matrix_starts[f] + r * d + c]
+    else:
+        W = matrices[matrix_starts[f] : matrix_starts[f + 1]].reshape(n, -1)
+        factor, arguments = (W, targets[first:last], sigma[first:last]), (block, size, laws[1])
+        n, log_factor, _ = send(e, begin, end, factor, arguments, laws[0], work, tilt, tilt)
+        log_z += log_factor
+        for other in range(begin, end):
+            if other != e:
+                log_z += laws[2][other]
     if n > d:
-        X = work[2]
-        X[:n, : d + 1] = rows[:n, : d + 1]
+        for r in range(n):
+            for c in range(d + 1):
+                X[r, c] = rows[r, c]
         n, left = _settle(X, n, d, work)
         log_z, rows = log_z + left, X
     messages[1][e], messages[2][e] = n, log_z
-    for r in range(n):
-        messages[0][block[e] + r * (d + 1) : block[e] + (r + 1) * (d + 1)] = rows[r, : d + 1]
+    _store(rows, n, d, messages[0], block[e])
 
 
 @njit(cache=True, error_model="numpy")
@@ -210,8 +226,10 @@ def _two_pass(
     most = np.max(size)
     rows, columns = 1, 2 * most
     for f in range(factor_starts.size - 1):
-        rows = max(rows, factors[2][f + 1] - factors[2][f])
-        columns = max(columns, np.sum(size[factor_starts[f] : factor_starts[f + 1]]) + most)
+        together = most
+        for e in range(factor_starts[f], factor_starts[f + 1]):
+            together += size[e]
+        rows, columns = max(rows, factors[2][f + 1] - factors[2][f]), max(columns, together)
     work, tilt = workspace(rows, columns), np.zeros(columns)
     complete = np.zeros(variables[0].size, np.bool_)
     for n in range(2 * order.size):
@@ -226,8 +244,7 @@ def _two_pass(
                 complete[i] = True
             else:
                 k, log_z = _gather(i, e, variables, edges, own, messages, value, work)
-                law = laws[0][block[e] : block[e] + size[e] * (size[e] + 1)]
-                laws[1][e], laws[2][e] = k, _law(i, k, log_z, variables, value, law, work)
+                laws[1][e], laws[2][e] = k, log_z + _law(i, k, variables, value, laws[0], block[e], work)
 
 
 @njit(cache=True, error_model="numpy")
@@ -241,17 +258,15 @@ def _beliefs(
     for i in range(sizes.size):
         d, s = sizes[i], starts[i]
         n, log_z = _gather(i, -1, variables, edges, own, messages, value, work)
-        law = laws[: d * (d + 1)]
-        logs[i] = _law(i, n, log_z, variables, value, law, work)
-        law = law.reshape(d, d + 1)
+        logs[i] = log_z + _law(i, n, variables, value, laws, 0, work)
         if wrong < 0 and (n < d or not np.isfinite(logs[i])):
             wrong = i
         for a in range(d):
-            mean[s + a * d] = law[a, d]
+            mean[s + a * d] = laws[a * (d + 1) + d]
             for b in range(d):
                 total = 0.0
                 for c in range(d):
-                    total += law[a, c] * law[b, c]
+                    total += laws[a * (d + 1) + c] * laws[b * (d + 1) + c]
                 variance[s + a * d + b] = total
     return wrong
 
@@ -276,7 +291,7 @@ class VectorTwoPass:
     stride = 1
 
     def __init__(self, graph: Unrolled, weights: Weights) -> None:
-        self.graph, self.value = graph, weights.value
+        self.graph, self.precision, self.value = graph, weights.precision, weights.value
         starts = np.flatnonzero(graph.firsts)
         sizes = np.ones(graph.variables, dtype=np.int64)
         for places in graph.vectors:
@@ -336,6 +351,23 @@ class VectorTwoPass:
         links = coo_array((np.ones(owner.size), (variable, self.logs.size + owner)), shape=(size, size))
         trees = connected_components(links, directed=False)[1][: self.logs.size]
         return float(self.logs[np.unique(trees, return_index=True)[1]].sum())
+
+    @cached_property
+    def entropy(self) -> float:
+        """log Z of the same laws without data, less the constants of the factors, plus ½ for each free component.
+
+        -∞ if a factor has no noise in some direction.
+        """
+        targets, sigma, constants = self.factors[4:]
+        if not np.all(sigma > 0.0):
+            return -np.inf
+        zeros, value = np.zeros_like(self.value), np.where(np.isnan(self.value), np.nan, 0.0)
+        silent = VectorTwoPass(self.graph, Weights(zeros, self.precision, value))
+        silent.factors = *self.factors[:4], np.zeros_like(targets), sigma, constants
+        silent.sweep(1)
+        rows = 0.5 * targets.size * LOG_2PI
+        free = sum(int(np.isnan(value[places[..., 0]]).sum()) for places in self.graph.vectors)
+        return silent.log_partition - float(constants.sum()) + rows + 0.5 * free
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
