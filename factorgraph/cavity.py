@@ -77,7 +77,7 @@ def _represent(edges: Any, ends: Any, spin: Any, value: Any, h: Any, g: Any) -> 
             h[n], g[n] = (value[i] * np.inf if spin[i] else value[i]), 0.0
         elif not spin[i]:
             if g[n] == 0.0:
-                h[n], g[n] = 0.0, np.inf
+                g[n] = np.inf
             else:
                 h[n], g[n] = h[n] / g[n], 1.0 / g[n]
 

@@ -6,7 +6,7 @@ variable. From variable to factor goes the *cavity law*, what the variable's oth
 | family   | to the variable | to the factor: first, second                                                      |
 |----------|-----------------|-----------------------------------------------------------------------------------|
 | spin     | B               | field h of the law ∝ e^{hs}, ±∞ where the spin is observed; unused                |
-| Gaussian | B, A            | mean and variance; variance 0 where it is observed, ∞ where nothing is known      |
+| Gaussian | B, A            | mean and variance; variance 0 where it is observed; h and ∞ for the law e^{hx} dx |
 | vector   | B, A            | information h and precision matrix G; value and ∞ for components that are observed |
 
 A vector of dimension d has d² places on every edge, as in ``layout``: B fills the first column, A is the matrix.
@@ -119,16 +119,18 @@ def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
 
 @formula
 def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
-    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); with the flat measure dx if the variance is infinite.
+    """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); under the measure e^{hx} dx, h = mean, if the variance is infinite.
 
-    NaN where the integral diverges.
+    A law of negative precision, which only the message makes one that exists, is divided by √(2π |variance|): in all
+    sums over the graph this cancels. NaN where the integral diverges.
     """
     if math.isinf(variance):
+        B += mean
         return 0.5 * (B * B / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
     rate = 1.0 + A * variance
-    if not rate > 0.0:
+    if not (rate > 0.0 if variance >= 0.0 else rate < 0.0):
         return math.nan
-    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(abs(rate)))
 
 
 #: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and
@@ -153,10 +155,10 @@ def quotient(mean: Array, variance: Array, H: Array, G: Array, mean_square: floa
 
 
 def natural(mean: Array, variance: Array) -> tuple[Array, Array, Any]:
-    """Information and precision of Gaussian laws, 0 where flat; and where the variable is observed (variance 0)."""
+    """Information and precision of Gaussian laws; and where the variable is observed (variance 0)."""
     known = variance == 0.0
     G = np.where(known, 0.0, 1.0 / np.where(known, 1.0, variance))
-    return np.where(known, 0.0, mean * G), G, known
+    return np.where(known, 0.0, np.where(np.isinf(variance), mean, mean * G)), G, known
 
 
 def log_integral(H: Array, G: Array) -> Array:

@@ -159,6 +159,8 @@ class RealPair(Kind):
 def _spin_real_messages(J: Array, h: Array, m: Array, v: Array) -> tuple[Array, Array]:
     B, A = np.zeros((J.size, 2)), np.zeros((J.size, 2))
     for f in range(J.size):
+        if math.isinf(v[f]):
+            continue  # nothing is known of a flat law's place
         B[f, 0] = J[f] * m[f]
         t, c = math.tanh(h[f] + B[f, 0]), J[f] * J[f] * sech2(h[f] + B[f, 0])
         B[f, 1] = (J[f] * t - m[f] * c) / (1.0 + c * v[f])

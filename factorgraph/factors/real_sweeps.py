@@ -17,8 +17,8 @@ _ROUNDING = 1e-15
 def real_sweeps(
     graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "RealSweeps | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, or None: with observations or reinforcement, and for other schedules."""
-    if damping.reinforcement or not np.isnan(weights.value).all():
+    """Sweeps over Gaussian pairs, or None: with observations, reinforcement or other variables, and for other schedules."""
+    if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
         return None
     if schedule in ("flooding", "sequential"):
         return RealSweeps(graph, weights, start, schedule == "sequential", damping.damping)
