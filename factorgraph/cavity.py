@@ -94,6 +94,11 @@ def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B:
     return H, messages
 
 
+def totals(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """Natural parameters H and G (N,) of all beliefs, without those of laws."""
+    return _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
+
+
 def cavity_parameters(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
     """Natural parameters (E,) of the cavity laws on all edges."""
     h, g = np.empty(graph.edges), np.empty(graph.edges)
@@ -169,7 +174,7 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         ContradictionError: hard constraints or observations contradict each other at a variable.
         IndefiniteError: the belief of a free real variable has no positive precision.
     """
-    H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
+    H, G = totals(graph, weights, B, A)
     mean, variance = np.empty_like(H), np.empty_like(H)
     wrong = _moments(graph.spin, graph.plain, weights.value, H, G, mean, variance)
     if wrong >= 0 and graph.spin[wrong]:

@@ -51,7 +51,8 @@ def infer(
             depend on what comes back from their receiver, and the passes are repeated until nothing changes.
         damping: share of the old message in the new one, in [0, 1).
         reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
-        tolerance: the run ends when no message changes by more, relative to max(1, |message|).
+        tolerance: the run ends when no message changes by more (without damping): relative to the message, or, where
+            that is larger, to 1 for a spin and to the precision of a real variable or its root.
         max_sweeps: it ends after so many sweeps in any case.
         observed: values by name, in the variable's shape, NaN where an element stays free. Giving other values in the
             next run clamps and releases variables without building anything anew.
@@ -189,7 +190,8 @@ def _run(
         while done < limit:
             count = min(sweeps.stride, limit - done)
             try:
-                residual, worst = sweeps.sweep(count)
+                with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite
+                    residual, worst = sweeps.sweep(count)
             except IndefiniteError:
                 residual = np.inf
             residuals.append(residual)

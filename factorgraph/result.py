@@ -68,7 +68,7 @@ class Result:
         status: how the run ended.
         exact: means, variances and log-partition are exact: the graph is a forest without approximated messages.
         sweeps: number of sweeps.
-        residuals: largest changes of a message, relative to max(1, |message|): one a sweep, or one every few sweeps
+        residuals: largest changes of a message, as for ``tolerance`` of ``infer``: one a sweep, or one every few sweeps
             where compiled sweeps look only now and then.
         graph: the unrolled model.
         weights: fields, precisions and observations of the run.
