@@ -105,24 +105,23 @@ def _flat(c: Any, m: Any, v: Any, spin: Any, own: int) -> tuple[int, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def _states(
-    c: Any, y: float, V: float, tilt: float, reals: float, h: Any, spin: Any, omega: Any, log_p: Any, log_q: Any
-) -> None:
-    """For each state of the spins: mean of the sum, log-weight of the state, and log N(y; omega, V) up to a constant.
+def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> None:
+    """For each state of the spins: their part u of the sum, log-weight of the state, and log N(rest; u, V) less that
+    at u = 0, which may be larger by so much that nothing of the difference would be left.
 
     States are counted in binary, the first spin as the lowest bit. Where V is infinite, the ``tilt`` of the flat law
     remains.
     """
-    for state in range(omega.size):
-        omega[state], log_p[state], bit = reals, 0.0, state
+    for state in range(part.size):
+        part[state], log_p[state], bit = 0.0, 0.0, state
         for i in range(c.size):
             if spin[i]:
                 s = 1.0 - 2.0 * (bit & 1)
-                omega[state] += c[i] * s
+                part[state] += c[i] * s
                 log_p[state] += log_weight(h[i], s)
                 bit >>= 1
-        rest = y - omega[state]
-        log_q[state] = tilt * rest if math.isinf(V) else -0.5 * rest * rest / V
+        u = part[state]
+        log_q[state] = -tilt * u if math.isinf(V) else u * ((rest - 0.5 * u) / V)
 
 
 @njit(cache=True, error_model="numpy")
@@ -150,24 +149,26 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, omega: Any, log_p: Any, log_q: Any) -> Any:
-    """Total variance V, log Σ p N up to -½ log(2πV), posterior mean and variance of omega over the states."""
-    V, reals = noise, 0.0
+def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> Any:
+    """Total variance V, rest y - Σ c m, log Σ p N up to -½ log(2πV), posterior mean and variance of the spins' part."""
+    V, rest = noise, y
     for i in range(c.size):
         if not spin[i] and c[i] != 0.0:
             V += c[i] * c[i] * v[i]
-            reals += 0.0 if math.isinf(v[i]) else c[i] * m[i]
-    _states(c, y, V, _flat(c, m, v, spin, -1)[1], reals, m, spin, omega, log_p, log_q)
+            rest -= 0.0 if math.isinf(v[i]) else c[i] * m[i]
+    tilt = _flat(c, m, v, spin, -1)[1]
+    _states(c, rest, V, tilt, m, spin, part, log_p, log_q)
     top = np.max(log_p + log_q)
     total, mean, square = 0.0, 0.0, 0.0
-    for state in range(omega.size):
+    for state in range(part.size):
         w = math.exp(log_p[state] + log_q[state] - top)
         total += w
-        mean += w * omega[state]
+        mean += w * part[state]
     mean /= total
-    for state in range(omega.size):
-        square += math.exp(log_p[state] + log_q[state] - top) * (omega[state] - mean) ** 2
-    return V, top + math.log(total), mean, square / total
+    for state in range(part.size):
+        square += math.exp(log_p[state] + log_q[state] - top) * (part[state] - mean) ** 2
+    common = tilt * rest if math.isinf(V) else -0.5 * rest * (rest / V)
+    return V, rest, common + (top + math.log(total)), mean, square / total
 
 
 @njit(cache=True, error_model="numpy")
@@ -181,19 +182,18 @@ def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Ar
     """
     F, k = m.shape
     B, A = np.zeros((F, k)), np.zeros((F, k))
-    omega, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
+    part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
-        V, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, omega, log_p, log_q)
+        V, _, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
         rest, variance = 0.0, noise[f]
         for i in range(k):
             B[f, i], A[f, i] = rest, variance
             if not spin[i] and c[f, i] != 0.0:
                 rest += 0.0 if math.isinf(v[f, i]) else c[f, i] * m[f, i]
                 variance += c[f, i] ** 2 * v[f, i]
-        spins_mean = mean - rest
         rest, variance = 0.0, 0.0
         for i in range(k - 1, -1, -1):
-            omega_i, V_i = B[f, i] + rest + spins_mean, A[f, i] + variance
+            omega_i, V_i = B[f, i] + rest + mean, A[f, i] + variance
             B[f, i], A[f, i] = 0.0, 0.0
             if spin[i] or c[f, i] == 0.0:
                 continue
@@ -223,24 +223,24 @@ def _log_partitions(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tu
     """
     F, k = m.shape
     log_z, mean_log = np.empty(F), np.empty(F)
-    omega, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
+    part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
-        V, log_sum, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, omega, log_p, log_q)
+        V, rest, log_sum, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
         remainder = noise[f] * (1.0 - noise[f] / V)
-        residual = noise[f] / V * (y[f] - mean)
+        residual = noise[f] / V * (rest - mean)
         expected = residual * residual + remainder + (noise[f] / V) ** 2 * W
         flats, tilt = _flat(c[f], m[f], v[f], spin, -1)
-        negative, rest, scale = 0, noise[f], 1.0
+        negative, others, scale = 0, noise[f], 1.0
         for i in range(k):
             if not spin[i] and c[f, i] != 0.0:
                 negative += v[f, i] < 0.0
                 if math.isinf(v[f, i]):
                     scale = c[f, i]
                 else:
-                    rest += c[f, i] ** 2 * v[f, i]
+                    others += c[f, i] ** 2 * v[f, i]
         if flats == 1 and not negative:
             expected = noise[f] * (1.0 + tilt * tilt * noise[f])
-            log_z[f] = log_sum + 0.5 * tilt * tilt * rest - math.log(abs(scale))
+            log_z[f] = log_sum + 0.5 * tilt * tilt * others - math.log(abs(scale))
         elif flats == 0 and negative == (V < 0.0):
             log_z[f] = log_sum - 0.5 * (LOG_2PI + math.log(abs(V)))
         else:
