@@ -175,7 +175,7 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         IndefiniteError: the belief of a free real variable has no positive precision.
     """
     H, G = totals(graph, weights, B, A)
-    mean, variance = np.empty_like(H), np.empty_like(H)
+    mean, variance = np.zeros_like(H), np.zeros_like(H)
     wrong = _moments(graph.spin, graph.plain, weights.value, H, G, mean, variance)
     if wrong >= 0 and graph.spin[wrong]:
         _contradiction(graph, wrong)

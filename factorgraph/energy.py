@@ -132,6 +132,19 @@ def _vector_sums(
         edges[first] = count[first] * integral + log_constants(H[places][..., 0], G[places], value)
 
 
+def log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
+    """log of the product of everything at a state x (N,), for each copy of the model; -∞ where a factor is 0."""
+    square, precision = x**2, np.where(graph.spin, 0.0, weights.precision)
+    for places in graph.vectors:
+        vectors = x[places[..., 0]]
+        square[places] = vectors[:, :, None] * vectors[:, None, :]
+    total = (graph.log_base + weights.field * x - 0.5 * precision * square).reshape(graph.copies, -1).sum(axis=1)
+    for stack in graph.stacks:
+        values = stack.kind.log_factor(stack.parameters, *x[stack.variables].T[..., None])
+        total += values.reshape(graph.copies, -1).sum(axis=1)
+    return total
+
+
 def entropy(
     graph: Unrolled, weights: Weights, laws: tuple[Array, Array], known: Beliefs, log_partition: float
 ) -> float:

@@ -6,13 +6,19 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.cavity import beliefs, cavity_laws
-from factorgraph.energy import Energy, bethe, entropy
+from factorgraph.decoding import Assignment, most_probable
+from factorgraph.energy import Energy, bethe, entropy, log_weights
 from factorgraph.messages import Array
 from factorgraph.model import Factor
 from factorgraph.sweeps import State
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
+
+
+#: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
+_UNSETTLED = 1e-9
 
 
 class Status(Enum):
@@ -40,7 +46,7 @@ class Marginal(NamedTuple):
     """Moments of a variable, in its own shape (with the batch in front, if there is one).
 
     Attributes:
-        mean: of each element; for maxima, where the maximum is.
+        mean: of each element; for maxima, where the maximum is: a state, with spins ±1 also where beliefs are tied.
         variance: of each element.
     """
 
@@ -138,7 +144,7 @@ class Result:
         if layout.model.variables[name].dimension:
             variance = np.diagonal(variance, axis1=-2, axis2=-1)
         if self.maximum and layout.model.variables[name].is_spin:
-            mean, variance = np.sign(layout.components(name, self._rows(self.beliefs.H))), np.zeros_like(variance)
+            mean, variance = layout.components(name, self._rows(self._assignment.values)), np.zeros_like(variance)
         return Marginal(mean, variance)
 
     def covariance(self, name: str) -> Array:
@@ -150,7 +156,39 @@ class Result:
         """
         return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
 
-    def _rows(self, values: Array) -> Array:
+    @cached_property
+    def _assignment(self) -> Assignment:
+        if not self.maximum:
+            raise ValueError("`maximum` must be True for a most probable state, got a run with False")
+        change = 0.0 if self.status is Status.EXACT else float(min(self.residuals[-1:].max(initial=0.0), _UNSETTLED))
+        return most_probable(self.graph, self.weights, self.B, self.A, change)
+
+    @cached_property
+    def log_weight(self) -> Any:
+        """log-weight of the state found, in a run for maxima; an array (batch,) in a batch.
+
+        The largest of all on a forest; with loops, and for real variables whose messages did not converge, a state
+        that belief propagation takes for the best.
+
+        Raises:
+            ValueError: a run for sums.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        values = log_weights(self.graph, self.weights, self._assignment.values)
+        return values if self.graph.copies > 1 else float(values[0])
+
+    @property
+    def ties(self) -> dict[str, NDArray[np.bool_]]:
+        """For each variable of spins, in its shape, where both values are equally good, in a run for maxima.
+
+        Tied spins are fixed one after the other, each given those before it: the result is one of several states.
+        Errors as for ``log_weight``.
+        """
+        tied, layout = self._rows(self._assignment.tied), self.graph.layout
+        return {name: layout.matrices(name, tied) for name, v in layout.model.variables.items() if v.is_spin}
+
+    def _rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array over all scalars with a row for each copy, if there are several."""
         return values.reshape(self.graph.copies, -1) if self.graph.copies > 1 else values
 
@@ -215,4 +253,6 @@ class Result:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
         where = f" at {self.worst.name}" if self.worst and not self.converged else ""
         kind = "exact" if self.exact else "approximate"
-        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}"
+        tied = int(self._assignment.tied.sum()) if self.maximum and self.converged else 0
+        ties = f"; one of several best states: {tied} beliefs are tied" if tied else ""
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{ties}"
