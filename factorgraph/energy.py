@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_sum_of_two, log_weight
-from factorgraph.special import LOG_2PI
+from factorgraph.special import LOG_2PI, log_2cosh_array
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 from factorgraph.vectors import conditioned, log_constants, log_integrals
 
@@ -143,6 +143,19 @@ def log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
         values = stack.kind.log_factor(stack.parameters, *x[stack.variables].T[..., None])
         total += values.reshape(graph.copies, -1).sum(axis=1)
     return total
+
+
+def bounds(graph: Unrolled, weights: Weights, state: Array) -> tuple[float, float]:
+    """What log Z lies between, whatever the messages: the log-weight of a state, and that of free spins with every
+    factor at its largest. Without free real variables; ±∞ where nothing is known.
+    """
+    free = np.isnan(weights.value)
+    if (free & ~graph.spin).any():
+        return -math.inf, math.inf
+    h, y = weights.field, np.where(free, 0.0, weights.value)
+    own = np.where(free, log_2cosh_array(h), h * y - np.where(graph.spin, 0.0, 0.5 * weights.precision * y * y))
+    most = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
+    return float(log_weights(graph, weights, state).sum()), float((graph.log_base + own).sum()) + most
 
 
 def entropy(

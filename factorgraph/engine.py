@@ -1,5 +1,6 @@
 """Message passing on any factor graph: ``infer``, and the sweeps that it repeats until nothing changes."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
 from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph
-from factorgraph.messages import Array, IndefiniteError
+from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Model
 from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
@@ -95,6 +96,8 @@ def infer(
     result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
     if result.converged:
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
+        if _impossible(result):
+            result.status = Status.OUTSIDE
     elif status is Status.SWEEPS and _improper(result):
         result.status = Status.DIVERGED
     return result
@@ -170,6 +173,17 @@ def _sweeps(
     if schedule == "residual":
         return ResidualSweeps(graph, weights, messages, damping, maximum)
     return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
+
+
+def _impossible(result: Result) -> bool:
+    """Whether approximated messages to spins have made a log Z above that of any law."""
+    if result.maximum or not any(stack.kind.approximate for stack in result.graph.stacks):
+        return False
+    high = result.bounds[1]
+    try:
+        return math.isfinite(high) and result.outside and result.log_partition > high
+    except ContradictionError:
+        return False
 
 
 def _improper(result: Result) -> bool:

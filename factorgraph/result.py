@@ -1,5 +1,6 @@
 """What a run says: whether it converged, marginals by name, pair marginals, the log-partition and its parts."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from factorgraph.cavity import beliefs, cavity_laws
 from factorgraph.decoding import Assignment, most_probable
-from factorgraph.energy import Energy, bethe, entropy, log_weights
-from factorgraph.messages import Array
+from factorgraph.energy import Energy, bethe, bounds, entropy, log_weights
+from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Factor
 from factorgraph.sweeps import State
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
@@ -19,6 +20,10 @@ from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
+
+
+#: How far outside its bounds a log Z may be by rounding, relative to it.
+_ROUNDING = 1e-9
 
 
 class Status(Enum):
@@ -33,6 +38,11 @@ class Status(Enum):
     DIVERGED = (
         "not converged: messages grow without bound or a precision turned negative; the couplings are too strong for "
         "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
+    )
+    OUTSIDE = (
+        "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins are "
+        "not Gaussian and the spins convince each other; start elsewhere, use damping, a `Function` of the few spins "
+        "or `exact`"
     )
     STOPPED = "stopped by the callback"
 
@@ -211,6 +221,43 @@ class Result:
         return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
 
     @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Two numbers that log Z of a model of spins lies between, whatever the messages.
+
+        They are the log-weight of one state, that of the signs of all means, and that of free spins with every factor
+        at its largest; ±∞ where nothing is known, with free real variables always. The Bethe approximation may be
+        outside: see ``warnings``.
+
+        Raises:
+            ContradictionError: constraints that contradict each other.
+        """
+        known = self.beliefs
+        return bounds(self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to mind about a run that has converged: a log Z outside its bounds, or tied beliefs of maxima.
+
+        Errors as for ``energy``.
+        """
+        if not self.converged and self.status is not Status.OUTSIDE:
+            return ()
+        if self.maximum:
+            tied = int(self._assignment.tied.sum())
+            return (f"one of several best states: {tied} beliefs are tied",) if tied else ()
+        if self.exact or not self.outside:
+            return ()
+        low, high = self.bounds
+        return (f"log Z = {self.log_partition:.6g} must be in [{low:.6g}, {high:.6g}]: the messages are no solution",)
+
+    @property
+    def outside(self) -> bool:
+        """Whether log Z, in the Bethe approximation, is outside ``bounds``; errors as for ``energy``."""
+        value = self.log_partition
+        low, high = (_ROUNDING * max(1.0, abs(b), abs(value)) if math.isfinite(b) else 0.0 for b in self.bounds)
+        return not self.bounds[0] - low <= value <= self.bounds[1] + high
+
+    @cached_property
     def entropy(self) -> float:
         """Entropy of the Bethe law; differential for real variables.
 
@@ -253,6 +300,8 @@ class Result:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
         where = f" at {self.worst.name}" if self.worst and not self.converged else ""
         kind = "exact" if self.exact else "approximate"
-        tied = int(self._assignment.tied.sum()) if self.maximum and self.converged else 0
-        ties = f"; one of several best states: {tied} beliefs are tied" if tied else ""
-        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{ties}"
+        try:
+            more = "".join(f"; {warning}" for warning in self.warnings)
+        except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told
+            more = ""
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{more}"

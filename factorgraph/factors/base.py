@@ -71,6 +71,10 @@ class Kind(ABC):
         """Joint belief (F, 2, 2) of two spins (probabilities) or two real variables (covariances); None else."""
         return None
 
+    def largest(self, parameters: Parameters) -> Array:
+        """An upper bound (F,) of the factor's logarithm; ∞ where none is known."""
+        return np.full(len(parameters[0]), np.inf) if parameters else np.array([np.inf])
+
     @abstractmethod
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """The factor's logarithm at values of its arguments, each of shape (F, ...); -∞ where it is 0."""

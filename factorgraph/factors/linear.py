@@ -283,6 +283,10 @@ class LinearGaussian(Kind):
         c, y, noise = parameters
         return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
 
+    def largest(self, parameters: Parameters) -> Array:
+        """-½ log(2π noise)."""
+        return -0.5 * (LOG_2PI + np.log(parameters[2]))
+
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log N(y; Σ c x, noise)."""
         c, y, noise = parameters

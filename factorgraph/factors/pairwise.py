@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
-from factorgraph.factors.parity import log_parity_sums, parity_log_factor
+from factorgraph.factors.parity import largest_parity, log_parity_sums, parity_log_factor
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
 from factorgraph.model import Selection
@@ -100,6 +100,10 @@ class SpinPair(Kind):
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Probabilities of (s, s') = (±1, ±1)."""
         return _spin_joint(parameters[0], incoming.first)
+
+    def largest(self, parameters: Parameters) -> Array:
+        """|J|."""
+        return largest_parity(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J s s'."""

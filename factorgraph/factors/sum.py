@@ -174,6 +174,10 @@ class ChannelSum(Kind):
         phi = self._values(incoming, omega, V)[0]
         return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, 0]), phi, 0.0)
 
+    def largest(self, parameters: Parameters) -> Array:
+        """0 for the probability of a spin; a density may be larger."""
+        return np.full(len(parameters[0]), 0.0 if self.channel.spin else np.inf)
+
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log P(x_0 | z)."""
         z = sum(expand(parameters[0][:, i], value) * value for i, value in enumerate(x[1:]))
