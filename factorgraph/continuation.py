@@ -36,7 +36,9 @@ def _form(graph: Unrolled, name: str) -> tuple[bool, int, bool]:
     return variable.is_spin, variable.dimension, variable.shared
 
 
-def continued(graph: Unrolled, weights: Weights, B: Array, A: Array, old: tuple[Unrolled, Weights]) -> tuple[Array, Array]:
+def continued(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, old: tuple[Unrolled, Weights]
+) -> tuple[Array, Array]:
     """Copies of the messages of a run on a graph of the same structure, without those that no longer hold.
 
     Infinite messages are conclusions from evidence and hard constraints: where something that they may rest on has

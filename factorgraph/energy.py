@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from factorgraph.messages import Array, ContradictionError, IndefiniteError, log_gaussian_mean, log_sum_of_two, log_weight
+from factorgraph.messages import (
+    Array,
+    ContradictionError,
+    IndefiniteError,
+    log_gaussian_mean,
+    log_sum_of_two,
+    log_weight,
+)
 from factorgraph.special import LOG_2PI, log_2cosh_array
 from factorgraph.unroll import Beliefs, Unrolled, Weights
 from factorgraph.vectors import conditioned, log_constants, log_integrals

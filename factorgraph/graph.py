@@ -2,7 +2,9 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +26,7 @@ class Graph:
     def __init__(self) -> None:
         self._plates: dict[str, int | None] = {}
         self._variables: dict[str, Variable] = {}
+        self._marks: dict[str, str] = {}  # of the variables, as their selections carry them
         self._factors: list[Factor | _Growing] = []
         self._model: Model | None = None
 
@@ -120,8 +123,9 @@ class Graph:
         """Add factors: a group of any size in one object.
 
         Raises:
-            ModelError: when the model is made, if they do not fit their variables.
+            ModelError: selections of another graph; and when the model is made, if they do not fit their variables.
         """
+        self._check_owner("factor", getattr(factor, "arguments", ()))
         self._factors.append(factor)
         self._model = None
 
@@ -146,10 +150,18 @@ class Graph:
             raise ModelError(f"`kind` must be a class of factors on selections of variables, got {kind!r}")
         if any(target.dimension for target in targets):
             raise ModelError("targets must be scalars for factors one at a time, got vectors: use `add`")
+        self._check_owner("targets", targets)
         growing = _Growing(kind, targets, fixed)
         self._factors.append(growing)
         self._model = None
         return growing.appender(self._changed)
+
+    def _check_owner(self, what: str, selections: Sequence[Selection]) -> None:
+        for selection in selections:
+            if selection.owner and selection.owner != self._marks.get(selection.name):
+                raise ModelError(
+                    f"`{what}` must select from variables of this graph, got `{selection.name}` of another"
+                )
 
     def _changed(self) -> None:
         self._model = None
@@ -178,8 +190,9 @@ class Graph:
         Model(dict(zip(plates, shape, strict=True)), {name: variable})
         self._plates.update(zip(plates, shape, strict=True))
         self._variables[name] = variable
+        self._marks[name] = uuid4().hex
         self._model = None
-        return Selection.whole(name, shape, variable.dimension)
+        return replace(Selection.whole(name, shape, variable.dimension), owner=self._marks[name])
 
     def __str__(self) -> str:
         return str(self.model)

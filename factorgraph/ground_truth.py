@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import logsumexp
 
+from factorgraph.brief import briefly
 from factorgraph.graph import Graph
 from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Model, ModelError
@@ -30,6 +31,7 @@ class TooLargeError(ValueError):
     """A model whose exact solution would cost too much; the message says how much."""
 
 
+@briefly
 @dataclass(frozen=True)
 class Exact:
     """The exact solution of a model.

@@ -96,11 +96,14 @@ class Selection:
         name: of the variable.
         indices: positions in the flattened array of the variable, in any shape.
         dimension: of each element, as for ``Variable``.
+        owner: mark of the variable in the ``Graph`` that made it, which takes no selection of another one's variable of
+            the same name; copies of a graph share it. Empty for selections made by hand: they are known by name alone.
     """
 
     name: str
     indices: NDArray[np.intp]
     dimension: int = 0
+    owner: str = dataclasses.field(default="", repr=False)
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
@@ -118,7 +121,7 @@ class Selection:
         return tuple(self[..., i] for i in range(self.shape[-1]))
 
     def __getitem__(self, key: Any) -> "Selection":
-        return Selection(self.name, np.asarray(self.indices[key]), self.dimension)
+        return dataclasses.replace(self, indices=np.asarray(self.indices[key]))
 
     def __len__(self) -> int:
         return len(self.indices)

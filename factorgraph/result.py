@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.brief import brief_text, briefly
 from factorgraph.cavity import beliefs, cavity_laws
 from factorgraph.decoding import Assignment, most_probable
 from factorgraph.energy import Energy, bethe, bounds, entropy, log_weights
@@ -16,7 +17,6 @@ from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Factor
 from factorgraph.sweeps import State
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
-
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
@@ -40,8 +40,8 @@ class Status(Enum):
         "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
     )
     OUTSIDE = (
-        "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins are "
-        "not Gaussian and the spins convince each other; start elsewhere, use damping, a `Function` of the few spins "
+        "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins "
+        "are not Gaussian and the spins convince each other; start elsewhere, use damping, a `Function` of the few spins "
         "or `exact`"
     )
     STOPPED = "stopped by the callback"
@@ -52,6 +52,7 @@ class Status(Enum):
         return self in (Status.EXACT, Status.CONVERGED)
 
 
+@briefly
 class Marginal(NamedTuple):
     """Moments of a variable, in its own shape (with the batch in front, if there is one).
 
@@ -76,7 +77,7 @@ class Worst(NamedTuple):
     residual: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """The end of a run. Everything but the status is computed when it is first asked for.
 
@@ -232,7 +233,9 @@ class Result:
             ContradictionError: constraints that contradict each other.
         """
         known = self.beliefs
-        return bounds(self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean))
+        return bounds(
+            self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean)
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -295,6 +298,11 @@ class Result:
         if joint is None:
             raise ValueError(f"`factor` must be a pair of two spins or two real variables, got {stack.kind.name}")
         return joint[rows]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
+        facts = f"{self.status.name}, exact={self.exact}, sweeps={self.sweeps}, converged={self.converged}"
+        return f"<Result: {facts}; variables {brief_text(shapes)}>"
 
     def __str__(self) -> str:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""

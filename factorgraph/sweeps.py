@@ -15,7 +15,6 @@ from factorgraph.messages import Array, Outgoing
 from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass
 from factorgraph.unroll import Unrolled, Weights, incoming
 
-
 #: Least unit of messages that are measured together: their squares stay finite.
 _LEAST_UNIT = 1e-60
 
@@ -181,7 +180,7 @@ class GeneralSweeps:
     def reinforce(self) -> tuple[float, int]:
         """Let the fields of the next sweep lean towards the present beliefs; the largest change of one, and its edge.
 
-        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is as good as decided,
+        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is almost certain,
         the field may grow for ever, and nothing else changes.
         """
         if not self.damping.reinforcement:

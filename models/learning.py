@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from factorgraph.brief import briefly
 from factorgraph.channels import Channel, Identity
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior
 from models.multilayer import MultiLayerGLM
@@ -15,6 +16,7 @@ from models.result import Inference
 Array = NDArray[np.float64]
 
 
+@briefly
 @dataclass(frozen=True)
 class Learned:
     """Outcome of expectation maximisation.

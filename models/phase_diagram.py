@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from factorgraph.brief import briefly
 from models.ensembles import Ensemble
 from models.free_entropy import fixed_point_free_entropy
 from models.state_evolution import state_evolution
@@ -25,6 +26,7 @@ NAMES = ("easy", "hard", "impossible")
 _TOLERANCE = 1e-6
 
 
+@briefly
 @dataclass(frozen=True)
 class PhaseDiagram:
     """Fixed points of state evolution over a grid.

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.brief import briefly
+
 Array = NDArray[np.float64]
 
 
+@briefly
 @dataclass(frozen=True)
 class Estimate:
     """Posterior of the components of one layer.
@@ -22,6 +25,7 @@ class Estimate:
     variance: Array
 
 
+@briefly
 @dataclass
 class Trace:
     """One entry per iteration.
@@ -39,6 +43,7 @@ class Trace:
     overlap: list[list[float]] = field(default_factory=list)
 
 
+@briefly
 @dataclass(frozen=True)
 class Inference:
     """Outcome of ``infer``.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.brief import briefly
 from models.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.ensembles import Ensemble
 
@@ -20,6 +21,7 @@ LEAST_VARIANCE = 1e-12
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
 
 
+@briefly
 @dataclass(frozen=True)
 class StateEvolution:
     """A run of state evolution.

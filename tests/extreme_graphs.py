@@ -143,7 +143,7 @@ def model_of(spec):
 
 
 def _shaken(spec, rng, size):
-    """The same with every number changed by a relative ``size`` or so: what rounding of the numbers does to the truth."""
+    """The same with every number changed by a relative ``size`` at most, as rounding changes them."""
     if rng is None:
         return spec
 

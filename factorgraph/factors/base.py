@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -207,7 +207,7 @@ def aligned(arguments: Sequence[Selection]) -> tuple[Selection, ...]:
         indices = np.broadcast_arrays(*(a.indices for a in arguments))
     except ValueError:
         raise ModelError(f"arguments must have fitting shapes, got {[a.shape for a in arguments]}") from None
-    return tuple(Selection(a.name, np.asarray(i), a.dimension) for a, i in zip(arguments, indices, strict=True))
+    return tuple(replace(a, indices=np.asarray(i)) for a, i in zip(arguments, indices, strict=True))
 
 
 def numbers(name: str, values: ArrayLike, shape: tuple[int, ...], *, infinite: bool = False) -> Array:

@@ -17,7 +17,7 @@ _ROUNDING = 1e-15
 def real_sweeps(
     graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "RealSweeps | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, or None: with observations, reinforcement or other variables, and for other schedules."""
+    """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
     if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
         return None
     if schedule in ("flooding", "sequential"):

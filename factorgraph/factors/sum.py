@@ -190,7 +190,7 @@ class ChannelSum(Kind):
         return np.maximum(variance, _LEAST)
 
     def _least(self, c: Array, incoming: Incoming, m: Array, v: Array) -> Array:
-        """What each term (F, k) adds to the least variance of the sum: c²/k for a spin that is not known for certain."""
+        """What each term (F, k) adds to the least variance of the sum: about c²/k for a spin that is not certain."""
         k, spins = c.shape[1], np.array(self.spins[1:], dtype=bool)
         uncertain = spins & np.isfinite(incoming.first[:, 1:])
         return np.where(uncertain, c * c * ((k - 1) / k**2), _KNOWN * c * c * (m * m + v))

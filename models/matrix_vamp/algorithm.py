@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.brief import briefly
 from models.damping import LEVELS, Damping
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.linear import LinearNode, Linked
@@ -22,6 +23,7 @@ SMALL_START = 0.1  # deviations of the prior
 _FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
 
 
+@briefly
 @dataclass
 class MatrixTrace:
     """One entry per iteration.
@@ -37,6 +39,7 @@ class MatrixTrace:
     mse: list[float] = field(default_factory=list)
 
 
+@briefly
 @dataclass(frozen=True)
 class MatrixInference:
     """Outcome of ``MatrixVAMP.infer``.

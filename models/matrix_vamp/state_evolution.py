@@ -15,6 +15,7 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from factorgraph.brief import briefly
 from models.matrix_vamp.algorithm import METHODS, head_estimate
 from models.matrix_vamp.head import Head
 from models.matrix_vamp.messages import RowMessage, extrinsic, inverse, symmetric
@@ -25,6 +26,7 @@ Array = NDArray[np.float64]
 _SHARP = 1e3  # precision of the informative start, in units of the inverse second moment of Z
 
 
+@briefly
 @dataclass(frozen=True)
 class MatrixStateEvolution:
     """A run of state evolution.

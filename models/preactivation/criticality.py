@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
+from factorgraph.brief import briefly
 from models.preactivation.activations import Activation
 
 _KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
 _SMALL = 1e-3  # kernel at which the class K* = 0 is told by its first correction
 
 
+@briefly
 @dataclass(frozen=True)
 class Criticality:
     """Critical initialisation of an activation.

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.brief import briefly
 from models.preactivation.activations import Activation
 from models.preactivation.flow import LayerStatistics, propagate
 from models.preactivation.quadrature import normal_panels
@@ -60,6 +61,7 @@ def matched(
     )
 
 
+@briefly
 @dataclass(frozen=True)
 class StochasticWeights:
     """One layer of independent weights, of which the moments are known.
@@ -104,6 +106,7 @@ class StochasticWeights:
         return tuple(float(np.mean(a)) for a in (second, m2, fourth, third * m, second**2, second * m2, m2**2))
 
 
+@briefly
 @dataclass(frozen=True)
 class ExpectedSum:
     """What the sums into the units of a layer are expected to be.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.brief import briefly
 from models.preactivation.activations import Activation, moments, slopes
 
 Array = NDArray[np.float64]
@@ -17,6 +18,7 @@ Array = NDArray[np.float64]
 _LARGEST_CORRELATION = 1.0 - 1e-8
 
 
+@briefly
 @dataclass(frozen=True)
 class Couplings:
     """The action S = ½ Σ g_ab z_a·z_b - ⅛ Σ v_abcd z_a·z_b z_c·z_d of some neurons on some inputs [RG, eq. 4.80].
@@ -52,6 +54,7 @@ class Couplings:
         return Couplings(self.g - 0.5 * (self.neurons - neurons) * mean, self.v, neurons)
 
 
+@briefly
 @dataclass(frozen=True)
 class LayerStatistics:
     """Pre-activations of one layer on D inputs, to first order in 1/width.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
+from factorgraph.brief import briefly
 from models.preactivation.activations import Activation
 from models.preactivation.criticality import root
 from models.preactivation.quadrature import normal_panels
@@ -43,6 +44,7 @@ def field_size(polarization: float) -> float:
     return float(np.exp(root(lambda t: mean_square(float(np.exp(t))) - polarization, -20.0, 20.0)))
 
 
+@briefly
 @dataclass(frozen=True)
 class SignalPath:
     """Signal and messages through a network of weight layers 0..L with given <m²>, z = Σ w x/√inputs.
