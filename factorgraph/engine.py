@@ -83,7 +83,8 @@ def infer(
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
     first = None if start is None else _continued(graph, weights, start)
-    sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, np.random.default_rng(rng))
+    with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
+        sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, np.random.default_rng(rng))
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
     if once and status is not Status.DIVERGED:
@@ -204,7 +205,7 @@ def _run(
         while done < limit:
             count = min(sweeps.stride, limit - done)
             try:
-                with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite
+                with np.errstate(all="ignore"):
                     residual, worst = sweeps.sweep(count)
             except IndefiniteError:
                 residual = np.inf

@@ -41,8 +41,8 @@ class Status(Enum):
     )
     OUTSIDE = (
         "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins "
-        "are not Gaussian and the spins convince each other; start elsewhere, use damping, a `Function` of the few spins "
-        "or `exact`"
+        "are not Gaussian and the spins convince each other; start elsewhere, use damping, or for few spins a "
+        "`Function` or `exact`"
     )
     STOPPED = "stopped by the callback"
 
@@ -214,7 +214,8 @@ class Result:
         """
         if self.maximum:
             raise ValueError("`maximum` must be False for a log-partition, got a run with True")
-        return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
+        with np.errstate(all="ignore"):  # what diverges is an error that names its variable or factor
+            return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
 
     @property
     def log_partition(self) -> float:
@@ -267,7 +268,8 @@ class Result:
         Raises:
             NotImplementedError: a factor kind or a prior has no mean log-weight.
         """
-        return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
+        with np.errstate(all="ignore"):
+            return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
 
     @cached_property
     def _laws(self) -> tuple[Array, Array]:

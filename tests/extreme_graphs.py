@@ -21,13 +21,10 @@ class Spec:
     """
 
     fields: list
-    means: list
-    variances: list
     precisions: list
     real_fields: list
     factors: list
     observed: dict = field(default_factory=dict)
-    flat: bool = False
 
     @property
     def spins(self):
@@ -43,13 +40,13 @@ def _wide(rng, low, high):
     return float(rng.choice([-1, 1]) * 10.0 ** rng.uniform(low, high))
 
 
-def draw(seed, size=5, wild=True):
-    """A random spec; ``wild`` numbers over many orders of magnitude, else of order one."""
+def draw(seed, size=5):
+    """A random spec, with numbers over many orders of magnitude."""
     rng = np.random.default_rng(seed)
     spins, reals = rng.integers(0, size + 1), rng.integers(0, size)
     if spins + reals < 2:
         spins += 2
-    style = rng.integers(4) if wild else 0
+    style = rng.integers(4)
 
     def number(kind):
         ranges = {
@@ -67,8 +64,6 @@ def draw(seed, size=5, wild=True):
 
     spec = Spec(
         fields=[number("field") for _ in range(spins)],
-        means=[number("position") for _ in range(reals)],
-        variances=[width() for _ in range(reals)],
         precisions=[1.0 / width() if rng.random() < 0.85 else 0.0 for _ in range(reals)],
         real_fields=[number("position") for _ in range(reals)],
         factors=[],
@@ -154,7 +149,7 @@ def _shaken(spec, rng, size):
 
     factors = [(k, m, p if k == "parity" else shake(p)) for k, m, p in spec.factors]
     seen = {i: v if i < spec.spins else shake(v) for i, v in spec.observed.items()}
-    lists = (spec.fields, spec.means, spec.variances, spec.precisions, spec.real_fields)
+    lists = (spec.fields, spec.precisions, spec.real_fields)
     return Spec(*([shake(v) for v in values] for values in lists), factors, seen)
 
 

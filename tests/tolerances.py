@@ -245,3 +245,9 @@ LINEAR_EVOLUTION = {"mmse": 1e-4, "map": 0.02}
 
 #: Means over 1024 points of Sobol of smooth squares in eight dimensions. Measured: 0.4 %.
 POINTS = 0.02
+
+#: Claims of results with extreme numbers: means in deviations, variances relative; this is the project's promise.
+CLAIM = 1e-8
+
+#: How many times the change that rounding of the numbers given makes, tried twice in random directions.
+CONDITION = 100
