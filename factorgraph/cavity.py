@@ -77,7 +77,7 @@ def _represent(edges: Any, ends: Any, spin: Any, value: Any, h: Any, g: Any) -> 
             h[n], g[n] = (value[i] * np.inf if spin[i] else value[i]), 0.0
         elif not spin[i]:
             if g[n] == 0.0:
-                h[n], g[n] = 0.0, np.inf
+                g[n] = np.inf
             else:
                 h[n], g[n] = h[n] / g[n], 1.0 / g[n]
 
@@ -92,6 +92,11 @@ def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B:
     for i in range(field.size):
         messages[i] = precision[i] + (max(messages[i], 0.0) if relaxed[i] else messages[i])
     return H, messages
+
+
+def totals(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """Natural parameters H and G (N,) of all beliefs, without those of laws."""
+    return _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
 
 
 def cavity_parameters(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
@@ -169,14 +174,14 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         ContradictionError: hard constraints or observations contradict each other at a variable.
         IndefiniteError: the belief of a free real variable has no positive precision.
     """
-    H, G = _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
-    mean, variance = np.empty_like(H), np.empty_like(H)
+    H, G = totals(graph, weights, B, A)
+    mean, variance = np.zeros_like(H), np.zeros_like(H)
     terms = np.zeros(0) if graph.spin.all() else _terms(graph, weights, A)
     wrong = _moments(graph.spin, graph.plain, weights.value, H, G, terms, mean, variance)
     if wrong >= 0 and graph.spin[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
-        raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else G[wrong])
+        raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else float(G[wrong]))
     if graph.laws:
         for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v

@@ -35,19 +35,19 @@ class Damping:
 
 
 @njit(cache=True, error_model="numpy")
-def relative_change(old: float, new: float) -> float:
-    """|new - old| / max(1, |new|); 1 to or from infinity (a hard constraint), ∞ for NaN."""
+def relative_change(old: float, new: float, unit: float) -> float:
+    """|new - old| relative to the larger of both and ``unit``; 1 to or from infinity (a hard constraint), ∞ for NaN."""
     if old == new:
         return 0.0
     if math.isnan(new):
         return math.inf
     if math.isinf(new) or math.isinf(old):
         return 1.0
-    return abs(new - old) / max(1.0, abs(new))
+    return abs(new - old) / max(unit, abs(new), abs(old))
 
 
 @njit(cache=True, error_model="numpy")
-def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> tuple[float, int]:
+def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float, units: Any) -> tuple[float, int]:
     """Replace the messages on ``edges`` by ``new`` where ``slots`` is set; the largest relative change and its edge.
 
     The change is that from the old message to the new one, however much of it the damping lets through. A message
@@ -58,7 +58,7 @@ def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> t
         if not slots[n]:
             continue
         old, value = messages[edges[n]], new[n]
-        change = relative_change(old, value)
+        change = relative_change(old, value, units[edges[n]])
         if change > worst:
             worst, where = change, edges[n]
         if damping > 0.0 and old != value and math.isfinite(old):
@@ -68,11 +68,11 @@ def commit(messages: Any, new: Any, edges: Any, slots: Any, damping: float) -> t
 
 
 @njit(cache=True, error_model="numpy")
-def largest_change(old: Any, new: Any) -> tuple[float, int]:
-    """The largest relative change between two arrays of messages, and where it is."""
+def largest_change(old: Any, new: Any, ends: Any, units: Any) -> tuple[float, int]:
+    """The largest relative change between two arrays of messages, and where it is; ``units`` by variable."""
     worst, where = 0.0, 0
     for e in range(old.size):
-        change = relative_change(old[e], new[e])
+        change = relative_change(old[e], new[e], units[ends[e]])
         if change > worst:
             worst, where = change, e
     return worst, where

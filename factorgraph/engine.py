@@ -1,5 +1,6 @@
 """Message passing on any factor graph: ``infer``, and the sweeps that it repeats until nothing changes."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
 from factorgraph.exactness import is_exact
 from factorgraph.graph import Graph, model_of
-from factorgraph.messages import Array, IndefiniteError
+from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Model
 from factorgraph.result import Result, Status, Worst
 from factorgraph.schedule import SCHEDULES
@@ -64,7 +65,8 @@ def infer(
             depend on what comes back from their receiver, and the passes are repeated until nothing changes.
         damping: share of the old message in the new one, in [0, 1).
         reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
-        tolerance: the run ends when no message changes by more, relative to max(1, |message|).
+        tolerance: the run ends when no message changes by more (without damping): relative to the message, or, where
+            that is larger, to 1 for a spin and to the precision of a real variable or its root.
         max_sweeps: it ends after so many sweeps in any case.
         observed: values by name, in the variable's shape, NaN where an element stays free. Giving other values in the
             next run clamps and releases variables without building anything anew.
@@ -103,7 +105,8 @@ def infer(
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
     first = None if start is None else _continued(graph, weights, start)
-    sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
+    with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
+        sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
     if once and status is not Status.DIVERGED:
@@ -116,6 +119,8 @@ def infer(
     result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
     if result.converged:
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
+        if _impossible(result):
+            result.status = Status.OUTSIDE
     elif status is Status.SWEEPS and _improper(result):
         result.status = Status.DIVERGED
     return result
@@ -190,6 +195,17 @@ def _sweeps(
     return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
 
 
+def _impossible(result: Result) -> bool:
+    """Whether approximated messages to spins have made a log Z above that of any law."""
+    if result.maximum or not any(stack.kind.approximate for stack in result.graph.stacks):
+        return False
+    high = result.bounds[1]
+    try:
+        return math.isfinite(high) and result.outside and result.log_partition > high
+    except ContradictionError:
+        return False
+
+
 def _improper(result: Result) -> bool:
     try:
         _ = result.moments
@@ -208,7 +224,8 @@ def _run(
         while done < limit:
             count = min(sweeps.stride, limit - done)
             try:
-                residual, worst = sweeps.sweep(count)
+                with np.errstate(all="ignore"):
+                    residual, worst = sweeps.sweep(count)
             except IndefiniteError:
                 residual = np.inf
             residuals.append(residual)

@@ -2,8 +2,10 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +31,7 @@ class Graph:
     def __init__(self) -> None:
         self._plates: dict[str, int | None] = {}
         self._variables: dict[str, Variable] = {}
+        self._marks: dict[str, str] = {}  # of the variables, as their selections carry them
         self._factors: list[Factor | _Growing] = []
         self._model: Model | None = None
 
@@ -129,10 +132,12 @@ class Graph:
         """Add factors: a group of any size in one object.
 
         Raises:
-            ModelError: not a factor; and when the model is made, if it does not fit its variables.
+            ModelError: not a factor, or with selections of another graph; and when the model is made, if it does not
+                fit its variables.
         """
         if not is_factor(factor):
             raise ModelError(f"`factor` must be a factor, such as those of factorgraph.factors, got {shown(factor)}")
+        self._check_owner("factor", getattr(factor, "arguments", ()))
         self._factors.append(factor)
         self._model = None
 
@@ -164,11 +169,19 @@ class Graph:
         if unknown := set(fixed) - set(kind.shared_names):
             known = list(kind.shared_names)
             raise ModelError(f"`fixed` of {kind.__name__} must be among {known}, got {sorted(unknown)}")
+        self._check_owner("targets", targets)
         growing = _Growing(kind, targets, fixed)
         growing.try_out()
         self._factors.append(growing)
         self._model = None
         return growing.appender(self._changed)
+
+    def _check_owner(self, what: str, selections: Sequence[Selection]) -> None:
+        for selection in selections:
+            if selection.owner and selection.owner != self._marks.get(selection.name):
+                raise ModelError(
+                    f"`{what}` must select from variables of this graph, got `{selection.name}` of another"
+                )
 
     def _changed(self) -> None:
         self._model = None
@@ -199,8 +212,9 @@ class Graph:
         Model(dict(zip(plates, shape, strict=True)), {name: variable})
         self._plates.update(zip(plates, shape, strict=True))
         self._variables[name] = variable
+        self._marks[name] = uuid4().hex
         self._model = None
-        return Selection.whole(name, shape, variable.dimension)
+        return replace(Selection.whole(name, shape, variable.dimension), owner=self._marks[name])
 
     def __str__(self) -> str:
         return str(self.model)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from factorgraph.brief import briefly
 from factorgraph.graph import Graph, model_of
 from factorgraph.joint import Joint, compensated
 from factorgraph.messages import Array, ContradictionError, spin_moments
@@ -34,6 +35,7 @@ class TooLargeError(ValueError):
     """A model whose exact solution would cost too much; the message says how much."""
 
 
+@briefly
 @dataclass(frozen=True)
 class Exact:
     """The exact solution of a model.

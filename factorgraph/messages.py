@@ -6,7 +6,7 @@ variable. From variable to factor goes the *cavity law*, what the variable's oth
 | family   | to the variable | to the factor: first, second                                                      |
 |----------|-----------------|-----------------------------------------------------------------------------------|
 | spin     | B               | field h of the law ∝ e^{hs}, ±∞ where the spin is observed; unused                |
-| Gaussian | B, A            | mean and variance; variance 0 where it is observed, ∞ where nothing is known      |
+| Gaussian | B, A            | mean and variance; variance 0 where it is observed; h and ∞ for the law e^{hx} dx |
 | vector   | B, A            | information h and precision matrix G; value and ∞ for components that are observed |
 
 A vector of dimension d has d² places on every edge, as in ``layout``: B fills the first column, A is the matrix.
@@ -184,10 +184,10 @@ def quotient(mean: Array, variance: Array, H: Array, G: Array, mean_square: floa
 
 
 def natural(mean: Array, variance: Array) -> tuple[Array, Array, Any]:
-    """Information and precision of Gaussian laws, 0 where flat; and where the variable is observed (variance 0)."""
+    """Information and precision of Gaussian laws; and where the variable is observed (variance 0)."""
     known = variance == 0.0
     G = np.where(known, 0.0, 1.0 / np.where(known, 1.0, variance))
-    return np.where(known, 0.0, mean * G), G, known
+    return np.where(known, 0.0, np.where(np.isinf(variance), mean, mean * G)), G, known
 
 
 def log_integral(H: Array, G: Array) -> Array:

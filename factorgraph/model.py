@@ -116,11 +116,14 @@ class Selection:
         name: of the variable.
         indices: positions in the flattened array of the variable, in any shape.
         dimension: of each element, as for ``Variable``.
+        owner: mark of the variable in the ``Graph`` that made it, which takes no selection of another one's variable of
+            the same name; copies of a graph share it. Empty for selections made by hand: they are known by name alone.
     """
 
     name: str
     indices: NDArray[np.intp]
     dimension: int = 0
+    owner: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
         check_name("name", self.name, error=ModelError)
@@ -150,7 +153,9 @@ class Selection:
             if any(np.ma.is_masked(part) for part in (key if isinstance(key, tuple) else (key,))):
                 raise ModelError(f"`key` must have no masked elements, got {shown(key)}")
         chosen = object.__new__(Selection)  # of what was checked before
-        chosen.__dict__.update(name=self.name, indices=np.asarray(self.indices[key]), dimension=self.dimension)
+        chosen.__dict__.update(
+            name=self.name, indices=np.asarray(self.indices[key]), dimension=self.dimension, owner=self.owner
+        )
         return chosen
 
     def __len__(self) -> int:

@@ -1,18 +1,29 @@
 """What a run says: whether it converged, marginals by name, pair marginals, the log-partition and its parts."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from factorgraph.brief import brief_text, briefly
 from factorgraph.cavity import beliefs, cavity_laws
-from factorgraph.energy import Energy, bethe, entropy
-from factorgraph.messages import Array
+from factorgraph.decoding import Assignment, most_probable
+from factorgraph.energy import Energy, bethe, bounds, entropy, log_weights
+from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Factor
 from factorgraph.sweeps import State
 from factorgraph.unroll import Beliefs, Stack, Unrolled, Weights
+
+#: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
+_UNSETTLED = 1e-9
+
+
+#: How far outside its bounds a log Z may be by rounding, relative to it.
+_ROUNDING = 1e-9
 
 
 class Status(Enum):
@@ -28,6 +39,11 @@ class Status(Enum):
         "not converged: messages grow without bound or a precision turned negative; the couplings are too strong for "
         "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
     )
+    OUTSIDE = (
+        "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins "
+        "are not Gaussian and the spins convince each other; start elsewhere, use damping, or for few spins a "
+        "`Function` or `exact`"
+    )
     STOPPED = "stopped by the callback"
 
     @property
@@ -36,11 +52,12 @@ class Status(Enum):
         return self in (Status.EXACT, Status.CONVERGED)
 
 
+@briefly
 class Marginal(NamedTuple):
     """Moments of a variable, in its own shape (with the batch in front, if there is one).
 
     Attributes:
-        mean: of each element; for maxima, where the maximum is.
+        mean: of each element; for maxima, where the maximum is: a state, with spins ±1 also where beliefs are tied.
         variance: of each element.
     """
 
@@ -60,7 +77,7 @@ class Worst(NamedTuple):
     residual: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """The end of a run. Everything but the status is computed when it is first asked for.
 
@@ -68,7 +85,7 @@ class Result:
         status: how the run ended.
         exact: means, variances and log-partition are exact: the graph is a forest without approximated messages.
         sweeps: number of sweeps.
-        residuals: largest changes of a message, relative to max(1, |message|): one a sweep, or one every few sweeps
+        residuals: largest changes of a message, as for ``tolerance`` of ``infer``: one a sweep, or one every few sweeps
             where compiled sweeps look only now and then.
         graph: the unrolled model.
         weights: fields, precisions and observations of the run.
@@ -138,7 +155,7 @@ class Result:
         if layout.model.variables[name].dimension:
             variance = np.diagonal(variance, axis1=-2, axis2=-1)
         if self.maximum and layout.model.variables[name].is_spin:
-            mean, variance = np.sign(layout.components(name, self._rows(self.beliefs.H))), np.zeros_like(variance)
+            mean, variance = layout.components(name, self._rows(self._assignment.values)), np.zeros_like(variance)
         return Marginal(mean, variance)
 
     def covariance(self, name: str) -> Array:
@@ -150,7 +167,39 @@ class Result:
         """
         return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
 
-    def _rows(self, values: Array) -> Array:
+    @cached_property
+    def _assignment(self) -> Assignment:
+        if not self.maximum:
+            raise ValueError("`maximum` must be True for a most probable state, got a run with False")
+        change = 0.0 if self.status is Status.EXACT else float(min(self.residuals[-1:].max(initial=0.0), _UNSETTLED))
+        return most_probable(self.graph, self.weights, self.B, self.A, change)
+
+    @cached_property
+    def log_weight(self) -> Any:
+        """log-weight of the state found, in a run for maxima; an array (batch,) in a batch.
+
+        The largest of all on a forest; with loops, and for real variables whose messages did not converge, a state
+        that belief propagation takes for the best.
+
+        Raises:
+            ValueError: a run for sums.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        values = log_weights(self.graph, self.weights, self._assignment.values)
+        return values if self.graph.copies > 1 else float(values[0])
+
+    @property
+    def ties(self) -> dict[str, NDArray[np.bool_]]:
+        """For each variable of spins, in its shape, where both values are equally good, in a run for maxima.
+
+        Tied spins are fixed one after the other, each given those before it: the result is one of several states.
+        Errors as for ``log_weight``.
+        """
+        tied, layout = self._rows(self._assignment.tied), self.graph.layout
+        return {name: layout.matrices(name, tied) for name, v in layout.model.variables.items() if v.is_spin}
+
+    def _rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array over all scalars with a row for each copy, if there are several."""
         return values.reshape(self.graph.copies, -1) if self.graph.copies > 1 else values
 
@@ -165,12 +214,52 @@ class Result:
         """
         if self.maximum:
             raise ValueError("`maximum` must be False for a log-partition, got a run with True")
-        return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
+        with np.errstate(all="ignore"):  # what diverges is an error that names its variable or factor
+            return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
 
     @property
     def log_partition(self) -> float:
         """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
         return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Two numbers that log Z of a model of spins lies between, whatever the messages.
+
+        They are the log-weight of one state, that of the signs of all means, and that of free spins with every factor
+        at its largest; ±∞ where nothing is known, with free real variables always. The Bethe approximation may be
+        outside: see ``warnings``.
+
+        Raises:
+            ContradictionError: constraints that contradict each other.
+        """
+        known = self.beliefs
+        return bounds(
+            self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean)
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to mind about a run that has converged: a log Z outside its bounds, or tied beliefs of maxima.
+
+        Errors as for ``energy``.
+        """
+        if not self.converged and self.status is not Status.OUTSIDE:
+            return ()
+        if self.maximum:
+            tied = int(self._assignment.tied.sum())
+            return (f"one of several best states: {tied} beliefs are tied",) if tied else ()
+        if self.exact or not self.outside:
+            return ()
+        low, high = self.bounds
+        return (f"log Z = {self.log_partition:.6g} must be in [{low:.6g}, {high:.6g}]: the messages are no solution",)
+
+    @property
+    def outside(self) -> bool:
+        """Whether log Z, in the Bethe approximation, is outside ``bounds``; errors as for ``energy``."""
+        value = self.log_partition
+        low, high = (_ROUNDING * max(1.0, abs(b), abs(value)) if math.isfinite(b) else 0.0 for b in self.bounds)
+        return not self.bounds[0] - low <= value <= self.bounds[1] + high
 
     @cached_property
     def entropy(self) -> float:
@@ -181,7 +270,8 @@ class Result:
         """
         if self.state.entropy is not None:
             return self.state.entropy
-        return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
+        with np.errstate(all="ignore"):
+            return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
 
     @cached_property
     def _laws(self) -> tuple[Array, Array]:
@@ -213,8 +303,17 @@ class Result:
             raise ValueError(f"`factor` must be a pair of two spins or two real variables, got {stack.kind.name}")
         return joint[rows]
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
+        facts = f"{self.status.name}, exact={self.exact}, sweeps={self.sweeps}, converged={self.converged}"
+        return f"<Result: {facts}; variables {brief_text(shapes)}>"
+
     def __str__(self) -> str:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
         where = f" at {self.worst.name}" if self.worst and not self.converged else ""
         kind = "exact" if self.exact else "approximate"
-        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}"
+        try:
+            more = "".join(f"; {warning}" for warning in self.warnings)
+        except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told
+            more = ""
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{more}"

@@ -8,12 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.cavity import beliefs, cavity_laws
+from factorgraph.cavity import beliefs, cavity_laws, totals
 from factorgraph.compiled import njit
 from factorgraph.damping import Damping, commit, joint_change, relative_change
 from factorgraph.messages import Array, Outgoing
 from factorgraph.schedule import SCHEDULES, Batch, Step, Table, two_pass
 from factorgraph.unroll import Unrolled, Weights, incoming
+
+#: Least unit of messages that are measured together: their squares stay finite.
+_LEAST_UNIT = 1e-60
 
 
 class State(Protocol):
@@ -65,6 +68,7 @@ class Messages:
     B: Array
     A: Array
     log_partition = None
+    entropy = None
 
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
@@ -72,6 +76,31 @@ class Messages:
 
     def moments(self) -> None:
         """They follow from the messages."""
+
+
+def units(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """What the changes of the messages B and A (E,) are compared with, where they are smaller.
+
+    Of a spin 1. Of a real variable the root of its precision, or the precision, as far as it is known: what matters is
+    how far the mean moves in deviations, whatever the unit in which the variable is measured.
+    """
+    scale = np.where(graph.spin, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
+    root = np.sqrt(scale)
+    for law in graph.laws:
+        if law.parameter is None:
+            mean, variance = law.source.moments(H=0.0, G=0.0)
+            second = mean**2 + variance
+        else:
+            second = B[law.parameter] ** 2 + A[law.parameter]
+        scale[law.variables] += 1.0 / np.maximum(second, _LEAST_UNIT)
+        root[law.variables] = np.sqrt(scale[law.variables])
+    for places in graph.vectors:
+        deviation = root[np.diagonal(places, axis1=1, axis2=2)]
+        root[places] = deviation[:, :, None]
+        scale[places] = deviation[:, :, None] * deviation[:, None, :]
+    unit_B, unit_A = root[graph.ends], scale[graph.ends]
+    unit_B[graph.silent], unit_A[graph.silent] = np.sqrt(np.abs(A[graph.silent])), 0.0  # omega and V of a channel
+    return unit_B, unit_A
 
 
 class GeneralSweeps:
@@ -87,6 +116,12 @@ class GeneralSweeps:
         self.graph, self.damping, self.maximum = graph, damping, maximum
         self.base, self.weights = weights, replace(weights)
         self.B, self.A = messages
+        self.units = np.ones(graph.edges), np.ones(graph.edges)
+
+    def measure(self) -> None:
+        """Take the units in which the changes of the coming messages are measured; see ``units``."""
+        if self.graph.laws or not self.graph.spin.all():
+            self.units = units(self.graph, self.weights, self.B, self.A)
 
     def messages(self) -> tuple[Array, Array]:
         """All messages B and A (E,)."""
@@ -131,25 +166,27 @@ class GeneralSweeps:
     def _replace(self, batch: Batch, new: Outgoing) -> tuple[float, int]:
         edges = self._edges(batch)
         slots = np.ones(edges.size, dtype=bool) if batch.slots is None else batch.slots.ravel()
-        changes = [self._commit(self.B, new.B.ravel(), edges, slots)]
+        changes = [self._commit(self.B, new.B.ravel(), edges, slots, self.units[0])]
         if new.A is not None:
-            changes.append(self._commit(self.A, new.A.ravel(), edges, slots))
+            changes.append(self._commit(self.A, new.A.ravel(), edges, slots, self.units[1]))
         return max(changes)
 
     def _commit(
-        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_]
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
     ) -> tuple[float, int]:
         """Replace messages; the change of those that share a precision is taken, and measured, together."""
         old = messages[edges] if self.graph.heads is not None else None
-        change = commit(messages, new, edges, slots, self.damping.damping)
+        change = commit(messages, new, edges, slots, self.damping.damping, units)
         if old is None or self.graph.heads is None or not np.isfinite(change[0]):
             return change
-        return joint_change(old, np.where(slots, new, old), self.graph.heads[self.graph.ends[edges]], edges)
+        scale = np.maximum(units[edges], _LEAST_UNIT)
+        groups = self.graph.heads[self.graph.ends[edges]]
+        return joint_change(old / scale, np.where(slots, new, old) / scale, groups, edges)
 
     def reinforce(self) -> tuple[float, int]:
         """Let the fields of the next sweep lean towards the present beliefs; the largest change of one, and its edge.
 
-        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is as good as decided,
+        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is almost certain,
         the field may grow for ever, and nothing else changes.
         """
         if not self.damping.reinforcement:
@@ -170,6 +207,7 @@ class ScheduledSweeps(GeneralSweeps):
     def sweep(self, count: int) -> tuple[float, int]:
         """All steps of the schedule."""
         worst = (0.0, 0)
+        self.measure()
         for step in next(self.steps):
             worst = max(worst, self.act(step))
         return max(worst, self.reinforce())
@@ -202,8 +240,9 @@ class ResidualSweeps(GeneralSweeps):
     def sweep(self, count: int) -> tuple[float, int]:
         """As many actions as there are factors, or until nothing is pending."""
         count, done = self.graph.factors, 0
+        self.measure()
         while done < count:
-            change = _pending_changes(self.B, self.pending[0], self.A, self.pending[1])
+            change = self._changes()
             if not change.any():
                 break
             priority = np.maximum.reduceat(change, self.table.starts[:-1])
@@ -217,14 +256,19 @@ class ResidualSweeps(GeneralSweeps):
         pull = self.reinforce()
         if self.damping.reinforcement:
             self._look(np.arange(count))
-        change = _pending_changes(self.B, self.pending[0], self.A, self.pending[1])
+        self.measure()
+        change = self._changes()
         return max(pull, (float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0))
+
+    def _changes(self) -> Array:
+        """Relative change (E,) that each pending message would make."""
+        return _pending_changes(self.B, self.pending[0], self.units[0], self.A, self.pending[1], self.units[1])
 
     def _send(self, factors: NDArray[np.intp]) -> None:
         edges = np.concatenate([np.arange(*self.table.starts[f : f + 2]) for f in factors])
         slots = np.ones(edges.size, dtype=bool)
-        for old, new in zip((self.B, self.A), self.pending, strict=True):
-            commit(old, new[edges], edges, slots, self.damping.damping)
+        for old, new, units in zip((self.B, self.A), self.pending, self.units, strict=True):
+            commit(old, new[edges], edges, slots, self.damping.damping, units)
         starts, owners = self.factors_of
         touched = np.unique(self.graph.ends[edges])
         neighbours = np.concatenate([owners[starts[i] : starts[i + 1]] for i in touched])
@@ -232,11 +276,10 @@ class ResidualSweeps(GeneralSweeps):
 
 
 @njit(cache=True, error_model="numpy")
-def _pending_changes(B: Any, new_B: Any, A: Any, new_A: Any) -> Any:
-    """Relative change (E,) that each pending message would make."""
+def _pending_changes(B: Any, new_B: Any, unit_B: Any, A: Any, new_A: Any, unit_A: Any) -> Any:
     change = np.empty(B.size)
     for e in range(B.size):
-        change[e] = max(relative_change(B[e], new_B[e]), relative_change(A[e], new_A[e]))
+        change[e] = max(relative_change(B[e], new_B[e], unit_B[e]), relative_change(A[e], new_A[e], unit_A[e]))
     return change
 
 
@@ -247,7 +290,7 @@ def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any) -> tup
     for i in range(spin.size):
         if starts[i] == starts[i + 1]:
             continue
-        change = abs(math.tanh(new[i]) - math.tanh(old[i])) if spin[i] else relative_change(old[i], new[i])
+        change = abs(math.tanh(new[i]) - math.tanh(old[i])) if spin[i] else relative_change(old[i], new[i], 0.0)
         if not change <= worst:
             worst, where = (math.inf if math.isnan(change) else change), order[starts[i]]
     return worst, where

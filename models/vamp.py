@@ -36,8 +36,8 @@ Array = NDArray[np.float64]
 class _Sweeps(GeneralSweeps):
     """Sweeps that do not look at the change of their messages: the estimates tell."""
 
-    def _commit(self, messages: Array, new: Array, edges: Any, slots: Any) -> tuple[float, int]:
-        return commit(messages, new, edges, slots, self.damping.damping)
+    def _commit(self, messages: Array, new: Array, edges: Any, slots: Any, units: Array) -> tuple[float, int]:
+        return commit(messages, new, edges, slots, self.damping.damping, units)
 
 
 class VampChain:

@@ -18,6 +18,7 @@ from factorgraph import (
     Pairwise,
     Parity,
     PSpin,
+    Selection,
     Sum,
     draw,
     exact,
@@ -135,8 +136,14 @@ def test_every_kind_is_built_in_three_ways(name):
         (lambda g: g.spins("t", 2, field=[1, 2, 3]), "`field` of `t` must be a number or of shape"),
         (lambda g: g.spins("t", 2, field=np.inf), "`field` of `t` must be finite numbers"),
         (lambda g: g.spins("t", 2, prior=Gaussian()), "`prior` of spins `t` must be one of spins"),
-        (lambda g: g.add(Pairwise(Graph().spins("u", 3)[0], g.spins("t", 2)[0], coupling=1)) or g.model, "got 'u'"),
-        (lambda g: g.add(Pairwise(Graph().spins("s", 9)[8], g.spins("t", 2)[0], coupling=1)) or g.model, "in 0..4"),
+        (
+            lambda g: g.add(Pairwise(Selection.whole("u", (3,))[0], g.spins("t", 2)[0], coupling=1)) or g.model,
+            "got 'u'",
+        ),
+        (
+            lambda g: g.add(Pairwise(Selection.whole("s", (9,))[8], g.spins("t", 2)[0], coupling=1)) or g.model,
+            "in 0..4",
+        ),
     ],
 )
 def test_variables_that_do_not_fit(build, message):

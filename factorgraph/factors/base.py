@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -86,6 +86,10 @@ class Kind(ABC):
     def quadratic_form(self, parameters: Parameters) -> "QuadraticForm":
         """The logarithm of a ``quadratic`` kind in terms of residuals."""
         raise NotImplementedError(f"{self.name} is not quadratic")
+
+    def largest(self, parameters: Parameters) -> Array:
+        """An upper bound (F,) of the factor's logarithm; ∞ where none is known."""
+        return np.full(len(parameters[0]), np.inf) if parameters else np.array([np.inf])
 
     @abstractmethod
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
@@ -243,7 +247,7 @@ def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...
         indices = np.broadcast_arrays(*(a.indices for a in arguments))
     except ValueError:
         raise ModelError(f"arguments must have fitting shapes, got {[a.shape for a in arguments]}") from None
-    return tuple(Selection(a.name, np.asarray(i), a.dimension) for a, i in zip(arguments, indices, strict=True))
+    return tuple(replace(a, indices=np.asarray(i)) for a, i in zip(arguments, indices, strict=True))
 
 
 def numbers(

@@ -193,6 +193,10 @@ class Table(Kind):
         """Mean of the table under its belief."""
         return _table_sums(parameters[0], incoming.first)[1]
 
+    def largest(self, parameters: Parameters) -> Array:
+        """The largest entry."""
+        return parameters[0].max(axis=1)
+
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """Look the states up."""
         values = np.broadcast_arrays(*x)

@@ -92,20 +92,36 @@ class Linear(Group):
 
 
 @njit(cache=True, error_model="numpy")
-def _states(c: Any, y: float, V: float, reals: float, h: Any, spin: Any, omega: Any, log_p: Any, log_q: Any) -> None:
-    """For each state of the spins: mean of the sum, log-weight of the state, and log N(y; omega, V) up to a constant.
+def _flat(c: Any, m: Any, v: Any, spin: Any, own: int) -> tuple[int, float]:
+    """Number of the flat laws e^{hx} dx among the arguments without ``own``, and Σ h/c over them.
 
-    States are counted in binary, the first spin as the lowest bit.
+    Integrated over one of them, N(y; c x + z, V) is e^{(h/c)(y - z) + (h/c)² V/2}/|c|.
     """
-    for state in range(omega.size):
-        omega[state], log_p[state], bit = reals, 0.0, state
+    count, tilt = 0, 0.0
+    for i in range(c.size):
+        if i != own and not spin[i] and math.isinf(v[i]) and c[i] != 0.0:
+            count, tilt = count + 1, tilt + m[i] / c[i]
+    return count, tilt
+
+
+@njit(cache=True, error_model="numpy")
+def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> None:
+    """For each state of the spins: their part u of the sum, log-weight of the state, and log N(rest; u, V) less that
+    at u = 0, which may be larger by so much that nothing of the difference would be left.
+
+    States are counted in binary, the first spin as the lowest bit. Where V is infinite, the ``tilt`` of the flat law
+    remains.
+    """
+    for state in range(part.size):
+        part[state], log_p[state], bit = 0.0, 0.0, state
         for i in range(c.size):
             if spin[i]:
                 s = 1.0 - 2.0 * (bit & 1)
-                omega[state] += c[i] * s
+                part[state] += c[i] * s
                 log_p[state] += log_weight(h[i], s)
                 bit >>= 1
-        log_q[state] = -0.5 * (y - omega[state]) ** 2 / V
+        u = part[state]
+        log_q[state] = -tilt * u if math.isinf(V) else u * ((rest - 0.5 * u) / V)
 
 
 @njit(cache=True, error_model="numpy")
@@ -133,24 +149,26 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, omega: Any, log_p: Any, log_q: Any) -> Any:
-    """Total variance V, log Σ p N up to -½ log(2πV), posterior mean and variance of omega over the states."""
-    V, reals = noise, 0.0
+def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> Any:
+    """Total variance V, rest y - Σ c m, log Σ p N up to -½ log(2πV), posterior mean and variance of the spins' part."""
+    V, rest = noise, y
     for i in range(c.size):
-        if not spin[i]:
+        if not spin[i] and c[i] != 0.0:
             V += c[i] * c[i] * v[i]
-            reals += c[i] * m[i]
-    _states(c, y, V, reals, m, spin, omega, log_p, log_q)
+            rest -= 0.0 if math.isinf(v[i]) else c[i] * m[i]
+    tilt = _flat(c, m, v, spin, -1)[1]
+    _states(c, rest, V, tilt, m, spin, part, log_p, log_q)
     top = np.max(log_p + log_q)
     total, mean, square = 0.0, 0.0, 0.0
-    for state in range(omega.size):
+    for state in range(part.size):
         w = math.exp(log_p[state] + log_q[state] - top)
         total += w
-        mean += w * omega[state]
+        mean += w * part[state]
     mean /= total
-    for state in range(omega.size):
-        square += math.exp(log_p[state] + log_q[state] - top) * (omega[state] - mean) ** 2
-    return V, top + math.log(total), mean, square / total
+    for state in range(part.size):
+        square += math.exp(log_p[state] + log_q[state] - top) * (part[state] - mean) ** 2
+    common = tilt * rest if math.isinf(V) else -0.5 * rest * (rest / V)
+    return V, rest, common + (top + math.log(total)), mean, square / total
 
 
 @njit(cache=True, error_model="numpy")
@@ -159,31 +177,37 @@ def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Ar
     A = c_i² (1 - W/V)/(V_i + W c_i² v_i/V) and B = c_i (y - omega_i - c_i m_i W/V)/(the same), and omega_i = omega
     - c_i m_i.
 
-    Without spins W = 0: the law of c_i x_i is N(y - omega_i, V_i).
+    Without spins W = 0: the law of c_i x_i is N(y - omega_i, V_i). From a flat law e^{hx} dx of another argument x
+    only the tilt -c_i h/c comes, and nothing from two.
     """
     F, k = m.shape
     B, A = np.zeros((F, k)), np.zeros((F, k))
-    omega, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
+    part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
-        V, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, omega, log_p, log_q)
+        V, _, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
         rest, variance = 0.0, noise[f]
         for i in range(k):
             B[f, i], A[f, i] = rest, variance
-            if not spin[i]:
-                rest, variance = rest + c[f, i] * m[f, i], variance + c[f, i] ** 2 * v[f, i]
-        spins_mean = mean - rest
+            if not spin[i] and c[f, i] != 0.0:
+                rest += 0.0 if math.isinf(v[f, i]) else c[f, i] * m[f, i]
+                variance += c[f, i] ** 2 * v[f, i]
         rest, variance = 0.0, 0.0
         for i in range(k - 1, -1, -1):
-            omega_i, V_i = B[f, i] + rest + spins_mean, A[f, i] + variance
-            if spin[i]:
-                A[f, i] = 0.0
+            omega_i, V_i = B[f, i] + rest + mean, A[f, i] + variance
+            B[f, i], A[f, i] = 0.0, 0.0
+            if spin[i] or c[f, i] == 0.0:
                 continue
+            flats, tilt = _flat(c[f], m[f], v[f], spin, i)
+            own_flat = math.isinf(v[f, i])
             s = c[f, i] ** 2 * v[f, i]
-            share = 1.0 if math.isinf(s) else s / V
-            D = V_i + (share * W if W > 0.0 else 0.0)
-            B[f, i] = 0.0 if math.isinf(D) else c[f, i] * (y[f] - omega_i - c[f, i] * m[f, i] * (W / V)) / D
-            A[f, i] = c[f, i] ** 2 * (1.0 - W / V) / D
-            rest, variance = rest + c[f, i] * m[f, i], variance + s
+            if flats:
+                B[f, i] = -c[f, i] * tilt if flats == 1 and not own_flat else 0.0
+            else:
+                share, pull = (1.0, m[f, i] * W) if own_flat else (s / V, c[f, i] ** 2 * m[f, i] * (W / V))
+                D = V_i + (share * W if W > 0.0 else 0.0)
+                B[f, i] = (c[f, i] * (y[f] - omega_i) - pull) / D
+                A[f, i] = c[f, i] ** 2 * (1.0 - W / V) / D
+            rest, variance = rest + (0.0 if own_flat else c[f, i] * m[f, i]), variance + s
         for i in range(k):
             if spin[i]:
                 B[f, i] = _field_of_spin(i, m[f], spin, log_q)
@@ -194,24 +218,33 @@ def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Ar
 def _log_partitions(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Array, Array]:
     """log of the mean factor, and mean of its logarithm under the belief, (F,) each.
 
-    With one flat argument (v = ∞), integrated over dx, N(y; c x + ..., ·) gives 1/|c|.
+    A law of negative precision is divided by √(2π |v|), as in ``log_gaussian_mean``; at most one may be there. NaN
+    where the integral diverges.
     """
     F, k = m.shape
     log_z, mean_log = np.empty(F), np.empty(F)
-    omega, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
+    part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
-        V, log_sum, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, omega, log_p, log_q)
+        V, rest, log_sum, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
         remainder = noise[f] * (1.0 - noise[f] / V)
-        residual = noise[f] / V * (y[f] - mean)
+        residual = noise[f] / V * (rest - mean)
         expected = residual * residual + remainder + (noise[f] / V) ** 2 * W
-        if math.isinf(V):
-            expected = noise[f]
-            log_z[f] = log_sum
-            for i in range(k):
-                if not spin[i] and math.isinf(v[f, i]):
-                    log_z[f] -= math.log(abs(c[f, i]))
+        flats, tilt = _flat(c[f], m[f], v[f], spin, -1)
+        negative, others, scale = 0, noise[f], 1.0
+        for i in range(k):
+            if not spin[i] and c[f, i] != 0.0:
+                negative += v[f, i] < 0.0
+                if math.isinf(v[f, i]):
+                    scale = c[f, i]
+                else:
+                    others += c[f, i] ** 2 * v[f, i]
+        if flats == 1 and not negative:
+            expected = noise[f] * (1.0 + tilt * tilt * noise[f])
+            log_z[f] = log_sum + 0.5 * tilt * tilt * others - math.log(abs(scale))
+        elif flats == 0 and negative == (V < 0.0):
+            log_z[f] = log_sum - 0.5 * (LOG_2PI + math.log(abs(V)))
         else:
-            log_z[f] = log_sum - 0.5 * (LOG_2PI + math.log(V))
+            log_z[f] = math.nan
         mean_log[f] = -0.5 * (LOG_2PI + math.log(noise[f]) + expected / noise[f])
     return log_z, mean_log
 
@@ -255,6 +288,10 @@ class LinearGaussian(Kind):
         c, y, noise = parameters
         constant = -0.5 * (np.log(noise) + LOG_2PI)
         return QuadraticForm(constant, c[:, None], y[:, None], 1.0 / noise[:, None], np.zeros(len(y)))
+
+    def largest(self, parameters: Parameters) -> Array:
+        """-½ log(2π noise)."""
+        return -0.5 * (LOG_2PI + np.log(parameters[2]))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log N(y; Σ c x, noise)."""

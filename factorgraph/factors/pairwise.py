@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
-from factorgraph.factors.parity import log_parity_sums, parity_log_factor
+from factorgraph.factors.parity import largest_parity, log_parity_sums, parity_log_factor
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
 from factorgraph.model import Selection
@@ -100,6 +100,10 @@ class SpinPair(Kind):
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Probabilities of (s, s') = (±1, ±1)."""
         return _spin_joint(parameters[0], incoming.first)
+
+    def largest(self, parameters: Parameters) -> Array:
+        """|J|."""
+        return largest_parity(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J s s'."""
@@ -199,6 +203,8 @@ class RealPair(Kind):
 def _spin_real_messages(J: Array, h: Array, m: Array, v: Array) -> tuple[Array, Array]:
     B, A = np.zeros((J.size, 2)), np.zeros((J.size, 2))
     for f in range(J.size):
+        if math.isinf(v[f]):
+            continue  # nothing is known of a flat law's place
         B[f, 0] = J[f] * m[f]
         t, c = math.tanh(h[f] + B[f, 0]), J[f] * J[f] * sech2(h[f] + B[f, 0])
         B[f, 1] = (J[f] * t - m[f] * c) / (1.0 + c * v[f])

@@ -113,6 +113,11 @@ def parity_log_factor(J: Array, x: tuple[Array, ...]) -> Array:
     return np.where(hard, np.where(product == np.sign(J), 0.0, -np.inf), np.where(hard, 0.0, J) * product)
 
 
+def largest_parity(J: Array) -> Array:
+    """|J|; 0 for a constraint, J = ±∞."""
+    return np.where(np.isinf(J), 0.0, np.abs(J))
+
+
 @dataclass(frozen=True)
 class SpinProduct(Kind):
     """e^{J s_1 ... s_k}, or the indicator of s_1 ... s_k = sign J for J = ±∞ [Mézard-Montanari, ch. 14]."""
@@ -132,6 +137,10 @@ class SpinProduct(Kind):
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """J E[Π s]."""
         return log_parity_sums(parameters[0], incoming.first)[1]
+
+    def largest(self, parameters: Parameters) -> Array:
+        """|J|."""
+        return largest_parity(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J Π s."""

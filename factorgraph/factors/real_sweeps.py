@@ -18,8 +18,8 @@ _ROUNDING = 1e-15
 def real_sweeps(
     graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "RealSweeps | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, or None: with observations or reinforcement, and for other schedules."""
-    if damping.reinforcement or not np.isnan(weights.value).all():
+    """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
+    if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
         return None
     if schedule in ("flooding", "sequential"):
         return RealSweeps(graph, weights, start, schedule == "sequential", damping.damping)
@@ -129,8 +129,9 @@ class RealSweeps:
             new_H = self.base[0].copy()
             _sweep_fields(self.ends, self.t, self.B, self.H, new_H, self.live, self.damping, self.sent[0])
             self.H = self._total(0, self.B) if self.live else new_H
-        changes = (largest_change(o.ravel(), n.ravel()) for o, n in zip(self.old, self.sent, strict=True))
-        return max(changes)
+        scale = np.maximum(self.G, 0.0)
+        pairs = zip(self.old, self.sent, (np.sqrt(scale), scale), strict=True)
+        return max(largest_change(old.ravel(), new.ravel(), self.ends.ravel(), unit) for old, new, unit in pairs)
 
     def messages(self) -> tuple[Array, Array]:
         """All messages."""

@@ -22,8 +22,13 @@ _SAFE_EXPONENT = 340.0
 def spin_sweeps(
     graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "SpinFlooding | SpinTwoPass | None":
-    """Sweeps by odds ratios, or None: where they might overflow, under damping, and for other schedules."""
-    if schedule not in ("flooding", "two-pass") or damping != Damping() or not odds_are_safe(graph, weights, start):
+    """Sweeps by odds ratios, or None: where they might overflow, with other variables, damping, or other schedules."""
+    if (
+        not graph.spin.all()
+        or schedule not in ("flooding", "two-pass")
+        or damping != Damping()
+        or not odds_are_safe(graph, weights, start)
+    ):
         return None
     if schedule == "flooding":
         return SpinFlooding(graph, weights, start)

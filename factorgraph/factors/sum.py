@@ -15,8 +15,10 @@ from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quot
 from factorgraph.model import ModelError, Selection, printable
 from factorgraph.special import log_2cosh_array
 
-#: Smallest variance of a sum: keeps omega/√V finite once all its terms are certain.
+#: Smallest variance of a sum of weights and inputs that are both free, in training.
 VARIANCE_FLOOR = 1e-8
+#: Least variance of a term that is known, relative to its square, and of all: they keep omega/√V finite.
+_KNOWN, _LEAST = 1e-24, 1e-100
 #: Least share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
 LEAST_REST = 1e-15
 _POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
@@ -28,7 +30,8 @@ class Sum(Group):
 
     The sum of real variables is Gaussian: the message to the output is exact, those to the inputs have the exact
     moments. A spin takes part in the sums for other arguments as if it were Gaussian, which is right for many; the
-    message to a spin itself adds its two values to the Gaussian rest.
+    message to a spin itself adds its two values to the Gaussian rest. Once all spins are as good as certain, a sum of
+    k of them claims no less than the variance of one term: spins that convince each other would else go on for ever.
 
     Args:
         output: selection of what the channel gives; spins for a channel whose output is ±1. Often observed.
@@ -124,7 +127,6 @@ class ChannelSum(Kind):
     spins: tuple[bool, ...]
     channel: Any
     name = "Sum"
-    floor = VARIANCE_FLOOR
 
     @property
     def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -147,7 +149,7 @@ class ChannelSum(Kind):
         To a spin: B = ½[phi(omega_i + c_i) - phi(omega_i - c_i)] with the rest of the sum N(omega_i, V_i).
         """
         (c,), (m, v) = parameters, self._moments(incoming)
-        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), self.floor)
+        omega, V = (c * m).sum(axis=1), self._variance(c, incoming, m, v)
         B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
         B[:, 0], A[:, 0] = to_output(self.channel, omega, V)
         _, g, gamma = self._values(incoming, omega, V)
@@ -157,7 +159,8 @@ class ChannelSum(Kind):
         spins = np.array(self.spins[1:])
         if spins.any():
             rest = exclusive_sums(c * m)[:, spins]
-            V_rest = np.maximum(exclusive_sums(c * c * v)[:, spins], self.floor)
+            least = exclusive_sums(self._least(c, incoming, m, v))
+            V_rest = np.maximum(np.maximum(exclusive_sums(c * c * v), least)[:, spins], _LEAST)
             up = self._values(incoming, rest + c[:, spins], V_rest)[0]
             down = self._values(incoming, rest - c[:, spins], V_rest)[0]
             where = 1 + np.flatnonzero(spins)
@@ -167,15 +170,30 @@ class ChannelSum(Kind):
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
         (c,), (m, v) = parameters, self._moments(incoming)
-        omega, V = (c * m).sum(axis=1), np.maximum((c * c * v).sum(axis=1), self.floor)
+        omega, V = (c * m).sum(axis=1), self._variance(c, incoming, m, v)
         phi = self._values(incoming, omega, V)[0]
         return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, 0]), phi, 0.0)
+
+    def largest(self, parameters: Parameters) -> Array:
+        """0 for the probability of a spin; a density may be larger."""
+        return np.full(len(parameters[0]), 0.0 if self.channel.spin else np.inf)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """log P(x_0 | z)."""
         z = sum(expand(parameters[0][:, i], value) * value for i, value in enumerate(x[1:]))
         y, z = np.broadcast_arrays(x[0], z)
         return self.channel.observe(y, omega=z, V=np.full(z.shape, _POINT)).phi
+
+    def _variance(self, c: Array, incoming: Incoming, m: Array, v: Array) -> Array:
+        """Variances (F,) of the sums, with coefficients c and terms of means m and variances v."""
+        variance = np.maximum((c * c * v).sum(axis=1), self._least(c, incoming, m, v).sum(axis=1))
+        return np.maximum(variance, _LEAST)
+
+    def _least(self, c: Array, incoming: Incoming, m: Array, v: Array) -> Array:
+        """What each term (F, k) adds to the least variance of the sum: about c²/k for a spin that is not certain."""
+        k, spins = c.shape[1], np.array(self.spins[1:], dtype=bool)
+        uncertain = spins & np.isfinite(incoming.first[:, 1:])
+        return np.where(uncertain, c * c * ((k - 1) / k**2), _KNOWN * c * c * (m * m + v))
 
     def _moments(self, incoming: Incoming) -> tuple[Array, Array]:
         """Means and variances (F, k) of the inputs."""
@@ -195,7 +213,6 @@ class ProjectedSum(ChannelSum):
     """The same between variables of which some have a shared precision: a real output too is sent a Gaussian message,
     with the exact moments of its belief; nothing is said where an input has no law yet."""
 
-    floor = 1e-100
     law_slot = None  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     approximate = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
@@ -213,7 +230,7 @@ class ProjectedSum(ChannelSum):
             (c,), (m, v) = parameters, self._moments(incoming)
             free = np.isfinite(incoming.second[:, 0])
             H, G = np.where(free, incoming.first[:, 0], 0.0), np.where(free, incoming.second[:, 0], 0.0)
-            V = np.maximum((c * c * v).sum(axis=1), self.floor)
+            V = self._variance(c, incoming, m, v)
             mean, variance = self.channel.moments(B=H, A=G, omega=(c * m).sum(axis=1), V=V)
             sent = quotient(mean, variance, H, G, float(np.mean(mean**2)))
             B[:, 0], A[:, 0] = (np.where(free, values, 0.0) for values in sent)
@@ -223,7 +240,7 @@ class ProjectedSum(ChannelSum):
         """phi, less the logarithm of the integral of a free output's cavity law."""
         _, raw = self._natural(incoming)
         (c,), (m, v) = parameters, self._moments(raw)
-        V = np.maximum((c * c * v).sum(axis=1), self.floor)
+        V = self._variance(c, raw, m, v)
         phi = self._values(raw, (c * m).sum(axis=1), V)[0]
         if self.spins[0]:
             return phi

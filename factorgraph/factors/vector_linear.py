@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.arguments import number_array, real_array, shown
-from factorgraph.factors.base import Array, Kind, Parameters
+from factorgraph.factors.base import Array, Kind, Parameters, QuadraticForm
 from factorgraph.factors.vector_rules import expected_squares, log_integrals, messages, undetermined, whiten
 from factorgraph.messages import Incoming, Outgoing
 from factorgraph.model import ModelError, Selection

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from factorgraph.cavity import indefinite
@@ -362,7 +361,7 @@ class VectorTwoPass:
         if not np.all(sigma > 0.0):
             return -np.inf
         zeros, value = np.zeros_like(self.value), np.where(np.isnan(self.value), np.nan, 0.0)
-        silent = VectorTwoPass(self.graph, Weights(zeros, self.precision, value))
+        silent = VectorTwoPass(self.graph, Weights(zeros, self.precision, value, self.graph.own))
         silent.factors = *self.factors[:4], np.zeros_like(targets), sigma, constants
         silent.sweep(1)
         rows = 0.5 * targets.size * LOG_2PI

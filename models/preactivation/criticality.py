@@ -13,11 +13,13 @@ from scipy.optimize import brentq
 
 from factorgraph.activations import Activation
 from factorgraph.arguments import check_instance, check_number
+from factorgraph.brief import briefly
 
 _KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
 _SMALL = 1e-3  # kernel at which the class K* = 0 is told by its first correction
 
 
+@briefly
 @dataclass(frozen=True)
 class Criticality:
     """Critical initialisation of an activation.

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from factorgraph.activations import Activation
 from factorgraph.activations.averages import normal_panels
 from factorgraph.arguments import check_flag, check_instance, check_number, number_array, real_array, shown
+from factorgraph.brief import briefly
 from models.checks import check_activations, check_sequence
 from models.preactivation.flow import LayerStatistics, propagate
 
@@ -64,6 +65,7 @@ def matched(
     )
 
 
+@briefly
 @dataclass(frozen=True)
 class StochasticWeights:
     """One layer of independent weights, of which the moments are known.
@@ -118,6 +120,7 @@ class StochasticWeights:
         return tuple(float(np.mean(a)) for a in (second, m2, fourth, third * m, second**2, second * m2, m2**2))
 
 
+@briefly
 @dataclass(frozen=True)
 class ExpectedSum:
     """What the sums into the units of a layer are expected to be.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations import Activation
 from factorgraph.arguments import check_instance, check_integer, check_number, real_array, shown
+from factorgraph.brief import briefly
 from models.checks import check_activations, check_sequence, matrix, number_or_vector
 from models.preactivation.tensors import moments, slopes
 
@@ -20,6 +21,7 @@ Array = NDArray[np.float64]
 _LARGEST_CORRELATION = 1.0 - 1e-8
 
 
+@briefly
 @dataclass(frozen=True)
 class Couplings:
     """The action S = ½ Σ g_ab z_a·z_b - ⅛ Σ v_abcd z_a·z_b z_c·z_d of some neurons on some inputs [RG, eq. 4.80].
@@ -54,6 +56,7 @@ class Couplings:
         return Couplings(self.g - 0.5 * (self.neurons - neurons) * mean, self.v, neurons)
 
 
+@briefly
 @dataclass(frozen=True)
 class LayerStatistics:
     """Pre-activations of one layer on D inputs, to first order in 1/width.

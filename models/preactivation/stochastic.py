@@ -16,6 +16,7 @@ from scipy.special import expit, logit
 from factorgraph.activations import Activation
 from factorgraph.activations.averages import normal_panels
 from factorgraph.arguments import check_number, real_array, shown
+from factorgraph.brief import briefly
 from models.checks import check_activations
 from models.preactivation.criticality import root
 
@@ -43,6 +44,7 @@ def field_size(polarization: float) -> float:
     return float(np.exp(root(lambda t: mean_square(float(np.exp(t))) - polarization, -20.0, 20.0)))
 
 
+@briefly
 @dataclass(frozen=True)
 class SignalPath:
     """Signal and messages through a network of weight layers 0..L with given <m²>, z = Σ w x/√inputs.
