@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from factorgraph.arguments import check_number
 from factorgraph.damping import Damping
-from factorgraph.exactness import is_exact
+from factorgraph.exactness import LARGEST_ERROR, is_exact
 from factorgraph.graph import Graph
 from factorgraph.messages import Array, IndefiniteError
 from factorgraph.model import Model
@@ -92,6 +92,7 @@ def infer(
     place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
     result = Result(status, exact, done, np.array(residuals), graph, weights, sweeps, maximum, place)
     if result.converged:
+        result.exact = result.integration_error <= LARGEST_ERROR and exact
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
     elif status is Status.SWEEPS and _improper(result):
         result.status = Status.DIVERGED

@@ -114,14 +114,14 @@ def parity_weights(even: float, odd: float, h: float) -> tuple[float, float]:
 def log_gaussian_mean(mean: float, variance: float, B: float, A: float) -> float:
     """log E e^{Bx - Ax²/2}, x ~ N(mean, variance); with the flat measure dx if the variance is infinite.
 
-    NaN where the integral diverges.
+    NaN where the integral diverges. A law that grows, of negative variance, is normalised as if it fell.
     """
     if math.isinf(variance):
         return 0.5 * (B * B / A + LOG_2PI - math.log(A)) if A > 0.0 else math.nan
     rate = 1.0 + A * variance
-    if not rate > 0.0:
+    if not (rate > 0.0 if variance >= 0.0 else rate < 0.0):
         return math.nan
-    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(rate))
+    return 0.5 * ((B * (B * variance + 2.0 * mean) - A * mean * mean) / rate - math.log(abs(rate)))
 
 
 #: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and

@@ -60,6 +60,14 @@ class Kind(ABC):
         """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
+    def error(self, parameters: Parameters, incoming: Incoming) -> Array | None:
+        """Estimated errors (F,) of integrals that the rule does numerically; None if it has a closed form.
+
+        That of log Z, of means in deviations, or of variances relative to themselves, whichever is largest; ∞ where an
+        integral diverges, and NaN where the factor is 0 wherever it was looked at.
+        """
+        return None
+
     def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
         """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.
 

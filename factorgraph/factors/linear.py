@@ -209,7 +209,7 @@ def _log_partitions(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tu
                 if not spin[i] and math.isinf(v[f, i]):
                     log_z[f] -= math.log(abs(c[f, i]))
         else:
-            log_z[f] = log_sum - 0.5 * (LOG_2PI + math.log(V))
+            log_z[f] = log_sum - 0.5 * (LOG_2PI + math.log(abs(V)))  # V < 0 where a law grows
         mean_log[f] = -0.5 * (LOG_2PI + math.log(noise[f]) + expected / noise[f])
     return log_z, mean_log
 
