@@ -107,13 +107,13 @@ class Intervals(NamedTuple):
 
     def take(self, mask: Any) -> "Intervals":
         """Those marked."""
-        return Intervals(*(values[mask] for values in self))
+        return Intervals(self.owner[mask], self.left[mask], self.right[mask])
 
     @classmethod
     def joined(cls, parts: "list[Intervals]") -> "Intervals":
         """All of them."""
-        owner = np.concatenate([part.owner for part in parts])
-        return cls(owner, *(np.concatenate([part[k] for part in parts]) for k in (1, 2)))
+        owner, left, right = zip(*parts, strict=True)
+        return cls(np.concatenate(owner), np.concatenate(left), np.concatenate(right))
 
 
 def search(problem: Problem, variance: Array, level: int) -> Intervals:
