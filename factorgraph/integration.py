@@ -79,7 +79,9 @@ class Moments(NamedTuple):
     error: Array
 
 
-def moments(integrand: Integrand, centre: Array, variance: Array, *, level: int = 0, further: int = 0) -> Moments:
+def moments(
+    integrand: Integrand, centre: Array, variance: Array, *, level: int = 0, further: int = 0, thorough: bool = False
+) -> Moments:
     """Log-integral, mean and variance of N(centre, variance) times a function, or of the function alone where flat.
 
     Args:
@@ -88,9 +90,12 @@ def moments(integrand: Integrand, centre: Array, variance: Array, *, level: int 
         variance: (R,), not 0; ∞ for flat laws. A negative one stands for a law that grows, e^{d²/(2|variance|)}.
         level: how many integrals the function is itself: the search is coarser then.
         further: how many further variables there are.
+        thorough: search on a much finer grid, for peaks that lie hidden under others.
     """
     problem, flat = Problem(integrand, centre, variance), np.isinf(variance)
-    log_total, shift, spread, means, variances, error = _integrate(problem, search(problem, variance, level), further)
+    log_total, shift, spread, means, variances, error = _integrate(
+        problem, search(problem, variance, level, thorough), further
+    )
     log_scale = np.where(flat, 0.0, 0.5 * (LOG_2PI + np.log(np.where(flat, 1.0, np.abs(variance)))))
     sound = ~problem.diverged
     return Moments(
@@ -127,10 +132,10 @@ class _Sums(NamedTuple):
 
     Attributes:
         stats: of Kronrod's.
-        differences: (P, 4 + 2 J) between the two, relative to the mass: of mass, first and second moment in half widths
-            about the middle; what may be missed next to the ends; and those of means and variances of the further
-            variables.
+        differences: (P, 3 + 2 J) between the two, relative to the mass: of mass, first and second moment in half widths
+            about the middle, and of means and variances of the further variables.
         noise: (P,) what rounding makes of them.
+        end: (P,) log-mass that may be missed next to the ends.
         hidden: (P,) log-mass that may hide between two nodes.
         error: (P,) mean error of the values.
     """
@@ -138,6 +143,7 @@ class _Sums(NamedTuple):
     stats: _Stats
     differences: Array
     noise: Array
+    end: Array
     hidden: Array
     error: Array
 
@@ -153,7 +159,7 @@ def _integrate(problem: Problem, panels: Intervals, further: int) -> tuple[Array
         estimate, kept = _errors(
             *panels,
             problem.centre,
-            (sums.differences, sums.noise, sums.hidden),
+            (sums.differences, sums.noise, sums.end, sums.hidden),
             tuple(sums.stats),
             tuple(total),
             sums.error,
@@ -181,18 +187,18 @@ def _measure(problem: Problem, panels: Intervals) -> _Sums:
         problem.diverged[owner[endless.any(axis=1)]] = True
         log_f = np.where(endless, -np.inf, log_f)
     kernel = _kronrod(owner, centre, half, log_f, problem.half, problem.centre, NODES, KRONROD, GAUSS, EXTRAPOLATION)
-    log_mass, mean, variance, differences, noise, hidden, w, sound = kernel
+    log_mass, mean, variance, differences, noise, end, hidden, w, sound = kernel
     if not sound:
         bad = log_f[:, 1:-1][~(log_f[:, 1:-1] < np.inf)][0]
         raise ModelError(f"`log_factor` must be finite or -inf where its arguments have weight, got {bad}")
     if values.means is None:
         stats = _Stats(log_mass, mean[:, None], variance[:, None])
-        return _Sums(stats, differences, noise, hidden, np.zeros(owner.size))
+        return _Sums(stats, differences, noise, end, hidden, np.zeros(owner.size))
     means, variances, further = _further(w, values)
     stats = _Stats(log_mass, np.column_stack([mean, means]), np.column_stack([variance, variances]))
     differences, mass = np.concatenate([differences, further], axis=1), np.maximum(w @ KRONROD, 1e-300)
     error = np.zeros(owner.size) if values.error is None else (w * _finite(values.error)) @ KRONROD / mass
-    return _Sums(stats, differences, noise, hidden, error)
+    return _Sums(stats, differences, noise, end, hidden, error)
 
 
 def _finite(error: Array) -> Array:
@@ -219,8 +225,8 @@ def _kronrod(
     """
     (P, n), sound = log_f.shape, True
     log_mass, mean, variance = np.empty(P), np.empty(P), np.empty(P)
-    noise, hidden = np.empty(P), np.full(P, -np.inf)
-    differences, w, density, d = np.empty((P, 4)), np.empty((P, n)), np.empty(n), np.empty(n)
+    noise, end, hidden = np.empty(P), np.empty(P), np.full(P, -np.inf)
+    differences, w, density, d = np.empty((P, 3)), np.empty((P, n)), np.empty(n), np.empty(n)
     for p in range(P):
         top, steep, rate = -np.inf, False, curvature[owner[p]]
         for k in range(1, n - 1):
@@ -246,7 +252,7 @@ def _kronrod(
         low, high = -w[p, 0], -w[p, n - 1]
         for k in range(1, n - 1):
             low, high = low + beyond[n - 1 - k] * w[p, k], high + beyond[k] * w[p, k]
-        differences[p, 3] = _GAP * max(abs(low), abs(high)) / safe
+        end[p] = level + math.log(_GAP * half[p] * max(abs(low), abs(high)))
         first, second = first / safe, second / safe
         log_mass[p] = level + math.log(mass * half[p])
         mean[p], variance[p] = centre[p] + half[p] * first, half[p] * half[p] * (second - first * first)
@@ -257,7 +263,7 @@ def _kronrod(
                 bound = bound_between(d, density, k)
                 if bound > max(density[k], density[k + 1]) + _STEEP:
                     hidden[p] = max(hidden[p], bound + math.log(2.0 * half[p]))
-    return log_mass, mean, variance, differences, noise, hidden, w, sound
+    return log_mass, mean, variance, differences, noise, end, hidden, w, sound
 
 
 def _further(w: Array, values: Values) -> tuple[Array, Array, Array]:
@@ -287,14 +293,14 @@ def _errors(
         left: (P,) their ends.
         right: (P,) likewise.
         place: (R,) the laws' centres.
-        sums: ``differences``, ``noise`` and ``hidden`` of ``_Sums``.
+        sums: ``differences``, ``noise``, ``end`` and ``hidden`` of ``_Sums``.
         stats: of the panels.
         total: of the laws.
         further: (P,) errors of the values.
     """
-    differences, noise, hidden = sums
+    differences, noise, end, hidden = sums
     estimate, kept = np.empty(owner.size), np.empty(owner.size, np.bool_)
-    J = (differences.shape[1] - 4) // 2
+    J = (differences.shape[1] - 3) // 2
     for p in range(owner.size):
         r = owner[p]
         share = math.exp(stats[0][p] - total[0][r]) if stats[0][p] > -np.inf else 0.0
@@ -307,18 +313,20 @@ def _errors(
             clear = clear or difference > noise[p]
             power = min(difference, (200.0 * difference) ** 1.5) if difference > noise[p] else noise[p]
             error += power * (scale if k == 0 else b + 2.0 * a * b if k == 1 else b * b)
-        if differences[p, 3] > noise[p]:
-            clear, error = True, error + differences[p, 3] * (scale + b + 2.0 * a * b + b * b)
         for k in range(2 * J):
             spread = max(total[2][r, 1 + k % J], 1e-300)
-            difference = differences[p, 4 + k] / (math.sqrt(spread) if k < J else spread)
+            difference = differences[p, 3 + k] / (math.sqrt(spread) if k < J else spread)
             error += min(difference, (200.0 * difference) ** 1.5)
-        rough = clear and share * error > _TOLERANCE
+        error *= share
+        missed = math.exp(min(end[p] - total[0][r], 0.0))
+        if missed > share * noise[p]:
+            clear, error = True, error + missed * (scale + b + 2.0 * a * b + b * b)
+        rough = clear and error > _TOLERANCE
         rough = rough or hidden[p] > total[0][r] - NEGLIGIBLE
         finest = half <= 4.0 * _EPS * abs(place[r] + centre) + 1e-300
         if rough and finest:
-            error = max(error, scale)
-        estimate[p], kept[p] = share * (error + further[p]), finest or not rough
+            error = max(error, max(share, missed) * scale)
+        estimate[p], kept[p] = error + share * further[p], finest or not rough
     return estimate, kept
 
 

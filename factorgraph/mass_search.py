@@ -30,6 +30,7 @@ def _grid(near: float, spacing: float, far: Any) -> Array:
 
 #: Where the mass is looked for in standard deviations of the law: from ±8 on ever wider, up to ±3e7.
 _FINE = _grid(8.0, 0.25, np.concatenate([[8.5, 9.0, 9.8, 12.0, 18.0, 30.0, 50.0], 90.0 * 6.0 ** np.arange(8)]))
+_THOROUGH = _grid(8.0, 0.015, 8.3 * 1.15 ** np.arange(107))
 #: The same where every value is an integral itself.
 _COARSE = _grid(8.0, 0.5, 8.5 * 4.0 ** np.arange(11))
 #: For flat laws, in the variable's own unit.
@@ -116,10 +117,13 @@ class Intervals(NamedTuple):
         return cls(np.concatenate(owner), np.concatenate(left), np.concatenate(right))
 
 
-def search(problem: Problem, variance: Array, level: int) -> Intervals:
-    """Panels that hold the mass; ``level`` as for ``moments``."""
+def search(problem: Problem, variance: Array, level: int, thorough: bool) -> Intervals:
+    """Panels that hold the mass; ``level`` and ``thorough`` as for ``moments``."""
     flat = np.isinf(variance)
-    grids = ((~flat, _COARSE if level else _FINE, np.sqrt(np.abs(variance))), (flat, _FLAT[min(level, 2)], flat * 1.0))
+    grids = (
+        (~flat, _COARSE if level else _THOROUGH if thorough else _FINE, np.sqrt(np.abs(variance))),
+        (flat, _FLAT[min(level, 2)], flat * 1.0),
+    )
     return Intervals.joined(
         [
             _search(problem, np.flatnonzero(rows), grid, scale, _LOST[min(level, 1)])

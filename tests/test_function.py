@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from factorgraph import Function, Graph, Linear, ModelError, check_factor, infer
 from factorgraph.integration import EXTRAPOLATION, GAUSS, KRONROD, NODES
-from factorgraph.messages import ContradictionError, IndefiniteError, Incoming
+from factorgraph.messages import ContradictionError, Incoming, IndefiniteError
 from factorgraph.unroll import unroll
 
 GRADED = np.concatenate([[0.0], 2.0 ** np.arange(-45.0, 1.0)])
@@ -35,18 +35,26 @@ def needle(x, centre, variance):
     return -((x - centre) ** 2) / (2 * variance)
 
 
+def peaks(first, gap, exponent, ratio):
+    """Two peaks, neither of which is hidden under the flank of the other."""
+    places, variances = (first, first + gap), (10.0**exponent, 10.0 ** (exponent + ratio))
+
+    def function(x):
+        return np.logaddexp(needle(x, places[0], variances[0]), needle(x, places[1], variances[1]))
+
+    return function, places
+
+
 places, sizes = st.floats(-6, 6), st.floats(-6, -1).map(lambda exponent: 10.0**exponent)
 #: A function, and where it is not smooth or narrow.
 functions = st.one_of(
-    st.tuples(places, st.floats(-2, 0.5)).map(lambda p: (lambda x: -np.abs(x - p[0]) / 10 ** p[1], p[:1])),
+    st.tuples(st.floats(-2, 2), st.floats(-2, 0.5)).map(lambda p: (lambda x: -np.abs(x - p[0]) / 10 ** p[1], p[:1])),
     st.tuples(places, st.sampled_from([-1, 1])).map(
         lambda p: (lambda x: np.where(p[1] * (x - p[0]) > 0, 0.0, -np.inf), p[:1])
     ),
     st.tuples(places, st.floats(-20, 20)).map(lambda p: (lambda x: np.where(x > p[0], p[1], 0.0), p[:1])),
     st.tuples(places, sizes).map(lambda p: (lambda x: needle(x, *p), p[:1])),
-    st.tuples(places, sizes, places, sizes).map(
-        lambda p: (lambda x: np.logaddexp(needle(x, *p[:2]), needle(x, *p[2:])), p[::2])
-    ),
+    st.builds(peaks, st.floats(-5, 4), st.floats(1, 4), st.floats(-6, -1), st.floats(-1, 1)),
     st.tuples(places, st.floats(-2, 1)).map(lambda p: (lambda x: -(10 ** p[1]) * (x - p[0]) ** 4, p[:1])),
     st.tuples(places, st.floats(0.01, 1)).map(lambda p: (lambda x: -np.log1p(((x - p[0]) / p[1]) ** 2), p[:1])),
     st.tuples(places, st.floats(-10, 10)).map(lambda p: (lambda x: -np.logaddexp(0.0, -p[1] * (x - p[0])), p[:1])),
@@ -82,7 +90,7 @@ def compare(result, name, truth, constant=0.0):
     assert result.log_partition + constant == pytest.approx(log_z, abs=tol.FUNCTION * max(1.0, abs(log_z)))
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(functions, laws, st.sampled_from(["prior", "measurement", "both"]), st.sampled_from(["auto", "flooding"]))
 def test_a_function_of_one_variable_is_exact_and_says_so(drawn, law, how, schedule):
     function, breaks = drawn
@@ -93,19 +101,12 @@ def test_a_function_of_one_variable_is_exact_and_says_so(drawn, law, how, schedu
     assert 0.0 <= result.integration_error <= tol.FUNCTION
     assert result.exact == (schedule == "auto")
     truth = reference(lambda x: function(x) + gaussian(x, law), ends(law, breaks))
-    # A prior comes without the constant of its normalisation, and so does the half of it.
-    share = {"prior": 1.0, "measurement": 0.0, "both": 0.5}[how]
-    mean, variance = law
-    constant = reference(lambda x: share * needle(x, 0.0, variance) + share * mean / variance * x, ends(law, []))[0]
-    constant = 0.0 if share == 0.0 else constant
-    if how == "both":
-        graph = Graph()
-        known(graph, "x", law, how)
-        constant = infer(graph).log_partition
-    compare(result, "x", truth, -constant)
+    alone = Graph()
+    known(alone, "x", law, how)  # a prior comes without the constant of its normalisation
+    compare(result, "x", truth, -infer(alone).log_partition)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(functions, laws, st.floats(-3, 3), st.floats(-2, 2))
 def test_spins_and_a_variable(drawn, law, coupling, field):
     """f(x) + J s x + x t: each state of the spins has an integral of its own."""
@@ -115,11 +116,14 @@ def test_spins_and_a_variable(drawn, law, coupling, field):
     graph.add(Function(lambda x, s, t: function(x - 0.1 * t) + coupling * s * x, x, s, t))
     result = infer(graph)
     assert result.exact
-    parts, states = [], [(a, b) for a in (1, -1) for b in (1, -1)]
-    for a, b in states:
+    states = [(a, b) for a in (1, -1) for b in (1, -1)]
+
+    def part(a, b):
         cuts = ends(law, np.add(breaks, 0.1 * b))
         cuts = np.concatenate([cuts, cuts + coupling * a * law[1]])
-        parts.append(reference(lambda x: function(x - 0.1 * b) + coupling * a * x + gaussian(x, law) + field * a, cuts))
+        return reference(lambda x: function(x - 0.1 * b) + coupling * a * x + gaussian(x, law) + field * a, cuts)
+
+    parts = [part(*state) for state in states]
     log_z = np.logaddexp.reduce([part[0] for part in parts])
     weights = np.exp([part[0] - log_z for part in parts])
     mean = weights @ [part[1] for part in parts]
@@ -260,7 +264,7 @@ def test_an_error_too_large_is_told_and_not_called_exact():
         (lambda x: x**4, 1.0, IndefiniteError, r"Function\(x\).* grows faster than the laws of its arguments"),
         (lambda x: np.full_like(x, -np.inf), 1.0, ContradictionError, r"no place where Function\(x\) is not 0"),
         (np.log, 1.0, ModelError, "must be finite or -inf where its arguments have weight, got nan"),
-        (lambda x: x[..., :1] * np.ones(3), 1.0, ModelError, "must return real numbers of its arguments' shape"),
+        (lambda x: np.ones(3), 1.0, ModelError, "must return real numbers of its arguments' shape"),
         (lambda x: x + 1j, 1.0, ModelError, "must return real numbers"),
     ],
 )

@@ -246,5 +246,5 @@ LINEAR_EVOLUTION = {"mmse": 1e-4, "map": 0.02}
 #: Means over 1024 points of Sobol of smooth squares in eight dimensions. Measured: 0.4 %.
 POINTS = 0.02
 
-#: Functions of one's own, integrated adaptively: what ``exact`` claims of log Z, of means in deviations, and of variances.
+#: Functions of one's own, integrated adaptively: what ``exact`` claims, of log Z, means in deviations, and variances.
 FUNCTION = 1e-8

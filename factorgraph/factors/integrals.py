@@ -22,6 +22,7 @@ from factorgraph.product_rule import product_moments
 Index = NDArray[np.intp]
 
 _CHUNK = 2048  # integrals done together
+_FEW = 128  # so few are searched thoroughly at no cost to speak of; of more, ``error`` tells what was missed
 _POINTS = 2**20  # of product rules, together
 
 
@@ -81,6 +82,16 @@ class _Tilted(NamedTuple):
     def possible(self) -> NDArray[np.bool_]:
         """(F, S) states that the cavity laws allow."""
         return self.log_p.sum(axis=2) > -np.inf
+
+    def apart(self, other: "_Tilted") -> Array:
+        """(F,) by how much another search differs, in the units of ``errors``."""
+        weight = np.exp(np.minimum(self.log_w - _log_sums(self.log_w)[:, None], 0.0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            change = np.abs(np.nan_to_num(self.log_total - other.log_total, nan=0.0, posinf=1.0))
+            moved = np.abs(self.shift - other.shift) / np.sqrt(self.variance)
+            spread = np.abs(self.variance - other.variance) / self.variance
+        change = np.maximum(change, np.nan_to_num(np.maximum(moved, spread), posinf=1.0).max(axis=2))
+        return (weight * change).sum(axis=1)
 
     def errors(self) -> Array:
         """(F,) the largest of the possible states; NaN where the factor is 0 on all of them."""
@@ -161,7 +172,11 @@ class Quadrature(Kind):
 
     def error(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Of each factor's integrals, estimated: ∞ where they diverge, NaN where no place is found with f > 0."""
-        return self._tilted(parameters, incoming).errors()
+        tilted = self._tilted(parameters, incoming)
+        if tilted.error.size <= _FEW:
+            return tilted.errors()
+        finer = self._tilted(parameters, incoming, thorough=True)
+        return np.maximum(finer.errors(), finer.apart(tilted))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """The function."""
@@ -173,7 +188,9 @@ class Quadrature(Kind):
             )
         return np.broadcast_to(values, x[0].shape).astype(np.float64, copy=False)
 
-    def _tilted(self, parameters: Parameters, incoming: Incoming, *, logs: bool = False) -> _Tilted:
+    def _tilted(
+        self, parameters: Parameters, incoming: Incoming, *, logs: bool = False, thorough: bool = False
+    ) -> _Tilted:
         """All integrals. Those with the same arguments free, and flat, go together."""
         F = len(incoming.first)
         spin = np.array(self.spins)
@@ -186,7 +203,7 @@ class Quadrature(Kind):
         variance = np.repeat(incoming.second, S, axis=0)
         centre = np.where(np.isinf(variance), 0.0, values)
         rows = _Rows(tuple(np.repeat(p, S, axis=0) for p in parameters), values, centre, variance)
-        result = np.zeros((F * S, 3 + 2 * reals.size))
+        result, thorough = np.zeros((F * S, 3 + 2 * reals.size)), thorough or F * S <= _FEW
         known, flat = variance[:, reals] == 0.0, np.isinf(variance[:, reals])
         pattern = (known + 2 * flat) @ 4 ** np.arange(reals.size)
         for number in np.unique(pattern):
@@ -197,7 +214,7 @@ class Quadrature(Kind):
             for start in range(0, members.size, step):
                 part = members[start : start + step]
                 with np.errstate(all="ignore"):  # far out functions overflow
-                    found = self._integrals(rows.take(part), free, logs)
+                    found = self._integrals(rows.take(part), free, logs, thorough)
                 result[part, 0], result[part, 1], result[part, 2] = found.log_total, found.error, found.mean_log
                 for column, i in enumerate(free):
                     place = int(np.searchsorted(reals, i))
@@ -207,7 +224,7 @@ class Quadrature(Kind):
         shift, spread = table[..., 3 : 3 + reals.size], table[..., 3 + reals.size :]
         return _Tilted(states, log_p, table[..., 0], shift, spread, table[..., 1], table[..., 2])
 
-    def _integrals(self, rows: _Rows, free: list[int], logs: bool) -> _Found:
+    def _integrals(self, rows: _Rows, free: list[int], logs: bool, thorough: bool) -> _Found:
         """Over the free arguments: by nested quadrature, or by a product rule where that is enough."""
         N = len(rows.values)
         if not free:
@@ -218,7 +235,7 @@ class Quadrature(Kind):
             return _Found(log_f, np.zeros((N, 0)), np.zeros((N, 0)), np.zeros(N), log_f)
         proper = (rows.variance[:, free] > 0.0) & (rows.variance[:, free] < np.inf)
         if len(free) == 1 or not proper.all():
-            return self._nested(rows, free, logs)
+            return self._nested(rows, free, logs, thorough and len(free) == 1)
 
         def log_function(index: Index, x: Array) -> Array:
             columns = [np.broadcast_to(values[index][:, None], (len(x), x.shape[2])) for values in rows.values.T]
@@ -231,7 +248,7 @@ class Quadrature(Kind):
             found.replace(np.array([row]), self._nested(rows.take(np.array([row])), free, logs))
         return found
 
-    def _nested(self, rows: _Rows, free: list[int], logs: bool) -> _Found:
+    def _nested(self, rows: _Rows, free: list[int], logs: bool, thorough: bool = False) -> _Found:
         """The first of the free arguments outside, for each of its values the integral over the others."""
         slot, rest = free[0], free[1:]
 
@@ -253,7 +270,7 @@ class Quadrature(Kind):
             return Values(found.log_total.reshape(d.shape), means, variances, found.error.reshape(d.shape))
 
         centre, variance = rows.centre[:, slot], rows.variance[:, slot]
-        found = moments(integrand, centre, variance, level=len(rest), further=len(rest) + logs)
+        found = moments(integrand, centre, variance, level=len(rest), further=len(rest) + logs, thorough=thorough)
         shift, variance = (
             np.column_stack([own, others[:, : len(rest)]])
             for own, others in ((found.shift, found.means), (found.variance, found.variances))
