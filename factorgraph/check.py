@@ -50,9 +50,9 @@ def check_factor(
 
     The message to a spin must be half the log-odds of the integral over the other arguments, and with the message to a
     real argument its belief must have the mean and variance of the integral; with that to a vector, mean and covariance
-    matrix. Messages that carry the parameters of a channel's law are left out. With several real arguments the integrand
-    should be smooth on the scale of the cavity laws. The rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments:
-    their differences are the errors of that.
+    matrix. Messages that carry the parameters of a channel's law are left out. With several real arguments the
+    integrand should be smooth on the scale of the cavity laws. The rules of ``Bilinear``, and of ``Sum`` with spins,
+    are expansions for many arguments: their differences are the errors of that.
 
     Args:
         model: contains the factor.

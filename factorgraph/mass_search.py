@@ -30,7 +30,7 @@ def _grid(near: float, spacing: float, far: Any) -> Array:
 
 #: Where the mass is looked for in standard deviations of the law: from ±8 on ever wider, up to ±3e7.
 _FINE = _grid(8.0, 0.25, np.concatenate([[8.5, 9.0, 9.8, 12.0, 18.0, 30.0, 50.0], 90.0 * 6.0 ** np.arange(8)]))
-_THOROUGH = _grid(8.0, 0.015, 8.3 * 1.15 ** np.arange(107))
+_THOROUGH = _grid(12.0, 0.015, np.concatenate([12.3 * 1.02 ** np.arange(70), 50.0 * 1.15 ** np.arange(97)]))
 #: The same where every value is an integral itself.
 _COARSE = _grid(8.0, 0.5, 8.5 * 4.0 ** np.arange(11))
 #: For flat laws, in the variable's own unit.

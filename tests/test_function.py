@@ -54,12 +54,12 @@ functions = st.one_of(
     ),
     st.tuples(places, st.floats(-20, 20)).map(lambda p: (lambda x: np.where(x > p[0], p[1], 0.0), p[:1])),
     st.tuples(places, sizes).map(lambda p: (lambda x: needle(x, *p), p[:1])),
-    st.builds(peaks, st.floats(-5, 4), st.floats(1, 4), st.floats(-6, -1), st.floats(-1, 1)),
+    st.builds(peaks, st.floats(-5, 2), st.floats(1, 3), st.floats(-6, -1), st.floats(-1, 1)),
     st.tuples(places, st.floats(-2, 1)).map(lambda p: (lambda x: -(10 ** p[1]) * (x - p[0]) ** 4, p[:1])),
     st.tuples(places, st.floats(0.01, 1)).map(lambda p: (lambda x: -np.log1p(((x - p[0]) / p[1]) ** 2), p[:1])),
     st.tuples(places, st.floats(-10, 10)).map(lambda p: (lambda x: -np.logaddexp(0.0, -p[1] * (x - p[0])), p[:1])),
 )
-laws = st.tuples(st.floats(-2, 2), st.floats(0.1, 4))
+laws = st.tuples(st.floats(-2, 2), st.floats(0.5, 4))
 
 
 def known(graph, name, law, how):

@@ -22,7 +22,7 @@ from factorgraph.product_rule import product_moments
 Index = NDArray[np.intp]
 
 _CHUNK = 2048  # integrals done together
-_FEW = 128  # so few are searched thoroughly at no cost to speak of; of more, ``error`` tells what was missed
+_FEW = 32  # so few are searched thoroughly at no cost to speak of; of more, ``error`` tells what was missed
 _POINTS = 2**20  # of product rules, together
 
 
