@@ -61,10 +61,10 @@ def integration_error(graph: Unrolled, laws: tuple[Array, Array]) -> float:
     """
     largest = 0.0
     for stack in graph.stacks:
+        if not stack.kind.numerical or not len(stack.variables):
+            continue
         given = incoming(stack.kind, stack.variables, (laws[0][stack.edges], laws[1][stack.edges]), None)
         errors = stack.kind.error(stack.parameters, given)
-        if errors is None or not errors.size:
-            continue
         if not np.all(errors < np.inf):
             row = int(np.flatnonzero(~(errors < np.inf))[0])
             _refuse(graph, stack, row, given.second[row], bool(np.isnan(errors[row])))

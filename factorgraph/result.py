@@ -197,6 +197,8 @@ class Result:
             IndefiniteError: an integral diverges.
             ContradictionError: a factor is 0 wherever it was looked at.
         """
+        if not any(stack.kind.numerical for stack in self.graph.stacks):
+            return 0.0
         return integration_error(self.graph, self._laws)
 
     def pairs(self, factor: Factor) -> Any:

@@ -33,6 +33,7 @@ class Kind(ABC):
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
+        numerical: its rule integrates numerically; ``error`` tells how well.
         whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 
@@ -46,6 +47,7 @@ class Kind(ABC):
     quadratic: bool = False
     maximum: bool = False
     dimensions: tuple[int, ...] = ()
+    numerical: bool = False
     whole: bool = False
 
     @abstractmethod
@@ -60,13 +62,13 @@ class Kind(ABC):
         """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
-    def error(self, parameters: Parameters, incoming: Incoming) -> Array | None:
-        """Estimated errors (F,) of integrals that the rule does numerically; None if it has a closed form.
+    def error(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """Estimated errors (F,) of the integrals of a numerical rule.
 
         That of log Z, of means in deviations, or of variances relative to themselves, whichever is largest; ∞ where an
         integral diverges, and NaN where the factor is 0 wherever it was looked at.
         """
-        return None
+        return np.zeros(len(incoming.first))
 
     def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
         """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.

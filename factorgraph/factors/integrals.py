@@ -126,6 +126,7 @@ class Quadrature(Kind):
     function: Callable[..., Any]
     nodes: int
     name = "Function"
+    numerical = True
 
     @property
     def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
