@@ -97,7 +97,6 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
     up, down, edges = np.zeros((3, graph.variables))
     silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
     _edge_sums(graph.ends, graph.spin, silent, *laws, B, A, up, down, edges)
-    _check_slopes(graph, laws, B, known)
     variables = graph.log_base.copy()
     _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.H, known.G, variables)
     for law in graph.laws:
@@ -158,20 +157,6 @@ def entropy(
     for stack in graph.stacks:
         total -= float(stack.kind.mean_log_factor(stack.parameters, stack.incoming(laws, known)).sum())
     return total
-
-
-def _check_slopes(graph: Unrolled, laws: tuple[Array, Array], B: Array, known: Beliefs) -> None:
-    """An error where all but one factor of a variable say e^{hx} without a precision: no cavity law stands for that."""
-    real = graph.plain[graph.ends] & ~graph.spin[graph.ends]
-    edges = np.flatnonzero(real & np.isinf(laws[1]))
-    h, size = known.H[graph.ends[edges]] - B[edges], np.abs(B[edges])
-    steep = edges[np.abs(h) > 1e-9 * (1.0 + size)]
-    if steep.size:
-        name = graph.label(int(graph.ends[steep[0]]))
-        raise IndefiniteError(
-            f"log Z needs a precision of {name} from more than one side, got a factor that says only e^(h {name}): "
-            f"give {name} a small precision of its own"
-        )
 
 
 def _check(graph: Unrolled, values: Array) -> None:

@@ -24,6 +24,7 @@ Index = NDArray[np.intp]
 _CHUNK = 2048  # integrals done together
 _FEW = 32  # so few are searched thoroughly at no cost to speak of; of more, ``error`` tells what was missed
 _POINTS = 2**20  # of product rules, together
+_LEAST = 1e-9  # a precision that is less, relative to the belief's, is not told: a tenth of what is called exact
 
 
 def spin_states(k: int) -> Array:
@@ -154,8 +155,9 @@ class Quadrature(Kind):
             told = sound & (v != 0.0) & (variance > 0.0)
             own, variance = np.where(told, 1.0 / np.where(told, v, 1.0), 0.0), np.where(told, variance, 1.0)
             change = 1.0 / variance - own
-            # What lies within the error is nothing: a flat law stays flat, and no rounding makes a precision of it.
-            A[:, i] = np.where(told & (np.abs(change) * variance > error), change, 0.0)
+            # What lies within the error is nothing: a flat law stays flat, and no rounding makes a precision of it,
+            # which would place the law of the other factors, e^{Bx} say, at B/A, out of reach of float64.
+            A[:, i] = np.where(told & (np.abs(change) * variance > np.maximum(error, _LEAST)), change, 0.0)
             moved = told & (np.abs(shift) > error * np.sqrt(variance))
             B[:, i] = np.where(moved, shift / variance, 0.0) + A[:, i] * np.where(own == 0.0, 0.0, m)
         return Outgoing(B, A)
@@ -182,7 +184,10 @@ class Quadrature(Kind):
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """The function."""
         values = np.asarray(self.function(*x, *(expand(p, x[0]) for p in parameters)))
-        if values.dtype.kind not in "biuf" or np.broadcast_shapes(values.shape, x[0].shape) != x[0].shape:
+        fits = values.ndim <= x[0].ndim and all(
+            a in (1, b) for a, b in zip(values.shape[::-1], x[0].shape[::-1], strict=False)
+        )
+        if values.dtype.kind not in "biuf" or not fits:
             raise ModelError(
                 f"`log_factor` must return real numbers of its arguments' shape {x[0].shape}, "
                 f"got {values.dtype} of shape {values.shape}"
