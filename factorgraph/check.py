@@ -1,15 +1,17 @@
 """A factor's message rule compared with numerical integration of its definition."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.arguments import check_integer, check_number, shown
 from factorgraph.factors.base import Array, Kind, Parameters
 from factorgraph.graph import Graph, model_of
 from factorgraph.messages import Incoming
 from factorgraph.model import Factor, Model, ModelError, Unrollable, is_factor
-from factorgraph.quadrature import panel_rule
+from factorgraph.quadrature import Panels, adaptive_panels, panel_rule
 from factorgraph.special import LOG_2PI
 from factorgraph.unroll import unroll
 
@@ -51,9 +53,9 @@ def check_factor(
     The message to a spin must be half the log-odds of the integral over the other arguments, and with the message to a
     real argument its belief must have the mean and variance of the integral; with that to a vector, mean and covariance
     matrix. Linear factors are checked where they are not small, however far from zero that is. Messages that carry the
-    parameters of a channel's law are left out. The integrand should be smooth on the scale of the cavity laws. The
-    rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments: their differences are the
-    errors of that.
+    parameters of a channel's law are left out. With several real arguments the integrand should be smooth on the scale
+    of the cavity laws. The rules of ``Bilinear``, and of ``Sum`` with spins, are expansions for many arguments: their
+    differences are the errors of that.
 
     Args:
         model: contains the factor.
@@ -109,13 +111,17 @@ def _random_laws(kind: Kind, parameters: Parameters, rng: np.random.Generator, s
     return Incoming(first, second, mean, variance)
 
 
-def _grid(kind: Kind, incoming: Incoming) -> tuple[list[Array], Array]:
-    """Values of all arguments at the nodes of a product rule, and log-weights with the cavity laws."""
+def _grid(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[list[Array], Array]:
+    """Values of all arguments at the nodes of a product rule, and log-weights with the cavity laws.
+
+    One real argument has a rule of its own, with panels as small as its factor needs in any state of the spins.
+    """
     reals = sum(not spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
     spins = sum(spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
     if reals > _MOST_REALS or spins > _MOST_SPINS:
         raise ModelError(f"arguments must be at most 3 real ones and 16 spins to be checked, got {reals} and {spins}")
     u, log_w = _normal_rule(reals)
+    one = _adaptive_rule(kind, parameters, incoming) if reals == 1 else None
     axes = []
     for i, spin in enumerate(kind.spins):
         a, b = incoming.first[0, i], incoming.second[0, i]
@@ -125,10 +131,34 @@ def _grid(kind: Kind, incoming: Incoming) -> tuple[list[Array], Array]:
             s = np.array([1.0, -1.0])
             axes.append((s, -np.logaddexp(0.0, -2.0 * a * s)))
         else:
-            axes.append((a + np.sqrt(b) * u, log_w))
+            axes.append(one or (a + np.sqrt(b) * u, log_w))
     x = [m.ravel() for m in np.meshgrid(*(values for values, _ in axes), indexing="ij")]
     weights = [m.ravel() for m in np.meshgrid(*(logs for _, logs in axes), indexing="ij")]
     return x, sum(weights, np.zeros(x[0].size))
+
+
+def _adaptive_rule(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array]:
+    """Nodes and log-weights of the only real argument, its cavity law included."""
+    slots = [i for i in range(len(kind.spins)) if i != kind.law_slot]
+    place = next(i for i in slots if not kind.spins[i])
+    mean, variance = incoming.first[0, place], incoming.second[0, place]
+    states = np.array(list(itertools.product([1.0, -1.0], repeat=len(slots) - 1)))
+
+    def log_density(index: NDArray[np.intp], z: Array) -> Array:
+        spins = iter(states.T)
+        shape = (len(states), z.size)
+        columns = []
+        for i in range(len(kind.spins)):
+            value = incoming.first[0, i] if i == kind.law_slot else z.ravel() if i == place else next(spins)[:, None]
+            columns.append(np.broadcast_to(value, shape).reshape(1, -1))
+        log_f = kind.log_factor(parameters, *columns).reshape(len(states), *z.shape)
+        return np.maximum(log_f, -1e200) - 0.5 * (z - mean) ** 2 / variance
+
+    far = _REACH * 2.0 ** np.arange(1, 8)
+    edges = mean + np.sqrt(variance) * np.concatenate([-far[::-1], np.linspace(-_REACH, _REACH, 97), far])
+    start = Panels(np.zeros(edges.size - 1, np.intp), edges[:-1], edges[1:])
+    z, w = adaptive_panels(log_density, start, 1).rule()
+    return z.ravel(), np.log(w.ravel()) - 0.5 * ((z.ravel() - mean) ** 2 / variance + LOG_2PI + np.log(variance))
 
 
 def _normal_rule(axes: int) -> tuple[Array, Array]:
@@ -182,7 +212,7 @@ def _compare_vectors(
 
 
 def _compare(kind: Kind, parameters: Parameters, incoming: Incoming, differences: list[list[float]]) -> None:
-    x, log_q = _grid(kind, incoming)
+    x, log_q = _grid(kind, parameters, incoming)
     log_w = log_q + kind.log_factor(parameters, *(values[None] for values in x))[0]
     top = log_w.max()
     w = np.exp(log_w - top)

@@ -19,7 +19,7 @@ from factorgraph.arguments import (
 )
 from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
-from factorgraph.exactness import is_exact
+from factorgraph.exactness import LARGEST_ERROR, is_exact
 from factorgraph.graph import Graph, model_of
 from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Model
@@ -118,6 +118,7 @@ def infer(
     state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
     result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
     if result.converged:
+        result.exact = result.integration_error <= LARGEST_ERROR and exact
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
         if _impossible(result):
             result.status = Status.OUTSIDE

@@ -1,4 +1,4 @@
-"""Which results of sending every message once are exact."""
+"""Which results of sending every message once are exact, and how large the errors of numerical integrals are."""
 
 import itertools
 from typing import Any
@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.unroll import Unrolled, Weights
+from factorgraph.messages import Array, ContradictionError, IndefiniteError
+from factorgraph.unroll import Stack, Unrolled, Weights, incoming
+
+#: Largest estimated error of an integral done numerically up to which a result is called exact.
+LARGEST_ERROR = 1e-8
 
 
 def is_exact(graph: Unrolled, weights: Weights) -> bool:
@@ -42,3 +46,42 @@ def _first_marked(targets: NDArray[Any], marked: NDArray[np.bool_]) -> NDArray[A
     """Of each row of variables the first marked one; rows without one are left out."""
     found = marked[targets]
     return targets[np.arange(len(targets)), found.argmax(axis=1)][found.any(axis=1)]
+
+
+def integration_error(graph: Unrolled, laws: tuple[Array, Array]) -> float:
+    """The largest estimated error of all integrals that factors do numerically; 0 if all have closed forms.
+
+    Args:
+        graph: the factors.
+        laws: all cavity laws.
+
+    Raises:
+        IndefiniteError: an integral diverges.
+        ContradictionError: a factor is 0 wherever it was looked at.
+    """
+    largest = 0.0
+    for stack in graph.stacks:
+        if not stack.kind.numerical or not len(stack.variables):
+            continue
+        given = incoming(stack.kind, stack.variables, (laws[0][stack.edges], laws[1][stack.edges]), None)
+        errors = stack.kind.error(stack.parameters, given)
+        if not np.all(errors < np.inf):
+            row = int(np.flatnonzero(~(errors < np.inf))[0])
+            _refuse(graph, stack, row, given.second[row], bool(np.isnan(errors[row])))
+        largest = max(largest, float(errors.max()))
+    return largest
+
+
+def _refuse(graph: Unrolled, stack: Stack, row: int, variances: Array, zero: bool) -> None:
+    factor = graph.factor_label(stack, row)
+    if zero:
+        raise ContradictionError(f"evidence must be consistent, got no place where {factor} is not 0")
+    spin = np.array(stack.kind.spins)
+    open_ended = stack.variables[row][~spin & (np.isinf(variances) | (variances < 0.0))]
+    cause = "it grows faster than the laws of its arguments fall off"
+    if open_ended.size:
+        names = " and ".join(f"`{graph.label(i)}`" for i in open_ended)
+        cause = f"nothing else says where {names} must be: give it a prior, a precision or another factor"
+    raise IndefiniteError(
+        f"the integral of {factor} must be finite, with second moments, got one that diverges; {cause}"
+    )

@@ -98,6 +98,16 @@ class Projected(Kind):
         """All slots."""
         return tuple(range(len(self.spins)))
 
+    @property
+    def numerical(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the kind."""
+        return self.inner.numerical
+
+    def error(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """The largest of all elements."""
+        values = self.inner.error(self._parameters(parameters), self._rows(incoming))
+        return values.reshape(-1, self.size).max(axis=1)
+
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """The kind's messages, those to vectors with shared precision projected."""
         rows = self._rows(incoming)

@@ -13,6 +13,7 @@ from factorgraph.brief import brief_text, briefly
 from factorgraph.cavity import beliefs, cavity_laws
 from factorgraph.decoding import Assignment, most_probable
 from factorgraph.energy import Energy, bethe, bounds, entropy, log_weights
+from factorgraph.exactness import integration_error
 from factorgraph.messages import Array, ContradictionError, IndefiniteError
 from factorgraph.model import Factor
 from factorgraph.sweeps import State
@@ -83,7 +84,8 @@ class Result:
 
     Attributes:
         status: how the run ended.
-        exact: means, variances and log-partition are exact: the graph is a forest without approximated messages.
+        exact: means, variances and log-partition are exact: the graph is a forest without approximated messages, and
+            the integrals that its factors do numerically are right to 1e-8 (see ``integration_error``).
         sweeps: number of sweeps.
         residuals: largest changes of a message, as for ``tolerance`` of ``infer``: one a sweep, or one every few sweeps
             where compiled sweeps look only now and then.
@@ -277,6 +279,20 @@ class Result:
     def _laws(self) -> tuple[Array, Array]:
         return cavity_laws(self.graph, self.weights, self.B, self.A)
 
+    @cached_property
+    def integration_error(self) -> float:
+        """Largest estimated error of the integrals that factors (``Function``) do numerically; 0 if there are none.
+
+        Of log Z, of means in deviations and of variances relative to themselves, in a single factor.
+
+        Raises:
+            IndefiniteError: an integral diverges.
+            ContradictionError: a factor is 0 wherever it was looked at.
+        """
+        if not any(stack.kind.numerical for stack in self.graph.stacks):
+            return 0.0
+        return integration_error(self.graph, self._laws)
+
     def pairs(self, factor: Factor) -> Any:
         """Joint beliefs of the two arguments of each factor of a ``Pairwise`` group, in the group's shape.
 
@@ -312,6 +328,8 @@ class Result:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
         where = f" at {self.worst.name}" if self.worst and not self.converged else ""
         kind = "exact" if self.exact else "approximate"
+        if self.converged and self.integration_error > 0.0:
+            kind += f" (integrals to about {self.integration_error:.0e})"
         try:
             more = "".join(f"; {warning}" for warning in self.warnings)
         except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told

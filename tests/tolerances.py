@@ -258,3 +258,6 @@ CLAIM = 1e-8
 
 #: How many times the change that rounding of the numbers given makes, tried twice in random directions.
 CONDITION = 100
+
+#: Functions of one's own, integrated adaptively: what ``exact`` claims, of log Z, means in deviations, and variances.
+FUNCTION = 1e-8

@@ -36,6 +36,7 @@ class Kind(ABC):
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
         centred: its log-partition takes cavity laws relative to their value at a centre, if one is given; see
             ``Incoming``. Kinds on vectors do, because flat laws have no normalisation.
+        numerical: its rule integrates numerically; ``error`` tells how well.
         whole: its arguments are whole vectors of elements that share a precision, and so are its messages.
     """
 
@@ -49,6 +50,7 @@ class Kind(ABC):
     quadratic: bool = False
     maximum: bool = False
     dimensions: tuple[int, ...] = ()
+    numerical: bool = False
     whole: bool = False
 
     @property
@@ -71,6 +73,14 @@ class Kind(ABC):
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
+
+    def error(self, parameters: Parameters, incoming: Incoming) -> Array:
+        """Estimated errors (F,) of the integrals of a numerical rule.
+
+        That of log Z, of means in deviations, or of variances relative to themselves, whichever is largest; ∞ where an
+        integral diverges, and NaN where the factor is 0 wherever it was looked at.
+        """
+        return np.zeros(len(incoming.first))
 
     def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
         """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from factorgraph.arguments import check_instance, check_integer, shown
 from factorgraph.compiled import njit
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
+from factorgraph.factors.integrals import Quadrature, spin_states
 from factorgraph.layout import Layout
 from factorgraph.messages import Incoming, Outgoing, log_weight
 from factorgraph.model import ModelError, Selection
-from factorgraph.quadrature import gauss_hermite
 
 _MOST_SPINS, _MOST_REALS = 16, 3
 _MOST_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
@@ -25,14 +25,18 @@ class Function(Group):
     """Factors e^{log_factor(x_1, ..., x_k, *parameters)}.
 
     With spins alone the function is tabulated once. With real arguments, at most three, it is integrated at every
-    update by Gauss-Hermite rules about the cavity law and then about the tilted one: right for functions that are
-    smooth on the scale of these laws; the messages to real arguments have the moments found.
+    update: its mass is searched for about the cavity law and far beyond, and integrated adaptively, so that kinks,
+    jumps, several peaks and peaks much narrower than the law are resolved. No search can see a narrow feature whose
+    flanks lie hidden under a broader one. ``result.integration_error`` tells how large the errors are estimated to be;
+    above 1e-8 ``result.exact`` is not claimed. The messages to real arguments have the moments found. An argument of
+    which nothing else is known is integrated over the whole line, if the function falls off fast enough for variances.
 
     Args:
         log_factor: function of k + len(parameters) arrays that broadcast; -∞ where a factor is 0.
         arguments: k selections of fitting shapes; ``*s[table].columns`` for a table (F, k).
         parameters: numbers or arrays of the factors' shape.
-        nodes: of the quadrature, for each real argument.
+        nodes: on each axis of a product rule that is tried first with two or three real arguments, and is enough for
+            smooth functions; >= 3.
 
     Raises:
         ModelError: selections or parameters that do not fit, or too many arguments.
@@ -56,7 +60,7 @@ class Function(Group):
         check_instance("parameters", parameters, (list, tuple), "a list of numbers and arrays", error=ModelError)
         values = tuple(numbers("parameters", p, self.shape, infinite=True) for p in parameters)
         object.__setattr__(self, "parameters", values)
-        object.__setattr__(self, "nodes", check_integer("nodes", nodes, least=1, most=_MOST_NODES, error=ModelError))
+        object.__setattr__(self, "nodes", check_integer("nodes", nodes, least=3, most=200, error=ModelError))
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -116,11 +120,6 @@ def _checked_function(log_factor: Any) -> Callable[..., Any]:
     if not callable(log_factor) or isinstance(log_factor, type):
         raise ModelError(f"`log_factor` must be a function of arrays, got {shown(log_factor)}")
     return log_factor
-
-
-def spin_states(k: int) -> Array:
-    """All states (2^k, k) of k spins; the first one is all +1, and the first spin changes fastest."""
-    return 1.0 - 2.0 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1)
 
 
 @njit(cache=True, error_model="numpy")
@@ -203,125 +202,3 @@ class Table(Kind):
         states = sum((value < 0).astype(np.intp) << i for i, value in enumerate(values))
         rows = np.arange(len(parameters[0])).reshape(-1, *(1,) * (values[0].ndim - 1))
         return parameters[0][rows, np.asarray(states)]
-
-
-@dataclass(frozen=True)
-class Quadrature(Kind):
-    """A function of at least one real argument, integrated where its mass is."""
-
-    spins: tuple[bool, ...]
-    function: Callable[..., Any]
-    nodes: int
-    name = "Function"
-
-    @property
-    def projects(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The real arguments."""
-        return tuple(i for i, spin in enumerate(self.spins) if not spin)
-
-    def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Half the log-odds of spins; the quotient of tilted and cavity law for real arguments."""
-        grid = self._tilted(parameters, incoming)
-        B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
-        for i, spin in enumerate(self.spins):
-            if spin:
-                B[:, i] = grid.log_odds(i)
-                continue
-            m, v = incoming.first[:, i], incoming.second[:, i]
-            mean, variance = grid.moments(i)
-            free = v > 0.0
-            A[free, i] = 1.0 / variance[free] - 1.0 / v[free]
-            B[free, i] = (mean[free] - m[free]) / variance[free] + A[free, i] * m[free]
-        return Outgoing(B, A)
-
-    def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the mean under the cavity laws."""
-        return self._tilted(parameters, incoming).log_total()
-
-    def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Mean of the function under its belief."""
-        grid = self._tilted(parameters, incoming)
-        values, w = self.log_factor(parameters, *grid.x), grid.weights()
-        return (w * np.where(w > 0.0, values, 0.0)).sum(axis=1)
-
-    def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """The function."""
-        return np.asarray(self.function(*x, *(expand(p, x[0]) for p in parameters)), dtype=np.float64)
-
-    def _tilted(self, parameters: Parameters, incoming: Incoming) -> "_Grid":
-        """A grid about the tilted law: first about the cavity law, then twice about the moments found."""
-        if np.isinf(incoming.second[:, [not spin for spin in self.spins]]).any():
-            raise ModelError("real arguments of a function must have a prior or precision, got a flat one")
-        where = [(incoming.first[:, i], incoming.second[:, i]) for i in range(len(self.spins))]
-        grid = _Grid.about(self, parameters, incoming, where)
-        for _ in range(2):
-            where = [m if self.spins[i] else grid.moments(i) for i, m in enumerate(where)]
-            grid = _Grid.about(self, parameters, incoming, where)
-        return grid
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Nodes of all arguments, and log-weights of the tilted law at them.
-
-    Attributes:
-        x: for each argument (F, n).
-        log_f: (F, n) the function with the weights of the real arguments.
-        log_p: for each spin (F, n) the log-weight of its value under its cavity law.
-    """
-
-    x: list[Array]
-    log_f: Array
-    log_p: dict[int, Array]
-
-    @classmethod
-    def about(
-        cls, kind: Quadrature, parameters: Parameters, incoming: Incoming, where: list[tuple[Array, Array]]
-    ) -> "_Grid":
-        """A product grid: ±1 for spins, Gauss-Hermite for real arguments of the given means and variances."""
-        nodes, weights = gauss_hermite(kind.nodes)
-        axes = [np.array([1.0, -1.0]) if spin else nodes for spin in kind.spins]
-        flat = [a.ravel() for a in np.meshgrid(*axes, indexing="ij")]
-        x, log_p = [], {}
-        log_f = np.zeros((len(incoming.first), flat[0].size))
-        for i, spin in enumerate(kind.spins):
-            m, v, u = incoming.first[:, i, None], incoming.second[:, i, None], flat[i]
-            if spin:
-                x.append(np.broadcast_to(u, log_f.shape))
-                log_p[i] = -np.logaddexp(0.0, -2.0 * m * u)
-                continue
-            centre, width = (values[:, None] for values in where[i])
-            x.append(centre + np.sqrt(width) * u)
-            log_f = log_f + np.log(weights)[np.searchsorted(nodes, u)]
-            free = v > 0.0
-            v, width = np.where(free, v, 1.0), np.where(free, width, 1.0)
-            log_f = log_f + np.where(free, 0.5 * (u * u - (x[i] - m) ** 2 / v + np.log(width / v)), 0.0)
-        return cls(x, log_f + kind.log_factor(parameters, *x), log_p)
-
-    def log_total(self) -> Array:
-        """log of the integral, (F,)."""
-        return _log_sums(self.log_f + sum(self.log_p.values()))
-
-    def weights(self) -> Array:
-        """Normalised weights (F, n)."""
-        return np.exp(self.log_f + sum(self.log_p.values()) - self.log_total()[:, None])
-
-    def moments(self, i: int) -> tuple[Array, Array]:
-        """Mean and variance of a real argument, (F,) each."""
-        w = self.weights()
-        mean = (w * self.x[i]).sum(axis=1)
-        return mean, (w * (self.x[i] - mean[:, None]) ** 2).sum(axis=1)
-
-    def log_odds(self, i: int) -> Array:
-        """Half the log-odds of a spin, its own field left out."""
-        log_w = self.log_f + sum(values for j, values in self.log_p.items() if j != i)
-        up = self.x[i][0] > 0
-        return 0.5 * (_log_sums(log_w[:, up]) - _log_sums(log_w[:, ~up]))
-
-
-def _log_sums(log_w: Array) -> Array:
-    """log Σ e^{log_w} over the last axis, (F,); -∞ where all terms are 0."""
-    top = log_w.max(axis=1)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return top + np.log(np.exp(log_w - top[:, None]).sum(axis=1))

@@ -19,8 +19,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from factorgraph.compiled import njit
 from factorgraph.special import LOG_2PI
 from factorgraph.vectors import ROUNDING
 

@@ -8,9 +8,9 @@ then the same formulas are written with inverse matrices, for one factor at a ti
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.linalg import block_diag
 
+from factorgraph.compiled import njit
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
 from factorgraph.messages import Array
 from factorgraph.special import LOG_2PI
