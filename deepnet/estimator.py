@@ -138,7 +138,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         data = _validated(self, X=X, y=y)
         network = self._start(config, *data, classes=data[1]).to(self.device)
         x, numbers = self._samples(*data)
-        epochs = train(network, x, numbers)
+        epochs = train(network, x, self._labels(numbers))
         history = [epoch | self._report(network, x, numbers) for epoch in epochs]
         if self.verbose:
             print(status(history, len(self.classes_)))
@@ -171,7 +171,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         x, numbers = self._samples(*data)
         network.config = config
         network = network.to(self.device)
-        train_epoch(network, x, numbers)
+        train_epoch(network, x, self._labels(numbers))
         self._report(network, x, numbers)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
@@ -256,6 +256,10 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / _LARGEST_INPUT:
             raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
         return x.astype(np.float32), np.searchsorted(self.classes_, y)
+
+    def _labels(self, numbers: Array) -> Array:
+        """Class numbers as labels of data, ±1 for two classes."""
+        return 2 * numbers - 1 if len(self.classes_) == 2 else numbers
 
     def _inputs(self, X: Array) -> Array:
         """Inputs on the scale of the network."""

@@ -270,12 +270,9 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
         raise ValueError("`x` must have at least one sample, got none")
     if y.shape != (len(x),):
         raise ValueError(f"`y` must be of shape {(len(x),)}, one label for each sample, got shape {y.shape}")
-    classes = layers[-1].plan.outputs
-    wrong = (y < 0) | (y >= classes) | (y != np.floor(y)) if classes > 1 else np.abs(y) != 1
-    if wrong.any():
-        need = f"classes from 0 to {classes - 1}" if classes > 1 else "labels +1 and -1"
-        raise ValueError(f"`y` must be {need}, got {y[wrong][0]}")
-    y = y.astype(np.int64) if classes > 1 and y.dtype.kind == "f" else y
+    output = output_of(layers[-1].plan)
+    if not (valid := output.valid(y)).all():
+        raise ValueError(f"`y` must be {output.need}, got {y[~valid][0]}")
     return x.astype(network.config.dtype, copy=False), y
 
 

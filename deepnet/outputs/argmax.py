@@ -27,9 +27,16 @@ class ArgmaxOutput(Output):
     def units_for(classes: int) -> int:
         return classes
 
+    @property
+    def need(self) -> str:
+        return f"classes from 0 to {self.units - 1}" + (", or labels +1 and -1" if self.units == 2 else "")
+
+    def valid(self, y: Labels) -> Labels:
+        return (y >= (-1 if self.units == 2 else 0)) & (y < self.units) & (y == np.floor(y))
+
     def numbers(self, y: Labels) -> Labels:
         """Two classes may be ±1."""
-        return (y > 0).astype(np.intp) if self.units == 2 else y
+        return ((y > 0) if self.units == 2 else y).astype(np.intp, copy=False)
 
     def encode(self, y: Labels, dtype: Any) -> Array:
         return self.numbers(y)

@@ -42,6 +42,15 @@ class Output(ABC):
     def units_for(classes: int) -> int:
         """Number of outputs that so many classes need."""
 
+    @property
+    @abstractmethod
+    def need(self) -> str:
+        """What labels of the data must be, in words."""
+
+    @abstractmethod
+    def valid(self, y: Labels) -> Labels:
+        """Which labels of the data, real numbers (samples,), are such."""
+
     @abstractmethod
     def numbers(self, y: Labels) -> Labels:
         """Class numbers (samples,) of labels of the data (samples,), or of what is predicted."""

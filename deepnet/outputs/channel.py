@@ -21,6 +21,13 @@ class ChannelOutput(Output):
     def units_for(classes: int) -> int:
         return classes
 
+    @property
+    def need(self) -> str:
+        return f"real numbers that {self.channel} can give"
+
+    def valid(self, y: Labels) -> Labels:
+        return np.isfinite(y)
+
     def numbers(self, y: Labels) -> Labels:
         return y
 

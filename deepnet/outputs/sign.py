@@ -26,6 +26,13 @@ class SignOutput(Output):
     def units_for(classes: int) -> int:
         return 1
 
+    @property
+    def need(self) -> str:
+        return "labels +1 and -1"
+
+    def valid(self, y: Labels) -> Labels:
+        return np.abs(y) == 1
+
     def numbers(self, y: Labels) -> Labels:
         return (y.reshape(len(y), -1)[:, 0] > 0).astype(np.intp)
 

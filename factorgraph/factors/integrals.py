@@ -159,7 +159,8 @@ class Quadrature(Kind):
             # which would place the law of the other factors, e^{Bx} say, at B/A, out of reach of float64.
             A[:, i] = np.where(told & (np.abs(change) * variance > np.maximum(error, _LEAST)), change, 0.0)
             moved = told & (np.abs(shift) > error * np.sqrt(variance))
-            B[:, i] = np.where(moved, shift / variance, 0.0) + A[:, i] * np.where(own == 0.0, 0.0, m)
+            flat = told & np.isinf(v)  # m is the field of the law e^{mx}
+            B[:, i] = np.where(moved, shift / variance, 0.0) + np.where(flat, -m, np.where(told, A[:, i] * m, 0.0))
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
@@ -260,11 +261,13 @@ class Quadrature(Kind):
 
         def integrand(owner: Index, d: Array) -> Values:
             x = rows.centre[owner, slot][:, None] + d
+            tilt = np.where(np.isinf(rows.variance[owner, slot]), rows.values[owner, slot], 0.0)[:, None] * d
             if not rest:
                 columns = [np.broadcast_to(values[owner][:, None], d.shape) for values in rows.values.T]
                 columns[slot] = x
                 log_f = self.log_factor(tuple(p[owner] for p in rows.parameters), *columns)
-                return Values(log_f, _finite(log_f)[..., None], np.zeros((*d.shape, 1))) if logs else Values(log_f)
+                log_w = log_f + tilt
+                return Values(log_w, _finite(log_f)[..., None], np.zeros((*d.shape, 1))) if logs else Values(log_w)
             inner = rows.take(np.repeat(owner, d.shape[1]))
             inner.values[:, slot] = x.ravel()
             found = self._nested_in_parts(inner, rest, logs)
@@ -273,7 +276,7 @@ class Quadrature(Kind):
                 means = np.column_stack([means, _finite(found.mean_log)])
                 variances = np.column_stack([variances, np.zeros(len(means))])
             means, variances = means.reshape(*d.shape, -1), variances.reshape(*d.shape, -1)
-            return Values(found.log_total.reshape(d.shape), means, variances, found.error.reshape(d.shape))
+            return Values(found.log_total.reshape(d.shape) + tilt, means, variances, found.error.reshape(d.shape))
 
         centre, variance = rows.centre[:, slot], rows.variance[:, slot]
         found = moments(integrand, centre, variance, level=len(rest), further=len(rest) + logs, thorough=thorough)
