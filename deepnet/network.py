@@ -89,7 +89,7 @@ def perceptron(
     priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
     hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
     channels: list[Channel | Argmax] = [*hidden, choice("output", output, OUTPUTS)]
-    densities = [check_number("density", value) for value in per_layer("density", density, layers)]
+    densities = [_checked_density(value) for value in per_layer("density", density, layers)]
     plates: dict[str, int | None] = {f"units{i}": int(width) for i, width in enumerate(widths)} | {"samples": None}
     variables = [Variable("x0", ("units0", "samples"), observed=True)]
     factors = []
@@ -118,6 +118,12 @@ def perceptron(
 
 def random_mask(outputs: int, inputs: int, density: float, rng: np.random.Generator) -> np.ndarray | None:
     """A random boolean mask (outputs, inputs), True with probability ``density``; None if nothing is masked."""
-    if not 0 < density <= 1:
-        raise ValueError(f"`density` must be in (0, 1], got {density}")
+    density = _checked_density(density)
     return None if density == 1 else rng.random((outputs, inputs)) < density
+
+
+def _checked_density(density: float) -> float:
+    value = check_number("density", density)
+    if not 0 < value <= 1:
+        raise ValueError(f"`density` must be in (0, 1], got {density}")
+    return value

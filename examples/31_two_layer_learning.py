@@ -61,7 +61,7 @@ def lbfgs(p: Problem) -> np.ndarray:
         w = flat.reshape(p.start.shape)
         Z = p.X @ w
         rest = p.head.activation(Z) @ W - y
-        gradient = p.X.T @ ((rest @ W.T) * p.head.activation.slope(Z)) + w
+        gradient = p.X.T @ ((rest @ W.T) * p.head.activation.derivative(Z)) + w
         return 0.5 * float(np.sum(rest**2) + np.sum(w**2)), gradient.ravel()
 
     found = minimize(objective, p.start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000})

@@ -151,7 +151,8 @@ def _adaptive_rule(kind: Kind, parameters: Parameters, incoming: Incoming) -> tu
         for i in range(len(kind.spins)):
             value = incoming.first[0, i] if i == kind.law_slot else z.ravel() if i == place else next(spins)[:, None]
             columns.append(np.broadcast_to(value, shape).reshape(1, -1))
-        log_f = kind.log_factor(parameters, *columns).reshape(len(states), *z.shape)
+        with np.errstate(over="ignore"):  # far out functions may
+            log_f = kind.log_factor(parameters, *columns).reshape(len(states), *z.shape)
         return np.maximum(log_f, -1e200) - 0.5 * (z - mean) ** 2 / variance
 
     far = _REACH * 2.0 ** np.arange(1, 8)

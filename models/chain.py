@@ -223,8 +223,11 @@ class Chain:
         return message.B, np.zeros_like(message.B) if message.A is None else message.A
 
     def output(self) -> tuple[Array, Array]:
-        """Posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ."""
+        """Posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ; NaN of a lost inference."""
         last = self.layers[-1]
+        if self._lost:
+            nothing = np.full_like(cast(Array, self.y.y), np.nan)
+            return nothing, nothing
         g, gamma = self.operations.derivatives(self.y, last.omega, last.V)
         return last.omega + last.V * g, last.V * (1.0 - last.V * gamma)
 

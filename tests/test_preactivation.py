@@ -180,9 +180,9 @@ def test_inputs_that_carry_nothing_of_their_own_are_refused():
         propagate(np.ones(3), [10, 10], [RELU])
     with pytest.raises(ValueError, match="`bias_variance` must be a finite number >= 0, got -1"):
         first_layer(np.ones(3), bias_variance=-1.0)
-    with pytest.raises(ValueError, match="`width` must be >= 1"):
+    with pytest.raises(ValueError, match="`width` must be an integer >= 1"):
         next_layer(first_layer(np.ones(3)), RELU, 0)
-    with pytest.raises(ValueError, match="`x` must be finite numbers"):
+    with pytest.raises(ValueError, match="`x` must be a matrix"):
         first_layer(np.ones((2, 2, 2)))
 
 
@@ -262,7 +262,7 @@ def test_couplings_refuse_what_they_cannot_be():
         layer.couplings(neurons=0)
     with pytest.raises(ValueError, match=r"`samples` must be an integer >= 0 and <= 0"):
         layer.couplings(samples=[1])
-    with pytest.raises(ValueError, match=r"`neurons` must be in 1..2, got 3"):
+    with pytest.raises(ValueError, match=r"`neurons` must be an integer >= 1 and <= 2, got 3"):
         layer.couplings(neurons=2).marginal(3)
     with pytest.raises(ValueError, match=r"`neurons` must be few .* got 30"):
         layer.couplings(neurons=30)

@@ -466,7 +466,8 @@ def test_the_checkpoint_that_goes_while_it_is_read(
 #: Another value for everything that decides the weights.
 EDITS: dict[str, Any] = {
     "dataset": "mnist", "task": "multiclass", "features": 65, "classes": 10, "hidden": [32], "closure": "amp",
-    "weights": "continuous", "activation": "relu", "bias": True, "density": 0.6, "batch_size": 64, "preset": "paper",
+    "weights": "continuous", "activation": "relu", "output": "argmax", "bias": True, "density": 0.6,
+    "batch_size": 64, "preset": "paper",
     "rho": ["1", "1"], "damping": ["0.9", "0.95"], "beta": ["8:1:0.7", "2"], "tau": 2, "reinforcement": 0.1,
     "eps_init": 0.5, "seed": 1, "dtype": "float64",
 }  # fmt: skip

@@ -76,9 +76,9 @@ def test_critical_field():
         critical_field([])
     with pytest.raises(ValueError, match=r"`mean_squares` must be 2 numbers in \(0, 1\)"):
         signal_path([0.5, 1.0], [SIGN])
-    with pytest.raises(ValueError, match=r"`polarization` must be in \(0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"`polarization` must be a finite number > 0 and < 1, got 1"):
         field_size(1.0)
-    with pytest.raises(ValueError, match="`field` must be finite"):
+    with pytest.raises(ValueError, match="`field` must be a finite number >= 0"):
         mean_square(np.inf)
 
 
@@ -149,7 +149,7 @@ def test_sums_of_known_data_have_the_kurtosis_of_the_weights():
     with pytest.raises(ValueError, match="one shape"):
         StochasticWeights(m, m[:2], True)
     with pytest.raises(ValueError, match="must leave an edge"):
-        StochasticWeights(m, m, True, mask=np.zeros_like(mask))
+        StochasticWeights(m, 1.0 - m**2, True, mask=np.zeros_like(mask))
     with pytest.raises(ValueError, match=r"`activations` must be 0"):
         expected_sums([StochasticWeights(m, 1.0 - m**2, True)], [SIGN])
 

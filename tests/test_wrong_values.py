@@ -32,6 +32,13 @@ def spins() -> Selection:
     return fg.Graph().spins("s", 7)
 
 
+def one_by_one(kind: Any, real: bool = False, **fixed: Any) -> Callable[..., None]:
+    """What adds factors of two spins, or of a spin and a real variable, of one graph."""
+    graph = fg.Graph()
+    s = graph.spins("s", 7)
+    return graph.one_by_one(kind, s, graph.reals("x", 7) if real else s, **fixed)
+
+
 def reals() -> Selection:
     return fg.Graph().reals("x", 7, precision=1.0)
 
@@ -93,16 +100,16 @@ def graph_rows() -> Iterator[Row]:
     yield "precision", lambda v: make(precision=v, dimension=1), (*ALSO_NEGATIVE, "nested")
     yield "shared", lambda v: make(shared=v), ()
     yield "factor", lambda v: fg.Graph().add(v), ()
-    yield "kind", lambda v: fg.Graph().one_by_one(v, spins()), ()
+    yield "kind", lambda v: one_by_one(v), ()
     yield "targets", lambda v: fg.Graph().one_by_one(Pairwise, spins(), v), ()
-    yield "index_2", lambda v: fg.Graph().one_by_one(Pairwise, spins(), spins())(0, v, 0.1), (
+    yield "index_2", lambda v: one_by_one(Pairwise)(0, v, 0.1), (
         "float", "nan", "inf", "negative",
     )  # fmt: skip
-    yield "coupling", lambda v: fg.Graph().one_by_one(Pairwise, spins(), spins())(0, 1, v), (
+    yield "coupling", lambda v: one_by_one(Pairwise)(0, 1, v), (
         "float", "nan", "inf", "negative",
     )  # fmt: skip
-    yield "channel", lambda v: fg.Graph().one_by_one(Sum, spins(), reals(), channel=v), ()
-    yield "log_factor", lambda v: fg.Graph().one_by_one(Function, spins(), log_factor=v), ("lambda",)
+    yield "channel", lambda v: one_by_one(Sum, True, channel=v), ()
+    yield "log_factor", lambda v: one_by_one(Function, log_factor=v), ("lambda",)
 
 
 def factor_rows(name: str) -> Iterator[Row]:

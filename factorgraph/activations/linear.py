@@ -14,7 +14,7 @@ class Linear(Activation):
     steepest = 1.0
 
     def __init__(self) -> None:
-        super().__init__(lambda z: z, name="linear")
+        super().__init__(np.positive, name="linear")
 
     def derivative(self, z: ArrayLike) -> Array:
         return np.ones_like(np.asarray(z, dtype=np.float64))

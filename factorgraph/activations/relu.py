@@ -10,6 +10,10 @@ from factorgraph.activations.base import Activation, Linearised
 Array = NDArray[np.float64]
 
 
+def _relu(z: ArrayLike) -> Array:
+    return np.maximum(z, 0.0)
+
+
 class ReLU(Activation):
     """σ(z) = max(0, z): integrals over the angle between two inputs, the radius being a Gamma function.
 
@@ -19,7 +23,7 @@ class ReLU(Activation):
     steepest = 1.0
 
     def __init__(self) -> None:
-        super().__init__(lambda z: np.maximum(z, 0.0), kinks=[0.0], name="relu")
+        super().__init__(_relu, kinks=[0.0], name="relu")
 
     def derivative(self, z: ArrayLike) -> Array:
         return (np.asarray(z) > 0.0).astype(np.float64)

@@ -10,11 +10,15 @@ from factorgraph.activations.base import Activation, Linearised
 Array = NDArray[np.float64]
 
 
+def _sign(z: Array) -> Array:
+    return np.where(z >= 0.0, 1.0, -1.0)
+
+
 class Sign(Activation):
     """σ(z) = ±1, with +1 at 0: orthant probabilities."""
 
     def __init__(self) -> None:
-        super().__init__(lambda z: np.where(z >= 0.0, 1.0, -1.0), kinks=[0.0], name="sign")
+        super().__init__(_sign, kinks=[0.0], name="sign")
 
     def linearised(self, mean: Array, variance: Array) -> Linearised:
         deviation = np.sqrt(variance)
