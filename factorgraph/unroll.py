@@ -385,8 +385,9 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[Law]]:
         field[block] += h
         precision[block] += g
         base[block] += c
-    own = Own(base, field, precision, centre, stiffness)
-    natural = field + stiffness * centre, precision + stiffness
+    own, natural = Own(base, field, precision, centre, stiffness), (field, precision)
+    if any(isinstance(variable.prior, Gaussian) for variable in layout.model.variables.values()):
+        natural = field + stiffness * centre, precision + stiffness
     return (*natural, own), [Law(prior, np.concatenate(where)) for prior, where in laws.items()]
 
 
