@@ -17,6 +17,7 @@ from factorgraph.arguments import (
     check_number,
     shown,
 )
+from factorgraph.compiled_sweeps import compiled_sweeps
 from factorgraph.continuation import continued, same_structure
 from factorgraph.damping import Damping
 from factorgraph.exactness import LARGEST_ERROR, is_exact
@@ -185,11 +186,10 @@ def _sweeps(
     maximum: bool,
     rng: np.random.Generator,
 ) -> Sweeps:
-    """The kernels that a kind brings for graphs of its own alone, if it has any for this run; else the general ones."""
-    if len({type(stack.kind) for stack in graph.stacks}) == 1 and not graph.laws and not maximum:
-        solo = graph.stacks[0].kind.sweeps(graph, weights, start, schedule, damping)
-        if solo is not None:
-            return solo
+    """The compiled ones, if there are any for this run; else the general ones."""
+    compiled = None if maximum else compiled_sweeps(graph, weights, start, schedule, damping)
+    if compiled is not None:
+        return compiled
     messages = _first_messages(graph, start)
     if schedule == "residual":
         return ResidualSweeps(graph, weights, messages, damping, maximum)

@@ -82,13 +82,6 @@ class Kind(ABC):
         """
         return np.zeros(len(incoming.first))
 
-    def sweeps(self, graph: Any, weights: Any, start: tuple[Array, Array] | None, schedule: str, damping: Any) -> Any:
-        """Compiled sweeps for a graph without other kinds, equal to the general ones; None if there are none.
-
-        ``start`` are the first messages; None for zeros.
-        """
-        return None
-
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
         """Joint belief (F, 2, 2) of two spins (probabilities) or two real variables (covariances); None else."""
         return None

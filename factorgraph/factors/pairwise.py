@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,12 +90,6 @@ class SpinPair(Kind):
         """J E[s s']."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
-    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
-        """See ``spin_sweeps``."""
-        from factorgraph.factors.spin_sweeps import spin_sweeps
-
-        return spin_sweeps(graph, weights, start, schedule, damping)
-
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Probabilities of (s, s') = (±1, ±1)."""
         return _spin_joint(parameters[0], incoming.first)
@@ -179,12 +172,6 @@ class RealPair(Kind):
         means = np.stack([m0 + J * v0 * m1, m1 + J * v1 * m0], axis=1) / D[:, None]
         covariance = np.stack([v0, J * v0 * v1, J * v0 * v1, v1], axis=1).reshape(-1, 2, 2) / D[:, None, None]
         return means, covariance
-
-    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
-        """See ``real_sweeps``."""
-        from factorgraph.factors.real_sweeps import real_sweeps
-
-        return real_sweeps(graph, weights, start, schedule, damping)
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Covariances."""

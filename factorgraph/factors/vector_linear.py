@@ -135,15 +135,6 @@ class VectorGaussian(Kind):
             wanted = np.ascontiguousarray(incoming.wanted[:, starts])
         return Outgoing(*messages(self._factors(parameters), self._sizes, *incoming[:2], wanted))
 
-    def sweeps(self, graph: Any, weights: Any, start: Any, schedule: str, damping: Any) -> Any:
-        """See ``vector_sweeps``."""
-        from factorgraph.factors.vector_sweeps import vector_sweeps
-
-        for stack in graph.stacks:
-            free = np.isnan(weights.value[stack.variables[:, stack.kind.columns]])
-            _check_determined(stack.parameters[0], stack.parameters[3], stack.kind.dimensions, free)
-        return vector_sweeps(graph, weights, schedule)
-
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
         """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, or e^{(h - Gm)·(x - m) - (x - m)·G(x - m)/2}."""
         self._check(parameters, incoming)
@@ -214,7 +205,11 @@ class VectorGaussian(Kind):
         """Raise ``ModelError`` if observations leave one argument exactly determined: see ``_check_determined``."""
         within = [a for d in self.dimensions for a in range(d)]
         diagonal = [slot + a for slot, a in zip(self.columns, within, strict=True)]
-        _check_determined(parameters[0], parameters[3], self.dimensions, np.isfinite(incoming.second[:, diagonal]))
+        self.check_determined(parameters, np.isfinite(incoming.second[:, diagonal]))
+
+    def check_determined(self, parameters: Parameters, free: Array) -> None:
+        """Raise ``ModelError`` if what is not ``free`` (F, Σd) leaves one argument exactly determined."""
+        _check_determined(parameters[0], parameters[3], self.dimensions, free)
 
 
 def _require_values(sigma: Array) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from factorgraph.cavity import indefinite
 from factorgraph.compiled import njit
+from factorgraph.damping import Damping
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
 from factorgraph.factors.vector_rules import natural
 from factorgraph.forest import group_by
@@ -24,8 +25,18 @@ from factorgraph.unroll import Unrolled, Weights
 _MANY = 8
 
 
-def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
-    """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows."""
+def vector_sweeps(
+    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+) -> "VectorTwoPass | None":
+    """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows.
+
+    They are sent once and for all, whatever the first messages; under damping there are no two passes.
+
+    Raises:
+        ModelError: factors that observations leave exactly determined.
+    """
+    for stack in graph.stacks:
+        stack.kind.check_determined(stack.parameters, np.isnan(weights.value[stack.variables[:, stack.kind.columns]]))
     if schedule != "two-pass" or np.any(graph.vector_of < 0):
         return None
     sweeps = VectorTwoPass(graph, weights)
