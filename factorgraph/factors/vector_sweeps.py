@@ -36,7 +36,8 @@ def vector_sweeps(
         ModelError: factors that observations leave exactly determined.
     """
     for stack in graph.stacks:
-        stack.kind.check_determined(stack.parameters, np.isnan(weights.value[stack.variables[:, stack.kind.columns]]))
+        kind: Any = stack.kind
+        kind.check_determined(stack.parameters, np.isnan(weights.value[stack.variables[:, kind.columns]]))
     if schedule != "two-pass" or np.any(graph.vector_of < 0):
         return None
     sweeps = VectorTwoPass(graph, weights)
