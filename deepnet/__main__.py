@@ -2,7 +2,7 @@
 
 import sys
 
-from deepnet.cli import main
+from deepnet.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,8 +11,8 @@ from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
-from factorgraph.arguments import check_flag, check_instance, check_number, shown
 from factorgraph.dense.closures import CLOSURES
+from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
 
 Setting = Schedule | float | str
 

@@ -29,8 +29,8 @@ from typing import IO, Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from factorgraph.arguments import check_instance, shown
-from factorgraph.files import FileTooLargeError, read_at_most
+from factorgraph.interface.arguments import check_instance, shown
+from factorgraph.io.files import FileTooLargeError, read_at_most
 
 Task = Literal["multiclass", "parity"]
 

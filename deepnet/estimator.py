@@ -19,14 +19,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 from deepnet.config import Config, Settings
-from deepnet.device import operations_for
+from deepnet.kernels.devices import operations_for
 from deepnet.network import choice
 from deepnet.outputs import output_of
 from deepnet.predict import error_percent, predict_pointwise, predict_proba
 from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
-from factorgraph.arguments import check_flag, shown
 from factorgraph.dense.state import Array, Layer
+from factorgraph.interface.arguments import check_flag, shown
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init")
@@ -63,7 +63,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
             last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
-        device: where to train: "cpu", "cuda" or "cuda-tf32", as of ``deepnet.device``; predictions need no GPU.
+        device: where to train: "cpu", "cuda" or "cuda-tf32", see ``deepnet.kernels.devices``; predictions need none.
         prediction: ``predict`` and ``score`` average over the weights ("bayes") or use the likeliest ("pointwise").
         verbose: print a line after every epoch.
 

@@ -10,7 +10,7 @@ from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.state import LayerPlan
 from factorgraph.factors import Bilinear
-from factorgraph.model import Model, Variable
+from factorgraph.model.description import Model, Variable
 
 
 class LoweringError(ValueError):

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from deepnet.outputs import OUTPUTS, output_kind
-from factorgraph.arguments import check_flag, check_generator, check_number, shown
 from factorgraph.channels import Argmax, Channel, ReLU, Sign
 from factorgraph.factors import Bilinear
-from factorgraph.model import Model, Variable
+from factorgraph.interface.arguments import check_flag, check_generator, check_number, shown
+from factorgraph.model.description import Model, Variable
 from factorgraph.priors import Binary, Gaussian, Prior
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ import numpy as np
 
 from deepnet.outputs import output_of
 from deepnet.sweep import output_moments, with_constant_unit
-from factorgraph.arguments import number_array
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
+from factorgraph.interface.arguments import number_array
 
 _HOST = NumpyOperations()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from factorgraph.arguments import check_number, shown
+from factorgraph.interface.arguments import check_number, shown
 
 
 @dataclass(frozen=True)

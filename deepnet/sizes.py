@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from factorgraph.arguments import check_integer, shown
+from factorgraph.interface.arguments import check_integer, shown
 
 #: Largest sizes and counts: beyond any machine, within the integers of every library.
 LARGEST = 10**9

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnet.config import Config
-from deepnet.device import operations_for
+from deepnet.kernels.devices import operations_for
 from deepnet.lower import lower
 from deepnet.network import per_layer, perceptron
 from deepnet.observables import overlap, polarization
@@ -18,10 +18,10 @@ from deepnet.outputs import output_name, output_of, units_for
 from deepnet.predict import check_inputs, error_percent, predict_bayes, predict_pointwise
 from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import Update, initial_layers, train_batch
-from factorgraph.arguments import check_instance, number_array, shown
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
-from factorgraph.model import Model
+from factorgraph.interface.arguments import check_instance, number_array, shown
+from factorgraph.model.description import Model
 
 if TYPE_CHECKING:
     from deepnet.kernels.gpu import DeviceEpochs
@@ -46,7 +46,7 @@ class Network:
         layers: from the data to the output.
         operations: where its layers are.
         epoch: completed epochs.
-        device: where the layers are: one of ``deepnet.device.DEVICES``.
+        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``.
     """
 
     config: Config
@@ -180,7 +180,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         config: settings.
         features: number of inputs.
         classes: as of ``model``.
-        device: where it is trained: one of ``deepnet.device.DEVICES``.
+        device: where it is trained: one of ``deepnet.kernels.devices.DEVICES``.
 
     Raises:
         ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.

@@ -8,17 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factorgraph.check import FactorCheck, check_factor
-    from factorgraph.engine import infer
+    from factorgraph.engine.infer import infer
+    from factorgraph.engine.result import Result, Status
     from factorgraph.factors import Bilinear, Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
-    from factorgraph.graph import Graph
-    from factorgraph.ground_truth import Exact, TooLargeError, exact
-    from factorgraph.messages import ContradictionError, IndefiniteError
-    from factorgraph.model import Factor, Model, ModelError, Selection, Variable
-    from factorgraph.networks import draw, from_bipartite, from_networkx, to_networkx
-    from factorgraph.result import Result, Status
-    from factorgraph.spectral import Spectral
-    from factorgraph.storage import load_model, save_model
+    from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
+    from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
+    from factorgraph.io.storage import load_model, save_model
+    from factorgraph.model.description import Factor, Model, Selection, Variable
+    from factorgraph.model.graph import Graph
+    from factorgraph.numerics.spectral import Spectral
+    from factorgraph.reference.check_factor import FactorCheck, check_factor
+    from factorgraph.reference.exact import Exact, TooLargeError, exact
 
 __all__ = [
     "Bilinear",
@@ -56,17 +56,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "check": ("FactorCheck", "check_factor"),
-    "engine": ("infer",),
+    "reference.check_factor": ("FactorCheck", "check_factor"),
+    "engine.infer": ("infer",),
     "factors": ("Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"),
-    "graph": ("Graph",),
-    "ground_truth": ("Exact", "TooLargeError", "exact"),
-    "messages": ("ContradictionError", "IndefiniteError"),
-    "model": ("Factor", "Model", "ModelError", "Selection", "Variable"),
-    "networks": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
-    "result": ("Result", "Status"),
-    "spectral": ("Spectral",),
-    "storage": ("load_model", "save_model"),
+    "model.graph": ("Graph",),
+    "reference.exact": ("Exact", "TooLargeError", "exact"),
+    "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
+    "model.description": ("Factor", "Model", "Selection", "Variable"),
+    "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
+    "engine.result": ("Result", "Status"),
+    "numerics.spectral": ("Spectral",),
+    "io.storage": ("load_model", "save_model"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -2,18 +2,25 @@
 learning of one layer below a known head.
 
 [ML]: A. Manoel, F. Krzakala, M. Mézard, L. Zdeborová, Multi-layer generalized linear estimation, ISIT 2017.
-[2L]: learning the parameters of a two-layer network by matrix VAMP, a poster; see ``models.matrix_vamp``.
+[2L]: learning the parameters of a two-layer network by matrix VAMP, a poster; see ``models.two_layer``.
 """
 
-from models.ensembles import Ensemble, Sample
-from models.free_entropy import (
+from models.asymptotics.ensembles import Ensemble, Sample
+from models.asymptotics.free_entropy import (
     algorithmic_threshold,
     fixed_point_free_entropy,
     free_entropy,
     information_threshold,
 )
-from models.learning import Learned, learn
-from models.matrix_vamp import (
+from models.asymptotics.phase_diagram import PhaseDiagram, phase_diagram
+from models.asymptotics.spectra import Empirical, Geometric, MarchenkoPastur, RowOrthogonal, Spectrum
+from models.asymptotics.state_evolution import StateEvolution, state_evolution
+from models.asymptotics.vamp_evolution import vamp_state_evolution
+from models.inference.expectation_maximisation import Learned, learn
+from models.inference.multilayer import GLM, MultiLayerGLM
+from models.inference.perceptron import Committee, Perceptron
+from models.inference.results import Estimate, Inference
+from models.two_layer import (
     GaussianRows,
     Head,
     MatrixInference,
@@ -22,13 +29,6 @@ from models.matrix_vamp import (
     marchenko_pastur,
     matrix_state_evolution,
 )
-from models.multilayer import GLM, MultiLayerGLM
-from models.perceptron import Committee, Perceptron
-from models.phase_diagram import PhaseDiagram, phase_diagram
-from models.result import Estimate, Inference
-from models.spectra import Empirical, Geometric, MarchenkoPastur, RowOrthogonal, Spectrum
-from models.state_evolution import StateEvolution, state_evolution
-from models.vamp_evolution import vamp_state_evolution
 
 __all__ = [
     "GLM",

@@ -1,4 +1,4 @@
-"""Arguments that several models share, taken through ``factorgraph.arguments``."""
+"""Arguments that several models share, taken through ``factorgraph.interface.arguments``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations import Activation
-from factorgraph.arguments import check_generator, check_instance, check_integer, real_array, shown
 from factorgraph.channels import Channel
+from factorgraph.interface.arguments import check_generator, check_instance, check_integer, real_array, shown
 from factorgraph.priors import Prior
 
 Array = NDArray[np.float64]

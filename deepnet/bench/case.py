@@ -10,7 +10,7 @@ import numpy as np
 from deepnet.bench import BenchError
 from deepnet.data import load_dataset
 from deepnet.sizes import LARGEST, check_count, total_memory
-from factorgraph.arguments import shown
+from factorgraph.interface.arguments import shown
 
 if TYPE_CHECKING:  # the baseline's process is spared what only message passing needs
     from deepnet.config import Config
@@ -38,7 +38,7 @@ class Case:
         dataset: name of a data set; None for synthetic data.
         data_dir: folder with its files.
         seed: of the data, the networks and the orders of the samples.
-        device: one of ``deepnet.device.DEVICES``.
+        device: one of ``deepnet.kernels.devices.DEVICES``.
         threads: for every contender, on the CPU.
         optimizer: of the baseline, "sgd" or "adam".
 

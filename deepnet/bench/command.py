@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepnet.app.options import integer, number, path, short
 from deepnet.bench import BenchError
-from deepnet.options import integer, number, path, short
 
 if TYPE_CHECKING:
     from deepnet.bench.case import Case
@@ -213,7 +213,7 @@ def _read(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _save(path: Path, content: bytes) -> None:
-    from factorgraph.files import write_bytes_atomic
+    from factorgraph.io.files import write_bytes_atomic
 
     try:
         write_bytes_atomic(path, content)

@@ -54,7 +54,7 @@ class MessagePassing(Contender):
 
     def __init__(self, case: Case, closure: str) -> None:
         from deepnet import train
-        from deepnet.device import DeviceUnavailableError
+        from deepnet.kernels.devices import DeviceUnavailableError
 
         self._config, self._case = case.config(closure), case
         self._x, self._y = case.load()

@@ -15,7 +15,7 @@ from deepnet.bench.cost import Cost
 from deepnet.bench.limits import Limits
 from deepnet.bench.worker import Worker
 from deepnet.sizes import LARGEST, check_count
-from factorgraph.arguments import shown
+from factorgraph.interface.arguments import shown
 
 #: Seconds before each measurement in which the threads of the contender before it go to sleep.
 _SETTLE = 0.3

@@ -7,9 +7,9 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from deepnet.bench.limits import SIZE, Limits, best_seconds, limits
-from deepnet.kernels import products
-from deepnet.kernels.float32 import FAST, exp32, f32, sign_g32
-from factorgraph.compiled import njit
+from deepnet.kernels.cpu import products
+from deepnet.kernels.cpu.float32 import FAST, exp32, f32, sign_g32
+from factorgraph.runtime.compiled import njit
 
 #: Elements a thread of the loop over g: they stay in its cache.
 _CACHED = 1 << 12

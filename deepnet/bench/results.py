@@ -7,10 +7,10 @@ from typing import Any
 from deepnet.bench import BenchError
 from deepnet.bench.contenders import BASELINES
 from deepnet.bench.scaling import AXES
-from deepnet.device import DEVICES
-from factorgraph.arguments import check_choice, check_instance, check_integer, check_number
+from deepnet.kernels.devices import DEVICES
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.files import parse_json, read_bytes
+from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
+from factorgraph.io.files import parse_json, read_bytes
 
 #: Bytes that a file may have; a case takes some thousands.
 _LONGEST = 1 << 26

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.quadrature import panel_rule
+from factorgraph.numerics.quadrature import panel_rule
 
 Array = NDArray[np.float64]
 

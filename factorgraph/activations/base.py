@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations.averages import gaussian_rule, normal_panels
-from factorgraph.arguments import check_instance, real_array, shown
+from factorgraph.interface.arguments import check_instance, real_array, shown
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from factorgraph.activations.base import Activation, Linearised
-from factorgraph.quadrature import gaussian_expectation
+from factorgraph.numerics.quadrature import gaussian_expectation
 
 Array = NDArray[np.float64]
 

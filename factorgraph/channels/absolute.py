@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.identity import log_normal_values
 from factorgraph.channels.relu import SMALL, log_tilt, slab_values, two_weights
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import half_square_ratio, normal_tail, sech2
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import half_square_ratio, normal_tail, sech2
 
 
 @formula

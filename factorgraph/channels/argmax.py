@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from factorgraph.arguments import check_integer, number_array, real_array, shown
 from factorgraph.channels.base import ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.winner import grid_probabilities
-from factorgraph.elementwise import Elementwise, formula, result_type
-from factorgraph.quadrature import Panels, adaptive_panels
-from factorgraph.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
+from factorgraph.interface.arguments import check_integer, number_array, real_array, shown
+from factorgraph.numerics.elementwise import Elementwise, formula, result_type
+from factorgraph.numerics.quadrature import Panels, adaptive_panels
+from factorgraph.numerics.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
 
 Array = NDArray[np.float64]
 Form = Literal["double_jensen", "single_jensen", "exact"]

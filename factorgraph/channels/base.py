@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import Activation
-from factorgraph.arguments import number_array
-from factorgraph.device import on_device
-from factorgraph.elementwise import Elementwise, check_real
+from factorgraph.interface.arguments import number_array
+from factorgraph.numerics.elementwise import Elementwise, check_real
+from factorgraph.runtime.device_arrays import on_device
 
 
 class ChannelValues(NamedTuple):

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments
 from factorgraph.channels.sign import Sign, sign_observed, sign_parts
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import sech2
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import sech2
 
 
 @formula

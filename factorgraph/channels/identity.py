@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import LINEAR, Activation
-from factorgraph.arguments import check_instance, check_number
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
+from factorgraph.interface.arguments import check_instance, check_number
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
 
 
 @formula

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import check_instance, check_number, real_array, shown
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
-from factorgraph.elementwise import result_type
-from factorgraph.quadrature import Panels, adaptive_panels
-from factorgraph.special import LOG_2PI
+from factorgraph.interface.arguments import check_instance, check_number, real_array, shown
+from factorgraph.numerics.elementwise import result_type
+from factorgraph.numerics.quadrature import Panels, adaptive_panels
+from factorgraph.numerics.special import LOG_2PI
 
 Array = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_instance, real_array
 from factorgraph.channels.base import Channel, ObservedValues, check_arguments, pre_activation
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import LOG_2PI
+from factorgraph.interface.arguments import check_instance, real_array
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import LOG_2PI
 
 _DROP = 40.0  # the integrand is nothing where its logarithm is this much below the maximum
 _WALL = 4.0  # e^{-e^z} is nothing above

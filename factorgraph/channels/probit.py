@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_instance, check_number, number_array, shown
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.sign import Sign, check_spins, sign_observed, sign_values
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import add2, two_sum
+from factorgraph.interface.arguments import check_instance, check_number, number_array, shown
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import add2, two_sum
 
 _LEAST_SLOPE = 1e-100
 

@@ -17,8 +17,8 @@ from factorgraph.channels.identity import (
     log_normal_values,
 )
 from factorgraph.channels.sign import sign_observed
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import half_square_ratio, normal_tail
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import half_square_ratio, normal_tail
 
 # The output is a mixture of a *spike* at 0 (z < 0), of weight W0 = H(t) with t = omega/√V, and a *slab*, the normal
 # density of mean mu = (BV + omega)/(1 + AV) and variance s² = V/(1 + AV) on x > 0, of weight W1 = e^E H(a)/√(1 + AV)

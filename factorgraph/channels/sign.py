@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 
 from factorgraph.activations import SIGN, Activation
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
-from factorgraph.device import on_device
-from factorgraph.elementwise import Elementwise, formula
-from factorgraph.special import (
+from factorgraph.numerics.elementwise import Elementwise, formula
+from factorgraph.numerics.special import (
     SQRT_HALF,
     half_square_ratio,
     log_cosh,
@@ -20,6 +19,7 @@ from factorgraph.special import (
     tail_logarithm,
     upper_tail,
 )
+from factorgraph.runtime.device_arrays import on_device
 
 # The bodies below work with t = |omega|/√V, q = t²/2 (twofold: q + q_lo), H(t) = h = f e^{-q}, and b = ±B with the sign
 # flipped together with that of omega, so that Z = e^b (1 - h) + e^{-b} h = e^b [1 + h (e^{-2b} - 1)]. b < 0 is the hard

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import real_array, shown
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing
-from factorgraph.model import Model, ModelError, Selection, printable
+from factorgraph.interface.arguments import real_array, shown
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing
+from factorgraph.model.description import Model, Selection, printable
+from factorgraph.model.layout import Layout
 
 Array = NDArray[np.float64]
 Parameters = tuple[Array, ...]
@@ -132,6 +133,15 @@ class Part:
     kind: Kind
     variables: NDArray[Any]
     parameters: tuple[Array, ...] = ()
+
+
+@runtime_checkable
+class Unrollable(Protocol):
+    """A factor that the general engine can run."""
+
+    def parts(self, layout: Layout) -> list[Part]:
+        """Its factors as stacked arrays, one part per kind and arity."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.arguments import check_instance, check_name, check_number, shown
 from factorgraph.channels import Argmax, Channel
 from factorgraph.factors.argmax import Classes
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, spin_moments
-from factorgraph.model import Model, ModelError, Selection, printable
+from factorgraph.interface.arguments import check_instance, check_name, check_number, shown
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, spin_moments
+from factorgraph.model.description import Model, Selection, printable
+from factorgraph.model.layout import Layout
 
 
 @dataclass(frozen=True)

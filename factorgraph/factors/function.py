@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_instance, check_integer, shown
-from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
 from factorgraph.factors.integrals import Quadrature, spin_states
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, log_weight
-from factorgraph.model import ModelError, Selection
+from factorgraph.interface.arguments import check_instance, check_integer, shown
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, log_weight
+from factorgraph.model.description import Selection
+from factorgraph.model.layout import Layout
+from factorgraph.runtime.compiled import njit
 
 _MOST_SPINS, _MOST_REALS = 16, 3
 _MOST_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.factors.base import Array, Kind, Parameters, expand
-from factorgraph.integration import moments
-from factorgraph.mass_search import Values
-from factorgraph.messages import Incoming, Outgoing
-from factorgraph.model import ModelError
-from factorgraph.product_rule import product_moments
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing
+from factorgraph.numerics.integration import moments
+from factorgraph.numerics.mass_search import Values
+from factorgraph.numerics.product_rule import product_moments
 
 Index = NDArray[np.intp]
 

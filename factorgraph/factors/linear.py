@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
 from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, log_weight
-from factorgraph.model import ModelError, Selection
-from factorgraph.special import LOG_2PI
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, log_weight
+from factorgraph.model.description import Selection
+from factorgraph.model.layout import Layout
+from factorgraph.numerics.special import LOG_2PI
+from factorgraph.runtime.compiled import njit
 
 _MOST_SPINS = 12
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
-from factorgraph.layout import Layout
-from factorgraph.messages import ContradictionError, Incoming, Outgoing, least_variance
-from factorgraph.model import Model, ModelError, Selection
-from factorgraph.special import LOG_2PI
-from factorgraph.spectral import Spectral, matrix_argument
+from factorgraph.interface.errors import ContradictionError, ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, least_variance
+from factorgraph.model.description import Model, Selection
+from factorgraph.model.layout import Layout
+from factorgraph.numerics.special import LOG_2PI
+from factorgraph.numerics.spectral import Spectral, matrix_argument
 
 OUT_OF_RANGE = 1e-6  # relative distance from the range of a matrix that rounding of observed outputs may leave
 

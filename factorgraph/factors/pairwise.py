@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
 from factorgraph.factors.parity import largest_parity, log_parity_sums, parity_log_factor
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
-from factorgraph.model import Selection
-from factorgraph.special import LOG_2PI, sech2
+from factorgraph.messages.natural import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
+from factorgraph.model.description import Selection
+from factorgraph.model.layout import Layout
+from factorgraph.numerics.special import LOG_2PI, sech2
+from factorgraph.runtime.compiled import njit
 
 
 @dataclass(frozen=True, eq=False, init=False)

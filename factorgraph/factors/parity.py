@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import shown
-from factorgraph.compiled import njit
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights
-from factorgraph.model import ModelError, Selection
+from factorgraph.interface.arguments import shown
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights
+from factorgraph.model.description import Selection
+from factorgraph.model.layout import Layout
+from factorgraph.runtime.compiled import njit
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.compiled import njit
-from factorgraph.special import LOG_2PI
-from factorgraph.vectors import ROUNDING
+from factorgraph.messages.vectors import ROUNDING
+from factorgraph.numerics.special import LOG_2PI
+from factorgraph.runtime.compiled import njit
 
 
 @njit(cache=True)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.arguments import check_instance
 from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
-from factorgraph.layout import Layout
-from factorgraph.messages import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
-from factorgraph.model import ModelError, Selection, printable
-from factorgraph.special import log_2cosh_array
+from factorgraph.interface.arguments import check_instance
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
+from factorgraph.model.description import Selection, printable
+from factorgraph.model.layout import Layout
+from factorgraph.numerics.special import log_2cosh_array
 
 #: Smallest variance of a sum of weights and inputs that are both free, in training.
 VARIANCE_FLOOR = 1e-8

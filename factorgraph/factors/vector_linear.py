@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import number_array, real_array, shown
 from factorgraph.factors.base import Array, Kind, Parameters, QuadraticForm
 from factorgraph.factors.vector_rules import expected_squares, log_integrals, messages, undetermined, whiten
-from factorgraph.messages import Incoming, Outgoing
-from factorgraph.model import ModelError, Selection
-from factorgraph.special import LOG_2PI
-from factorgraph.vectors import Laws, received
+from factorgraph.interface.arguments import number_array, real_array, shown
+from factorgraph.interface.errors import ModelError
+from factorgraph.messages.natural import Incoming, Outgoing
+from factorgraph.messages.vectors import Laws, received
+from factorgraph.model.description import Selection
+from factorgraph.numerics.special import LOG_2PI
 
 #: How far, relative to its largest element, a matrix may be from a covariance matrix that rounding has touched.
 _ALMOST = 1e-10

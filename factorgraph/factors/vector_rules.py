@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import block_diag
 
-from factorgraph.compiled import njit
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
-from factorgraph.messages import Array
-from factorgraph.special import LOG_2PI
-from factorgraph.vectors import received
+from factorgraph.messages.natural import Array
+from factorgraph.messages.vectors import received
+from factorgraph.numerics.special import LOG_2PI
+from factorgraph.runtime.compiled import njit
 
 _EPS = float(np.finfo(float).eps)
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_instance, check_integer, check_number, real_array, shown
-from factorgraph.elementwise import Elementwise
+from factorgraph.interface.arguments import check_instance, check_integer, check_number, real_array, shown
+from factorgraph.numerics.elementwise import Elementwise
 
 
 class PriorValues(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, check_real, formula
+from factorgraph.interface.arguments import check_number
+from factorgraph.numerics.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.priors.gaussian import gaussian_moments, log_ratio
 

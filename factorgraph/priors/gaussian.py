@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_number
-from factorgraph.device import on_device
-from factorgraph.elementwise import Elementwise, check_real, formula
+from factorgraph.interface.arguments import check_number
+from factorgraph.numerics.elementwise import Elementwise, check_real, formula
+from factorgraph.numerics.special import LOG_2PI, add2, divide2, multiply2, two_product
 from factorgraph.priors.base import Prior, PriorValues, check_drawn
-from factorgraph.special import LOG_2PI, add2, divide2, multiply2, two_product
+from factorgraph.runtime.device_arrays import on_device
 
 
 @formula

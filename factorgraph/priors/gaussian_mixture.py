@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.compiled import njit
-from factorgraph.elementwise import check_real, formula, result_type
+from factorgraph.numerics.elementwise import check_real, formula, result_type
 from factorgraph.priors.base import Prior, PriorValues, check_drawn, number_list
 from factorgraph.priors.gaussian import tilted_normal
+from factorgraph.runtime.compiled import njit
 
 _SMALL = 0.5  # log-integrals below this are expanded about 0
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.arguments import check_number
-from factorgraph.elementwise import Elementwise, check_real, formula
+from factorgraph.interface.arguments import check_number
+from factorgraph.numerics.elementwise import Elementwise, check_real, formula
+from factorgraph.numerics.special import add2, log_upper_tail, normal_tail, two_product
 from factorgraph.priors.base import Prior, PriorValues, check_drawn
-from factorgraph.special import add2, log_upper_tail, normal_tail, two_product
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 

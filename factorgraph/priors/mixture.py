@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.compiled import njit
-from factorgraph.elementwise import check_real, formula, result_type
+from factorgraph.numerics.elementwise import check_real, formula, result_type
+from factorgraph.numerics.special import two_product, two_sum
 from factorgraph.priors.base import Prior, PriorValues, check_drawn, number_list
-from factorgraph.special import two_product, two_sum
+from factorgraph.runtime.compiled import njit
 
 _SMALL = 0.5  # exponents below this are expanded about 1
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from factorgraph.activations import Activation
-from factorgraph.arguments import check_instance, check_number
-from factorgraph.brief import briefly
+from factorgraph.interface.arguments import check_instance, check_number
+from factorgraph.interface.brief import briefly
 
 _KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
 _SMALL = 1e-3  # kernel at which the class K* = 0 is told by its first correction

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations import Activation
 from factorgraph.activations.averages import normal_panels
-from factorgraph.arguments import check_flag, check_instance, check_number, number_array, real_array, shown
-from factorgraph.brief import briefly
+from factorgraph.interface.arguments import check_flag, check_instance, check_number, number_array, real_array, shown
+from factorgraph.interface.brief import briefly
 from models.checks import check_activations, check_sequence
 from models.preactivation.flow import LayerStatistics, propagate
 

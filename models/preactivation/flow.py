@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.activations import Activation
-from factorgraph.arguments import check_instance, check_integer, check_number, real_array, shown
-from factorgraph.brief import briefly
+from factorgraph.interface.arguments import check_instance, check_integer, check_number, real_array, shown
+from factorgraph.interface.brief import briefly
 from models.checks import check_activations, check_sequence, matrix, number_or_vector
 from models.preactivation.tensors import moments, slopes
 

@@ -15,8 +15,8 @@ from scipy.special import expit, logit
 
 from factorgraph.activations import Activation
 from factorgraph.activations.averages import normal_panels
-from factorgraph.arguments import check_number, real_array, shown
-from factorgraph.brief import briefly
+from factorgraph.interface.arguments import check_number, real_array, shown
+from factorgraph.interface.brief import briefly
 from models.checks import check_activations
 from models.preactivation.criticality import root
 

@@ -9,7 +9,7 @@ import numpy as np
 from problems import CHAIN, GAUSSIAN_GRID, best, glass, grid, peak_memory, smoothing, tree
 
 from factorgraph import Graph, Pairwise, infer
-from factorgraph.unroll import Unrolled, unroll
+from factorgraph.engine.unroll import Unrolled, unroll
 
 
 def spins(field: np.ndarray, i: np.ndarray, j: np.ndarray, coupling: np.ndarray) -> Unrolled:

@@ -3,8 +3,8 @@
 from functools import cache
 from importlib import resources
 
-from deepnet.kernels import float32
-from factorgraph.translate import Translation
+from deepnet.kernels.cpu import float32
+from factorgraph.runtime.cpp import Translation
 
 #: The kernels have C names, so that they are found under them.
 KERNELS = (

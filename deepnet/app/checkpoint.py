@@ -1,0 +1,293 @@
+"""State of a run on disk: checkpoints and small text files, written atomically.
+
+A checkpoint is one uncompressed .npz file: the arrays, and a JSON document with the format version, the epoch, the
+names of the arrays and the caller's own metadata. It is written to a temporary file in the same folder, flushed to the
+disk and only then renamed, so that a crash or a full disk at any moment leaves the previous checkpoint as it was.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from factorgraph.interface.arguments import check_instance, check_integer, check_name, shown
+from factorgraph.io.files import parse_json, remove_abandoned, write_bytes_atomic
+
+_FORMAT = 1
+_KEEP = 2
+_LAST_EPOCH = 10**12
+_NAME = re.compile(r"checkpoint-([0-9]{5,13})\.npz")
+_DOCUMENT = "document"
+_PREFIX = "array/"  # keeps the caller's names apart from ours and from the parameters of np.savez
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written or read; the message says why and what to do."""
+
+
+def save_checkpoint(
+    directory: str | os.PathLike[str],
+    epoch: int,
+    arrays: Mapping[str, ArrayLike],
+    meta: dict[str, Any],
+    *,
+    make_folder: bool = True,
+) -> Path:
+    """Write ``checkpoint-<epoch>.npz`` and remove all but the newest two.
+
+    Args:
+        directory: folder for the checkpoints of one run.
+        epoch: number of finished epochs, at least that of the newest checkpoint in the folder.
+        arrays: real, complex, integer or boolean arrays of any shape; they come back bit for bit. Scalars come back as
+            arrays of shape ().
+        meta: whatever JSON can hold (so tuples come back as lists, and keys as strings).
+        make_folder: make the folder if need be; otherwise it is an error if there is none.
+
+    Returns:
+        Path of the new checkpoint.
+
+    Raises:
+        ValueError: an argument that cannot be stored.
+        CheckpointError: the disk is full or refuses; the previous checkpoint is untouched and named in the message.
+    """
+    folder = as_path("directory", directory)
+    epoch = _check_epoch(epoch)
+    check_instance("arrays", arrays, Mapping, "arrays by name")
+    check_instance("meta", meta, dict, "a dictionary")
+    data = _pack(epoch, arrays, meta)
+    path = folder / file_name(epoch)
+    _check_order(folder, epoch)
+    try:
+        if make_folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, data)
+    except OSError as error:
+        raise CheckpointError(f"could not write {path}: {_reason(error)}; {_still_good(folder, epoch)}") from error
+    _tidy(folder)
+    return path
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a checkpoint, every checksum verified.
+
+    Returns:
+        The epoch, the arrays and the metadata, as they were given to `save_checkpoint`.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged or not a checkpoint; says what to do.
+    """
+    path = as_path("path", path)
+    try:
+        file = path.open("rb")
+    except (OSError, ValueError) as error:  # the latter from a null character
+        raise CheckpointError(f"cannot open the checkpoint {path}: {_reason(error)}") from error
+    with file:
+        try:
+            epoch, arrays, meta = _unpack(file)
+            _check_name(path, epoch)
+            return epoch, arrays, meta
+        except CheckpointError:
+            raise
+        except Exception as error:  # damaged bytes make the zip, NumPy and JSON readers raise nearly anything
+            reason = str(error) or type(error).__name__
+            raise CheckpointError(f"cannot read the checkpoint {path}: {reason}; {_remedy(path)}") from error
+
+
+def latest_checkpoint(directory: str | os.PathLike[str]) -> Path | None:
+    """Path of the checkpoint with the highest epoch in a folder; None if there is none, or no such folder."""
+    found = checkpoints(directory)
+    return found[-1] if found else None
+
+
+def checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
+    """Paths of the checkpoints in a folder, oldest first."""
+    return [path for _, path in _checkpoints(as_path("directory", directory))]
+
+
+def as_path(name: str, value: Any) -> Path:
+    """A path from its name; raises ``ValueError`` for what is none."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
+        raise ValueError(f"`{name}` must be the name of a file or folder, got {shown(value)}")
+    return Path(text)
+
+
+def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file (UTF-8) so that a reader finds the old content or the new, never a part.
+
+    Raises:
+        CheckpointError: the disk is full or refuses; the old content is untouched.
+    """
+    path = as_path("path", path)
+    data = check_instance("text", text, str, "a string").encode()
+    try:
+        write_bytes_atomic(path, data)
+    except OSError as error:
+        raise CheckpointError(f"could not write {path}: {_reason(error)}; its old content, if any, is kept") from error
+
+
+# --- the content of a checkpoint --------------------------------------------------------------------------------------
+
+
+def _check_epoch(epoch: int) -> int:
+    try:
+        return check_integer("epoch", epoch, least=0, most=_LAST_EPOCH)
+    except ValueError:
+        raise ValueError(f"`epoch` must be a non-negative integer, got {shown(epoch)}") from None
+
+
+def _check_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"`arrays` must have non-empty strings as names, got {name!r}")
+    if np.ma.is_masked(value):
+        raise ValueError(f"`arrays[{name!r}]` must have no masked elements, got {np.ma.count_masked(value)} of them")
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"`arrays[{name!r}]` must be numeric or boolean, got dtype {array.dtype}")
+    return array
+
+
+def _pack(epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]) -> memoryview:
+    """Bytes of the .npz, made in memory: what cannot be stored is found out before any file is touched."""
+    content: dict[str, Any] = {f"{_PREFIX}{name}": _check_array(name, value) for name, value in arrays.items()}
+    document = {"format": _FORMAT, "epoch": epoch, "arrays": list(arrays), "meta": meta}
+    try:
+        content[_DOCUMENT] = np.array(json.dumps(document, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"`meta` must be storable as JSON, got {shown(meta)}") from error
+    buffer = io.BytesIO()
+    np.savez(buffer, **content)
+    return buffer.getbuffer()
+
+
+def _unpack(file: io.BufferedReader) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Content of an open .npz; raises CheckpointError if another version wrote it, else whatever the readers raise."""
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():  # np.load stops reading where an array ends, which may be before the CRC
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        if f"{_DOCUMENT}.npy" not in archive.namelist():
+            raise ValueError("it was not written by this program")
+        for member in archive.infolist():
+            _check_size(archive, member)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as content:
+        document = _document(str(content[_DOCUMENT]), file.name)
+        arrays = {name: content[_PREFIX + name] for name in document["arrays"]}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise ValueError(f"`{name}` must be numeric or boolean, got dtype {array.dtype}")
+    return document["epoch"], arrays, document["meta"]
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ``ValueError`` unless a member is as large as its header claims, before anybody makes room for it."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed, which this program does not do")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"{member.filename} has a header of version {version}")
+        shape, _, dtype = readers[version](stream)
+        claimed, found = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if not dtype.hasobject and (claimed != found or min(shape, default=0) < 0):
+        raise ValueError(f"{member.filename} must have {claimed} bytes of data as its header says, got {found}")
+
+
+def _document(text: str, where: str) -> dict[str, Any]:
+    """The JSON document of a checkpoint, every field of the right type."""
+    document = check_instance("document", parse_json(text), dict, "a JSON object")
+    if (version := document.get("format")) != _FORMAT or isinstance(version, bool):
+        raise CheckpointError(
+            f"the checkpoint {where} has format version {shown(version)}, this program reads version "
+            f"{_FORMAT}: use the program that wrote it"
+        )
+    check_integer("epoch", document.get("epoch"), least=0, most=_LAST_EPOCH)
+    check_instance("meta", document.get("meta"), dict, "a JSON object")
+    for name in check_instance("arrays", document.get("arrays"), list, "a list of names"):
+        check_name("arrays", name)
+    return document
+
+
+def _check_name(path: Path, epoch: int) -> None:
+    """Refuse a checkpoint under the name of another epoch: it would seem to be later or earlier than it is."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match[1]) == epoch:
+        return
+    right = path.with_name(file_name(epoch))
+    remedy = "delete it" if right.exists() else f"rename it to {right.name}"
+    raise CheckpointError(
+        f"the checkpoint {path} has the name of another epoch: it was written after {epoch}; {remedy}"
+    )
+
+
+def file_name(epoch: int) -> str:
+    """Name of the checkpoint of an epoch."""
+    return f"checkpoint-{epoch:05d}.npz"
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Epochs and paths of the checkpoints in a folder, oldest first."""
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot list the checkpoints in {folder}: {_reason(error)}") from error
+    matches = ((_NAME.fullmatch(path.name), path) for path in paths)
+    found = ((int(match[1]), path) for match, path in matches if match)
+    return sorted((epoch, path) for epoch, path in found if path.name == file_name(epoch))
+
+
+def _check_order(folder: Path, epoch: int) -> None:
+    """Refuse to write behind the newest checkpoint: it would be resumed from, or be the one to go."""
+    newer = [path for other, path in _checkpoints(folder) if other > epoch]
+    if newer:
+        raise CheckpointError(
+            f"could not write checkpoint {epoch} into {folder}, which holds the later {newer[-1].name}: "
+            f"resume from that, or choose another folder for a new run"
+        )
+
+
+def _tidy(folder: Path) -> None:
+    """Remove old checkpoints and what an interrupted write left; a file that will not go does not stop the run."""
+    for _, path in _checkpoints(folder)[:-_KEEP]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    remove_abandoned(folder, _NAME.pattern)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    return error.strerror or str(error)
+
+
+def _still_good(folder: Path, epoch: int) -> str:
+    good = [path for other, path in _checkpoints(folder) if other < epoch]
+    return f"the previous checkpoint {good[-1]} is still good" if good else "there is no earlier checkpoint"
+
+
+def _remedy(path: Path) -> str:
+    match = _NAME.fullmatch(path.name)
+    earlier = [p for other, p in _checkpoints(path.parent) if match and other < int(match[1])]
+    if earlier:
+        return f"delete it to resume from the previous checkpoint {earlier[-1]}"
+    return "delete it to start anew"

@@ -1,0 +1,200 @@
+"""What a run trains, and on what: the content of ``config.json``, and what a checkpoint remembers of it."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from deepnet.config import Config
+from deepnet.data import DATASETS, TASKS, Dataset, Task, load_dataset
+from deepnet.kernels.devices import DEVICES
+from deepnet.outputs import units_for
+from deepnet.schedule import Schedule
+from deepnet.sizes import LARGEST
+from deepnet.train import model
+from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_name, shown
+from factorgraph.io.files import parse_json
+from factorgraph.model.description import Model
+
+#: The file that holds a description, in the folder of a run.
+CONFIG = "config.json"
+
+_SCHEDULED = ("rho", "damping", "beta")
+
+
+class RunError(Exception):
+    """A folder, data set or setting that does not fit what was asked for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run trains, and on what: the content of ``config.json``.
+
+    Attributes:
+        dataset: name of the data set.
+        task: "multiclass" or "parity".
+        data_dir: folder given for the files of the data set, absolute; None for the usual places.
+        features: number of inputs.
+        classes: number of classes.
+        config: the settings.
+        versions: of this package and of those that its results depend on, when the run began.
+        device: where it is trained; the only part that may change when a run is resumed, besides the epochs.
+    """
+
+    dataset: str
+    task: str
+    data_dir: str | None
+    features: int
+    classes: int
+    config: Config
+    versions: Mapping[str, str]
+    device: str = "cpu"
+
+    @classmethod
+    def of(
+        cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None, device: str = "cpu"
+    ) -> "Description":
+        """The description of a run that begins now."""
+        folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
+        features = data.x_train.shape[1]
+        return cls(data.name, data.task, folder, features, data.classes, config, versions(), device)
+
+    def to_json(self) -> str:
+        """Text of ``config.json``."""
+        return json.dumps(vars(self) | {"config": self.config.to_json()}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Description":
+        """The reverse of ``to_json``; raises ``ValueError`` that names the field for anything else."""
+        values = {"device": "cpu", **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
+        _check_names(CONFIG, values, [each.name for each in fields(cls)])
+        config = check_instance("config", values["config"], dict, "a JSON object")
+        _check_names("config", config, [each.name for each in fields(Config)])
+        if values["data_dir"] is not None:
+            check_name("data_dir", values["data_dir"])
+        for name, version in check_instance("versions", values["versions"], dict, "a JSON object").items():
+            check_instance(f"versions.{name}", version, str, "a string")
+        return cls(
+            dataset=check_choice("dataset", values["dataset"], DATASETS),
+            task=check_choice("task", values["task"], TASKS),
+            data_dir=values["data_dir"],
+            features=check_integer("features", values["features"], least=1, most=LARGEST),
+            classes=check_integer("classes", values["classes"], least=2, most=LARGEST),
+            config=Config.from_json(config),
+            versions=values["versions"],
+            device=check_choice("device", values["device"], DEVICES),
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the weights: all but the number of epochs, the device and the circumstances."""
+        own = {name: getattr(self, name) for name in ("dataset", "task", "features", "classes")}
+        return own | {name: value for name, value in self.config.to_json().items() if name != "epochs"}
+
+    def check_decisive(self, trained: Any) -> None:
+        """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
+        own, trained = self.decisive(), check_instance("trained", trained, dict, "settings by name")
+        _check_names("trained", trained, list(own))
+        for name, value in own.items():
+            if _canonical(name, value) != _canonical(name, trained[name]):
+                was, got = _shown(trained[name]), _shown(value)
+                raise ValueError(f"`{name}` must be {was}, with which it was trained, got {got} in {CONFIG}")
+
+    def model(self) -> Model:
+        """The network as a model, the one that ``train.init`` lowers."""
+        return model(self.config, self.features, self.classes)
+
+    def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
+        """The data set of the run, from where it was when the run began, unless other ones are given.
+
+        Raises:
+            DataError: it cannot be had.
+            RunError: it has not the shape that the network was made for.
+        """
+        if dataset is None or dataset == self.dataset:
+            data_dir = data_dir or self.data_dir
+        chosen = cast(Task, task or self.task)
+        data = load_dataset(dataset or self.dataset, task=chosen, data_dir=data_dir, dtype=self.config.dtype)
+        self.check_fits(data)
+        return data
+
+    def check_fits(self, data: Dataset) -> None:
+        """Raise ``RunError`` unless the network can be applied to ``data``."""
+        found = {"features": data.x_train.shape[1], "classes": data.classes}
+        for name, value in found.items():
+            if value != (need := getattr(self, name)):
+                raise RunError(f"data set {data.name} must have {need} {name} for this network, got {value}")
+
+    def changed_versions(self) -> str:
+        """What has another version than when the run began, in words; empty if nothing has."""
+        now = versions()
+        changed = [name for name in now if self.versions.get(name) != now[name]]
+        return ", ".join(f"{name} was {self.versions.get(name)} and is {now[name]}" for name in changed)
+
+    def check_same(self, dataset: str, given: Mapping[str, Any]) -> None:
+        """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside) differ from its own."""
+        own = self.config.to_json() | {"dataset": self.dataset, "task": self.task}
+        for name, value in {"dataset": dataset, **given}.items():
+            if name == "epochs":
+                if value < own["epochs"]:
+                    raise RunError(f"`epochs` of a resumed run may only grow: the run has {own['epochs']}, got {value}")
+            elif _canonical(name, value) != _canonical(name, own[name]):
+                has, got = _shown(own[name]), _shown(value)
+                raise RunError(f"`{name}` must stay as it was in a resumed run: the run has {has}, got {got}")
+
+    def title(self) -> str:
+        """The settings that matter, in a line."""
+        config, values = self.config, self.config.to_json()
+        widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
+        names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
+        parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
+        return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"
+
+    def __str__(self) -> str:
+        values = {name.replace("_", "-"): _shown(value) for name, value in self.config.to_json().items()}
+        return "\n".join(
+            [
+                f"data set  {self.dataset} ({self.task}), {self.features} features, {self.classes} classes",
+                f"device    {self.device}",
+                f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
+                "settings",
+                *(f"  {name:<14}{value}" for name, value in values.items()),
+                "model",
+                *(f"  {line}" for line in str(self.model()).splitlines()),
+            ]
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, and of what its numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("cavity", "numpy", "scipy", "numba"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _check_names(what: str, values: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless a JSON object has just these names."""
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"`{what}` must have the fields {', '.join(names)}, and lacks {', '.join(missing)}")
+    if unknown := [name for name in values if name not in names]:
+        raise ValueError(f"`{what}` must have the fields {', '.join(names)}, and has {shown(unknown)}")
+
+
+def _canonical(name: str, value: Any) -> Any:
+    """A form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if name in _SCHEDULED:
+        values = [str(Schedule.of(name, each)) for each in values]
+    same = name != "hidden" and all(each == values[0] for each in values[1:])
+    return values[:1] if same else values
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,39 @@
+"""The metrics of a run as they stand in a checkpoint: what there is of every epoch, checked when it is read."""
+
+from typing import Any
+
+from factorgraph.interface.arguments import check_instance, check_integer, check_number
+
+#: What is measured of an epoch.
+_ERRORS = ("train_error", "test_error", "bayes_train_error", "bayes_test_error")
+_SECONDS = ("seconds", "evaluation_seconds")
+_OF_LAYERS = ("polarization", "overlap")
+_MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
+
+
+def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
+    """The metrics in a checkpoint, one entry for every epoch, with all that is read of them.
+
+    Raises:
+        ValueError: naming the entry and the field.
+    """
+    history = check_instance("history", values, list, "a list")
+    if len(history) != epoch:
+        raise ValueError(f"`history` must have an entry for each of the {epoch} epochs, got {len(history)}")
+    for number, measured in enumerate(history, start=1):
+        where = f"history[{number - 1}]"
+        check_instance(where, measured, dict, "a JSON object")
+        if missing := [name for name in _MEASURED if name not in measured]:
+            raise ValueError(f"`{where}` must have {', '.join(_MEASURED)}, and lacks {', '.join(missing)}")
+        check_integer(f"{where}.epoch", measured["epoch"], least=number, most=number)
+        for name in _ERRORS:
+            check_number(f"{where}.{name}", measured[name], least=0, most=100)
+        for name in _SECONDS:
+            check_number(f"{where}.{name}", measured[name], least=0)
+        for name in _OF_LAYERS:
+            each = check_instance(f"{where}.{name}", measured[name], list, "a list")
+            if len(each) != layers:
+                raise ValueError(f"`{where}.{name}` must have a number for each of {layers} layers, got {len(each)}")
+            for value in each:
+                check_number(f"{where}.{name}", value)
+    return history

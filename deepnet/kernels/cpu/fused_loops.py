@@ -1,0 +1,344 @@
+"""Parallel float32 loops over layers of sign units and ±1 weights: one pass over memory each, in vector instructions.
+
+``threads`` share the rows of an array: each owns some, so that elementwise results do not depend on their number.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from deepnet.kernels.cpu.float32 import (
+    FAST,
+    f32,
+    free_sign_moments32,
+    in_widest_vectors,
+    inlined,
+    rival32,
+    sign_derivatives32,
+    sign_moments32,
+    update_spin32,
+)
+from deepnet.kernels.cpu.products import panels_of, rows_of_product
+from deepnet.kernels.cpu.tile import (
+    AS_IS,
+    BLOCK,
+    FIRST,
+    NEXT,
+    POSITIVES,
+    SAMPLES,
+    SQUARES,
+    TRANSPOSED,
+    VALUES,
+    VARIANCES,
+    put,
+)
+from factorgraph.runtime.compiled import njit
+
+#: Numbers in a line of the cache, so that lines of transposed data are written whole.
+_LINE = 16
+
+#: Rows of the messages to weights computed at once.
+STRIP = 64
+
+loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+@loop
+def gather(data: Any, chosen: Any, x: Any, threads: int) -> None:
+    """x_in = data_{chosen n, i}."""
+    inputs, samples = x.shape
+    for thread in prange(threads):
+        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+        for first in range(0, samples, _LINE):
+            for i in range(start, stop):
+                for n in range(first, min(first + _LINE, samples)):
+                    x[i, n] = data[chosen[n], i]
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+
+@loop
+def sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any, threads: int) -> None:
+    """x̂ and Δ of sign units that receive the fields B."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _sign_moments(B[k], omega[k], V[k], mean[k], variance[k])
+
+
+@inlined
+def _sign_moments(B: Any, omega: Any, V: Any, mean: Any, variance: Any) -> None:
+    for j in range(omega.shape[0]):
+        mean[j], variance[j] = sign_moments32(B[j], omega[j], V[j])
+
+
+@loop
+def free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any, threads: int) -> None:
+    """x̂ and Δ of sign units that receive no message."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _free_sign_moments(omega[k], V[k], mean[k], variance[k])
+
+
+@inlined
+def _free_sign_moments(omega: Any, V: Any, mean: Any, variance: Any) -> None:
+    for j in range(omega.shape[0]):
+        mean[j], variance[j] = free_sign_moments32(omega[j], V[j])
+
+
+@loop
+def sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any, threads: int) -> None:
+    """g and Γ of sign units that receive the fields B: ±1e30 where they are observed."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _sign_derivatives(B[k], omega[k], V[k], g[k], gamma[k])
+
+
+@inlined
+def _sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
+    for j in range(omega.shape[0]):
+        g[j], gamma[j] = sign_derivatives32(B[j], omega[j], V[j])
+
+
+@loop
+def argmax_derivatives(y: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
+    """g and Γ of an argmax output, each rival of the label by itself: see ``Argmax`` for the formula."""
+    classes, samples = omega.shape
+    omega_y, V_y = np.empty(samples, f32), np.empty(samples, f32)
+    g_y, gamma_y = np.zeros(samples, f32), np.zeros(samples, f32)
+    for j in range(samples):
+        omega_y[j], V_y[j] = omega[y[j], j], V[y[j], j]
+    for k in range(classes):
+        for j in range(samples):
+            inverse = f32(1.0) / np.sqrt(V[k, j] + V_y[j])
+            slope, curvature = rival32(omega[k, j] - omega_y[j], inverse)
+            rival = f32(0.0) if y[j] == k else f32(1.0)
+            g[k, j] = -rival * slope
+            gamma[k, j] = rival * curvature
+            g_y[j] -= g[k, j]
+            gamma_y[j] += gamma[k, j]
+    for j in range(samples):
+        g[y[j], j], gamma[y[j], j] = g_y[j], gamma_y[j]
+
+
+# --- edges ------------------------------------------------------------------------------------------------------------
+
+
+@loop
+def add_product(target: Any, a: Any, b: Any, threads: int) -> None:
+    """target += a b."""
+    rows = target.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _add_product(target[k], a[k], b[k])
+
+
+@inlined
+def _add_product(target: Any, a: Any, b: Any) -> None:
+    for i in range(target.shape[0]):
+        target[i] += a[i] * b[i]
+
+
+@loop
+def update_spins(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: Any, alpha: Any, threads: int) -> None:
+    """New fields and means of ±1 weights, in place; ``base`` has no rows if ``rho`` is 0."""
+    rows = H.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            prior = base[k] if base.shape[0] > 0 else H_in[k]
+            _update_row(H_in[k], prior, H[k], m[k], beta, rho, r, alpha)
+
+
+@inlined
+def _update_row(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: Any, alpha: Any) -> None:
+    for i in range(H.shape[0]):
+        H[i], m[i] = update_spin32(H_in[i], base[i], H[i], m[i], beta, rho, r, alpha)
+
+
+@loop
+def erase(values: Any, mask: Any, threads: int) -> None:
+    """Zero where the mask is False."""
+    rows = values.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            for i in range(values.shape[1]):
+                values[k, i] = values[k, i] if mask[k, i] else f32(0.0)
+
+
+# --- whole layers -----------------------------------------------------------------------------------------------------
+
+
+@loop
+def preactivations(
+    m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, mean: Any, variance: Any, unit: bool, threads: int
+) -> None:
+    """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known.
+
+    Also the moments of sign units that receive no message, unless ``mean`` and ``variance`` have no rows.
+    """
+    (rows, inputs), samples = m.shape, x.shape[1]
+    for thread in prange(threads):
+        in_widest_vectors()
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        total = _column_sums(delta)
+        for sample in range(FIRST, samples, SAMPLES):
+            end = min(sample + SAMPLES, samples)
+            for begin in range(FIRST, inputs, BLOCK):
+                part = x[begin : begin + BLOCK]
+                panels = panels_of(part, AS_IS, VALUES, sample, end, unit)
+                squares = panels_of(part, AS_IS, SQUARES, sample, end, unit)
+                for first in range(start, stop, STRIP):
+                    last = min(first + STRIP, stop)
+                    rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, unit)
+                    rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, unit)
+                    if begin + BLOCK >= inputs:
+                        for k in range(first, last):
+                            _finish_variance(V[k, sample:end], total[sample:end], floor)
+                        for k in range(first, min(last, mean.shape[0])):
+                            own = omega[k, sample:end], V[k, sample:end]
+                            _free_sign_moments(*own, mean[k, sample:end], variance[k, sample:end])
+
+
+@inlined
+def _finish_variance(V: Any, total: Any, floor: Any) -> None:
+    for j in range(V.shape[0]):
+        V[j] = max(V[j] + total[j], floor)
+
+
+@loop
+def send_and_receive(
+    g: Any,
+    gamma: Any,
+    x: Any,
+    amp: bool,
+    base: Any,
+    H: Any,
+    m: Any,
+    beta: Any,
+    rho: Any,
+    r: Any,
+    alpha: Any,
+    B: Any,
+    omega: Any,
+    V: Any,
+    g_below: Any,
+    gamma_below: Any,
+    unit: bool,
+    threads: int,
+) -> None:
+    """B = Σ m g, for ``amp`` with x̂ Σ (1 - σ)Γ, unless it has no rows; then new weights from H_in = Σ x̂ g.
+
+    Also g and Γ of the sign units below, with their ``omega`` and ``V``: as many as these have rows. ``base`` has no
+    rows if ``rho`` is 0. Each thread sends and receives for its own outputs, whose weights are in its cache, of which
+    there must be some; then the parts of B are added.
+    """
+    rows, (inputs, samples) = m.shape[0], x.shape
+    parts = np.empty((threads, B.shape[0], samples), f32)
+    for thread in prange(threads):
+        in_widest_vectors()
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        if B.shape[0] > 0:
+            _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], unit)
+        own = base[start:stop] if base.shape[0] > 0 else base
+        _receive(g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, unit)
+    if B.shape[0] > 0:
+        for thread in prange(threads):
+            in_widest_vectors()
+            for i in range(thread * inputs // threads, (thread + 1) * inputs // threads):
+                for other in range(threads):
+                    put(parts[other, i], B[i], other > 0)
+                if i < omega.shape[0]:
+                    _sign_derivatives(B[i], omega[i], V[i], g_below[i], gamma_below[i])
+
+
+@inlined
+def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> None:
+    """What some outputs send; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
+    outputs, (inputs, samples) = m.shape[0], x.shape
+    reaction = np.empty((STRIP if amp else 0, SAMPLES), f32)
+    for sample in range(FIRST, samples, SAMPLES):
+        end = min(sample + SAMPLES, samples)
+        for begin in range(FIRST, outputs, BLOCK):
+            part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
+            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+            squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, unit), _column_sums(part)
+            for first in range(FIRST, inputs, STRIP):
+                last = min(first + STRIP, inputs)
+                rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, unit)
+                if amp:
+                    own = m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST
+                    rows_of_product(*own, squares, reaction, FIRST, FIRST, unit)
+                    for i in range(first, last):
+                        _add_reaction(B[i, sample:end], x[i, sample:end], total[sample:end], reaction[i - first])
+
+
+@inlined
+def _add_reaction(B: Any, x: Any, total: Any, reaction: Any) -> None:
+    for j in range(B.shape[0]):
+        B[j] += x[j] * (total[j] - reaction[j])
+
+
+@inlined
+def _column_sums(values: Any) -> Any:
+    total = np.zeros(values.shape[1], np.float32)
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            total[j] += values[i, j]
+    return total
+
+
+@inlined
+def _receive(
+    g: Any,
+    gamma: Any,
+    x: Any,
+    amp: bool,
+    base: Any,
+    H: Any,
+    m: Any,
+    beta: Any,
+    rho: Any,
+    r: Any,
+    alpha: Any,
+    unit: bool,
+) -> None:
+    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ.
+
+    A few rows of H_in at a time, in cache; all of them where the samples come in several blocks.
+    """
+    outputs, (inputs, samples) = m.shape[0], x.shape
+    rows = outputs if samples > SAMPLES else min(STRIP, outputs)
+    for begin in range(FIRST, inputs, BLOCK):
+        part, columns = x[begin : begin + BLOCK], slice(begin, begin + BLOCK)
+        H_in, reaction = np.empty((rows, part.shape[0]), f32), np.empty((rows if amp else 0, part.shape[0]), f32)
+        for sample in range(FIRST, samples, SAMPLES):
+            end = min(sample + SAMPLES, samples)
+            panels = panels_of(part, TRANSPOSED, VALUES, sample, end, unit)
+            squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, unit)
+            for first in range(FIRST, outputs, STRIP):
+                last, to = min(first + STRIP, outputs), first if samples > SAMPLES else FIRST
+                rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, unit)
+                if amp:
+                    own = gamma, POSITIVES, first, last, samples, NEXT, sample
+                    rows_of_product(*own, squares, reaction, to, FIRST, unit)
+                if end == samples:
+                    for k in range(first, last):
+                        message = H_in[to + k - first]
+                        if amp:
+                            _add_product(message, m[k, columns], reaction[to + k - first])
+                        prior = base[k, columns] if base.shape[0] > 0 else message
+                        _update_row(message, prior, H[k, columns], m[k, columns], beta, rho, r, alpha)

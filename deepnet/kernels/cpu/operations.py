@@ -1,0 +1,226 @@
+"""The operations of a sweep on the processor: compiled float32 loops for the layers that dominate training."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numba import get_num_threads
+
+from deepnet.kernels.cpu import fused_loops as loops
+from deepnet.kernels.cpu import products, series, sparse
+from deepnet.kernels.cpu.float32 import f32
+from deepnet.kernels.cpu.library import ONE_THREAD
+from deepnet.kernels.cpu.sparse import DENSE, Edges
+from deepnet.kernels.support import (
+    REACTIONS,
+    fields,
+    fuses_iteration,
+    supports_argmax,
+    supports_fusing,
+    supports_sign_units,
+)
+from factorgraph.channels import Sign
+from factorgraph.dense import numpy_operations
+from factorgraph.dense.layer_steps import backward_step, forward_step
+from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
+from factorgraph.dense.state import Array, Layer, Message
+
+#: Elements below which a second thread costs more than it saves.
+_SMALL = 1 << 13
+
+
+class CpuOperations:
+    """``Operations`` by fused loops where these serve, see ``support``; by the formulas in NumPy elsewhere.
+
+    A fused layer computes, while omega, V or B are in the cache, what will be asked for next, and returns it: the
+    moments of its units without a message, g and Γ of the units below.
+    """
+
+    def __init__(self) -> None:
+        self._edges: dict[str, tuple[Array, Edges]] = {}
+
+    def running(self) -> AbstractContextManager[Any]:
+        """As ``Operations.running``: one pool of threads for everything."""
+        return ONE_THREAD
+
+    def gather(self, data: Array, chosen: Array) -> Array:
+        """As ``Operations.gather``."""
+        if data.dtype != np.float32:
+            return numpy_operations.gather(data, chosen)
+        x = np.empty((data.shape[1], len(chosen)), f32)
+        loops.gather(data, chosen, x, _threads(x))
+        return x
+
+    def array(self, values: Array) -> Array:
+        """As ``Operations.array``: it is there."""
+        return values
+
+    def host(self, values: Array) -> Array:
+        """As ``Operations.host``: it is one."""
+        return values
+
+    def place(self, layer: Layer) -> Layer:
+        """As ``Operations.place``: as it is."""
+        return layer
+
+    def times(self, W: Array, x: Array) -> Array:
+        """As ``Operations.times``."""
+        return products.times(W, x, get_num_threads()) if _float32(W, x) else W @ x
+
+    def times_transposed(self, W: Array, g: Array) -> Array:
+        """As ``Operations.times_transposed``."""
+        return products.times_transposed(W, g, get_num_threads()) if _float32(W, g) else W.T @ g
+
+    def outer(self, g: Array, x: Array, out: Array) -> None:
+        """As ``Operations.outer``."""
+        if _float32(g, x):
+            products.outer(g, x, out, get_num_threads())
+        else:
+            np.matmul(g, x.T, out=out)
+
+    def add_product(self, target: Array, a: Array, b: Array) -> None:
+        """As ``Operations.add_product``."""
+        if _float32(target, a):
+            loops.add_product(target, a, b, _threads(target))
+        else:
+            target += a * b
+
+    def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``Operations.moments``."""
+        if not supports_sign_units(message, omega):
+            return numpy_operations.moments(message, omega, V)
+        mean, variance = np.empty_like(omega), np.empty_like(omega)
+        if message.B is None:
+            loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
+        else:
+            loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
+        return mean, variance
+
+    def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """As ``Operations.derivatives``; neither sign nor argmax units feel the scale."""
+        if supports_sign_units(message, omega):
+            g, gamma = np.empty_like(omega), np.empty_like(omega)
+            loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
+        elif supports_argmax(message, omega):
+            g, gamma = np.empty_like(omega), np.empty_like(omega)
+            loops.argmax_derivatives(message.y, omega, V, g, gamma)
+        else:
+            return numpy_operations.derivatives(message, omega, V)
+        return g, gamma
+
+    def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
+        """As ``Operations.edge_messages``; at full means by a series in the own terms, unless there are few edges."""
+        if means is not None or not supports_sign_units(message, layer.omega):
+            return numpy_operations.edge_messages(self, layer, message, means)
+        if not self._few_edges(layer):
+            return series.edge_messages(layer, fields(message), self, get_num_threads())
+        B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
+        layer.H_in.fill(0)
+        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, fields(message)
+        sparse.edge_messages(*self._edges_of(layer)[:2], *numbers, layer.H_in, B, get_num_threads())
+        return None if layer.plan.is_first else B
+
+    def require_finite(self, values: Array) -> None:
+        """As ``Operations.require_finite``."""
+        numpy_operations.require_finite(values)
+
+    def path(self, layer: Layer, *, last: bool) -> Path:
+        """As ``Operations.path``."""
+        if not supports_fusing(layer.plan, layer.H.dtype) or not fuses_iteration(layer, last=last):
+            return Path.CLOSURE
+        if layer.plan.mask is None:
+            return Path.FUSED
+        return Path.EDGES if self._few_edges(layer) else Path.CLOSURE
+
+    def _few_edges(self, layer: Layer) -> bool:
+        """Whether loops over edges are faster than products of whole arrays."""
+        return layer.plan.mask is not None and self._edges_of(layer).inputs.size < DENSE * layer.H.size
+
+    def _edges_of(self, layer: Layer) -> Edges:
+        """The edges of a layer with a mask, kept from call to call."""
+        mask = layer.plan.mask
+        assert mask is not None
+        kept = self._edges.get(layer.plan.name)
+        if kept is None or kept[0] is not mask:
+            kept = self._edges[layer.plan.name] = (mask, Edges.of(mask))
+        return kept[1]
+
+    def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
+        """As ``Operations.forward``."""
+        path = self.path(layer, last=last)
+        if path is Path.CLOSURE:
+            return forward_step(self, layer)
+        omega = np.empty((layer.plan.outputs, layer.x_mean.shape[1]), f32)
+        V = np.empty_like(omega)
+        delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
+        arrays = (layer.mean, layer.x_mean, delta, f32(layer.plan.least_variance), omega, V)
+        threads = products.threads_worth(layer.mean, layer.x_mean.shape[1], get_num_threads())
+        if path is Path.EDGES:
+            sparse.preactivations(*self._edges_of(layer)[:2], *arrays, threads)
+            return Forward(omega, V)
+        free_moments = free_moments and isinstance(layer.plan.channel, Sign)
+        units = omega if free_moments else omega[:0]
+        moments = np.empty_like(units), np.empty_like(units)
+        loops.preactivations(*arrays, *moments, _on_matrix_unit(layer), threads)
+        return Forward(omega, V, moments if free_moments else None)
+
+    def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
+        """As ``Operations.backward``."""
+        path = self.path(layer, last=last)
+        if path is Path.CLOSURE:
+            return backward_step(self, layer, above, step, last=last)
+        messages, reaction = (layer.g, layer.gamma, layer.x_mean), REACTIONS[layer.plan.closure]
+        threads = products.threads_worth(layer.mean, layer.x_mean.shape[1], get_num_threads())
+        B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
+        base, numbers = _update_arguments(layer, step)
+        receiving = (*messages, reaction, base, layer.H, layer.mean, *numbers)
+        if path is Path.EDGES:
+            edges = self._edges_of(layer)
+            if not layer.plan.is_first:
+                sparse.send(*edges[2:], *messages, layer.mean, reaction, B, threads)
+            sparse.receive(*edges[:2], *receiving, threads)
+            return Backward(None if layer.plan.is_first else B)
+        below = layer.below if layer.below and isinstance(layer.below.plan.channel, Sign) else None
+        omega, V = (B[:0], B[:0]) if below is None else (below.omega, below.V)
+        derivatives = np.empty_like(omega), np.empty_like(omega)
+        sending = (B, omega, V, *derivatives, _on_matrix_unit(layer), min(threads, layer.plan.outputs))
+        loops.send_and_receive(*receiving, *sending)
+        if layer.plan.is_first:
+            return Backward(None)
+        return Backward(B, derivatives_below=None if below is None else derivatives)
+
+    def update_weights(self, layer: Layer, step: Step) -> None:
+        """As ``Operations.update_weights``; fused for ±1 weights."""
+        if not (layer.plan.spin_weights and layer.H.dtype == np.float32):
+            numpy_operations.update_weights(layer, step)
+            return
+        base, numbers = _update_arguments(layer, step)
+        threads = _threads(layer.H)
+        loops.update_spins(layer.H_in, base, layer.H, layer.mean, *numbers, threads)
+        if layer.plan.mask is not None:
+            loops.erase(layer.mean, layer.plan.mask, threads)
+
+
+def _on_matrix_unit(layer: Layer) -> bool:
+    """Whether the products of a layer are for the matrix unit of the processor."""
+    return products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
+
+
+def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:
+    """The base field, and β, ρ, r, α.
+
+    A loop to which the same array came twice would take it for one that overlaps, and be slow: where the base is the
+    layer's own field, its weight goes to r and the base has no rows.
+    """
+    if step.field is layer.H:
+        return layer.H[:0], (f32(layer.beta), f32(0.0), f32(step.rho + step.reinforcement), f32(layer.damping))
+    return step.field, (f32(layer.beta), f32(step.rho), f32(step.reinforcement), f32(layer.damping))
+
+
+def _float32(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype == np.float32
+
+
+def _threads(values: Array) -> int:
+    """How many threads a pass over ``values`` is worth."""
+    return 1 if values.size < _SMALL else get_num_threads()

@@ -1,0 +1,128 @@
+"""Matrix products of float32 layers, split by outputs over the threads of the other loops.
+
+One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
+other. Products are computed by tiles or the matrix unit, block by block; only ``outer`` without such a unit is left to
+the library, split over the threads, and its own threads are to be limited to one (``ONE_THREAD``) meanwhile.
+
+The regions are short. A thread that waits for the next one by spinning for milliseconds, as OpenMP has it by default,
+uses up its share of a core that other processes want too, and then all wait for it: with one busy core of two that
+takes five times as long. So it is to spin for some 150 µs, which is enough between the regions of a batch, and then
+sleep, unless the environment says otherwise.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from deepnet.kernels.cpu import amx, tile
+from deepnet.kernels.cpu.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
+from factorgraph.dense.state import Array
+from factorgraph.runtime.compiled import njit
+
+if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # of GNU's OpenMP, where it overrides the policy
+
+parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
+
+#: Multiply-adds below which a second thread costs more than it saves.
+_SMALL = 1 << 16
+
+
+compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
+
+#: Rows, depth and columns from which a product is one for the matrix unit: its tiles are filled up with zeros, and
+#: rounded terms are many enough to average out.
+_UNIT_SIDE = 64
+
+
+def uses_unit(*sides: int) -> bool:
+    """Whether a product of these rows, depth and columns is one for the matrix unit of the processor."""
+    return amx.AVAILABLE and min(sides) >= _UNIT_SIDE
+
+
+@compiled
+def panels_of(right, given, kind, start, stop, unit):
+    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    if unit:
+        return amx.panels_of(right, given, kind, start, stop)
+    return tile.panels_of(right, given, kind, start, stop)
+
+
+@compiled
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, unit):
+    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    if unit:
+        amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
+    else:
+        tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
+
+
+def threads_worth(weights: Array, samples: int, threads: int) -> int:
+    """How many of the threads a product of these weights and as many samples is worth."""
+    return 1 if weights.size * samples < _SMALL else threads
+
+
+def times(W: Array, x: Array, threads: int) -> Array:
+    """Σ_i W_ki x_in, (outputs, samples)."""
+    out = np.empty((W.shape[0], x.shape[1]), W.dtype)
+    _times(W, x, out, uses_unit(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
+    return out
+
+
+def times_transposed(W: Array, g: Array, threads: int) -> Array:
+    """Σ_k W_ki g_kn, (inputs, samples)."""
+    out = np.empty((W.shape[1], g.shape[1]), W.dtype)
+    _times_transposed(W, g, out, uses_unit(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
+    return out
+
+
+def outer(g: Array, x: Array, out: Array, threads: int) -> None:
+    """Σ_n g_kn x_in, (outputs, inputs); without a matrix unit by the library, as fast where the depth is so small."""
+    multiply = _outer if uses_unit(*out.shape, g.shape[1]) else _outer_by_library
+    multiply(g, x, out, threads_worth(out, g.shape[1], threads))
+
+
+@parallel
+def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
+    rows, depth = W.shape
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        for sample in range(FIRST, x.shape[1], SAMPLES):
+            end = min(sample + SAMPLES, x.shape[1])
+            for begin in range(FIRST, depth, BLOCK):
+                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, unit)
+
+
+@parallel
+def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> None:
+    depth, rows = W.shape
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        for sample in range(FIRST, g.shape[1], SAMPLES):
+            end = min(sample + SAMPLES, g.shape[1])
+            for begin in range(FIRST, depth, BLOCK):
+                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
+                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, unit)
+
+
+@parallel
+def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
+    rows, samples = g.shape
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        for sample in range(FIRST, samples, SAMPLES):
+            panels = amx.panels_of(x, TRANSPOSED, VALUES, sample, min(sample + SAMPLES, samples))
+            amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
+
+
+@parallel
+def _outer_by_library(g: Any, x: Any, out: Any, threads: int) -> None:
+    rows = g.shape[0]
+    for thread in prange(threads):
+        start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        np.dot(g[start:stop], x.T, out[start:stop])

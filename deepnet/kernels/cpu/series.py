@@ -1,0 +1,249 @@
+"""Messages of BP and BPI at full means, as matrix products: g at omega minus the own term, in powers of the own term.
+
+With t = omega/√V and the own term s = m x̂/√V, √V g(t - s) = Σ_p a_p (-s)^p. Inputs enter as u = x̂/X, X the largest |x̂|
+of the sample, so that no power overflows:
+
+    H_ki = Σ_n x̂ g = Σ_p (-m_ki)^p Σ_n C_p,kn x̂_in u_in^p,    B_in = Σ_k m g = Σ_p (-u_in)^p Σ_k m_ki^(p+1) C_p,kn
+
+with C_p = a_p X^p V^(-(p+1)/2): p + 1 products instead of a function of every edge and sample. Factors (k, n) whose
+series is not down to float32 resolution at the chosen order are left out of the products and computed edge by edge.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from deepnet.kernels.cpu.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
+from factorgraph.dense.operations import Operations
+from factorgraph.dense.state import Array, Layer
+from factorgraph.runtime.compiled import njit
+
+loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+
+#: Highest order of the series.
+ORDERS = 12
+
+#: Size of the first two neglected terms, relative to that of √V g of a unit in conflict, √(t² + 1).
+RESOLUTION = 2e-7
+
+#: Largest X/√V of a factor in the series: C_p stays far below the largest float32.
+LARGEST_RATIO = 30.0
+
+#: Largest |t| s of a factor in the series: an error of the leading coefficient grows by e^{|t| s} until t - s.
+LARGEST_SHIFT = 2.0
+
+#: Cost of one evaluation of g in multiply-adds of a product, roughly (2 and 0.022 ns on one core).
+EVALUATION = 90.0
+
+_UNKNOWN = np.int8(-1)
+
+#: Smaller numbers are zero: their products would be denormal, and slow.
+_NEGLIGIBLE = f32(1e-30)
+
+
+def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: int) -> Array | None:
+    """Fill H_in of the layer and return B (None if the inputs are data).
+
+    Args:
+        layer: of sign units in float32, with its omega, V and inputs.
+        fields: B of the message about its outputs.
+        operations: of the device, for the products.
+        threads: how many share the work.
+    """
+    c = fields + fields
+    largest = np.maximum(np.abs(layer.x_mean).max(axis=0), f32(1e-20))
+    coefficients = np.empty((ORDERS + 1, *layer.omega.shape), f32)
+    needed = np.empty(layer.omega.shape, np.int8)
+    computed = np.empty(len(needed), np.int8)
+    largest_m = np.abs(layer.mean).max(axis=1)
+    _expand(layer.omega, layer.V, c, largest_m, largest, coefficients, needed, computed, threads)
+    order = _cheapest_order(needed)
+    used = coefficients[: order + 1]
+    _clear(used, needed, computed, threads)
+    rest = np.argwhere(needed > order)
+    ratio = layer.x_mean / largest
+    _sum_weights(layer, used, ratio, operations, threads)
+    B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, operations, threads)
+    if len(rest):
+        B_rest = np.zeros(layer.x_mean.shape[::-1], f32)
+        x = np.ascontiguousarray(layer.x_mean.T)
+        _add_edges(rest, layer.mean, x, layer.omega, layer.V, c, layer.H_in, B_rest, threads)
+        if B is not None:
+            B += B_rest.T
+    return B
+
+
+def _cheapest_order(needed: Array) -> int:
+    """The order at which the products and the factors left to the edges cost least together."""
+    counts = np.bincount(needed.ravel(), minlength=ORDERS + 2)
+    left = needed.size - np.cumsum(counts[: ORDERS + 1])
+    return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
+
+
+def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> None:
+    """H_in by Horner's rule in -m."""
+    powers = [layer.x_mean]
+    for _ in coefficients[1:]:
+        powers.append(_flushed(powers[-1] * ratio))
+    operations.outer(coefficients[-1], powers[-1], layer.H_in)
+    for c, power in zip(coefficients[-2::-1], powers[-2::-1], strict=True):
+        operations.outer(c, power, layer.scratch)
+        _horner(layer.H_in.ravel(), layer.mean.ravel(), layer.scratch.ravel(), threads)
+
+
+def _sum_inputs(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> Array:
+    """B by Horner's rule in -u."""
+    power = layer.scratch
+    power[...] = layer.mean
+    sums = [operations.times_transposed(power, coefficients[0])]
+    for c in coefficients[1:]:
+        _multiply(power.ravel(), layer.mean.ravel(), threads)
+        sums.append(operations.times_transposed(power, c))
+    B = sums.pop()
+    for total in reversed(sums):
+        _horner(B.ravel(), ratio.ravel(), total.ravel(), threads)
+    return B
+
+
+def _flushed(values: Array) -> Array:
+    values[np.abs(values) < _NEGLIGIBLE] = 0
+    return values
+
+
+@loop
+def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
+    """target = coefficient - argument target."""
+    for thread in prange(threads):
+        in_widest_vectors()
+        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+            target[i] = coefficient[i] - argument[i] * target[i]
+
+
+@loop
+def _multiply(target: Any, factor: Any, threads: int) -> None:
+    """target *= factor, negligible numbers becoming zero."""
+    for thread in prange(threads):
+        in_widest_vectors()
+        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+            value = target[i] * factor[i]
+            target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+
+
+@loop
+def _expand(
+    omega: Any,
+    V: Any,
+    c: Any,
+    largest_m: Any,
+    largest_x: Any,
+    coefficients: Any,
+    needed: Any,
+    computed: Any,
+    threads: int,
+) -> None:
+    """C_p of every factor and the order it needs: ORDERS + 1 if none is enough; a row ends with its last need.
+
+    h = √V g = ∂_t log Z, and the normal density has N' = -tN; hence h' = -h (h + t), and
+    (p + 1) a_{p+1} = -t a_p - a_{p-1} - Σ_j a_j a_{p-j}. In float64: the recurrence amplifies rounding by |t| an order.
+    """
+    rows, samples = omega.shape
+    for thread in prange(threads):
+        in_widest_vectors()
+        a = np.empty((coefficients.shape[0], samples))
+        t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
+        limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
+            power[:] = 1.0
+            before[:] = 0
+            computed[k] = a.shape[0]
+            for p in range(a.shape[0]):
+                if p > 0:
+                    _next_coefficients(a, p, t)
+                unresolved = 0
+                for j in range(samples):
+                    small = abs(a[p, j]) * power[j] <= limit[j]
+                    found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
+                    needed[k, j] = max(p - 2, 0) if found else needed[k, j]
+                    unresolved += 1 if needed[k, j] == _UNKNOWN else 0
+                    before[j] = 1 if small else 0
+                    power[j] *= largest_m[k] * ratio[j]
+                    value = f32(scale[j] * a[p, j])
+                    coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+                    scale[j] *= ratio[j]
+                if unresolved == 0:
+                    computed[k] = p + 1
+                    break
+            for j in range(samples):
+                needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
+
+
+@inlined
+def _start_row(omega, V, c, largest_m, largest_x, a, t, ratio, scale, limit, needed):
+    for j in range(omega.shape[0]):
+        scale[j] = 1.0 / np.sqrt(V[j])
+        t[j] = omega[j] * scale[j]
+        a[j] = _g(f32(t[j]), c[j])
+        ratio[j] = largest_x[j] * scale[j]
+        limit[j] = RESOLUTION * np.sqrt(t[j] * t[j] + 1.0)
+        fits = ratio[j] < LARGEST_RATIO and abs(t[j]) * largest_m * ratio[j] < LARGEST_SHIFT
+        needed[j] = _UNKNOWN if fits else ORDERS + 1
+
+
+@inlined
+def _next_coefficients(a, p, t):
+    """a_p from those before it."""
+    for j in range(t.shape[0]):
+        a[p, j] = -t[j] * a[p - 1, j]
+    if p > 1:
+        for j in range(t.shape[0]):
+            a[p, j] -= a[p - 2, j]
+    for q in range(p):
+        for j in range(t.shape[0]):
+            a[p, j] -= a[q, j] * a[p - 1 - q, j]
+    for j in range(t.shape[0]):
+        a[p, j] /= p
+
+
+@loop
+def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
+    """Zero where nothing was computed, and all of the factors that need a higher order."""
+    orders, rows, samples = coefficients.shape
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            for p in range(orders):
+                for j in range(samples):
+                    kept = p < computed[k] and needed[k, j] < orders
+                    coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
+
+
+@inlined
+def _g(t, c):
+    """√V g of a sign unit at t with a message of log-odds c."""
+    eps = exp32(max(-abs(c), f32(-87.0)))
+    return sign_g32(t, c, eps, (f32(1.0) - eps) if c >= f32(0.0) else (eps - f32(1.0)))
+
+
+@loop
+def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B: Any, threads: int) -> None:
+    """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
+    inputs = m.shape[1]
+    for thread in prange(threads):
+        in_widest_vectors()
+        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+        for f in range(rest.shape[0]):
+            k, n = rest[f, 0], rest[f, 1]
+            _add_edges_of(m[k], x[n], omega[k, n], V[k, n], c[k, n], H[k], B[n], start, stop)
+
+
+@inlined
+def _add_edges_of(m, x, omega, V, c, H, B, start, stop):
+    inverse = f32(1.0) / np.sqrt(V)
+    eps = exp32(max(-abs(c), f32(-87.0)))
+    for i in range(start, stop):
+        g = edge_g32(omega * inverse, inverse, c, eps, m[i] * x[i])
+        H[i] += x[i] * g
+        B[i] += m[i] * g

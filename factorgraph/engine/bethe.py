@@ -1,0 +1,236 @@
+"""Bethe free entropy: the one place where anything is summed over the graph.
+
+With cavity laws q normalised, log Z = Σ_f log E_q f + Σ_i log Z_i - Σ_e log Z_e, where Z_i is the integral of a
+variable's own weight times all its messages, and Z_e the mean of one message under the cavity law of its edge
+[Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that
+hard constraints stay finite. One to a real variable is divided by its value at the variable's mean: far from zero, or
+where a factor is sharp, H²/2G and its like are much larger than what they leave.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.engine.unroll import Beliefs, Own, Unrolled, Weights
+from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.natural import Array, log_gaussian_mean, log_mean_about, log_sum_of_two, log_weight
+from factorgraph.messages.vectors import conditioned, log_widths
+from factorgraph.numerics.special import LOG_2PI, log_2cosh_array
+from factorgraph.runtime.compiled import njit
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The Bethe log-partition and its parts.
+
+    Attributes:
+        factors: Σ log Z_f, by stack.
+        variables: Σ log Z_i.
+        edges: Σ log Z_e.
+    """
+
+    factors: tuple[float, ...]
+    variables: float
+    edges: float
+
+    @property
+    def log_partition(self) -> float:
+        """Σ log Z_f + Σ log Z_i - Σ log Z_e."""
+        return sum(self.factors) + self.variables - self.edges
+
+
+@njit(cache=True, error_model="numpy")
+def _edge_sums(
+    ends: Any,
+    spin: Any,
+    silent: Any,
+    product: Any,
+    centred: Any,
+    x: Any,
+    first: Any,
+    second: Any,
+    B: Any,
+    A: Any,
+    up: Any,
+    down: Any,
+    out: Any,
+) -> None:
+    """Add log Z_e to ``out`` of the variable of each edge, and what a message takes from each state to up and down.
+
+    Where cavity law times message is the belief, ``product``, its mean x need not be known to more digits than it has.
+    """
+    for e in range(ends.size):
+        i = ends[e]
+        if silent[e]:
+            continue
+        if spin[i]:
+            a, b = min(0.0, 2.0 * B[e]), min(0.0, -2.0 * B[e])
+            up[i] += a
+            down[i] += b
+            out[i] += log_sum_of_two(log_weight(first[e], 1.0) + a, log_weight(first[e], -1.0) + b)
+        elif second[e] != 0.0:  # the value of an observed variable is x
+            m, v = first[e], second[e]
+            if centred[e] and product[i]:
+                out[i] += 0.5 * (LOG_2PI - math.log(1.0 / v + A[e]))
+                continue
+            out[i] += log_gaussian_mean(m, v, B[e], A[e]) if product[i] else log_mean_about(x[i], m, v, B[e], A[e])
+            if centred[e]:  # what the law is at x: e^{mx} where it is flat
+                out[i] += -m * x[i] if math.isinf(v) else 0.5 * ((m - x[i]) ** 2 / v + LOG_2PI + math.log(v))
+
+
+@njit(cache=True, error_model="numpy")
+def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down: Any, G: Any, out: Any) -> None:
+    """Add to the own weights, ``out``, what makes log Z_i of spins and of real variables with a Gaussian weight."""
+    for i in range(spin.size):
+        y = value[i]
+        if spin[i]:
+            if np.isnan(y):
+                out[i] += log_sum_of_two(field[i] + up[i], -field[i] + down[i])
+            else:
+                out[i] += field[i] * y + (up[i] if y > 0.0 else down[i])
+        elif np.isnan(y) and plain[i]:
+            out[i] += 0.5 * (LOG_2PI - math.log(G[i]))
+
+
+def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Array, Array], known: Beliefs) -> Energy:
+    """The Bethe free entropy of given messages.
+
+    Args:
+        graph: the factors.
+        weights: of the variables, without reinforcement.
+        B: messages (E,).
+        A: messages (E,).
+        laws: all cavity laws, from ``cavity_laws``.
+        known: the beliefs.
+
+    Raises:
+        ContradictionError: no state satisfies a factor or a variable.
+        IndefiniteError: an integral over a real variable diverges.
+    """
+    up, down, edges = np.zeros((3, graph.variables))
+    silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
+    product = graph.plain & ~graph.relaxed
+    centred, own = _centred(graph, weights.own)
+    _edge_sums(graph.ends, graph.spin, silent, product, centred, known.mean, *laws, B, A, up, down, edges)
+    variables = np.where(graph.spin, own.base, own.log_weight(known.mean))
+    _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.G, variables)
+    for law in graph.laws:
+        free = np.flatnonzero(np.isnan(weights.value[law.variables]))
+        if not free.size:  # an output may be a law for observation only
+            continue
+        where = law.variables[free]
+        variables[where] += law.log_mean_about(known.mean[where], known.H[where], known.G[where], B, A, free)
+    if graph.vectors:
+        _vector_sums(graph, weights, known, variables, edges)
+    _check(graph, variables - edges)
+    factors = []
+    for stack in graph.stacks:
+        values = stack.kind.log_partition(stack.parameters, stack.incoming(laws, known))
+        if not np.all(values > -np.inf):
+            row = int(np.flatnonzero(~(values > -np.inf))[0])
+            what = graph.factor_label(stack, row)
+            if np.isnan(values[row]):
+                raise IndefiniteError(f"the mean of {what} must be finite: an integral over a real variable diverges")
+            raise ContradictionError(f"evidence must be consistent, got a state that {what} forbids")
+        factors.append(float(values.sum()))
+    return Energy(tuple(factors), float(variables.sum()), float(edges.sum()))
+
+
+def _centred(graph: Unrolled, own: Own) -> tuple[NDArray[np.bool_], Own]:
+    """(E,) edges of factors that take the laws relative to their value at the mean; and the variables' own weights with
+    what these factors leave to them."""
+    centred, precision = np.zeros(graph.edges, dtype=bool), own.precision
+    for stack in graph.stacks:
+        if stack.kind.centred:
+            centred[stack.edges] = True
+            lifted = stack.kind.lifted(stack.parameters)
+            if lifted is not None:
+                precision = precision - np.bincount(stack.variables.ravel(), lifted.ravel(), graph.variables)
+    return centred, own._replace(precision=precision)
+
+
+def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: Array, edges: Array) -> None:
+    """Fill in log Z_i of vectors, and log Z_e summed over their edges.
+
+    Their cavity laws are not normalised, because the flat ones cannot be, but relative to their value at the mean in
+    factors and edges alike. Every Z_e then is the width of the belief.
+    """
+    count = np.bincount(graph.ends, minlength=graph.variables)
+    for places in graph.vectors:
+        value, first = weights.value[places[..., 0]], places[:, 0, 0]
+        width = log_widths(conditioned(known.H[places][..., 0], known.G[places], value))
+        variables[places], edges[places] = 0.0, 0.0
+        variables[first] = width + _own_of_vectors(weights.own, known.mean, places)
+        edges[first] = count[first] * width
+
+
+def _own_of_vectors(own: Own, x: Array, places: Any) -> Array:
+    """Logarithm of the own weights at values (N,) of vectors, (n,)."""
+    vector = x[places[..., 0]]
+    pull = own.field[places[..., 0]] - 0.5 * np.einsum("nij,nj->ni", own.precision[places], vector)
+    return (pull * vector).sum(axis=1)
+
+
+def _own_weights(graph: Unrolled, own: Own, x: Array) -> Array:
+    """Logarithm (N,) of the own weights at values x (N,); that of a vector in its first place."""
+    logs = own.log_weight(x)
+    for places in graph.vectors:
+        logs[places] = 0.0
+        logs[places[:, 0, 0]] = _own_of_vectors(own, x, places)
+    return logs
+
+
+def log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
+    """log of the product of everything at a state x (N,), for each copy of the model; -∞ where a factor is 0."""
+    total = _own_weights(graph, weights.own, x).reshape(graph.copies, -1).sum(axis=1)
+    for stack in graph.stacks:
+        values = stack.kind.log_factor(stack.parameters, *x[stack.variables].T[..., None])
+        total += values.reshape(graph.copies, -1).sum(axis=1)
+    return total
+
+
+def bounds(graph: Unrolled, weights: Weights, state: Array) -> tuple[float, float]:
+    """What log Z lies between, whatever the messages: the log-weight of a state, and that of free spins with every
+    factor at its largest. Without free real variables; ±∞ where nothing is known.
+    """
+    free = np.isnan(weights.value)
+    if (free & ~graph.spin).any():
+        return -math.inf, math.inf
+    known = _own_weights(graph, weights.own, np.where(free, 0.0, weights.value))
+    own = np.where(free, weights.own.base + log_2cosh_array(weights.own.field), known)
+    most = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
+    return float(log_weights(graph, weights, state).sum()), float(own.sum()) + most
+
+
+def entropy(
+    graph: Unrolled, weights: Weights, laws: tuple[Array, Array], known: Beliefs, log_partition: float
+) -> float:
+    """Entropy of the Bethe law: log Z minus the mean logarithm of all factors and of the variables' own weights.
+
+    Raises:
+        NotImplementedError: a factor kind or a prior has no mean log-weight.
+    """
+    if graph.laws:
+        raise NotImplementedError("the entropy needs variables whose own weight is a field or a Gaussian")
+    own = weights.own
+    means = _centred(graph, own)[1].log_weight(known.mean) - 0.5 * (own.precision + own.stiffness) * known.variance
+    for places in graph.vectors:
+        means[places] = 0.0
+        spread = np.einsum("nij,nij->n", own.precision[places], known.variance[places])
+        means[places[:, 0, 0]] = _own_of_vectors(weights.own, known.mean, places) - 0.5 * spread
+    total = log_partition - float(means.sum())
+    for stack in graph.stacks:
+        total -= float(stack.kind.mean_log_factor(stack.parameters, stack.incoming(laws, known)).sum())
+    return total
+
+
+def _check(graph: Unrolled, values: Array) -> None:
+    if np.isfinite(values.sum()):
+        return
+    i = int(np.flatnonzero(~np.isfinite(values))[0])
+    if graph.spin[i]:
+        raise ContradictionError(f"evidence must be consistent, got no possible state for {graph.label(i)}")
+    raise IndefiniteError(f"the integral over {graph.label(i)} must be finite: its law has no normalisation")

@@ -1,0 +1,266 @@
+"""From messages to cavity laws and beliefs: everything that a variable does with what its factors tell it.
+
+Cavity parameters are sums over all edges of a variable but one. They are built from the left and from the right, never
+by subtraction: nothing cancels, and infinite fields (hard constraints) need no special case; +∞ and -∞ together give
+NaN, a contradiction.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.engine.unroll import Beliefs, Unrolled, Weights
+from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.natural import Array, spin_moment
+from factorgraph.messages.vectors import ROUNDING, blurred, conditioned, moments, represent, smallest_eigenvalues
+from factorgraph.runtime.compiled import njit
+
+
+@njit(cache=True, error_model="numpy")
+def _cavities(
+    starts: Any, order: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any, h: Any, g: Any
+) -> None:
+    """Fill h, g (E,) with the natural parameters of all cavity laws."""
+    for i in range(field.size):
+        H, G, messages = field[i], precision[i], 0.0
+        for p in range(starts[i], starts[i + 1]):
+            e = order[p]
+            h[e], g[e] = H, G
+            if not silent[e]:
+                H, G, messages = H + B[e], G + A[e], messages + A[e]
+        H, G = 0.0, 0.0
+        for p in range(starts[i + 1] - 1, starts[i] - 1, -1):
+            e = order[p]
+            h[e], g[e] = h[e] + H, g[e] + G
+            if relaxed[i]:
+                g[e] = precision[i] + max(messages, 0.0)
+            if not silent[e]:
+                H, G = H + B[e], G + A[e]
+
+
+@njit(cache=True, error_model="numpy")
+def _some_cavities(
+    edges: Any,
+    ends: Any,
+    starts: Any,
+    order: Any,
+    silent: Any,
+    relaxed: Any,
+    field: Any,
+    precision: Any,
+    B: Any,
+    A: Any,
+) -> Any:
+    """Natural parameters h, g of the cavity laws on some edges."""
+    h, g = np.empty(edges.size), np.empty(edges.size)
+    for n in range(edges.size):
+        i = ends[edges[n]]
+        h[n], messages, others = field[i], 0.0, 0.0
+        for p in range(starts[i], starts[i + 1]):
+            e = order[p]
+            if silent[e]:
+                continue
+            messages += A[e]
+            if e != edges[n]:
+                h[n] += B[e]
+                others += A[e]
+        g[n] = precision[i] + (max(messages, 0.0) if relaxed[i] else others)
+    return h, g
+
+
+@njit(cache=True, error_model="numpy")
+def _represent(edges: Any, ends: Any, spin: Any, value: Any, h: Any, g: Any) -> None:
+    """Natural parameters to the representation that factors see, in place."""
+    for n in range(edges.size):
+        i = ends[edges[n]]
+        if not np.isnan(value[i]):
+            h[n], g[n] = (value[i] * np.inf if spin[i] else value[i]), 0.0
+        elif not spin[i]:
+            if g[n] == 0.0:
+                g[n] = np.inf
+            else:
+                h[n], g[n] = h[n] / g[n], 1.0 / g[n]
+
+
+@njit(cache=True, error_model="numpy")
+def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any) -> Any:
+    H, messages = field.copy(), np.zeros(field.size)
+    for e in range(ends.size):
+        if not silent[e]:
+            H[ends[e]] += B[e]
+            messages[ends[e]] += A[e]
+    for i in range(field.size):
+        messages[i] = precision[i] + (max(messages[i], 0.0) if relaxed[i] else messages[i])
+    return H, messages
+
+
+def totals(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """Natural parameters H and G (N,) of all beliefs, without those of laws."""
+    return _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
+
+
+def cavity_parameters(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """Natural parameters (E,) of the cavity laws on all edges."""
+    h, g = np.empty(graph.edges), np.empty(graph.edges)
+    _cavities(*graph.incidence, graph.silent, graph.relaxed, weights.field, weights.precision, B, A, h, g)
+    return h, g
+
+
+def cavity_laws(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, edges: NDArray[np.intp] | None = None
+) -> tuple[Array, Array]:
+    """The cavity laws that variables send, as ``messages`` represents them, on some edges or on all.
+
+    An edge that carries the parameters of a channel's law is sent the natural parameters instead: (B, A), or (y, ∞)
+    where the output is observed.
+
+    Raises:
+        ContradictionError: hard constraints contradict each other at a variable.
+    """
+    starts, order = graph.incidence
+    if edges is None or 4 * edges.size > graph.edges:
+        h, g = cavity_parameters(graph, weights, B, A)
+        edges, h, g = (np.arange(graph.edges), h, g) if edges is None else (edges, h[edges], g[edges])
+    else:
+        h, g = _some_cavities(
+            edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
+        )
+    _check(graph, graph.ends[edges], h)
+    raw = graph.silent[edges] if graph.laws else None
+    natural = (h[raw], g[raw]) if raw is not None else None
+    laws = _law_moments(graph, weights, B, A, graph.ends[edges], h, g) if graph.laws else []
+    laws += _vector_laws(graph, weights, graph.ends[edges], h, g)
+    _represent(edges, graph.ends, graph.spin, weights.value, h, g)
+    for where, mean, variance in laws:
+        h[where], g[where] = mean, variance
+    if raw is not None and natural is not None and raw.any():
+        y = weights.value[graph.ends[edges[raw]]]
+        h[raw], g[raw] = np.where(np.isnan(y), natural[0], y), np.where(np.isnan(y), natural[1], np.inf)
+    return h, g
+
+
+def _law_moments(
+    graph: Unrolled, weights: Weights, B: Array, A: Array, variables: NDArray[Any], H: Array, G: Array
+) -> list[tuple[NDArray[np.intp], Array, Array]]:
+    """Positions among ``variables``, means and variances of those that are free and have a law of their own."""
+    result = []
+    number = np.where(np.isnan(weights.value[variables]), graph.law_of[variables], -1)
+    for k, law in enumerate(graph.laws):
+        where = np.flatnonzero(number == k)
+        if where.size:
+            members = np.searchsorted(law.variables, variables[where], sorter=law.sorter)
+            _, mean, variance = law.evaluate(H[where], G[where], B, A, law.sorter[members])
+            result.append((where, mean, variance))
+    return result
+
+
+def _vector_laws(
+    graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array, g: Array
+) -> list[tuple[NDArray[np.intp], Array, Array]]:
+    """Positions among ``variables`` of all places of vectors, and what is sent from there."""
+    result = []
+    for k, places in enumerate(graph.vectors):
+        d = places.shape[1]
+        where = np.flatnonzero(graph.vector_of[variables] == k).reshape(-1, d, d)
+        given = conditioned(h[where][..., 0], g[where], weights.value[variables[where[..., 0]]])
+        result.append((where.ravel(), *represent(given)))
+    return result
+
+
+def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
+    """Moments of all variables.
+
+    Raises:
+        ContradictionError: hard constraints or observations contradict each other at a variable.
+        IndefiniteError: the belief of a free real variable has no positive precision.
+    """
+    H, G = totals(graph, weights, B, A)
+    mean, variance = np.zeros_like(H), np.zeros_like(H)
+    terms = np.zeros(0) if graph.spin.all() else _terms(graph, weights, A)
+    wrong = _moments(graph.spin, graph.plain, weights.value, H, G, terms, mean, variance)
+    if wrong >= 0 and graph.spin[wrong]:
+        _contradiction(graph, wrong)
+    if wrong >= 0:
+        raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else float(G[wrong]))
+    if graph.laws:
+        for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
+            mean[where], variance[where] = m, v
+    heard = _heard(graph, B) if graph.vectors else terms
+    for places in graph.vectors:
+        given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
+        sizes = np.where(given.free, np.diagonal(terms[places], axis1=1, axis2=2), 1.0)
+        least = smallest_eigenvalues(given.precision, sizes)
+        if not np.all(least > 0.0):
+            raise indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
+        mean[places[..., 0]], variance[places] = moments(given)
+        lost = blurred(given, least, np.abs(weights.field[places[..., 0]]) + heard[places[..., 0]])
+        if lost.any():
+            raise _unresolved(graph, int(places[lost][0, 0, 0]))
+    return Beliefs(H, G, mean, variance)
+
+
+def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
+    """(N,) absolute values of what total precisions are sums of, added up."""
+    return np.abs(weights.precision) + _heard(graph, A)
+
+
+def _heard(graph: Unrolled, messages: Array) -> Array:
+    """(N,) absolute values of all messages that are added up at a variable."""
+    sizes = np.where(graph.silent, 0.0, np.abs(messages)) if graph.laws else np.abs(messages)
+    return np.bincount(graph.ends, sizes, minlength=graph.variables).astype(np.float64, copy=False)
+
+
+@njit(cache=True, error_model="numpy")
+def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean: Any, variance: Any) -> int:
+    """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
+    for i in range(H.size):
+        if not np.isnan(value[i]):
+            mean[i], variance[i] = value[i], 0.0
+            if np.isnan(H[i]) or (spin[i] and np.isinf(H[i]) and np.sign(H[i]) != value[i]):
+                return i
+        elif spin[i]:
+            mean[i], variance[i] = spin_moment(H[i])
+            if np.isnan(H[i]):
+                return i
+        elif plain[i]:
+            mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
+            if not (ROUNDING * terms[i] < G[i] < np.inf and np.isfinite(H[i])):
+                return i
+    return -1
+
+
+def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
+    """An error if a field is NaN: +∞ and -∞ met on a spin, or the messages to a real variable overflowed."""
+    wrong = np.flatnonzero(np.isnan(h))
+    if not wrong.size:
+        return
+    i = int(variables[wrong[0]])
+    if graph.spin[i]:
+        _contradiction(graph, i)
+    raise IndefiniteError(f"messages to {graph.label(i)} must be finite, got NaN: they diverged")
+
+
+def _contradiction(graph: Unrolled, i: int) -> None:
+    raise ContradictionError(
+        f"evidence must be consistent, got contradicting constraints on {graph.label(i)}: no state has a weight"
+    )
+
+
+def _unresolved(graph: Unrolled, i: int) -> IndefiniteError:
+    return IndefiniteError(
+        f"the law of {graph.label(i)} must not be so sharp in one direction, at this distance from 0, that its mean in "
+        "another is lost by rounding: use the schedule 'two-pass' on a forest of vectors alone, wider noise, or "
+        "components in which what is sharp is a single one"
+    )
+
+
+def indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
+    """The error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
+    place = " in some direction, or a trillion times less than in another" if graph.vector_of[i] >= 0 else ""
+    cause = (
+        f"nothing says where it is{place}: give it a prior, a precision or a factor that holds it"
+        if G == 0.0
+        else "the couplings are too strong for the precisions: its law has no normalisation, or the messages diverged"
+    )
+    return IndefiniteError(f"precision of {graph.label(i)} must be > 0, got {G:g}; {cause}")

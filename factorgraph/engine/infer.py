@@ -1,0 +1,243 @@
+"""Message passing on any factor graph: ``infer``, and the sweeps that it repeats until nothing changes."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from factorgraph.engine.compiled_sweeps import compiled_sweeps
+from factorgraph.engine.continuation import continued, same_structure
+from factorgraph.engine.damping import Damping
+from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
+from factorgraph.engine.inputs import data_sizes, values_of, weights_of
+from factorgraph.engine.result import Result, Status, Worst
+from factorgraph.engine.schedules import SCHEDULES
+from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps
+from factorgraph.engine.unroll import Unrolled, Weights, tile, unroll
+from factorgraph.interface.arguments import (
+    check_choice,
+    check_flag,
+    check_generator,
+    check_instance,
+    check_integer,
+    check_number,
+    shown,
+)
+from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.natural import Array
+from factorgraph.model.description import Model
+from factorgraph.model.graph import Graph, model_of
+
+#: Called after every sweep with its number and its largest change; a true value stops the run.
+Callback = Callable[[int, float], Any]
+
+
+#: Copies of a graph count their scalars by int32.
+_MOST_SCALARS = 2**31 - 1
+_SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
+
+
+def infer(
+    model: Model | Graph | Unrolled,
+    *,
+    schedule: str = "auto",
+    damping: float = 0.0,
+    reinforcement: float = 0.0,
+    tolerance: float = 1e-9,
+    max_sweeps: int = 1000,
+    observed: Mapping[str, ArrayLike] | None = None,
+    fields: Mapping[str, ArrayLike] | None = None,
+    precisions: Mapping[str, ArrayLike] | None = None,
+    batch: int = 1,
+    start: Result | None = None,
+    maximum: bool = False,
+    callback: Callback | None = None,
+    progress: bool = False,
+    rng: np.random.Generator | int = 0,
+) -> Result:
+    """Marginals and log-partition of a model by belief propagation.
+
+    Args:
+        model: a description, a graph under construction, or an unrolled model, which saves unrolling it again.
+        schedule: "flooding", "sequential", "random", "residual", "forward-backward" or "two-pass"; "auto" is "two-pass"
+            on a forest, and "flooding" else. Two passes are enough once, unless mixtures are projected: such messages
+            depend on what comes back from their receiver, and the passes are repeated until nothing changes.
+        damping: share of the old message in the new one, in [0, 1).
+        reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
+        tolerance: the run ends when no message changes by more (without damping): relative to the message, or, where
+            that is larger, to 1 for a spin and to the precision of a real variable or its root.
+        max_sweeps: it ends after so many sweeps in any case.
+        observed: values by name, in the variable's shape, NaN where an element stays free. Giving other values in the
+            next run clamps and releases variables without building anything anew.
+        fields: by name, added to the first natural parameters.
+        precisions: by name, added to the second ones.
+        batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
+            leading axis of that length, and the results have one.
+        start: an earlier run on the same graph, whose messages are the first ones of this one. Fields, observations and
+            parameters may have changed since: messages that are certain only for the old ones are taken back.
+        maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
+        callback: called after every sweep with its number and the residual; a true return value ends the run.
+        progress: show a progress bar.
+        rng: generator or seed of the random schedule.
+
+    Raises:
+        ModelError: the model, observations or fields do not fit together.
+        ValueError: an option outside its domain.
+        ContradictionError: evidence that no state satisfies.
+        IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
+    """
+    damped = Damping(damping, reinforcement)
+    tolerance = check_number("tolerance", tolerance, least=0.0)
+    max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
+    check_choice("schedule", schedule, _SCHEDULE_NAMES)
+    check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
+    if callback is not None and (not callable(callback) or isinstance(callback, type)):
+        raise ValueError(
+            f"`callback` must be a function of a number of sweeps and a change, or None, got {shown(callback)}"
+        )
+    generator = check_generator("rng", rng)
+    check_flag("progress", progress)
+    evidence = values_of("observed", observed, missing=True)
+    graph = _unrolled(model, evidence, batch)
+    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    if check_flag("maximum", maximum):
+        _check_maximum(graph)
+    schedule = _chosen(graph, schedule, damped)
+    first = None if start is None else _continued(graph, weights, start)
+    with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
+        sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
+    once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
+    status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
+    if once and status is not Status.DIVERGED:
+        status = Status.EXACT
+    exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
+    everywhere = status is Status.EXACT or not graph.edges
+    place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
+    # What remains can be copied and sent: messages without the schedule, a generator; or the arrays of compiled sweeps.
+    state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
+    result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
+    if result.converged:
+        result.exact = result.integration_error <= LARGEST_ERROR and exact
+        _ = result.moments  # an improper model is an error now, not when the first marginal is read
+        if _impossible(result):
+            result.status = Status.OUTSIDE
+    elif status is Status.SWEEPS and _improper(result):
+        result.status = Status.DIVERGED
+    return result
+
+
+def _unrolled(model: Model | Graph | Unrolled, observed: Mapping[str, ArrayLike], batch: int) -> Unrolled:
+    if not isinstance(model, Unrolled):
+        model = model_of(model)
+    graph = unroll(model, data_sizes(model, observed, batch)) if isinstance(model, Model) else model
+    if graph.copies == batch:
+        return graph
+    if graph.variables * batch > _MOST_SCALARS:
+        raise ValueError(f"`batch` must leave at most {_MOST_SCALARS} scalars, got {shown(batch)} of {graph.variables}")
+    if graph.copies > 1:
+        raise ValueError(f"`batch` must be {graph.copies}, that of the unrolled model, got {batch}")
+    return tile(graph, batch)
+
+
+def _check_maximum(graph: Unrolled) -> None:
+    for stack in graph.stacks:
+        if not stack.kind.maximum:
+            raise ValueError(f"`maximum` must be False for a model with {stack.kind.name} factors: no rule for maxima")
+    if graph.laws:
+        raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
+
+
+def _continued(graph: Unrolled, weights: Weights, start: Result) -> tuple[Array, Array]:
+    """The first messages from an earlier run."""
+    if not same_structure(start.graph, graph):
+        raise ValueError(
+            "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "
+            f"got one on {start.graph.edges} other edges, for {graph.edges}"
+        )
+    return continued(graph, weights, start.B, start.A, (start.graph, start.weights))
+
+
+def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
+    """The schedule to use, by name."""
+    if schedule == "auto":
+        return "two-pass" if damping == Damping() and graph.is_forest else "flooding"
+    if schedule == "two-pass" and not graph.is_forest:
+        raise ValueError("`schedule` must not be 'two-pass' on a graph with loops (two factors on one pair are a loop)")
+    if schedule == "two-pass" and damping != Damping():
+        raise ValueError("`schedule` must not be 'two-pass' with damping or reinforcement: every message is sent once")
+    return schedule
+
+
+def _first_messages(graph: Unrolled, start: tuple[Array, Array] | None) -> tuple[Array, Array]:
+    if start is None:
+        A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # pages of zeros cost no memory
+        return np.zeros(graph.edges), A  # a law begins with omega = 0, V = 1
+    return start
+
+
+def _sweeps(
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
+) -> Sweeps:
+    """The compiled ones, if there are any for this run; else the general ones."""
+    compiled = None if maximum else compiled_sweeps(graph, weights, start, schedule, damping)
+    if compiled is not None:
+        return compiled
+    messages = _first_messages(graph, start)
+    if schedule == "residual":
+        return ResidualSweeps(graph, weights, messages, damping, maximum)
+    return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
+
+
+def _impossible(result: Result) -> bool:
+    """Whether approximated messages to spins have made a log Z above that of any law."""
+    if result.maximum or not any(stack.kind.approximate for stack in result.graph.stacks):
+        return False
+    high = result.bounds[1]
+    try:
+        return math.isfinite(high) and result.outside and result.log_partition > high
+    except ContradictionError:
+        return False
+
+
+def _improper(result: Result) -> bool:
+    try:
+        _ = result.moments
+    except IndefiniteError:
+        return True
+    return False
+
+
+def _run(
+    sweeps: Sweeps, limit: int, tolerance: float, callback: Callback | None, progress: bool
+) -> tuple[Status, int, list[float], int]:
+    """Sweep until it is over: how it ended, the number of sweeps, the trace, and the edge of the last change."""
+    residuals: list[float] = []
+    done, worst = 0, 0
+    with tqdm(total=limit, disable=not progress, unit="sweep") as bar:
+        while done < limit:
+            count = min(sweeps.stride, limit - done)
+            try:
+                with np.errstate(all="ignore"):
+                    residual, worst = sweeps.sweep(count)
+            except IndefiniteError:
+                residual = np.inf
+            residuals.append(residual)
+            done += count
+            bar.update(count)
+            bar.set_postfix(residual=f"{residual:.1e}")
+            if not np.isfinite(residual):
+                return Status.DIVERGED, done, residuals, worst
+            if residual <= tolerance:
+                return Status.CONVERGED, done, residuals, worst
+            if callback is not None and callback(done, residual):
+                return Status.STOPPED, done, residuals, worst
+    return Status.SWEEPS, done, residuals, worst

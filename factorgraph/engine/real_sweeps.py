@@ -1,0 +1,226 @@
+"""Compiled sweeps for graphs of Gaussian pairs e^{Jxy} alone: every pair in one pass, with its ends' totals at hand."""
+
+from typing import Any
+
+import numpy as np
+
+from factorgraph.engine.cavity import indefinite
+from factorgraph.engine.damping import Damping, largest_change
+from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.messages.natural import Array
+from factorgraph.messages.vectors import ROUNDING
+from factorgraph.runtime.compiled import njit
+
+#: Precisions that change by less, relative to the largest, have settled.
+_ROUNDING = 1e-15
+
+
+def real_sweeps(
+    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+) -> "RealSweeps | RealTwoPass | None":
+    """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
+    if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
+        return None
+    if schedule in ("flooding", "sequential"):
+        return RealSweeps(graph, weights, start, schedule == "sequential", damping.damping)
+    return RealTwoPass(graph, weights, graph.elimination) if schedule == "two-pass" else None
+
+
+# ---- flooding and sequential -----------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def _add_up(ends: Any, values: Any, total: Any) -> None:
+    for f in range(ends.shape[0]):
+        total[ends[f, 0]] += values[f, 0]
+        total[ends[f, 1]] += values[f, 1]
+
+
+@njit(cache=True, error_model="numpy")
+def _sweep_precisions(
+    ends: Any, J: Any, A: Any, t: Any, G: Any, new_G: Any, live: bool, damping: float, sent: Any
+) -> float:
+    """One sweep in place of A' = -J t, t = J/g with the cavity precision g of the other end; the largest change.
+
+    If ``live`` the totals G are updated at once, and the sweep is sequential; else the new ones are added to ``new_G``.
+    Where there is damping, ``sent`` are the messages without it, and so is the change.
+    """
+    worst = 0.0
+    for f in range(J.size):
+        i, j, a, b = ends[f, 0], ends[f, 1], A[f, 0], A[f, 1]
+        t[f, 0], t[f, 1] = J[f] / (G[j] - b), J[f] / (G[i] - a)
+        to_i, to_j = -J[f] * t[f, 0], -J[f] * t[f, 1]
+        change = max(abs(to_i - a), abs(to_j - b))
+        if not change <= worst:
+            worst = change
+        if damping > 0.0:
+            sent[f, 0], sent[f, 1] = to_i, to_j
+            to_i, to_j = damping * a + (1.0 - damping) * to_i, damping * b + (1.0 - damping) * to_j
+        if live:
+            G[i] += to_i - a
+            G[j] += to_j - b
+        else:
+            new_G[i] += to_i
+            new_G[j] += to_j
+        A[f, 0], A[f, 1] = to_i, to_j
+    return worst
+
+
+@njit(cache=True, error_model="numpy")
+def _sweep_fields(ends: Any, t: Any, B: Any, H: Any, new_H: Any, live: bool, damping: float, sent: Any) -> None:
+    """One sweep in place of B' = t h, h the cavity field of the other end; H updated at once if ``live``."""
+    for f in range(t.shape[0]):
+        i, j = ends[f, 0], ends[f, 1]
+        a, b = B[f, 0], B[f, 1]
+        to_i, to_j = t[f, 0] * (H[j] - b), t[f, 1] * (H[i] - a)
+        if damping > 0.0:
+            sent[f, 0], sent[f, 1] = to_i, to_j
+            to_i, to_j = damping * a + (1.0 - damping) * to_i, damping * b + (1.0 - damping) * to_j
+        if live:
+            H[i] += to_i - a
+            H[j] += to_j - b
+        else:
+            new_H[i] += to_i
+            new_H[j] += to_j
+        B[f, 0], B[f, 1] = to_i, to_j
+
+
+class RealSweeps:
+    """Flooding or sequential sweeps over Gaussian pairs; the residual is seen every fifth sweep.
+
+    Precisions do not depend on fields: once they have settled to rounding, t is kept and the fields alone go on.
+    """
+
+    stride = 5
+    log_partition = None
+    entropy = None
+
+    def __init__(
+        self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, live: bool, damping: float
+    ) -> None:
+        stack = graph.stacks[0]
+        self.ends, self.J, self.live, self.damping = stack.variables.view(np.uint32), stack.parameters[0], live, damping
+        first = np.zeros((2, self.ends.size)) if start is None else np.stack(start)
+        self.B, self.A = first.reshape(2, -1, 2)
+        self.t, self.old = np.empty_like(self.A), (np.empty_like(self.B), np.empty_like(self.A))
+        self.sent = (self.B, self.A) if damping == 0.0 else (np.empty_like(self.B), self.A.copy())
+        self.base = weights.field, weights.precision
+        self.H, self.G = self._total(0, self.B), self._total(1, self.A)
+        self.settled = False
+
+    def _total(self, which: int, messages: Array) -> Array:
+        total = self.base[which].copy()
+        _add_up(self.ends, messages, total)
+        return total
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times."""
+        for left in range(count, 0, -1):
+            if left == 1:
+                np.copyto(self.old[0], self.B)
+                np.copyto(self.old[1], self.A)
+            if not self.settled:
+                new_G = self.base[1].copy()
+                change = _sweep_precisions(
+                    self.ends, self.J, self.A, self.t, self.G, new_G, self.live, self.damping, self.sent[1]
+                )
+                self.G = self._total(1, self.A) if self.live else new_G
+                self.settled = change <= _ROUNDING * float(np.abs(self.A).max(initial=0.0))
+            new_H = self.base[0].copy()
+            _sweep_fields(self.ends, self.t, self.B, self.H, new_H, self.live, self.damping, self.sent[0])
+            self.H = self._total(0, self.B) if self.live else new_H
+        scale = np.maximum(self.G, 0.0)
+        pairs = zip(self.old, self.sent, (np.sqrt(scale), scale), strict=True)
+        return max(largest_change(old.ravel(), new.ravel(), self.ends.ravel(), unit) for old, new, unit in pairs)
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages."""
+        return self.B.ravel(), self.A.ravel()
+
+    def moments(self) -> None:
+        """They follow from the messages."""
+
+
+# ---- two passes over a forest ----------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def _solve(order: Any, J: Any, H: Any, G: Any, own: Any, t: Any, u: Any) -> int:
+    """Means and variances in place of the fields H and precisions G; -1, or the first variable without a precision.
+
+    Everything but rounding of what a variable had of its ``own`` may have been taken from it.
+
+    A leaf is x = u + t x' + noise of variance v given the other end x', with v = 1/G, u = v H and t = v J; what it
+    leaves there is the field J u and the precision -J t. On the way back it has mean u + t m' and variance v + t² v'.
+    """
+    root = np.ones(H.size, np.bool_)
+    for n in range(order.shape[0]):
+        leaf, other, f = order[n, 0], order[n, 1], order[n, 2]
+        v, root[leaf] = 1.0 / G[leaf], False
+        u[n], t[n] = v * H[leaf], v * J[f]
+        if not (G[leaf] > max(0.0, ROUNDING * own[leaf]) and np.isfinite(v) and np.isfinite(u[n])):
+            return leaf
+        H[other] += J[f] * u[n]
+        G[other] -= J[f] * t[n]
+        G[leaf] = v
+    for i in range(H.size):
+        if root[i]:
+            precision = G[i]
+            H[i], G[i] = H[i] / precision, 1.0 / precision
+            if not (precision > max(0.0, ROUNDING * own[i]) and np.isfinite(H[i]) and np.isfinite(G[i])):
+                G[i] = precision
+                return i
+    for n in range(order.shape[0] - 1, -1, -1):
+        leaf, other, f = order[n, 0], order[n, 1], order[n, 2]
+        H[leaf] = u[n] + t[n] * H[other]
+        G[leaf] += t[n] * t[n] * G[other]
+    return -1
+
+
+@njit(cache=True, error_model="numpy")
+def _both_ways(order: Any, ends: Any, J: Any, mean: Any, variance: Any, t: Any, u: Any) -> Any:
+    """The messages B and A (F, 2) of two passes, from the leaves' laws and all beliefs."""
+    B, A = np.empty(ends.shape), np.empty(ends.shape)
+    for n in range(order.shape[0]):
+        leaf, other, f = order[n, 0], order[n, 1], order[n, 2]
+        side = 0 if ends[f, 0] == leaf else 1
+        B[f, 1 - side], A[f, 1 - side] = J[f] * u[n], -J[f] * t[n]
+        back = J[f] / (1.0 / variance[other] - A[f, 1 - side])
+        B[f, side], A[f, side] = back * (mean[other] / variance[other] - B[f, 1 - side]), -back * J[f]
+    return B.ravel(), A.ravel()
+
+
+class RealTwoPass:
+    """Two passes over a forest of Gaussian pairs."""
+
+    stride = 1
+    log_partition = None
+    entropy = None
+
+    def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
+        stack = graph.stacks[0]
+        self.graph, self.weights = graph, weights
+        self.ends, self.J, self.order = stack.variables, stack.parameters[0], order
+        self.t, self.u = np.empty(len(order)), np.empty(len(order))
+        self.mean, self.variance, self.wrong = weights.field, weights.precision, -1
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message once."""
+        self.mean, self.variance = self.weights.field.copy(), self.weights.precision.copy()
+        self.wrong = _solve(self.order, self.J, self.mean, self.variance, self.weights.precision, self.t, self.u)
+        return 0.0, 0
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages."""
+        return _both_ways(self.order, self.ends, self.J, self.mean, self.variance, self.t, self.u)
+
+    def moments(self) -> tuple[Array, Array]:
+        """Means and variances.
+
+        Raises:
+            IndefiniteError: a variable without a positive precision when it is the leaf.
+        """
+        if self.wrong >= 0:
+            left, own = float(self.variance[self.wrong]), float(self.weights.precision[self.wrong])
+            raise indefinite(self.graph, self.wrong, 0.0 if abs(left) <= ROUNDING * own else left)
+        return self.mean, self.variance

@@ -1,0 +1,338 @@
+"""What a run says: whether it converged, marginals by name, pair marginals, the log-partition and its parts."""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_weights
+from factorgraph.engine.cavity import beliefs, cavity_laws
+from factorgraph.engine.decoding import Assignment, most_probable
+from factorgraph.engine.exactness import integration_error
+from factorgraph.engine.sweeps import State
+from factorgraph.engine.unroll import Beliefs, Stack, Unrolled, Weights
+from factorgraph.interface.brief import brief_text, briefly
+from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.natural import Array
+from factorgraph.model.description import Factor
+
+#: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
+_UNSETTLED = 1e-9
+
+
+#: How far outside its bounds a log Z may be by rounding, relative to it.
+_ROUNDING = 1e-9
+
+
+class Status(Enum):
+    """How a run ended; the values are what a reader is told."""
+
+    EXACT = "the graph is a forest: two passes sent every message once"
+    CONVERGED = "converged: no message changes by more than the tolerance"
+    SWEEPS = (
+        "not converged: the messages still change after the last sweep; if the residuals fall, allow more sweeps; if "
+        "they oscillate, use damping (0.5, say) or the schedule 'sequential'"
+    )
+    DIVERGED = (
+        "not converged: messages grow without bound or a precision turned negative; the couplings are too strong for "
+        "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
+    )
+    OUTSIDE = (
+        "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins "
+        "are not Gaussian and the spins convince each other; start elsewhere, use damping, or for few spins a "
+        "`Function` or `exact`"
+    )
+    STOPPED = "stopped by the callback"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the messages are a fixed point."""
+        return self in (Status.EXACT, Status.CONVERGED)
+
+
+@briefly
+class Marginal(NamedTuple):
+    """Moments of a variable, in its own shape (with the batch in front, if there is one).
+
+    Attributes:
+        mean: of each element; for maxima, where the maximum is: a state, with spins ±1 also where beliefs are tied.
+        variance: of each element.
+    """
+
+    mean: Array
+    variance: Array
+
+
+class Worst(NamedTuple):
+    """Where the last change was largest.
+
+    Attributes:
+        name: the variable that got the message.
+        residual: the change.
+    """
+
+    name: str
+    residual: float
+
+
+@dataclass(repr=False)
+class Result:
+    """The end of a run. Everything but the status is computed when it is first asked for.
+
+    Attributes:
+        status: how the run ended.
+        exact: means, variances and log-partition are exact: the graph is a forest without approximated messages, and
+            the integrals that its factors do numerically are right to 1e-8 (see ``integration_error``).
+        sweeps: number of sweeps.
+        residuals: largest changes of a message, as for ``tolerance`` of ``infer``: one a sweep, or one every few sweeps
+            where compiled sweeps look only now and then.
+        graph: the unrolled model.
+        weights: fields, precisions and observations of the run.
+        state: what ran, with the messages as they are at its end.
+        maximum: whether maxima were taken instead of sums.
+        worst: where the last change was largest; None on a forest.
+    """
+
+    status: Status
+    exact: bool
+    sweeps: int
+    residuals: Array
+    graph: Unrolled
+    weights: Weights
+    state: State
+    maximum: bool = False
+    worst: Worst | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the messages are a fixed point."""
+        return self.status.converged
+
+    @cached_property
+    def _messages(self) -> tuple[Array, Array]:
+        return self.state.messages()
+
+    @property
+    def B(self) -> Array:  # noqa: N802
+        """All messages B (E,)."""
+        return self._messages[0]
+
+    @property
+    def A(self) -> Array:  # noqa: N802
+        """All messages A (E,)."""
+        return self._messages[1]
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """Means and variances of all scalars; errors as for ``beliefs``."""
+        known = self.state.moments()
+        return (self.beliefs.mean, self.beliefs.variance) if known is None else known
+
+    @cached_property
+    def beliefs(self) -> Beliefs:
+        """Natural parameters and moments of all scalars.
+
+        Raises:
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        return beliefs(self.graph, self.weights, self.B, self.A)
+
+    def __getitem__(self, name: str) -> Marginal:
+        """Moments of a variable by its name.
+
+        Raises:
+            KeyError: there is no such variable.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        layout = self.graph.layout
+        if not isinstance(name, str) or name not in layout.shapes:
+            raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
+        mean, variance = (self._rows(values) for values in self.moments)
+        mean, variance = layout.components(name, mean), layout.matrices(name, variance)
+        if layout.model.variables[name].dimension:
+            variance = np.diagonal(variance, axis1=-2, axis2=-1)
+        if self.maximum and layout.model.variables[name].is_spin:
+            mean, variance = layout.components(name, self._rows(self._assignment.values)), np.zeros_like(variance)
+        return Marginal(mean, variance)
+
+    def covariance(self, name: str) -> Array:
+        """Covariance matrices (..., d, d) of a variable of vectors.
+
+        Raises:
+            KeyError: there is no such variable of vectors.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
+
+    @cached_property
+    def _assignment(self) -> Assignment:
+        if not self.maximum:
+            raise ValueError("`maximum` must be True for a most probable state, got a run with False")
+        change = 0.0 if self.status is Status.EXACT else float(min(self.residuals[-1:].max(initial=0.0), _UNSETTLED))
+        return most_probable(self.graph, self.weights, self.B, self.A, change)
+
+    @cached_property
+    def log_weight(self) -> Any:
+        """log-weight of the state found, in a run for maxima; an array (batch,) in a batch.
+
+        The largest of all on a forest; with loops, and for real variables whose messages did not converge, a state
+        that belief propagation takes for the best.
+
+        Raises:
+            ValueError: a run for sums.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: a real variable without a positive precision.
+        """
+        values = log_weights(self.graph, self.weights, self._assignment.values)
+        return values if self.graph.copies > 1 else float(values[0])
+
+    @property
+    def ties(self) -> dict[str, NDArray[np.bool_]]:
+        """For each variable of spins, in its shape, where both values are equally good, in a run for maxima.
+
+        Tied spins are fixed one after the other, each given those before it: the result is one of several states.
+        Errors as for ``log_weight``.
+        """
+        tied, layout = self._rows(self._assignment.tied), self.graph.layout
+        return {name: layout.matrices(name, tied) for name, v in layout.model.variables.items() if v.is_spin}
+
+    def _rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        """An array over all scalars with a row for each copy, if there are several."""
+        return values.reshape(self.graph.copies, -1) if self.graph.copies > 1 else values
+
+    @cached_property
+    def energy(self) -> Energy:
+        """The Bethe log-partition by parts; see ``energy``.
+
+        Raises:
+            ValueError: for maxima, which have no partition function.
+            ContradictionError: constraints that contradict each other.
+            IndefiniteError: an integral over a real variable that diverges.
+        """
+        if self.maximum:
+            raise ValueError("`maximum` must be False for a log-partition, got a run with True")
+        with np.errstate(all="ignore"):  # what diverges is an error that names its variable or factor
+            return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
+
+    @property
+    def log_partition(self) -> float:
+        """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
+        return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Two numbers that log Z of a model of spins lies between, whatever the messages.
+
+        They are the log-weight of one state, that of the signs of all means, and that of free spins with every factor
+        at its largest; ±∞ where nothing is known, with free real variables always. The Bethe approximation may be
+        outside: see ``warnings``.
+
+        Raises:
+            ContradictionError: constraints that contradict each other.
+        """
+        known = self.beliefs
+        return bounds(
+            self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean)
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to mind about a run that has converged: a log Z outside its bounds, or tied beliefs of maxima.
+
+        Errors as for ``energy``.
+        """
+        if not self.converged and self.status is not Status.OUTSIDE:
+            return ()
+        if self.maximum:
+            tied = int(self._assignment.tied.sum())
+            return (f"one of several best states: {tied} beliefs are tied",) if tied else ()
+        if self.exact or not self.outside:
+            return ()
+        low, high = self.bounds
+        return (f"log Z = {self.log_partition:.6g} must be in [{low:.6g}, {high:.6g}]: the messages are no solution",)
+
+    @property
+    def outside(self) -> bool:
+        """Whether log Z, in the Bethe approximation, is outside ``bounds``; errors as for ``energy``."""
+        value = self.log_partition
+        low, high = (_ROUNDING * max(1.0, abs(b), abs(value)) if math.isfinite(b) else 0.0 for b in self.bounds)
+        return not self.bounds[0] - low <= value <= self.bounds[1] + high
+
+    @cached_property
+    def entropy(self) -> float:
+        """Entropy of the Bethe law; differential for real variables, -∞ where factors leave them fewer dimensions.
+
+        Raises:
+            NotImplementedError: a factor kind or a prior has no mean log-weight.
+        """
+        if self.state.entropy is not None:
+            return self.state.entropy
+        with np.errstate(all="ignore"):
+            return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
+
+    @cached_property
+    def _laws(self) -> tuple[Array, Array]:
+        return cavity_laws(self.graph, self.weights, self.B, self.A)
+
+    @cached_property
+    def integration_error(self) -> float:
+        """Largest estimated error of the integrals that factors (``Function``) do numerically; 0 if there are none.
+
+        Of log Z, of means in deviations and of variances relative to themselves, in a single factor.
+
+        Raises:
+            IndefiniteError: an integral diverges.
+            ContradictionError: a factor is 0 wherever it was looked at.
+        """
+        if not any(stack.kind.numerical for stack in self.graph.stacks):
+            return 0.0
+        return integration_error(self.graph, self._laws)
+
+    def pairs(self, factor: Factor) -> Any:
+        """Joint beliefs of the two arguments of each factor of a ``Pairwise`` group, in the group's shape.
+
+        Returns:
+            For spins, probabilities (..., 2, 2) of the values (+1, -1) of both; for real variables, covariances
+            (..., 2, 2).
+
+        Raises:
+            ValueError: not a factor of this model, or of a kind without pair marginals.
+        """
+        model = self.graph.layout.model
+        numbers = [number for number, other in enumerate(model.factors) if other is factor]
+        if not numbers or self.graph.copies > 1:
+            raise ValueError(f"`factor` must be a group of this model (and the run without a batch), got {factor}")
+        for stack in self.graph.stacks:
+            for number, rows in stack.origins:
+                if number == numbers[0]:
+                    return self._joint(stack, rows).reshape(*getattr(factor, "shape", (-1,)), 2, 2)
+        raise ValueError(f"`factor` must contain at least one pair, got {factor}")
+
+    def _joint(self, stack: Stack, rows: slice) -> Array:
+        joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
+        if joint is None:
+            raise ValueError(f"`factor` must be a pair of two spins or two real variables, got {stack.kind.name}")
+        return joint[rows]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
+        facts = f"{self.status.name}, exact={self.exact}, sweeps={self.sweeps}, converged={self.converged}"
+        return f"<Result: {facts}; variables {brief_text(shapes)}>"
+
+    def __str__(self) -> str:
+        last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""
+        where = f" at {self.worst.name}" if self.worst and not self.converged else ""
+        kind = "exact" if self.exact else "approximate"
+        if self.converged and self.integration_error > 0.0:
+            kind += f" (integrals to about {self.integration_error:.0e})"
+        try:
+            more = "".join(f"; {warning}" for warning in self.warnings)
+        except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told
+            more = ""
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{more}"

@@ -1,0 +1,311 @@
+"""What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.engine.cavity import beliefs, cavity_laws, totals
+from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
+from factorgraph.engine.schedules import SCHEDULES, Batch, Step, Table, two_pass
+from factorgraph.engine.unroll import Unrolled, Weights, incoming
+from factorgraph.messages.natural import Array, Outgoing
+from factorgraph.runtime.compiled import njit
+
+#: Least unit of messages that are measured together: their squares stay finite.
+_LEAST_UNIT = 1e-60
+
+
+class State(Protocol):
+    """Messages as they are.
+
+    Attributes:
+        log_partition: log Z where sending the messages gave it too; None else.
+        entropy: likewise.
+    """
+
+    @property
+    def log_partition(self) -> float | None: ...
+
+    @property
+    def entropy(self) -> float | None: ...
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        ...
+
+    def moments(self) -> tuple[Array, Array] | None:
+        """Means and variances (N,), if they are at hand; None where they follow from the messages.
+
+        Raises:
+            IndefiniteError: a real variable has no positive precision.
+        """
+        ...
+
+
+class Sweeps(State, Protocol):
+    """Messages, and how they change.
+
+    Attributes:
+        stride: after how many sweeps the change is looked at.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Messages:
+    """Messages B and A (E,), from which everything else follows."""
+
+    B: Array
+    A: Array
+    log_partition = None
+    entropy = None
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        return self.B, self.A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
+
+
+def units(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
+    """What the changes of the messages B and A (E,) are compared with, where they are smaller.
+
+    Of a spin 1. Of a real variable the root of its precision, or the precision, as far as it is known: what matters is
+    how far the mean moves in deviations, whatever the unit in which the variable is measured.
+    """
+    scale = np.where(graph.spin, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
+    root = np.sqrt(scale)
+    for law in graph.laws:
+        if law.parameter is None:
+            mean, variance = law.source.moments(H=0.0, G=0.0)
+            second = mean**2 + variance
+        else:
+            second = B[law.parameter] ** 2 + A[law.parameter]
+        scale[law.variables] += 1.0 / np.maximum(second, _LEAST_UNIT)
+        root[law.variables] = np.sqrt(scale[law.variables])
+    for places in graph.vectors:
+        deviation = root[np.diagonal(places, axis1=1, axis2=2)]
+        root[places] = deviation[:, :, None]
+        scale[places] = deviation[:, :, None] * deviation[:, None, :]
+    unit_B, unit_A = root[graph.ends], scale[graph.ends]
+    unit_B[graph.silent], unit_A[graph.silent] = np.sqrt(np.abs(A[graph.silent])), 0.0  # omega and V of a channel
+    return unit_B, unit_A
+
+
+class GeneralSweeps:
+    """Any graph, any schedule: the messages of a step are computed together, then replaced together."""
+
+    stride = 1
+    log_partition = None
+    entropy = None
+
+    def __init__(
+        self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
+    ) -> None:
+        self.graph, self.damping, self.maximum = graph, damping, maximum
+        self.base, self.weights = weights, replace(weights)
+        self.B, self.A = messages
+        self.units = np.ones(graph.edges), np.ones(graph.edges)
+
+    def measure(self) -> None:
+        """Take the units in which the changes of the coming messages are measured; see ``units``."""
+        if self.graph.laws or not self.graph.spin.all():
+            self.units = units(self.graph, self.weights, self.B, self.A)
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages B and A (E,)."""
+        return self.B, self.A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
+
+    def act(self, step: Step) -> tuple[float, int]:
+        """Send the messages of a step."""
+        computed = self.compute(step)
+        return max((self._replace(batch, new) for batch, new in zip(step, computed, strict=True)), default=(0.0, 0))
+
+    def compute(self, step: Step) -> list[Outgoing]:
+        """The new messages of every batch of a step, not sent yet."""
+        size = sum(self._edges(batch).size for batch in step)
+        laws = cavity_laws(self.graph, self.weights, self.B, self.A) if 4 * size > self.graph.edges else None
+        return [self._compute(batch, laws) for batch in step]
+
+    def _compute(self, batch: Batch, laws: tuple[Array, Array] | None) -> Outgoing:
+        stack, edges = self.graph.stacks[batch.stack], self._edges(batch)
+        if laws is None:
+            laws = cavity_laws(self.graph, self.weights, self.B, self.A, edges)
+        elif batch.rows is None:
+            laws = laws[0][stack.edges], laws[1][stack.edges]
+        else:
+            laws = laws[0][edges], laws[1][edges]
+        parameters, variables = stack.parameters, stack.variables
+        if batch.rows is not None:
+            parameters, variables = tuple(p[batch.rows] for p in parameters), variables[batch.rows]
+        known = beliefs(self.graph, self.weights, self.B, self.A) if stack.kind.relaxed else None
+        given = incoming(stack.kind, variables, laws, known)._replace(wanted=batch.slots)
+        return stack.kind.rule(parameters, given, maximum=self.maximum)
+
+    def _edges(self, batch: Batch) -> NDArray[np.intp]:
+        stack = self.graph.stacks[batch.stack]
+        if batch.rows is None:
+            return np.arange(stack.edges.start, stack.edges.stop)
+        arity = stack.variables.shape[1]
+        return (stack.offset + batch.rows[:, None] * arity + np.arange(arity)).ravel()
+
+    def _replace(self, batch: Batch, new: Outgoing) -> tuple[float, int]:
+        edges = self._edges(batch)
+        slots = np.ones(edges.size, dtype=bool) if batch.slots is None else batch.slots.ravel()
+        changes = [self._commit(self.B, new.B.ravel(), edges, slots, self.units[0])]
+        if new.A is not None:
+            changes.append(self._commit(self.A, new.A.ravel(), edges, slots, self.units[1]))
+        return max(changes)
+
+    def _commit(
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
+    ) -> tuple[float, int]:
+        """Replace messages; the change of those that share a precision is taken, and measured, together."""
+        old = messages[edges] if self.graph.heads is not None else None
+        change = commit(messages, new, edges, slots, self.damping.damping, units)
+        if old is None or self.graph.heads is None or not np.isfinite(change[0]):
+            return change
+        scale = np.maximum(units[edges], _LEAST_UNIT)
+        groups = self.graph.heads[self.graph.ends[edges]]
+        return joint_change(old / scale, np.where(slots, new, old) / scale, groups, edges)
+
+    def reinforce(self) -> tuple[float, int]:
+        """Let the fields of the next sweep lean towards the present beliefs; the largest change of one, and its edge.
+
+        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is almost certain,
+        the field may grow for ever, and nothing else changes.
+        """
+        if not self.damping.reinforcement:
+            return 0.0, 0
+        old, H = self.weights.field, beliefs(self.graph, self.weights, self.B, self.A).H
+        self.weights.field = self.base.field + self.damping.reinforcement * H
+        return _largest_pull(self.graph.spin, *self.graph.incidence, old, self.weights.field)
+
+
+class ScheduledSweeps(GeneralSweeps):
+    """Sweeps whose order does not depend on the messages."""
+
+    def __init__(self, *args: Any, schedule: str, rng: np.random.Generator) -> None:
+        super().__init__(*args)
+        steps = two_pass(self.graph) if schedule == "two-pass" else None
+        self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """All steps of the schedule."""
+        worst = (0.0, 0)
+        self.measure()
+        for step in next(self.steps):
+            worst = max(worst, self.act(step))
+        return max(worst, self.reinforce())
+
+
+class ResidualSweeps(GeneralSweeps):
+    """The messages that would change most go first [Elidan-McGraw-Koller 2006].
+
+    A sixteenth of the factors, those with the largest pending changes, act together as far as they share no variable;
+    then the pending messages of their neighbours are computed again. A sweep is as many actions as there are factors.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.table = Table.of(self.graph)
+        starts, order = self.graph.incidence
+        self.factors_of = starts, self.graph.owners[order]
+        self.pending = (self.B.copy(), self.A.copy())
+        self._look(np.arange(self.graph.factors))
+
+    def _look(self, factors: NDArray[np.intp]) -> None:
+        """Compute the pending messages of some factors."""
+        for step in self.table.steps(np.zeros(len(factors), np.int64), factors):
+            for batch, new in zip(step, self.compute(step), strict=True):
+                edges = self._edges(batch)
+                self.pending[0][edges] = new.B.ravel()
+                if new.A is not None:
+                    self.pending[1][edges] = new.A.ravel()
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """As many actions as there are factors, or until nothing is pending."""
+        count, done = self.graph.factors, 0
+        self.measure()
+        while done < count:
+            change = self._changes()
+            if not change.any():
+                break
+            priority = np.maximum.reduceat(change, self.table.starts[:-1])
+            share = max(1, count // 16)
+            first = np.argpartition(-priority, share - 1)[:share]
+            first = first[np.argsort(-priority[first], kind="stable")]
+            first = first[_independent(first, self.table.starts, self.table.variables, self.graph.variables)]
+            first = first[priority[first] > 0.0]
+            self._send(first)
+            done += first.size
+        pull = self.reinforce()
+        if self.damping.reinforcement:
+            self._look(np.arange(count))
+        self.measure()
+        change = self._changes()
+        return max(pull, (float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0))
+
+    def _changes(self) -> Array:
+        """Relative change (E,) that each pending message would make."""
+        return _pending_changes(self.B, self.pending[0], self.units[0], self.A, self.pending[1], self.units[1])
+
+    def _send(self, factors: NDArray[np.intp]) -> None:
+        edges = np.concatenate([np.arange(*self.table.starts[f : f + 2]) for f in factors])
+        slots = np.ones(edges.size, dtype=bool)
+        for old, new, units in zip((self.B, self.A), self.pending, self.units, strict=True):
+            commit(old, new[edges], edges, slots, self.damping.damping, units)
+        starts, owners = self.factors_of
+        touched = np.unique(self.graph.ends[edges])
+        neighbours = np.concatenate([owners[starts[i] : starts[i + 1]] for i in touched])
+        self._look(np.unique(neighbours))
+
+
+@njit(cache=True, error_model="numpy")
+def _pending_changes(B: Any, new_B: Any, unit_B: Any, A: Any, new_A: Any, unit_A: Any) -> Any:
+    change = np.empty(B.size)
+    for e in range(B.size):
+        change[e] = max(relative_change(B[e], new_B[e], unit_B[e]), relative_change(A[e], new_A[e], unit_A[e]))
+    return change
+
+
+@njit(cache=True, error_model="numpy")
+def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any) -> tuple[float, int]:
+    """The largest change of the field of a variable that factors see, and an edge of it."""
+    worst, where = 0.0, 0
+    for i in range(spin.size):
+        if starts[i] == starts[i + 1]:
+            continue
+        change = abs(math.tanh(new[i]) - math.tanh(old[i])) if spin[i] else relative_change(old[i], new[i], 0.0)
+        if not change <= worst:
+            worst, where = (math.inf if math.isnan(change) else change), order[starts[i]]
+    return worst, where
+
+
+@njit(cache=True)
+def _independent(factors: Any, starts: Any, variables: Any, size: int) -> Any:
+    """Mask of those factors that share no variable with an earlier one of the list."""
+    taken, chosen = np.zeros(size, np.bool_), np.zeros(factors.size, np.bool_)
+    for n in range(factors.size):
+        f, free = factors[n], True
+        for p in range(starts[f], starts[f + 1]):
+            free = free and not taken[variables[p]]
+        if free:
+            chosen[n] = True
+            for p in range(starts[f], starts[f + 1]):
+                taken[variables[p]] = True
+    return chosen

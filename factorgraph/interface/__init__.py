@@ -1,0 +1,1 @@
+"""What users meet everywhere: checked arguments, and results that print in one screen."""

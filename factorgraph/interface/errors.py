@@ -1,0 +1,13 @@
+"""What may be wrong with a model or its evidence."""
+
+
+class ModelError(ValueError):
+    """A model description that does not fit together."""
+
+
+class ContradictionError(ValueError):
+    """Evidence or constraints that no state satisfies; the message names a variable."""
+
+
+class IndefiniteError(ValueError):
+    """A Gaussian belief without a positive precision; the message names the variable."""

@@ -1,0 +1,1 @@
+"""Messages in natural parameters: of spins, of real variables, of vectors."""

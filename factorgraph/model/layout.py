@@ -1,0 +1,119 @@
+"""Where the scalars of each variable are in one long row, and how they are called.
+
+A vector of dimension d takes the d² places of a matrix. What is a matrix (precision, covariance) fills them; what is a
+vector (information, mean, value) fills the first column. Natural parameters then add place by place for vectors too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factorgraph.interface.errors import ModelError
+from factorgraph.model.description import Model, Selection, Variable
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the scalars of each variable are.
+
+    Attributes:
+        model: the description.
+        shapes: of every variable, with the sizes that the data decide filled in.
+        offsets: position of each variable's first scalar.
+        size: number of scalars.
+        spin: (size,) whether a scalar is ±1.
+    """
+
+    model: Model
+    shapes: Mapping[str, tuple[int, ...]]
+    offsets: Mapping[str, int]
+    size: int
+    spin: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, model: Model, sizes: Mapping[str, int]) -> "Layout":
+        """Lay out the variables in the order of the model; ``sizes`` are those of the plates without a size."""
+        shapes = {name: _shape(model, variable, sizes) for name, variable in model.variables.items()}
+        counts = [int(np.prod(shape)) * _places(model.variables[name]) for name, shape in shapes.items()]
+        offsets = dict(zip(shapes, np.cumsum([0, *counts])[:-1].tolist(), strict=True))
+        spin = np.repeat([v.is_spin for v in model.variables.values()], counts).astype(bool)
+        return cls(model, shapes, offsets, sum(counts), spin)
+
+    def slice(self, name: str) -> slice:
+        """The scalars of a variable."""
+        size = int(np.prod(self.shapes[name])) * _places(self.model.variables[name])
+        return slice(self.offsets[name], self.offsets[name] + size)
+
+    def scalars(self, selection: Selection) -> NDArray[np.intp]:
+        """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
+        places, offset = _places(self.model.variables[selection.name]), self.offsets[selection.name]
+        return (selection.indices if places == 1 else selection.indices * places) + offset
+
+    def whole(self, name: str) -> NDArray[np.intp]:
+        """Positions of all scalars of a variable, in its shape."""
+        return self.scalars(Selection.whole(name, self.shapes[name]))
+
+    def matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The view of a variable's part of an array (..., N), in its shape; for vectors with two more axes."""
+        d = self.model.variables[name].dimension
+        shape = (*values.shape[:-1], *self.shapes[name], *(2 * (d,) if d else ()))
+        return values[..., self.slice(name)].reshape(shape)
+
+    def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The same for a variable of vectors; raises ``KeyError`` for any other name."""
+        names = sorted(other for other, variable in self.model.variables.items() if variable.dimension)
+        if not isinstance(name, str) or name not in names:
+            raise KeyError(f"`name` must be one of the vectors {names}, got {name!r}")
+        return self.matrices(name, values)
+
+    def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The same of an array of numbers and vectors; for vectors with one more axis."""
+        view = self.matrices(name, values)
+        return view[..., 0] if self.model.variables[name].dimension else view
+
+    @cached_property
+    def heads(self) -> NDArray[np.int32]:
+        """(N,) first place of what each belongs to: of a vector, of the elements that share a precision, or itself."""
+        heads = np.arange(self.size, dtype=np.int32)
+        for name, shape in self.shapes.items():
+            variable = self.model.variables[name]
+            length = _places(variable) * (shape[-1] if variable.shared else 1)
+            if length > 1:
+                members = heads[self.slice(name)].reshape(-1, length)
+                members[...] = members[:, :1].copy()
+        return heads
+
+    def name_of(self, i: int) -> str:
+        """Name of the variable of a scalar."""
+        for name in self.shapes:
+            block = self.slice(name)
+            if block.start <= i < block.stop:
+                return name
+        raise ValueError(f"`i` must be in 0..{self.size - 1}, got {i}")
+
+    def label(self, i: int) -> str:
+        """Name of a scalar, such as ``s[3, 4]``."""
+        name = self.name_of(i)
+        element = (i - self.offsets[name]) // _places(self.model.variables[name])
+        position = np.unravel_index(element, self.shapes[name])
+        return f"{name}[{', '.join(map(str, position))}]" if position else name
+
+
+def _places(variable: Variable) -> int:
+    """How many places an element of a variable takes."""
+    return max(1, variable.dimension**2)
+
+
+def _shape(model: Model, variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    shape = []
+    for plate in variable.plates:
+        size = model.plates[plate]
+        size = sizes.get(plate) if size is None else size
+        if size is None:
+            raise ModelError(f"`observed` must contain values of a variable on plate {plate!r}, which decide its size")
+        shape.append(size)
+    return tuple(shape)

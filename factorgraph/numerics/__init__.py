@@ -1,0 +1,1 @@
+"""Numbers: special functions, integrals, dense Gaussian laws, scalar formulas applied to arrays."""

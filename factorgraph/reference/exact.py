@@ -1,0 +1,343 @@
+"""Ground truth: enumeration of spins, dense Gaussian algebra, and elimination along a tree decomposition.
+
+Nothing here uses a message rule: factors enter through ``log_factor``, or as quadratic forms where they are on free
+real variables.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from factorgraph.engine.inputs import data_sizes, values_of, weights_of
+from factorgraph.engine.result import Marginal
+from factorgraph.engine.unroll import Stack, Unrolled, Weights, unroll
+from factorgraph.interface.brief import briefly
+from factorgraph.interface.errors import ContradictionError, ModelError
+from factorgraph.messages.natural import Array, spin_moments
+from factorgraph.model.description import Model
+from factorgraph.model.graph import Graph, model_of
+from factorgraph.reference.joint import Joint, compensated
+
+#: Numbers that may be held or operations that may be done: less than a gigabyte, and some ten seconds.
+_MOST_NUMBERS = 2**25
+_MOST_OPERATIONS = 5e10
+#: Operations for a term of a state in an enumeration, for an element of a table in an elimination, and for what every
+#: factor and variable takes in Python before there is a table.
+_TERM_OPERATIONS, _TABLE_OPERATIONS, _LEAST_OPERATIONS = 50.0, 50.0, 1e4
+
+
+class TooLargeError(ValueError):
+    """A model whose exact solution would cost too much; the message says how much."""
+
+
+@briefly
+@dataclass(frozen=True)
+class Exact:
+    """The exact solution of a model.
+
+    Attributes:
+        log_partition: log Z.
+        method: how it was found.
+        graph: the unrolled model.
+        mean: (N,) of all scalars.
+        variance: (N,) of all scalars; covariance matrices in the places of vectors.
+    """
+
+    log_partition: float
+    method: str
+    graph: Unrolled
+    mean: Array
+    variance: Array
+
+    def __getitem__(self, name: str) -> Marginal:
+        """Moments of a variable by its name; raises ``KeyError`` if there is none."""
+        layout = self.graph.layout
+        if not isinstance(name, str) or name not in layout.shapes:
+            raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
+        variance = layout.matrices(name, self.variance)
+        if layout.model.variables[name].dimension:
+            variance = np.diagonal(variance, axis1=-2, axis2=-1)
+        return Marginal(layout.components(name, self.mean), variance)
+
+    def covariance(self, name: str) -> Array:
+        """Covariance matrices (..., d, d) of a variable of vectors; raises ``KeyError`` if there is none."""
+        return self.graph.layout.vector_matrices(name, self.variance)
+
+
+def exact(
+    model: Model | Graph,
+    *,
+    observed: Mapping[str, ArrayLike] | None = None,
+    fields: Mapping[str, ArrayLike] | None = None,
+    precisions: Mapping[str, ArrayLike] | None = None,
+) -> Exact:
+    """Exact marginals and log Z.
+
+    Spins are enumerated, with the Gaussian integral over the real variables for each state, or, if there are no free
+    real variables, eliminated along a tree decomposition where that costs less. Real variables need Gaussian factors.
+
+    Args:
+        model: the description.
+        observed: as for ``infer``.
+        fields: as for ``infer``.
+        precisions: as for ``infer``.
+
+    Raises:
+        TooLargeError: too many states, or too wide a tree; with the estimated cost.
+        ModelError: real variables with a factor or prior that is not Gaussian.
+        ContradictionError: no state has a weight.
+        IndefiniteError: the law of the real variables has no normalisation.
+    """
+    model, evidence = model_of(model), values_of("observed", observed, missing=True)
+    graph = unroll(model, data_sizes(model, evidence, 1))
+    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    _check_gaussian(graph, weights)
+    free = np.isnan(weights.value)
+    spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)
+    operations = _enumeration_cost(graph, spins.size, reals.size)
+    if reals.size or operations <= _LEAST_OPERATIONS * (1 + graph.factors + spins.size):
+        if operations > _MOST_OPERATIONS or reals.size**2 > _MOST_NUMBERS:
+            raise TooLargeError(
+                f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {operations:.1e}"
+            )
+        return _enumerate(graph, weights, spins, reals)
+    cliques, parents = _decomposition(graph, spins)
+    numbers = sum(2.0 ** len(clique) for clique in cliques)
+    if numbers <= _MOST_NUMBERS and numbers * _TABLE_OPERATIONS <= operations:
+        return _eliminate(graph, weights, cliques, parents)
+    if operations <= _MOST_OPERATIONS:
+        return _enumerate(graph, weights, spins, reals)
+    width = max(len(clique) for clique in cliques) - 1
+    raise TooLargeError(
+        f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
+        f"of width {width}; enumeration of {spins.size} spins would take 2^{spins.size} states)"
+    )
+
+
+def _enumeration_cost(graph: Unrolled, spins: int, reals: int) -> float:
+    """Operations: one decomposition of the precision, and every term of every state twice."""
+    states, rows = 2.0 ** min(spins, 900), graph.factors + reals
+    terms = _TERM_OPERATIONS * (graph.edges + graph.variables)
+    return 2.0 * rows * reals**2 + states * (8.0 * rows * reals + terms)
+
+
+def _check_gaussian(graph: Unrolled, weights: Weights) -> None:
+    free = ~graph.spin & np.isnan(weights.value)
+    for law in graph.laws:
+        if free[law.variables].any():
+            i = int(law.variables[free[law.variables]][0])
+            raise ModelError(f"the law of {graph.label(i)} must be Gaussian for an exact solution, got {law.source}")
+    for stack in graph.stacks:
+        if not stack.kind.quadratic and free[stack.variables].any():
+            raise ModelError(f"factors on real variables must be Gaussian for an exact solution, got {stack.kind.name}")
+
+
+# ---- enumeration -----------------------------------------------------------------------------------------------------
+
+
+class _Moments(NamedTuple):
+    """Total weight of some states relative to a reference, and means and (co)variances (N,) under it."""
+
+    weight: float
+    mean: Array
+    variance: Array
+
+
+def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals: NDArray[np.intp]) -> Exact:
+    """Sum over all states of the spins; each with its Gaussian integral."""
+    joint = Joint(graph, weights, reals)
+    gaussian = joint.gaussian() if reals.size else None
+    size = 2**spins.size
+    chunk = max(1, _MOST_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
+
+    def chunks() -> Iterator[tuple[Array, Array]]:
+        for start in range(0, size, chunk):
+            numbers = np.arange(start, min(size, start + chunk))
+            x = np.broadcast_to(weights.value, (len(numbers), graph.variables)).copy()
+            x[:, spins] = 1.0 - 2.0 * ((numbers[:, None] >> np.arange(spins.size)) & 1)
+            terms = joint.terms(x)
+            yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
+
+    reference = _most_likely(chunks())
+    row, column = _coordinates(graph)
+    parts = []
+    for x, terms in chunks():
+        w = np.exp(compensated(terms - reference[:, None]))
+        if w.any():
+            mean = x[0] + w @ (x - x[0]) / w.sum()
+            parts.append(_Moments(w.sum(), mean, w @ ((x - mean)[:, row] * (x - mean)[:, column]) / w.sum()))
+    total = _together(parts, row, column)
+    variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
+    log_z = math.fsum([*reference, math.log(total.weight)])
+    return Exact(log_z, "enumeration" if spins.size else "dense", graph, total.mean, variance)
+
+
+def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
+    """The terms of the logarithm in the state of the largest weight: sums relative to them do not cancel."""
+    best, found = -np.inf, None
+    for _, terms in chunks:
+        log_w = terms.sum(axis=0)
+        n = int(log_w.argmax())
+        if log_w[n] > best:
+            best, found = float(log_w[n]), terms[:, n].copy()
+    if found is None:
+        raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
+    return found
+
+
+def _together(parts: list[_Moments], row: NDArray[np.intp], column: NDArray[np.intp]) -> _Moments:
+    """Moments of a mixture, from deviations and not from squares."""
+    share = np.array([part.weight for part in parts])
+    total = share.sum()
+    share /= total
+    means = np.array([part.mean for part in parts])
+    mean = means[0] + share @ (means - means[0])
+    within = share @ np.array([part.variance for part in parts])
+    rest = means - mean
+    return _Moments(float(total), mean, within + share @ (rest[:, row] * rest[:, column]))
+
+
+def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(N,) of which two scalars a place holds the covariance: twice itself, or two components of its vector."""
+    row, column = np.arange(graph.variables), np.arange(graph.variables)
+    for places in graph.vectors:
+        row[places], column[places] = places[:, :, :1], places[:, None, :, 0]
+    return row, column
+
+
+def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Array:
+    """(N,) the elements of a covariance matrix of the free real scalars that the places hold, 0 elsewhere."""
+    position = np.full(graph.variables, -1)
+    position[reals] = np.arange(reals.size)
+    row, column = (position[scalar] for scalar in _coordinates(graph))
+    return np.where((row >= 0) & (column >= 0), covariance[row, column], 0.0)
+
+
+# ---- elimination -----------------------------------------------------------------------------------------------------
+
+
+def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]], parents: list[int]) -> Exact:
+    """Tables along a tree decomposition: inwards and outwards once [Lauritzen-Spiegelhalter 1988].
+
+    Every table is relative to its largest value: fields and couplings of any size then leave the digits of the others.
+    """
+    tables, logs = _clique_tables(graph, weights, cliques)
+    order = range(len(cliques))
+    upward: list[Array] = [np.zeros(()) for _ in order]
+    for c in reversed(order):
+        if parents[c] >= 0:
+            upward[c], top = _anchored(_onto(tables[c], cliques[c], cliques[parents[c]]))
+            tables[parents[c]] = tables[parents[c]] + upward[c]
+            logs.append(top)
+    for c in order:
+        if parents[c] >= 0:
+            outside = _safe_difference(tables[parents[c]], upward[c])
+            tables[c] = tables[c] + _anchored(_onto(outside, cliques[parents[c]], cliques[c]))[0]
+    logs += [float(np.asarray(logsumexp(tables[c]))) for c in order if parents[c] < 0]
+    left_out = np.zeros(graph.variables, dtype=bool)
+    left_out[np.concatenate([np.empty(0, np.intp), *(np.array(clique) for clique in cliques)]).astype(np.intp)] = True
+    settled = Joint(graph, weights, np.empty(0, np.intp), left_out).terms(weights.value[None])[:, 0]
+    if -np.inf in logs or np.isneginf(settled).any():
+        raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
+    mean, variance = weights.value.copy(), np.zeros(graph.variables)
+    for clique, table in zip(cliques, tables, strict=True):
+        for axis, i in enumerate(clique):
+            others = tuple(a for a in range(len(clique)) if a != axis)
+            up, down = np.asarray(logsumexp(table, axis=others))
+            moments = spin_moments(np.array([0.5 * (up - down)]))
+            mean[i], variance[i] = moments[0][0], moments[1][0]
+    return Exact(math.fsum([*logs, *settled]), "elimination", graph, mean, variance)
+
+
+def _decomposition(graph: Unrolled, spins: NDArray[np.intp]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Cliques of a tree decomposition in an order from the roots, and the parent of each (-1 for a root)."""
+    import networkx as nx
+    from networkx.algorithms.approximation import treewidth_min_fill_in
+
+    free = np.zeros(graph.variables, dtype=bool)
+    free[spins] = True
+    primal = nx.Graph()
+    primal.add_nodes_from(spins.tolist())
+    for stack in graph.stacks:
+        for row in stack.variables:
+            primal.add_edges_from(itertools.combinations(row[free[row]].tolist(), 2))
+    cliques: list[tuple[int, ...]] = []
+    parents: list[int] = []
+    for component in nx.connected_components(primal):
+        tree = treewidth_min_fill_in(primal.subgraph(component))[1]
+        number = {}
+        root = next(iter(tree))
+        for parent, bag in [(None, root), *nx.bfs_edges(tree, root)]:
+            number[bag] = len(cliques)
+            parents.append(-1 if parent is None else number[parent])
+            cliques.append(tuple(sorted(bag)))
+    return cliques, parents
+
+
+def _clique_tables(
+    graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
+) -> tuple[list[Array], list[float]]:
+    """Log-weights of the states of each clique, and what was taken from them: every spin's own weight and every factor
+    in one of them; state 0 is +1."""
+    tables, logs = [np.zeros((2,) * len(clique)) for clique in cliques], []
+    homes: dict[int, list[int]] = {}
+    for c, clique in enumerate(cliques):
+        for i in clique:
+            homes.setdefault(i, []).append(c)
+
+    def put(table: Array, own: tuple[int, ...], home: int) -> None:
+        table, top = _anchored(table)
+        tables[home] = tables[home] + _spread(table, own, cliques[home])
+        logs.append(top)
+
+    for i, found in homes.items():
+        put(weights.own.field[i] * np.array([1.0, -1.0]), (i,), found[0])
+        logs.append(float(weights.own.base[i]))
+    for stack in graph.stacks:
+        for row, variables in enumerate(stack.variables.tolist()):
+            free = tuple(i for i in variables if i in homes)
+            if free:
+                home = next(c for c in homes[free[0]] if set(free) <= set(cliques[c]))
+                put(_factor_table(graph, weights, stack, row, free), free, home)
+    return tables, logs
+
+
+def _anchored(table: Array) -> tuple[Array, float]:
+    """A table of logarithms relative to its largest value, and that; all of them may be -∞."""
+    top = float(table.max())
+    return (table - top if top > -np.inf else table), top
+
+
+def _factor_table(graph: Unrolled, weights: Weights, stack: Stack, row: int, free: tuple[int, ...]) -> Array:
+    """The log-factor at all states of its free arguments."""
+    states = np.array(list(itertools.product((1.0, -1.0), repeat=len(free))))
+    columns = {i: states[:, a] for a, i in enumerate(free)}
+    x = [
+        np.asarray(columns.get(i, np.full(len(states), weights.value[i])))[None] for i in stack.variables[row].tolist()
+    ]
+    return stack.kind.log_factor(tuple(p[row : row + 1] for p in stack.parameters), *x)[0].reshape((2,) * len(free))
+
+
+def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
+    """A table over the variables ``own`` as one over a clique that contains them."""
+    order = np.argsort([clique.index(i) for i in own])
+    shape = tuple(2 if i in own else 1 for i in clique)
+    return table.transpose(order).reshape(shape)
+
+
+def _onto(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
+    """The log-marginal of a table on the variables that its clique shares with another, over the other clique."""
+    lost = tuple(axis for axis, i in enumerate(own) if i not in clique)
+    shared = tuple(i for i in own if i in clique)
+    return _spread(np.asarray(logsumexp(table, axis=lost)) if lost else table, shared, clique)
+
+
+def _safe_difference(total: Array, part: Array) -> Array:
+    """total - part, where both may be -∞."""
+    return np.where(np.isneginf(total), -np.inf, total - np.where(np.isneginf(part), 0.0, part))

@@ -1,0 +1,1 @@
+"""How formulas run: compiled and cached, on threads, in C++, on arrays of a GPU."""

@@ -1,0 +1,59 @@
+"""Arrays on a GPU: how to know them, and the scalar formulas applied to them by CuPy."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from factorgraph.runtime.cpp import Translation
+
+#: Products are not fused with sums: the twofold arithmetic of the formulas relies on the rounding of each.
+OPTIONS = ("--fmad=false",)
+
+
+def on_device(*values: Any) -> bool:
+    """Whether one of the values is an array on a GPU."""
+    return any(hasattr(value, "__cuda_array_interface__") for value in values)
+
+
+def apply_on_device(kernel: Callable[..., None], outputs: int, args: Sequence[Any]) -> tuple[Any, ...]:
+    """Results of a scalar kernel over broadcast arguments, in float64 arithmetic.
+
+    Args:
+        kernel: function of one float64 scalar for each of ``args``, followed by ``outputs`` one-element arrays to fill.
+        outputs: number of results.
+        args: arrays on the device, and numbers.
+
+    Returns:
+        Arrays on the device: float32 if all arrays are float32, else float64.
+    """
+    arrays = [value for value in args if hasattr(value, "dtype")]
+    dtype = "float32" if all(value.dtype == np.float32 for value in arrays) else "float64"
+    return _compiled(kernel, len(args), outputs, dtype)(*args)
+
+
+@cache
+def _compiled(kernel: Callable[..., None], inputs: int, outputs: int, dtype: str) -> Callable[..., tuple[Any, ...]]:
+    import cupy  # pyright: ignore[reportMissingImports]
+
+    preamble, operation = elementwise_source(kernel, inputs, outputs)
+    return cupy.ElementwiseKernel(
+        ", ".join(f"T{i} a{i}" for i in range(inputs)),
+        ", ".join(f"{dtype} o{j}" for j in range(outputs)),
+        operation,
+        name=kernel.__module__.replace(".", "_") + kernel.__name__,
+        preamble=preamble,
+        options=OPTIONS,
+        return_tuple=True,
+    )
+
+
+def elementwise_source(kernel: Callable[..., None], inputs: int, outputs: int) -> tuple[str, str]:
+    """Definitions in C++, and the statements that set o0, o1, ... from a0, a1, ..."""
+    bodies = Translation("double")
+    name = bodies.add(kernel)
+    results = [f"r{j}" for j in range(outputs)]
+    call = ", ".join([*(f"(double)a{i}" for i in range(inputs)), *(f"&{result}" for result in results)])
+    sets = " ".join(f"o{j} = {result};" for j, result in enumerate(results))
+    return bodies.text, f"double {', '.join(results)}; {name}({call}); {sets}"

@@ -1,0 +1,1 @@
+"""What large sizes give: ensembles, state evolution, free entropy, phase diagrams."""

@@ -1,0 +1,1 @@
+"""Inference with known weights: layers of generalized linear models, perceptrons, expectation maximisation."""

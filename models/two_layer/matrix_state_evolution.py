@@ -1,0 +1,237 @@
+"""State evolution of matrix VAMP: what it does for large random X, by a recursion of d × d matrices [2L].
+
+The message of the head about Z is b = z A + ξ row by row, with z the true row and ξ ~ N(0, T), and claims the precision
+Γ; with posterior means all three are one matrix. Singular values of X make of it the joint law of the true rows and
+the message of the linear node, which is Gaussian; averages over it and the noise of the outputs are means over
+Sobol's points, always the same ones, so that the recursion has a fixed point.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import cumulative_trapezoid
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from factorgraph.interface.arguments import check_choice, check_instance, check_number, shown
+from models.asymptotics.state_evolution import check_run
+from models.checks import check_size, vector
+from models.two_layer.head import Head
+from models.two_layer.matrix_vamp import METHODS, head_estimate
+from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
+from models.two_layer.row_prior import GaussianRows
+
+Array = NDArray[np.float64]
+
+_SHARP = 1e3  # precision of the informative start, in units of the inverse second moment of Z
+
+
+@dataclass(frozen=True, repr=False)
+class MatrixStateEvolution:
+    """A run of state evolution.
+
+    Attributes:
+        mse: mean squared error of the entries of W⁰, one per iteration.
+        test_error: expected squared error of the prediction of a new output over the variance of its noise, averaged
+            over the outputs, one per iteration; 1 is the oracle's.
+        precision: Γ that the head claims about Z at the end, (d, d).
+        converged: whether the last iteration changed nothing any more.
+        message: what happened, in words.
+    """
+
+    mse: Array
+    test_error: Array
+    precision: Array
+    converged: bool
+    message: str
+
+    def __repr__(self) -> str:
+        return f"MatrixStateEvolution(mse {self.mse[-1]:.6g}, {len(self.mse)} iterations, {self.message!r})"
+
+
+class _Field(NamedTuple):
+    """A, T and Γ, (d, d)."""
+
+    gain: Array
+    noise: Array
+    precision: Array
+
+
+@dataclass
+class _Recursion:
+    prior: GaussianRows
+    head: Head
+    spectrum: Array
+    samples: int
+    inputs: int
+    method: str
+    nodes: int
+    normal: Array  # unit normal points (n, 2d + outputs)
+    field: _Field
+
+    def modes(self) -> Array:
+        """Covariances (rank, d, d) of the rows of W in the basis of the right singular vectors."""
+        return inverse(self.prior.precision + self.spectrum[:, None, None] * self.field.precision)
+
+    def at_head(self, modes: Array) -> tuple[Array, Array]:
+        """Joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of that."""
+        A, T, precision = self.field
+        square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
+        covariance = symmetric(np.tensordot(self.spectrum, modes, axes=1) / self.samples)
+        ratio = modes @ inverse(covariance)
+        from_noise = square * ratio - np.eye(self.head.d)
+        known, free = s * (self.prior.precision @ ratio + A @ from_noise), s * (A @ from_noise)
+        mean, law = np.outer(self.prior.mean, self.prior.mean), self.prior.covariance
+        cross = (s * (mean @ known + law @ free)).sum(axis=0)
+        own = (_T(known) @ mean @ known + _T(free) @ law @ free + _T(from_noise) @ T @ from_noise).sum(axis=0)
+        own = own + (self.samples - len(modes)) * T
+        joint = np.block([[self.spectrum.sum() * (mean + law), cross], [cross.T, own]]) / self.samples
+        received = RowMessage(np.zeros((1, self.head.d)), precision)
+        if not precision.any():
+            return joint, inverse(covariance)
+        return joint, extrinsic(np.zeros((1, self.head.d)), covariance, received).precision
+
+    def backward(self, joint: Array, precision: Array) -> _Field:
+        """The head's new message."""
+        d = self.head.d
+        rows = self.normal[:, : 2 * d] @ _root(joint)
+        z, cavity = rows[:, :d], RowMessage(rows[:, d:], precision)
+        Y = self.head(z) + np.sqrt(self.head.noise) * self.normal[:, 2 * d :]
+        mean, covariance = head_estimate(self.head, cavity, Y, self.method, self.nodes)
+        sent = extrinsic(mean, covariance, cavity)
+        if self.method == "mmse":
+            return _Field(sent.precision, sent.precision, sent.precision)
+        gain: Any = np.linalg.lstsq(rows, sent.information, rcond=None)[0][:d]
+        rest = sent.information - z @ gain
+        return _Field(gain, symmetric(rest.T @ rest / len(rest)), sent.precision)
+
+    def errors(self, modes: Array) -> tuple[float, float]:
+        """Mean squared error of W, and test error over the noise."""
+        A, T, _ = self.field
+        square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
+        known, free, noise = (self.prior.precision + square * A) @ modes, square * A @ modes, s * modes
+        unseen = self.inputs - len(modes)
+        mean, law = np.outer(self.prior.mean, self.prior.mean), self.prior.covariance
+        cross = (mean @ known + law @ free).sum(axis=0) + unseen * mean
+        own = (_T(known) @ mean @ known + _T(free) @ law @ free + _T(noise) @ T @ noise).sum(axis=0) + unseen * mean
+        truth = self.inputs * (mean + law)
+        mse = float(np.trace(truth - 2.0 * cross + own)) / (self.inputs * self.head.d)
+        scale = self.spectrum.sum() / self.samples  # E x² of a row of inputs
+        joint = np.block([[truth, cross], [cross.T, own]]) * scale / self.inputs
+        d = self.head.d
+        rows = self.normal[:, : 2 * d] @ _root(joint)
+        if self.method == "map":
+            predicted = self.head(rows[:, d:])
+        else:
+            covariance = (modes.sum(axis=0) + unseen * law) * scale / self.inputs
+            predicted = self.head.expectation(rows[:, d:], covariance)
+        excess = np.mean((predicted - self.head(rows[:, :d])) ** 2, axis=0)
+        return mse, 1.0 + float(np.mean(excess / self.head.noise))
+
+
+def matrix_state_evolution(
+    prior: GaussianRows,
+    head: Head,
+    spectrum: ArrayLike,
+    *,
+    samples: int,
+    inputs: int,
+    method: str = "mmse",
+    start: str = "uninformative",
+    points: int = 1024,
+    nodes: int = 64,
+    iterations: int = 200,
+    tolerance: float = 1e-3,
+    damping: float = 0.0,
+) -> MatrixStateEvolution:
+    """Run state evolution to its fixed point, for X (samples, inputs) with singular vectors in general position.
+
+    Args:
+        prior: of the rows of W⁰.
+        head: everything behind Z.
+        spectrum: squares of the singular values of X, (min(samples, inputs),) or fewer, the others being 0; those of a
+            given X, or ``marchenko_pastur``.
+        samples: rows of X.
+        inputs: columns.
+        method: "mmse" or "map", as of ``MatrixVAMP.infer``. The averages over rows see no jumps between two modes: for
+            "map" with sigmoids and little noise they are rough.
+        start: "uninformative" (no message, as the algorithm starts) or "informative" (at the truth).
+        points: over which averages are taken, a power of 2. The error of the mean of n points falls as 1/n where the
+            integrand is smooth, and is below 1/√n anyway.
+        nodes: lines that each row is integrated along.
+        iterations: most of them.
+        tolerance: change of Γ, relative to its size, at which it stops.
+        damping: α in [0, 1) of the head's message.
+
+    Raises:
+        ValueError: an argument outside its domain.
+    """
+    check_instance("prior", prior, GaussianRows, "GaussianRows")
+    check_instance("head", head, Head, "a Head")
+    if prior.d != head.d:
+        raise ValueError(f"`prior` must be of rows in R^{head.d}, got R^{prior.d}")
+    check_choice("method", method, METHODS)
+    check_run(start, iterations, tolerance, damping)
+    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
+    points, nodes = check_size("points", points, least=2), check_size("nodes", nodes)
+    if points & (points - 1):
+        raise ValueError(f"`points` must be a power of 2, got {points}")
+    values, most = vector("spectrum", spectrum), min(samples, inputs)
+    if values.size > most or not np.all(values >= 0.0) or not values.any():
+        raise ValueError(f"`spectrum` must be 1 to {most} numbers >= 0, not all 0, got {shown(values)}")
+    values = values[values > 0.0]
+    zero = np.zeros((head.d, head.d))
+    field = _Field(zero, zero, zero)
+    if start == "informative":
+        sharp = _SHARP * inverse(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
+        field = _Field(sharp, sharp, sharp)
+    normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
+    run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
+    errors: list[tuple[float, float]] = []
+    converged = False
+    while len(errors) < iterations and not converged:
+        new = run.backward(*run.at_head(run.modes()))
+        change = np.linalg.norm(new.precision - run.field.precision)  # by an undamped step
+        converged = bool(change <= tolerance * np.linalg.norm(new.precision))
+        run.field = _Field(*(damping * a + (1.0 - damping) * b for a, b in zip(run.field, new, strict=True)))
+        errors.append(run.errors(run.modes()))
+    mse, test = np.array(errors).T
+    message = "converged" if converged else "not converged: raise `iterations`, or if it oscillates, `damping`"
+    return MatrixStateEvolution(mse, test, run.field.precision, converged, message)
+
+
+def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:
+    """Squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the limit law.
+
+    Args:
+        samples: rows.
+        inputs: columns.
+        variance: of the entries, by default 1/inputs.
+
+    Returns:
+        (min(samples, inputs),), ascending.
+    """
+    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
+    if variance is not None:
+        variance = check_number("variance", variance, above=0.0)
+    size, other = sorted((samples, inputs))
+    ratio = size / other
+    low, high = (1.0 - ratio**0.5) ** 2, (1.0 + ratio**0.5) ** 2
+    angle = np.linspace(0.0, np.pi, 20001)  # λ = the middle of the interval - its half width · cos: no singular ends
+    value = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
+    density = np.divide(np.sin(angle) ** 2, value, out=np.zeros_like(value), where=value > 0.0)
+    mass = cumulative_trapezoid(density, angle, initial=0.0)
+    middle = np.interp((np.arange(size) + 0.5) / size, mass / mass[-1], value)
+    return middle * other * (1.0 / inputs if variance is None else variance)
+
+
+def _root(covariance: Array) -> Array:
+    """The symmetric root of a covariance matrix, which may be singular."""
+    values, axes = np.linalg.eigh(symmetric(covariance))
+    return (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
+
+
+def _T(matrices: Any) -> Any:  # noqa: N802  (transposition)
+    return np.swapaxes(matrices, -1, -2)

@@ -1,0 +1,301 @@
+"""Matrix VAMP: learning the first layer of a two-layer network whose head is known."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, real_array
+from models.checks import check_callback, check_size, generator, matrix
+from models.inference.adaptive_damping import LEVELS, Damping
+from models.two_layer.head import Head
+from models.two_layer.linear_node import LinearNode, Linked
+from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
+from models.two_layer.row_modes import row_modes
+from models.two_layer.row_moments import row_moments
+from models.two_layer.row_prior import GaussianRows
+
+Array = NDArray[np.float64]
+
+METHODS = ("mmse", "map")
+SMALL_START = 0.1  # deviations of the prior
+_FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
+
+
+@dataclass(repr=False)
+class MatrixTrace:
+    """One entry per iteration.
+
+    Attributes:
+        residual: change of the estimate of Z that an undamped step would make, relative to the deviations of its prior.
+        damping: α of the messages.
+        mse: mean squared error of W, if the truth was given.
+    """
+
+    residual: list[float] = field(default_factory=list)
+    damping: list[float] = field(default_factory=list)
+    mse: list[float] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        last = f", last residual {self.residual[-1]:.2g}" if self.residual else ""
+        return f"MatrixTrace({len(self.residual)} iterations{last})"
+
+
+@dataclass(frozen=True, repr=False)
+class MatrixInference:
+    """Outcome of ``MatrixVAMP.infer``.
+
+    Attributes:
+        weights: estimate of W⁰, (inputs, d).
+        covariance: of its rows, averaged, (d, d).
+        preactivations: estimate of Z, (N, d).
+        intercept: estimate of the hidden biases (d,); 0 where none are learnt.
+        field: message about the rows of Z that the head sends.
+        status: "converged", "stopped" (by the callback), "not converged" or "diverged".
+        message: the status with its cause and what to try.
+        iterations: how many there were.
+        trace: what happened on the way.
+        mse: of W, if its truth was given.
+    """
+
+    weights: Array
+    covariance: Array
+    preactivations: Array
+    intercept: Array
+    field: RowMessage
+    status: str
+    message: str
+    iterations: int
+    trace: MatrixTrace
+    mse: float | None
+    _model: "MatrixVAMP"
+    _linked: Linked
+    _bayesian: bool
+
+    def __repr__(self) -> str:
+        return f"MatrixInference({self.weights.shape} weights, {self.iterations} iterations, {self.message!r})"
+
+    @property
+    def converged(self) -> bool:
+        """The estimates had stopped to change."""
+        return self.status == "converged"
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
+        mean, covariance = self._model.node.at(self._model.inputs(X), self._linked)
+        head = self._model.head
+        return head.expectation(mean, covariance) if self._bayesian else head(mean)
+
+
+class MatrixVAMP:
+    """Y = f(X W⁰ + c) W¹ + b + noise with rows of W⁰ from a Gaussian prior; W⁰ free, all else observed [2L].
+
+    Three nodes exchange Gaussian messages about whole rows, with one d × d precision for all rows of a matrix: the
+    prior of W⁰, the linear node X W⁰ = Z, and the head, row by row of Z.
+
+    Args:
+        prior: of the rows of W⁰.
+        X: inputs (N, inputs), rows with squares of order 1.
+        head: everything behind Z.
+        intercept: if > 0, hidden biases are learnt too; their prior is that of a row of W⁰ times this number.
+
+    Raises:
+        ValueError: X is not a finite matrix with an entry other than 0, or d differs between prior and head.
+    """
+
+    def __init__(self, prior: GaussianRows, X: Any, head: Head, *, intercept: float = 0.0) -> None:
+        check_instance("prior", prior, GaussianRows, "GaussianRows")
+        check_instance("head", head, Head, "a Head")
+        if prior.d != head.d:
+            raise ValueError(f"`prior` must be of rows in R^{head.d}, one number per hidden unit, got R^{prior.d}")
+        self.prior, self.head = prior, head
+        self.intercept = check_number("intercept", intercept, least=0.0)
+        X = LinearNode.checked(X)
+        self._columns = X.shape[1]
+        self.node = LinearNode(self.inputs(X))
+
+    @property
+    def samples(self) -> int:
+        """N, the number of rows of X."""
+        return len(self.node.X)
+
+    def inputs(self, X: ArrayLike) -> Array:
+        """X with the column that belongs to the learnt hidden biases, if any; raises ValueError for other shapes."""
+        X = matrix("X", X, f"with {self._columns} columns", self._columns)
+        if not self.intercept:
+            return X
+        return np.column_stack([X, np.full(len(X), self.intercept)])
+
+    def infer(
+        self,
+        Y: ArrayLike,
+        *,
+        method: str = "mmse",
+        damping: float | str = "adaptive",
+        tolerance: float = 1e-4,
+        iterations: int = 200,
+        nodes: int = 64,
+        start: str | ArrayLike = "random",
+        truth: ArrayLike | None = None,
+        callback: Callable[[int, Array], bool | None] | None = None,
+        rng: np.random.Generator | int | None = 0,
+    ) -> MatrixInference:
+        """Posterior of W⁰ given the outputs.
+
+        Args:
+            Y: outputs (N, outputs), or (N,) for one.
+            method: "mmse", posterior means, or "map", the most probable W⁰.
+            damping: α in [0, 1) of the messages, or "adaptive": one half, and more where that does not converge.
+            tolerance: change of Z by an undamped step, relative to the prior's deviations, at which it stops.
+            iterations: most of them.
+            nodes: lines that each row is integrated along, for "mmse"; see ``rows``.
+            start: W to begin with (inputs, d); "random", a draw from the prior shrunk to a tenth about its mean, which
+                tells hidden units apart where the head does not; or "prior", its mean.
+            truth: true W (inputs, d), for the error.
+            callback: called after each iteration with its number and the estimate of W; True stops.
+            rng: generator or seed of the random start.
+
+        Raises:
+            ValueError: an argument outside its domain or of another shape.
+        """
+        check_choice("method", method, METHODS)
+        iterations, nodes = check_integer("iterations", iterations, least=1), check_size("nodes", nodes)
+        tolerance = check_number("tolerance", tolerance, least=0.0)
+        mixer, callback, trace = _mixer(damping), check_callback(callback), MatrixTrace()
+        outputs = self._checked_outputs(Y)
+        true = None if truth is None else self._checked_weights("truth", truth)
+        begin = self._start(start, generator(rng))
+        run = _Run(self, outputs, method, nodes, begin)
+
+        def step(alpha: float) -> str:
+            trace.damping.append(alpha if run.iterations else 0.0)
+            trace.residual.append(run.iterate(trace.damping[-1]))
+            if true is not None:
+                trace.mse.append(float(np.mean((run.linked.weights[: self._columns] - true) ** 2)))
+            if not np.isfinite(trace.residual[-1]):
+                return "diverged"
+            return "converged" if trace.residual[-1] <= tolerance else "not converged"
+
+        def stop() -> bool | None:
+            return callback is not None and callback(len(trace.residual), run.linked.weights[: self._columns])
+
+        with np.errstate(all="ignore"):  # what is not finite is found below, and reported
+            status = mixer.drive(step, run.begin, trace.residual, iterations=iterations, stop=stop)
+        return self._result(run, trace, status, method)
+
+    def _result(self, run: "_Run", trace: MatrixTrace, status: str, method: str) -> MatrixInference:
+        linked, columns = run.linked, self._columns
+        bias = self.intercept * linked.weights[columns] if self.intercept else np.zeros(self.head.d)
+        advice = "raise `iterations` or `nodes`, or try stronger `damping`"
+        return MatrixInference(
+            weights=linked.weights[:columns],
+            covariance=linked.weight_covariance,
+            preactivations=linked.outputs,
+            intercept=bias,
+            field=run.message,
+            status=status,
+            message=status if status in ("converged", "stopped") else f"{status}: {advice}",
+            iterations=len(trace.residual),
+            trace=trace,
+            mse=trace.mse[-1] if trace.mse else None,
+            _model=self,
+            _linked=linked,
+            _bayesian=method == "mmse",
+        )
+
+    def _checked_outputs(self, Y: ArrayLike) -> Array:
+        given = real_array("Y", Y)
+        outputs = given[:, None] if given.ndim == 1 else given
+        if outputs.shape != (self.samples, self.head.outputs):
+            raise ValueError(
+                f"`Y` must be of shape ({self.samples}, {self.head.outputs}), one row per row of X and one column per "
+                f"output of the head, got shape {given.shape}"
+            )
+        return outputs
+
+    def _checked_weights(self, name: str, weights: ArrayLike) -> Array:
+        given = real_array(name, weights)
+        if given.shape != (self._columns, self.head.d):
+            raise ValueError(f"`{name}` must be of shape ({self._columns}, {self.head.d}), got shape {given.shape}")
+        return given
+
+    def _start(self, start: str | ArrayLike, rng: np.random.Generator) -> Array:
+        """Means of Z to begin with."""
+        mean = np.tile(self.prior.mean, (self.node.X.shape[1], 1))
+        if isinstance(start, str):
+            if start not in ("random", "prior"):
+                raise ValueError(f"`start` must be 'random', 'prior' or weights, got {start!r}")
+            if start == "random":
+                mean = mean + SMALL_START * (self.prior.sample(len(mean), rng) - self.prior.mean)
+        else:
+            mean[: self._columns] = self._checked_weights("start", start)
+        return self.node.X @ mean
+
+
+def _mixer(damping: float | str) -> Damping:
+    if isinstance(damping, str) and damping == "adaptive":
+        return Damping(_FIRST_LEVEL, tuple(level for level in LEVELS if level > _FIRST_LEVEL))
+    return Damping.of(damping)
+
+
+class _Run:
+    """The messages of one run."""
+
+    def __init__(self, model: MatrixVAMP, outputs: Array, method: str, nodes: int, start: Array) -> None:
+        self.model, self.outputs, self.method, self.nodes = model, outputs, method, nodes
+        self.start = start
+        self.prior = model.prior.message(model.node.X.shape[1])
+        self.begin()
+        self.scale = inverse(self.linked.output_covariance)  # of the prior of Z
+
+    def begin(self) -> None:
+        """Take back all messages."""
+        d = self.model.head.d
+        self.iterations = 0
+        self.message = RowMessage(np.zeros((self.model.samples, d)), np.zeros((d, d)))
+        self.linked = self.model.node.estimate(self.prior, self.message)
+
+    def iterate(self, damping: float) -> float:
+        """Head, linear node; the change of Z that an undamped step would have made."""
+        cavity = self.cavity()
+        mean, covariance = head_estimate(self.model.head, cavity, self.outputs, self.method, self.nodes)
+        new = extrinsic(mean, covariance, cavity)
+        message = new.mixed(self.message, damping)
+        linked = self.model.node.estimate(self.prior, message)
+        change = linked.outputs - self.linked.outputs
+        residual = float(np.sqrt(np.mean(np.einsum("ni,ij,nj->n", change, self.scale, change)) / len(self.scale)))
+        if np.isfinite(residual):
+            self.message, self.linked = message, linked
+        self.iterations += 1
+        return residual / (1.0 - damping)
+
+    def cavity(self) -> RowMessage:
+        """What the linear node sends to the head."""
+        if self.iterations == 0:
+            return RowMessage(self.start @ self.scale, self.scale)
+        linked, received = self.linked, self.message
+        return extrinsic(linked.outputs, linked.output_covariance, received)
+
+
+def head_estimate(head: Head, cavity: RowMessage, Y: Array, method: str, nodes: int) -> tuple[Array, Array]:
+    """The head's estimate (N, d) of the rows of Z and its covariance (d, d), averaged over them.
+
+    Args:
+        head: its activation, weights, biases and noise.
+        cavity: what it receives, with a positive definite precision.
+        Y: outputs (N, outputs).
+        method: "mmse" or "map".
+        nodes: as of ``row_moments``.
+    """
+    if head.activation.name == "linear":
+        W = head.scaled_weights
+        covariance = inverse(cavity.precision + W @ W.T)
+        rest = head.scaled(Y) - head.hidden_bias @ W
+        return (cavity.information + rest @ W.T) @ covariance, covariance
+    if method == "mmse":
+        mean, covariances = row_moments(head, cavity.mean, cavity.precision, Y, nodes=nodes)
+    else:
+        mean, covariances = row_modes(head, cavity.mean, cavity.precision, Y)
+    return mean, symmetric(covariances.mean(axis=0))

@@ -1,0 +1,44 @@
+"""The prior node: rows of W⁰."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.checks import check_size, generator, number_or_vector
+from models.two_layer.row_messages import RowMessage, inverse, positive_definite
+
+Array = NDArray[np.float64]
+
+
+class GaussianRows:
+    """Rows w ~ N(mean, covariance) in R^d, independent.
+
+    Args:
+        covariance: (d, d), positive definite.
+        mean: (d,), or one number for all.
+
+    Raises:
+        ValueError: arguments of other shapes, or a covariance that is not positive definite.
+    """
+
+    def __init__(self, covariance: ArrayLike, mean: ArrayLike = 0.0) -> None:
+        self.covariance = positive_definite("covariance", covariance)
+        self.d = len(self.covariance)
+        self.mean = number_or_vector("mean", mean, self.d)
+        self.precision = inverse(self.covariance)
+
+    def __repr__(self) -> str:
+        return f"GaussianRows(d={self.d})"
+
+    def message(self, rows: int) -> RowMessage:
+        """The law itself, which is what this node always sends."""
+        return RowMessage(np.tile(self.precision @ self.mean, (rows, 1)), self.precision)
+
+    def estimate(self, received: RowMessage) -> tuple[Array, Array]:
+        """Posterior means (n, d) and their common covariance (d, d)."""
+        covariance = inverse(self.precision + received.precision)
+        return (received.information + self.precision @ self.mean) @ covariance, covariance
+
+    def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:
+        """Independent rows (rows, d)."""
+        rows, rng = check_size("rows", rows, least=0), generator(rng)
+        return self.mean + rng.standard_normal((rows, self.d)) @ np.linalg.cholesky(self.covariance).T

@@ -1,0 +1,452 @@
+"""Every public entry point of the package with every kind of wrong value: an error of ours that names the argument.
+
+The tables must have an entry for all that the packages export, so that nothing new can be left out.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+from wrong_values import WRONG, check_refusals
+
+import factorgraph as fg
+from factorgraph import channels, priors
+from factorgraph.factors import Bilinear, Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
+from factorgraph.interface.errors import ModelError
+from factorgraph.model.description import Selection, Variable
+
+#: What an argument of some type may take without an error.
+NUMBER = ("float",)
+ALSO_NEGATIVE = ("float", "negative")
+OPTIONAL = ("None",)
+FIELD = ("float", "negative", "column")  # with seven elements, a column is a shape of its own
+GIVEN = ("None", "empty dict")  # arrays by name
+SEED = ("huge",)
+
+#: Arguments of an entry point: name, call with the value, labels that may work.
+Row = tuple[str, Callable[[Any], Any], tuple[str, ...]]
+
+
+def spins() -> Selection:
+    return fg.Graph().spins("s", 7)
+
+
+def one_by_one(kind: Any, real: bool = False, **fixed: Any) -> Callable[..., None]:
+    """What adds factors of two spins, or of a spin and a real variable, of one graph."""
+    graph = fg.Graph()
+    s = graph.spins("s", 7)
+    return graph.one_by_one(kind, s, graph.reals("x", 7) if real else s, **fixed)
+
+
+def reals() -> Selection:
+    return fg.Graph().reals("x", 7, precision=1.0)
+
+
+def ring() -> fg.Graph:
+    graph = fg.Graph()
+    s = graph.spins("s", 7, field=0.1)
+    graph.add(Pairwise(s, s[np.r_[1:7, 0]], coupling=0.3))
+    return graph
+
+
+def chain() -> fg.Graph:
+    graph = fg.Graph()
+    x = graph.reals("x", 7, precision=10.0)
+    graph.add(Pairwise(x[1:], x[:-1], coupling=0.2))
+    return graph
+
+
+def network(**changes: Any) -> nx.Graph:
+    """A pair of spins with other attributes, by ``node_``, ``other_`` and ``edge_`` in front of their names."""
+    graph = nx.Graph()
+    graph.add_node("a", **{"field": 0.1} | {k[5:]: v for k, v in changes.items() if k.startswith("node_")})
+    graph.add_node("b")
+    graph.add_edge("a", "b", **{"coupling": 0.3} | {k[5:]: v for k, v in changes.items() if k.startswith("edge_")})
+    return graph
+
+
+def bipartite(**changes: Any) -> nx.Graph:
+    graph = nx.Graph()
+    node, factor, edge = (
+        {k[5:]: v for k, v in changes.items() if k.startswith(p)} for p in ("node_", "fact_", "edge_")
+    )
+    graph.add_node("a", **{"kind": "spin"} | node)
+    graph.add_node("b", kind="spin")
+    graph.add_node("f", **{"kind": "factor", "factor": "Pairwise", "coupling": 0.3} | factor)
+    graph.add_edge("f", "a", **{"argument": 0} | edge)
+    graph.add_edge("f", "b", argument=1)
+    return graph
+
+
+def graph_rows() -> Iterator[Row]:
+    def new(method: str, **options: Any) -> Any:
+        return lambda **changes: getattr(fg.Graph(), method)(**({"name": "v", "shape": 7} | options | changes))
+
+    for method in ("spins", "reals"):
+        make = new(method)
+        yield "name", lambda v, make=make: make(name=v), ("text", "digits")
+        yield "shape", lambda v, make=make: make(shape=v), ("empty list",)
+        yield "field", lambda v, make=make: make(field=v), ALSO_NEGATIVE
+        yield "prior", lambda v, make=make: make(prior=v), OPTIONAL
+    yield "precision", lambda v: new("reals")(precision=v), ALSO_NEGATIVE
+    yield "observed", lambda v: new("reals")(observed=v), ()
+    yield "shared", lambda v: new("reals")(shared=v), ()
+    make = new("vectors")
+    yield "name", lambda v: make(name=v), ("text", "digits")
+    yield "shape", lambda v: make(shape=v), ("empty list",)
+    yield "dimension", lambda v: make(dimension=v), ()
+    yield "field", lambda v: make(field=v, dimension=1), (*ALSO_NEGATIVE, "column", "nested")
+    yield "precision", lambda v: make(precision=v, dimension=1), (*ALSO_NEGATIVE, "nested")
+    yield "shared", lambda v: make(shared=v), ()
+    yield "factor", lambda v: fg.Graph().add(v), ()
+    yield "kind", lambda v: one_by_one(v), ()
+    yield "targets", lambda v: fg.Graph().one_by_one(Pairwise, spins(), v), ()
+    yield "index_2", lambda v: one_by_one(Pairwise)(0, v, 0.1), (
+        "float", "nan", "inf", "negative",
+    )  # fmt: skip
+    yield "coupling", lambda v: one_by_one(Pairwise)(0, 1, v), (
+        "float", "nan", "inf", "negative",
+    )  # fmt: skip
+    yield "channel", lambda v: one_by_one(Sum, True, channel=v), ()
+    yield "log_factor", lambda v: one_by_one(Function, log_factor=v), ("lambda",)
+
+
+def factor_rows(name: str) -> Iterator[Row]:
+    sign = channels.Sign()
+    if name == "Pairwise":
+        yield "x", lambda v: Pairwise(v, spins(), coupling=0.1), ()
+        yield "y", lambda v: Pairwise(spins(), v, coupling=0.1), ()
+        yield "coupling", lambda v: Pairwise(spins(), spins(), coupling=v), ALSO_NEGATIVE
+    elif name == "PSpin":
+        yield "spins", lambda v: PSpin(spins(), v, coupling=0.1), ()
+        yield "coupling", lambda v: PSpin(spins(), spins(), coupling=v), ALSO_NEGATIVE
+    elif name == "Parity":
+        yield "spins", lambda v: Parity(v), ()
+        yield "sign", lambda v: Parity(spins(), spins(), sign=v), ()
+    elif name == "Linear":
+        yield "terms", lambda v: Linear(reals(), v), ()
+        yield "coefficients", lambda v: Linear(reals(), coefficients=v), (*ALSO_NEGATIVE, "column")
+        yield "target", lambda v: Linear(reals(), target=v), ALSO_NEGATIVE
+        yield "noise", lambda v: Linear(reals(), noise=v), NUMBER
+        x = fg.Graph().vectors("x", 7, 2)
+        yield "coefficients", lambda v: Linear(x, coefficients=v), ALSO_NEGATIVE
+        yield "target", lambda v: Linear(x, target=v), ALSO_NEGATIVE
+        yield "noise", lambda v: Linear(x, noise=v), NUMBER
+    elif name == "Sum":
+        yield "output", lambda v: Sum(v, reals(), channel=sign), ()
+        yield "inputs", lambda v: Sum(spins(), v, channel=sign), ()
+        yield "channel", lambda v: Sum(spins(), reals(), channel=v), ()
+        yield "coefficients", lambda v: Sum(spins(), reals(), channel=sign, coefficients=v), (*ALSO_NEGATIVE, "column")
+    elif name == "Function":
+        yield "log_factor", lambda v: Function(v, spins()), ("lambda",)
+        yield "arguments", lambda v: Function(np.add, spins(), v), ()
+        yield "parameters", lambda v: Function(np.add, spins(), parameters=v), ("empty list",)
+        yield "parameters", lambda v: Function(np.add, spins(), parameters=[v]), (*ALSO_NEGATIVE, "inf")
+        yield "nodes", lambda v: Function(np.add, spins(), nodes=v), ()
+    elif name == "LinearMap":
+        z, x = (fg.Graph().reals(name, 2, precision=1.0, shared=True) for name in "zx")
+        yield "output", lambda v: LinearMap(v, x, matrix=np.eye(2)), ()
+        yield "input", lambda v: LinearMap(z, v, matrix=np.eye(2)), ()
+        yield "matrix", lambda v: LinearMap(z, x, matrix=v), ()
+    elif name == "Neurons":
+        yield "output", lambda v: Neurons(v, [spins()], [spins()], channel=sign), ()
+        yield "weights", lambda v: Neurons(spins(), v, [spins()], channel=sign), ()
+        yield "weights", lambda v: Neurons(spins(), [v], [spins()], channel=sign), ()
+        yield "inputs", lambda v: Neurons(spins(), [spins()], [v], channel=sign), ()
+        yield "bias", lambda v: Neurons(spins(), [spins()], [spins()], channel=sign, bias=v), OPTIONAL
+        yield "channel", lambda v: Neurons(spins(), [spins()], [spins()], channel=v), ()
+        yield "scale", lambda v: Neurons(spins(), [spins()], [spins()], channel=sign, scale=v), NUMBER
+    elif name == "Bilinear":
+        for what in ("output", "weights", "inputs", "bias"):
+            yield (
+                what,
+                lambda v, what=what: Bilinear(
+                    **({"output": "y", "weights": "w", "inputs": "x", "channel": sign} | {what: v})
+                ),
+                (("text", "digits", "None") if what == "bias" else ("text", "digits")),
+            )
+        yield "channel", lambda v: Bilinear("y", "w", "x", v), ()
+        yield "scale", lambda v: Bilinear("y", "w", "x", sign, scale=v), NUMBER
+        yield "mask", lambda v: Bilinear("y", "w", "x", sign, mask=v), OPTIONAL
+
+
+def model_rows() -> Iterator[Row]:
+    yield "plates x", lambda v: fg.Model(v, {}), ("empty dict",)
+    yield "p", lambda v: fg.Model({"p": v}, {}), OPTIONAL
+    yield "variables", lambda v: fg.Model({}, v), ("empty dict",)
+    yield "factors", lambda v: fg.Model({}, {}, v), ("empty list",)
+    yield "factors", lambda v: fg.Model({}, {}, (v,)), ()
+    yield "variables", lambda v: fg.Model.of({}, v, []), ("empty list", "empty dict", "empty array")
+    yield "factors", lambda v: fg.Model.of({}, [], v), ("empty list", "empty dict", "empty array")
+
+
+def variable_rows() -> Iterator[Row]:
+    def model(**options: Any) -> fg.Model:
+        variable = Variable(**({"name": "x", "plates": ("p",)} | options))
+        return fg.Model.of({"p": 7}, [variable], [])
+
+    yield "name", lambda v: model(name=v), ("text", "digits")
+    yield "plates", lambda v: model(plates=v), ()
+    yield "plates x", lambda v: model(plates=(v,)), ()
+    yield "prior", lambda v: model(prior=v), OPTIONAL
+    for what in ("observed", "spin", "shared"):
+        yield what, lambda v, what=what: model(**{what: v}), ()
+    yield "field", lambda v: model(field=v), ALSO_NEGATIVE
+    yield "precision", lambda v: model(precision=v), ALSO_NEGATIVE
+    yield "dimension", lambda v: model(dimension=v), ()
+
+
+def selection_rows() -> Iterator[Row]:
+    yield "name", lambda v: Selection(v, np.arange(3)), ("text", "digits")
+    yield "indices", lambda v: Selection("s", v), ("negative", "empty list", "empty array")
+    yield "dimension", lambda v: Selection("s", np.arange(3), v), ()
+    masked = np.ma.array([0, 1], mask=[True, False])
+    with pytest.raises(ModelError, match="`key` must have no masked elements"):
+        spins()[masked]
+
+
+def infer_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.infer(v), ()
+    options: dict[str, tuple[str, ...]] = {
+        "schedule": (), "damping": (), "reinforcement": NUMBER, "tolerance": NUMBER, "max_sweeps": ("huge",),
+        "batch": (), "observed": GIVEN, "fields": GIVEN, "precisions": GIVEN, "start": OPTIONAL, "maximum": (),
+        "callback": ("None", "lambda"), "progress": (), "rng": SEED,
+    }  # fmt: skip
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: fg.infer(ring(), **({"max_sweeps": 3} | {what: v})), accepts
+    yield "fields", lambda v: fg.infer(ring(), fields={"s": v}), ALSO_NEGATIVE
+    yield "observed", lambda v: fg.infer(chain(), observed={"x": v}), (*ALSO_NEGATIVE, "nan", "NaN array", "masked")
+    yield "precisions", lambda v: fg.infer(chain(), precisions={"x": v}), ALSO_NEGATIVE
+    yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan", "NaN array", "masked")
+
+
+def exact_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.exact(v), ()
+    for what in ("observed", "fields", "precisions"):
+        yield what, lambda v, what=what: fg.exact(ring(), **{what: v}), GIVEN
+        yield what, lambda v, what=what: fg.exact(chain(), **{what: {"x": v}}), (
+            *ALSO_NEGATIVE, *(("nan", "NaN array", "masked") if what == "observed" else ()),
+        )  # fmt: skip
+
+
+def spectral_rows() -> Iterator[Row]:
+    yield "u", lambda v: fg.Spectral(v, np.ones(2), np.eye(2)), OPTIONAL
+    yield "s", lambda v: fg.Spectral(None, v, np.eye(2)), ()
+    yield "vt", lambda v: fg.Spectral(np.eye(2), np.ones(2), v), OPTIONAL
+    yield "matrix", lambda v: fg.Spectral.of(v), ("column",)
+
+
+def from_networkx_rows() -> Iterator[Row]:
+    yield "graph", lambda v: fg.from_networkx(v), ()
+    yield "name", lambda v: fg.from_networkx(network(), name=v), ("text", "digits")
+    yield "spins", lambda v: fg.from_networkx(network(), spins=v), ()
+    for what in ("field", "precision"):
+        yield what, lambda v, what=what: fg.from_networkx(network(), spins=False, **{what: v}), ("text", "digits")
+    yield "coupling", lambda v: fg.from_networkx(network(edge_x=1.0, edge_3=1.0), coupling=v), ("text", "digits")
+    yield "field", lambda v: fg.from_networkx(network(node_field=v)), ALSO_NEGATIVE
+    yield "precision", lambda v: fg.from_networkx(network(node_precision=v), spins=False), ALSO_NEGATIVE
+
+
+def from_bipartite_rows() -> Iterator[Row]:
+    yield "network", lambda v: fg.from_bipartite(v), ()
+    yield "kind", lambda v: fg.from_bipartite(bipartite(node_kind=v)), ()
+    yield "variable", lambda v: fg.from_bipartite(bipartite(node_variable=v)), ("text", "digits")
+    yield "dimension", lambda v: fg.from_bipartite(bipartite(node_dimension=v)), ()
+    yield "field", lambda v: fg.from_bipartite(bipartite(node_field=v)), ALSO_NEGATIVE
+    yield "factor", lambda v: fg.from_bipartite(bipartite(fact_factor=v)), ()
+    yield "coupling", lambda v: fg.from_bipartite(bipartite(fact_coupling=v)), ALSO_NEGATIVE
+    yield "argument", lambda v: fg.from_bipartite(bipartite(edge_argument=v)), ("negative", "huge")
+
+
+def to_networkx_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.to_networkx(v), ()
+    yield "sizes", lambda v: fg.to_networkx(ring(), v), GIVEN
+
+
+def draw_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.draw(v), ()
+    yield "axes", lambda v: fg.draw(ring(), v), OPTIONAL
+    yield "seed", lambda v: fg.draw(ring(), seed=v), SEED
+    yield "labels", lambda v: fg.draw(ring(), labels=v), ()
+
+
+def check_factor_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.check_factor(v), ()
+    yield "factor", lambda v: fg.check_factor(ring(), v), OPTIONAL
+    yield "cases", lambda v: fg.check_factor(ring(), cases=v), ()
+    yield "seed", lambda v: fg.check_factor(ring(), seed=v), SEED
+    yield "spread", lambda v: fg.check_factor(ring(), spread=v), NUMBER
+
+
+def file_rows(name: str) -> Iterator[Row]:
+    if name == "load_model":
+        yield "path", lambda v: fg.load_model(v), ()
+    else:
+        yield "path", lambda v: fg.save_model(ring(), v), ("text", "digits")
+        yield "model", lambda v: fg.save_model(v, "m.npz"), ()
+
+
+def result_rows(name: str) -> Iterator[Row]:
+    result: Any = fg.infer(ring()) if name == "Result" else fg.exact(ring())
+    yield "name", lambda v: result[v], ()
+    yield "name", lambda v: result.covariance(v), ()
+    if name == "Result":
+        yield "factor", lambda v: result.pairs(v), ()
+
+
+#: By export: its rows, or the reason why it has none.
+ENTRIES: dict[str, Any] = {
+    "Graph": graph_rows,
+    "Model": model_rows,
+    "Variable": variable_rows,
+    "Selection": selection_rows,
+    "infer": infer_rows,
+    "exact": exact_rows,
+    "Spectral": spectral_rows,
+    "from_networkx": from_networkx_rows,
+    "from_bipartite": from_bipartite_rows,
+    "to_networkx": to_networkx_rows,
+    "draw": draw_rows,
+    "check_factor": check_factor_rows,
+    "load_model": lambda: file_rows("load_model"),
+    "save_model": lambda: file_rows("save_model"),
+    "Result": lambda: result_rows("Result"),
+    "Exact": lambda: result_rows("Exact"),
+    **{
+        name: lambda name=name: factor_rows(name)
+        for name in (*fg.factors.__all__, "Bilinear")
+        if name != "Selection" and not name.startswith("_")
+    },
+    "FactorCheck": "a result",
+    "Status": "values of results",
+    "Factor": "a protocol",
+    "ContradictionError": "an error",
+    "IndefiniteError": "an error",
+    "ModelError": "an error",
+    "TooLargeError": "an error",
+}
+
+
+@pytest.mark.parametrize("name", sorted({*fg.__all__, *fg.factors.__all__}))
+def test_entry_points(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ENTRIES[name]
+    if isinstance(rows, str):
+        return
+    # A look-up raises the KeyError of mappings, and a file that is not there an OSError; both name the argument.
+    for argument, call, accepts in rows():
+        errors = (ValueError, TypeError, KeyError, OSError) if argument in ("name", "path") else (ValueError, TypeError)
+        check_refusals(call, *argument.split(), accepts=accepts, errors=errors)
+
+
+#: A right value for each argument of the constructors that have any.
+CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
+    "Identity": (channels.Identity, {"noise": (0.5, NUMBER)}),
+    "Probit": (channels.Probit, {"slope": (1.0, ("float", "inf")), "threshold": (0.0, ALSO_NEGATIVE)}),
+    "Numeric": (
+        channels.Numeric,
+        {
+            "activation": (np.tanh, ("lambda",)),
+            "breakpoints": ((), (*ALSO_NEGATIVE, "empty list", "nested", "empty array", "column")),
+            "noise": (0.5, NUMBER),
+            "name": (None, ("None", "text", "digits")),
+        },
+    ),
+    "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ())}),
+    "Binary": (priors.Binary, {"field": (0.3, ALSO_NEGATIVE)}),
+    "GaussBernoulli": (
+        priors.GaussBernoulli,
+        {"density": (0.3, ()), "mean": (0.3, ALSO_NEGATIVE), "variance": (0.3, NUMBER)},
+    ),
+    "Gaussian": (priors.Gaussian, {"mean": (0.3, ALSO_NEGATIVE), "precision": (0.3, NUMBER)}),
+    "GaussianMixture": (
+        priors.GaussianMixture,
+        {"weights": ([1.0], ()), "means": ([0.0], ()), "variances": ([1.0], ())},
+    ),
+    "Laplace": (priors.Laplace, {"scale": (1.0, NUMBER)}),
+    "Mixture": (priors.Mixture, {"atoms": ([0.0], ()), "weights": ([1.0], ())}),
+    **{name: (getattr(channels, name), {}) for name in ("Absolute", "Heaviside", "Poisson", "ReLU", "Sign")},
+}
+ABSTRACT = {"Channel", "ChannelValues", "ObservedValues", "Prior", "PriorValues"}
+
+#: NaN stands for what is not known, and any shape broadcasts.
+ARRAY = ("float", "negative", "nan", "inf", "empty list", "empty array", "column", "nested", "NaN array")
+POSITIVE = ("float", "inf", "nested", "column", "empty array", "empty list")
+
+
+def made(name: str, /, **changes: Any) -> Any:
+    cls, arguments = CONSTRUCTED[name]
+    return cls(**{what: value for what, (value, _) in arguments.items()} | changes)
+
+
+@pytest.mark.parametrize("name", sorted({*channels.__all__, *priors.__all__} - ABSTRACT))
+def test_parameters_of_channels_and_priors(name):
+    for argument, (_, accepts) in CONSTRUCTED[name][1].items():
+        check_refusals(lambda v, what=argument: made(name, **{what: v}), argument, accepts=accepts)
+
+
+@pytest.mark.parametrize("name", sorted({*channels.__all__} - ABSTRACT - {"Argmax"}))
+def test_arguments_of_channels(name):
+    channel, rng = made(name), np.random.default_rng(0)
+    right = {"B": 0.1, "A": 0.2, "omega": 0.3, "V": 0.4}
+    y = 1.0
+    with np.errstate(all="ignore"):
+        if name != "Poisson":
+            for method in (channel.evaluate, channel.moments, channel.derivatives):
+                for what in right:
+                    check_refusals(lambda v, m=method, w=what: m(**right | {w: v}), what, "activation", accepts=ARRAY)
+        given = {what: right[what] for what in ("omega", "V")}
+        for what in given:
+            check_refusals(lambda v, w=what: channel.observe(y, **given | {w: v}), what, "activation", accepts=ARRAY)
+        check_refusals(lambda v: channel.observe(v, **given), "y", "activation", accepts=ARRAY)
+        check_refusals(channel, "z", accepts=ARRAY)
+        check_refusals(lambda v: channel.sample(v, rng), "z", accepts=ARRAY)
+    if type(channel).sample is not channels.Channel.sample:
+        check_refusals(lambda v: channel.sample(0.3, v), "rng")
+
+
+def test_arguments_of_argmax():
+    rng = np.random.default_rng(0)
+    omega, V, y = np.ones((3, 7)), np.ones((3, 7)), np.zeros(7, dtype=int)
+    channel = channels.Argmax()
+    columns = ("float", "negative", "nan", "inf", "nested")  # NaN is no error of a mean; the others broadcast
+    for call in (
+        lambda **k: channel.observe(y, **{"omega": omega, "V": V} | k),
+        lambda **k: channel.log_probabilities(**{"omega": omega, "V": V} | k),
+        lambda **k: channel.probabilities(**{"omega": omega, "V": V} | k),
+    ):
+        check_refusals(lambda v, c=call: c(omega=v), "omega", "y", "V", "axis", accepts=(*columns, "empty array"))
+        check_refusals(lambda v, c=call: c(V=v), "V", accepts=NUMBER)
+        check_refusals(lambda v, c=call: c(axis=v), "axis")
+    check_refusals(lambda v: channel.observe(v, omega=omega, V=V), "y")
+    check_refusals(lambda v: channel(np.ones((3, 7)), axis=v), "axis")
+    check_refusals(channel, "z", accepts=("NaN array", "column", "nested"))
+    single = channels.Argmax("single_jensen")
+    check_refusals(lambda v: single.observe(y, omega=omega, V=V, rng=v), "rng")
+    assert single.observe(y, omega=omega, V=V, rng=rng).phi.shape == (7,)
+
+
+@pytest.mark.parametrize("name", sorted({*priors.__all__} - ABSTRACT))
+def test_arguments_of_priors(name):
+    prior, rng = made(name), np.random.default_rng(0)
+    right = {"H": 0.1, "G": 0.2}
+    with np.errstate(all="ignore"):
+        for method in (prior.evaluate, prior.moments):
+            for what in right:
+                check_refusals(lambda v, m=method, w=what: m(**right | {w: v}), what, "G", accepts=ARRAY)
+    check_refusals(lambda v: prior.sample(v, rng), "size", accepts=("empty list",))
+    check_refusals(lambda v: prior.sample(3, v), "rng")
+
+
+def test_values_are_wrong_indeed():
+    """A check that never fails would be none: a call that takes everything, and one that blames nothing."""
+
+    def blame_nothing(value):
+        raise ValueError("something is wrong")
+
+    for call in (lambda value: None, blame_nothing, lambda value: {}["x"]):
+        with pytest.raises(AssertionError):
+            check_refusals(call, "x")
+    assert len(WRONG) > 20

@@ -1,0 +1,102 @@
+"""The house: imports run from the upper floors to the lower ones, and never in circles."""
+
+import ast
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Packages from the ground up; folders of one line are on one floor.
+FLOORS = {
+    "factorgraph": [
+        ["factorgraph.runtime", "factorgraph.interface", "factorgraph.numerics", "factorgraph.activations"],
+        ["factorgraph.channels", "factorgraph.priors"],
+        ["factorgraph.model", "factorgraph.messages", "factorgraph.dense", "factorgraph.factors"],
+        ["factorgraph.engine"],
+        ["factorgraph.reference", "factorgraph.io"],
+    ],
+    "models": [
+        ["models.checks"],
+        ["models.asymptotics", "models.inference", "models.preactivation"],
+        ["models.two_layer"],
+    ],
+    "deepnet": [
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.outputs"],
+        ["deepnet.network", "deepnet.config", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
+        ["deepnet.kernels"],
+        ["deepnet.predict", "deepnet.train"],
+        ["deepnet.estimator", "deepnet.bench", "deepnet.app"],
+    ],
+}
+PACKAGES = ["factorgraph", "models", "deepnet"]
+
+
+def modules() -> dict[str, Path]:
+    """All modules of the three packages by name; packages' own files by that of the package."""
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of ours that a file imports, for types too, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in known else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return found & set(known)
+
+
+def faces(known: dict[str, Path]) -> set[str]:
+    """Packages' own files, which hand names on."""
+    return {name for name, path in known.items() if path.name == "__init__.py"}
+
+
+def test_packages_import_downwards() -> None:
+    known = modules()
+    for name, path in known.items():
+        floor = PACKAGES.index(name.split(".")[0])
+        for other in imports(path, known):
+            assert PACKAGES.index(other.split(".")[0]) <= floor, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_import_downwards(package: str) -> None:
+    known = modules()
+    floor_of = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
+
+    def floor(module: str) -> int | None:
+        return next(
+            (number for room, number in floor_of.items() if module == room or module.startswith(room + ".")), None
+        )
+
+    wrong = []
+    for name in known:
+        own = floor(name)
+        for other in imports(known[name], known):
+            theirs = floor(other)
+            if own is not None and theirs is not None and theirs > own:
+                wrong.append(f"{name} imports {other}")
+    assert not wrong, wrong
+    lost = [
+        name for name in known if name.startswith(package + ".") and floor(name) is None and name not in faces(known)
+    ]
+    assert set(lost) <= {"deepnet.__main__"}, lost
+
+
+def test_no_circles() -> None:
+    known = modules()
+    graph = nx.DiGraph(
+        (name, other) for name in known for other in imports(known[name], known) if name not in faces(known)
+    )
+    circles = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
+    assert not circles, circles
