@@ -1,0 +1,101 @@
+"""What adding costs: one definition and one row in a table, then everything takes it. Outputs are in ``test_outputs``."""
+
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from deepnet import MessagePassingClassifier
+from deepnet.network import ACTIVATIONS, WEIGHTS
+from factorgraph import Graph, check_factor, exact, infer
+from factorgraph.channels import Numeric, Probit
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.closures.mean_field import MeanField
+from factorgraph.factors.base import Array, Group, Kind, Part, aligned, expand, numbers
+from factorgraph.messages.natural import Outgoing
+from factorgraph.priors import Mixture
+from models import Ensemble, state_evolution
+
+
+def score(**settings):
+    """Of a classifier with these settings on a task that a linear one solves."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 6))
+    y = X @ np.array([1.0, -1.0, 0.5, 0.0, 0.0, 0.0]) > 0
+    options = {"hidden": (15,), "epochs": 12, "batch_size": 25, "random_state": 0} | settings
+    return MessagePassingClassifier(**options).fit(X, y).score(X, y)
+
+
+@pytest.mark.parametrize("name, channel", [("noisy", Probit(2.0)), ("clipped", Numeric(np.tanh, name="tanh"))])
+def test_an_activation(name, channel):
+    with mock.patch.dict(ACTIVATIONS, {name: channel}):
+        assert score(activation=name, hidden=(7,), epochs=4) > 0.75
+    evolution = state_evolution(Ensemble(Mixture([-1, 1], [1, 1]), [channel, Probit(5.0)], [1.5, 1.5]), iterations=3)
+    assert 0.0 < evolution.mse[-1][0] < 1.0
+
+
+def test_a_prior():
+    with mock.patch.dict(WEIGHTS, {"ternary": Mixture([-1, 0, 1], [1, 2, 1])}):
+        assert score(weights="ternary") > 0.8
+
+
+class Halved(MeanField):
+    """Mean field that tells the weights half of what it knows."""
+
+    name = "halved"
+
+    def send(self, layer, above, operations, *, last):
+        B = super().send(layer, above, operations, last=last)
+        layer.H_in *= 0.5
+        return B
+
+
+def test_a_closure():
+    with mock.patch.dict(CLOSURES, {"halved": Halved()}):
+        assert score(closure="halved") > 0.8
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Triple(Group):
+    """Weight e^{J s t u}: a factor of one's own, with a rule."""
+
+    J: Array
+    parameter_names = ("J",)
+
+    def __init__(self, s, t, u, *, J):
+        object.__setattr__(self, "arguments", aligned((s, t, u)))
+        object.__setattr__(self, "J", numbers("J", J, self.shape))
+
+    def parts(self, layout):
+        return [Part(TripleKind(), self.table(layout), (self.J,))]
+
+
+@dataclass(frozen=True)
+class TripleKind(Kind):
+    """Its rule: atanh(tanh J Π tanh h) over the others."""
+
+    spins = (True, True, True)
+    name = "Triple"
+
+    def rule(self, parameters, incoming, *, maximum=False):
+        t = np.tanh(incoming.first)
+        others = np.stack([t[:, 1] * t[:, 2], t[:, 0] * t[:, 2], t[:, 0] * t[:, 1]], axis=1)
+        return Outgoing(np.arctanh(np.tanh(parameters[0])[:, None] * others))
+
+    def log_partition(self, parameters, incoming):
+        J, t = parameters[0], np.tanh(incoming.first).prod(axis=1)
+        return np.log(np.cosh(J) + np.sinh(J) * t)
+
+    def log_factor(self, parameters, *x):
+        return expand(parameters[0], x[0]) * x[0] * x[1] * x[2]
+
+
+def test_a_factor_kind():
+    graph = Graph()
+    s = graph.spins("s", 7, field=np.linspace(-0.4, 0.6, 7))
+    graph.add(Triple(s[[0, 2, 4]], s[[1, 3, 5]], s[[2, 4, 6]], J=[0.5, -0.8, 1.1]))
+    result, truth = infer(graph), exact(graph)
+    assert result.exact and result.log_partition == pytest.approx(truth.log_partition, abs=1e-12)
+    np.testing.assert_allclose(result["s"].mean, truth["s"].mean, atol=1e-12)
+    assert check_factor(graph).largest < 1e-9
