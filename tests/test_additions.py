@@ -1,4 +1,4 @@
-"""What adding costs: one definition and one row in a table, then everything takes it. Outputs are in ``test_outputs``."""
+"""What adding costs: a definition and a row in a table, then everything takes it. Outputs are in ``test_outputs``."""
 
 from dataclasses import dataclass
 from unittest import mock
