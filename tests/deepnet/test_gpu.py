@@ -8,9 +8,9 @@ import emulated_gpu
 import numpy as np
 import pytest
 from emulated_gpu import EmulatedDevice
-from test_parity import FLOAT32_SWEEP, problem
-from test_translate import KERNELS as FORMULAS
-from test_translate import arguments
+from formulas import KERNELS as FORMULAS
+from formulas import arguments
+from sweep_problems import FLOAT32_SWEEP, problem
 
 from deepnet import MessagePassingClassifier
 from deepnet.app.cli import main

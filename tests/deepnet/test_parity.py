@@ -8,22 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from sweep_problems import FLOAT32_SWEEP, KINDS, problem
 
 from deepnet.kernels import CpuOperations
 from deepnet.kernels.cpu import amx
 from deepnet.kernels.cpu import fused_loops as loops
-from deepnet.lower import lower
-from deepnet.network import perceptron
-from deepnet.sweep import Update, initial_layers, train_batch
+from deepnet.sweep import Update, train_batch
 from factorgraph.dense.numpy_operations import NumpyOperations
 
 #: Sums of a few hundred float64 terms, fed back through up to five iterations.
 FLOAT64_SWEEP = 1e-9
 
-#: The same in float32, through two batches.
-FLOAT32_SWEEP = 2e-3
-
-#: The same where variances are sums of some 60 terms that are rounded by up to 2^-8 of themselves.
+#: The same in float32 where variances are sums of some 60 terms that are rounded by up to 2^-8 of themselves.
 UNIT_SWEEP = 1e-2
 
 #: What is smaller in its natural units (√V g, V Γ, inputs and weights of size 1) is zero in float32, to some roundings.
@@ -35,38 +31,7 @@ CLEAR_VARIANCE = 1e-3
 #: Fields are compared only where they are this large at least (root mean square): agreement on zeros proves nothing.
 NOT_SMALL = 1e-3
 
-KINDS = {
-    "binary-sign": {"weights": "binary", "activation": "sign", "eps_init": 1.0},
-    "binary-relu": {"weights": "binary", "activation": "relu", "eps_init": 0.6},
-    "continuous-sign": {"weights": "continuous", "activation": "sign", "eps_init": 1.0},
-    "continuous-relu": {"weights": "continuous", "activation": "relu", "eps_init": 0.5},
-    "mixed-sign": {"weights": ["binary", "continuous", "binary"], "activation": "sign", "eps_init": 1.0},
-}
 CLOSURES = ["bp", "bpi", "mf", "amp", ["mf", "bp", "amp"], ["bp", "amp", "mf"]]
-
-
-def problem(
-    kind, closure, *, output="sign", bias=False, density=1.0, seed=0, dtype=np.float64, widths=(6, 5, 4), samples=4
-):
-    """Layers, two batches of data, and updates with different numbers in every layer."""
-    rng = np.random.default_rng(seed)
-    outputs = 3 if output == "argmax" else 2
-    options = dict(KINDS[kind])
-    eps_init = options.pop("eps_init")
-    model = perceptron([*widths, outputs], output=output, bias=bias, density=density, rng=rng, **options)
-    layers = initial_layers(lower(model, closure), eps_init=eps_init, rng=rng, dtype=dtype)
-    batches = []
-    for _ in range(2):
-        x = rng.standard_normal((widths[0], samples)).astype(dtype)
-        signs = rng.choice([-1.0, 1.0], (2, samples)).astype(dtype)
-        labels = rng.integers(0, 3, samples) if output == "argmax" else signs
-        batches.append((x, labels))
-    updates = [
-        Update(rho=0.95, damping=0.3, beta=0.7, reinforcement=0.2),
-        Update(rho=1.0, damping=0.1, beta=1.2, reinforcement=0.1),
-        Update(rho=0.9, damping=0.5, beta=0.8, reinforcement=0.0),
-    ]
-    return layers, batches, updates
 
 
 def reference_of(layers, output, kind):

@@ -28,10 +28,12 @@ def evaluate(channel: Channel, B: Any, A: Any, omega: Any, V: Any) -> tuple[Any,
 
 def assert_accurate(got: Any, expected: ref.Values, scales: ref.Values, powers: Any, V: float, rtol: float) -> None:
     """|got - expected| ≤ rtol · scale, or below underflow in units of V: output j has the unit V**-powers[j] there."""
-    tiny = tol.TINY32 if np.asarray(got[0]).dtype == np.float32 else tol.TINY64
+    single = np.asarray(got[0]).dtype == np.float32
+    tiny = tol.TINY32 if single else tol.TINY64
     for j, (value, true, scale) in enumerate(zip(got, expected, scales, strict=True)):
         assert np.isfinite(value), (j, got)
-        bound = max(rtol * abs(scale), mpf(tiny) * max(1.0, V ** -powers[j]))
+        size = max(abs(scale), abs(true)) if single else abs(scale)  # a float32 is rounded by its own size
+        bound = max(rtol * size, mpf(tiny) * max(1.0, V ** -powers[j]))
         assert abs(mpf(float(value)) - true) <= bound, (j, value, float(true), float(scale))
 
 

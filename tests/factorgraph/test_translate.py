@@ -1,47 +1,19 @@
 """Scalar bodies in C++ against the same bodies compiled by Numba, and what has no translation."""
 
 import ctypes
-import inspect
 import math
 
 import numpy as np
 import pytest
 from emulated_gpu import HEADER, compiled, elementwise, needs_compiler
+from formulas import KERNELS, arguments
 
-from factorgraph.channels import argmax, identity, probit, relu, sign
-from factorgraph.numerics import special
-from factorgraph.numerics.elementwise import Elementwise
-from factorgraph.priors import binary, gauss_bernoulli, gaussian
 from factorgraph.runtime.cpp import Translation, TranslationError, literal
 from factorgraph.runtime.device_arrays import on_device
 
 #: The same operations in the same order. Libraries of elementary functions differ in the last place, which exponents up
 #: to 700 make 1e-13; measured: below 2e-13.
 SAME_FORMULA = 1e-12
-
-KERNELS = {
-    f"{module.__name__.rpartition('.')[2]}.{name}": function
-    for module in (special, sign, relu, identity, probit, argmax, binary, gaussian, gauss_bernoulli)
-    for name, function in vars(module).items()
-    if isinstance(function, Elementwise)
-}
-
-POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision"}
-
-
-def arguments(kernel, inputs, rng, size=400):
-    """Numbers from 1e-3 to 1e3 in the domain of each argument."""
-    values = []
-    for name in list(inspect.signature(kernel).parameters)[:inputs]:
-        draw = 10.0 ** rng.uniform(-3, 3, size)
-        if name == "y":
-            draw = np.ones(size)
-        if name == "density":
-            draw = rng.uniform(0.01, 0.99, size)
-        elif name == "noise_lo":
-            draw = np.zeros(size)
-        values.append(draw if name in POSITIVE | {"density"} else draw * rng.choice([-1.0, 1.0], size))
-    return values
 
 
 @needs_compiler
