@@ -47,18 +47,6 @@ def _by_rivals(c, centre, omega, variances):
     return phi, g, gamma
 
 
-def _nodes(n):
-    for x in np.polynomial.legendre.leggauss(n)[0]:
-        x = mpf(float(x))
-        for _ in range(3):
-            p, q = mpf(1), x
-            for k in range(2, n + 1):
-                p, q = q, ((2 * k - 1) * x * q - (k - 1) * p) / k
-            slope = n * (x * q - p) / (x * x - 1)
-            x -= q / slope
-        yield x, 2 / ((1 - x * x) * slope**2)
-
-
 def _exact(c, omega, V, split):
     """The integral over z_c, with derivatives as they come from differentiating under it, in 35 digits."""
     omega, V = [mpf(v) for v in omega], [mpf(v) for v in V]
@@ -74,7 +62,7 @@ def _exact(c, omega, V, split):
     # weight times rho_k, rho_k (x + r)/s, rho_k²; R², with R = Σ rho
     sums = {k: [mpf(0)] * 3 for k in rivals}
     square = mpf(0)
-    rule = list(_nodes(18))
+    rule = list(zip(*ref.legendre(18), strict=True))
     for a, b in itertools.pairwise(edges):
         half = (b - a) / (2 * split)
         for i in range(split):
