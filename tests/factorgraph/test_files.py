@@ -83,7 +83,7 @@ def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(tmp_pa
     script = """
 import os, signal, sys
 from pathlib import Path
-from factorgraph import files
+from factorgraph.io import files
 def replace(*_):
     print("written", flush=True)
     sys.stdin.readline()
