@@ -6,6 +6,9 @@ PYTHON ?= python3
 DATASET ?= digits
 TRAIN_ARGS ?= --hidden 201 201 --closure bp --batch-size 32 --epochs 30
 RUN ?= runs/$(DATASET)-$(shell date +%Y%m%d-%H%M%S)
+# Folders of `make gpu`: of the results, and with the files of MNIST.
+OUT ?= runs/gpu
+DATA ?=
 # Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'", or "-n 0 -s" for one process that prints.
 PYTEST_ARGS ?=
 
@@ -13,11 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help train test lint format clean
+.PHONY: help train test gpu lint format clean
 
 help:
 	@echo "make train   train a network (DATASET=$(DATASET), TRAIN_ARGS=...)"
 	@echo "make test    run the whole test suite"
+	@echo "make gpu     with a GPU: its tests, the benchmark, MNIST (PYTHON, DATA=folder of its files, OUT=$(OUT))"
 	@echo "make lint    check style, format and types"
 	@echo "make format  rewrite the sources in the checked format"
 	@echo "make clean   remove the virtual environment, caches and build products"
@@ -27,6 +31,10 @@ train: $(VENV)/.stamp-run
 
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+# With the libraries of the Python that is there: CuPy and PyTorch are made for a driver, and not for `make` to choose.
+gpu:
+	$(PYTHON) tests/on_gpu.py --out $(OUT) $(if $(DATA),--data-dir $(DATA))
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

@@ -64,8 +64,8 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "cuda", "cuda-tf32"), default="cpu", help=device)
     add("--threads", metavar="N", type=integer, help="threads of each contender (default: as many as there are cores)")
     add("--seed", metavar="N", type=integer, default=0, help="of everything random (default: 0)")
-    baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, eager compiled on a GPU)"
-    add("--baseline", choices=("eager", "compiled"), nargs="+", help=baseline)
+    baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, all three on a GPU)"
+    add("--baseline", choices=("eager", "compiled", "graph"), nargs="+", help=baseline)
     add("--baseline-optimizer", choices=("sgd", "adam"), default="sgd", help="(default: sgd)")
     add("--no-baseline", dest="baseline", action="store_const", const=[], help="no PyTorch, no ratios")
 
@@ -157,7 +157,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise ValueError(f"`values` must come with one axis of --scaling, got {len(args.scaling or ())}")
     baseline = args.baseline
     if baseline is None:
-        baseline = ["eager"] if args.device == "cpu" else ["eager", "compiled"]
+        baseline = ["eager"] if args.device == "cpu" else list(BASELINES)
     contenders = [*(BASELINES[name] for name in baseline), *args.closure]
     if len(set(args.closure)) < len(args.closure):
         raise ValueError(f"`closure` must be names that differ, got {args.closure}")

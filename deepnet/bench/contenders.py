@@ -12,7 +12,7 @@ from deepnet.bench.cost import Cost, binarynet, message_passing
 from deepnet.bench.limits import SIZE, Limits, limits
 
 #: The baseline and its variants on the command line, and their names in the results.
-BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled"}
+BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled", "graph": "binarynet-graph"}
 
 
 class Contender(ABC):
@@ -105,13 +105,15 @@ class MessagePassing(Contender):
 class Baseline(Contender):
     """BinaryNet."""
 
-    def __init__(self, case: Case, *, compiled: bool) -> None:
+    def __init__(self, case: Case, mode: str) -> None:
         torch = self._torch = _import_torch()
         if case.device != "cpu" and not torch.cuda.is_available():
             raise BenchError("`device` must be cpu here: torch finds no CUDA device, or was built without CUDA")
+        if mode == "graph" and case.device == "cpu":
+            raise BenchError("`device` must be a GPU for the baseline 'graph', a CUDA graph, got 'cpu'")
         torch.set_num_threads(case.threads)
         torch.backends.cuda.matmul.allow_tf32 = case.device == "cuda-tf32"
-        self._case, self._compiled, self._device = case, compiled, case.device.removesuffix("-tf32")
+        self._case, self._mode, self._device = case, mode, case.device.removesuffix("-tf32")
         x, y = case.load()
         self._x = torch.from_numpy(x).to(self._device)
         self._y = torch.from_numpy(y if case.widths[-1] > 1 else y.astype(np.float32)).to(self._device)
@@ -122,7 +124,7 @@ class Baseline(Contender):
 
         case = self._case
         network = BinaryNet(case.widths, density=case.density, seed=case.seed).to(self._device)
-        self._trainer = Trainer(network, optimizer=case.optimizer, compiled=self._compiled)
+        self._trainer = Trainer(network, optimizer=case.optimizer, mode=self._mode)
         self.weights = sum(w.numel() for w in network.weights)
         self.operations = binarynet(network.edges())
 
@@ -166,6 +168,7 @@ def make(name: str, case: Case) -> Contender:
         BenchError: what it needs is not installed or not there, or the case does not fit the data set.
         DataError: the data set cannot be had.
     """
-    if name in BASELINES.values():
-        return Baseline(case, compiled=name == BASELINES["compiled"])
+    for mode, baseline in BASELINES.items():
+        if name == baseline:
+            return Baseline(case, mode)
     return MessagePassing(case, name)

@@ -70,7 +70,8 @@ def measure(
           is scaled with them. ``median_seconds``: their median;
         - ``ratios``: in every round, to the first baseline; None without one. ``median_ratio``;
         - ``flops``, ``evaluations``: a second, see ``Cost``;
-        - ``limits``: see ``Limits``, ``share``: least time at these limits over the median time;
+        - ``limits``: see ``Limits``, ``share``: least time at these limits over the median time; None where it is more
+          than 1, which says that the limits were measured too low;
         - ``memory``: in bytes, ``peak`` of the process, ``own`` (without libraries and data), ``device`` (GPU).
 
     Raises:
@@ -79,9 +80,15 @@ def measure(
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(contextlib.closing(Worker(name, case))) for name in names]
         prepared, batches = {}, {}
+        if case.device != "cpu":  # side by side; on the CPU, each finds in the cache what those before it compiled
+            for worker in workers:
+                worker.send("prepare")
         for worker in workers:
             progress(f"{worker.name}: preparing")
-            prepared[worker.name] = worker.ask("prepare")
+            if case.device == "cpu":
+                worker.send("prepare")
+            prepared[worker.name] = worker.receive()
+        for worker in workers:
             time.sleep(_SETTLE)
             batches[worker.name] = worker.ask("batches", protocol.seconds)
         timed = [(epoch, *_timed(workers, batches, epoch, case, protocol, progress)) for epoch in protocol.after]
@@ -138,9 +145,10 @@ def _compared(seconds: list[float], reference: list[float] | None) -> dict[str, 
 
 def _rates(operations: Cost, limits: Limits, seconds: float, case: Case) -> dict[str, Any]:
     """What is achieved in an epoch of so many seconds."""
+    share = operations.least_seconds(limits, case.samples, case.batches) / seconds
     return {
         "flops": operations.flops * case.samples / seconds,
         "evaluations": operations.evaluations * case.samples / seconds,
         "limits": asdict(limits),
-        "share": operations.least_seconds(limits, case.samples, case.batches) / seconds,
+        "share": share if share <= 1 else None,
     }

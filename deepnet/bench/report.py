@@ -17,9 +17,10 @@ _VERSIONS = ("cavity", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x"
 _HEADS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "1e9 g/s", "of limit", "memory", "own")
 
 
-def machine() -> dict[str, Any]:
-    """Processor, number of its cores that may be used, system, and versions of the libraries."""
+def machine(device: str) -> dict[str, Any]:
+    """Processor, number of its cores that may be used, GPU if it is the device, system, and versions of libraries."""
     return {
+        "gpu": None if device == "cpu" else _gpu(),
         "processor": _processor(),
         "cores": cores(),
         "system": platform.platform(),
@@ -47,10 +48,17 @@ def _version(name: str) -> str | None:
         return None
 
 
+def _gpu() -> str:
+    import cupy  # pyright: ignore[reportMissingImports]
+
+    return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+
 def document(results: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
     """Machine, protocol (``seconds`` null where epochs are never cut) and results as JSON."""
+    device = results[0]["case"]["device"]
     told = asdict(protocol) | {"seconds": protocol.seconds if math.isfinite(protocol.seconds) else None}
-    content = {"machine": machine(), "protocol": told, "results": results}
+    content = {"machine": machine(device), "protocol": told, "results": results}
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
@@ -91,7 +99,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['batches']}/{row['epoch_batches']}",
         f"{row['flops'] / 1e9:.1f}",
         f"{row['evaluations'] / 1e9:.2f}" if row["evaluations"] else "-",
-        f"{100 * row['share']:.0f} %",
+        "-" if row["share"] is None else f"{100 * row['share']:.0f} %",
         _megabytes(memory["peak"] if device is None else device),
         _megabytes(memory["own"] if device is None else device),
     )
@@ -119,7 +127,8 @@ def legend(results: Iterable[Mapping[str, Any]]) -> str:
     lines = [
         "s/epoch: scaled to all batches of an epoch from those timed. ratio: to the first baseline, in the same round.",
         "GFLOP/s: of the matrix products, 2 a weight and sample each. 1e9 g/s: one g a weight and sample of BP, BPI.",
-        "of limit: least time at the limits (products and g's, or traffic of the weights) over the time taken.",
+        "of limit: least time at the limits (products and g's, or traffic of the weights) over the time taken;",
+        "-: the limits, timed by themselves, came out lower than what was reached.",
         "memory: peak of the process; own: without libraries and data; on a GPU both are its pool of memory.",
     ]
     for name, found in limits.items():

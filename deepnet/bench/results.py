@@ -76,6 +76,10 @@ def _not_negative(name: str, value: Any) -> float:
     return check_number(name, value, least=0)
 
 
+def _share(name: str, value: Any) -> float:
+    return check_number(name, value, least=0, most=1)
+
+
 def _density(name: str, value: Any) -> float:
     return check_number(name, value, above=0, most=1)
 
@@ -136,7 +140,7 @@ _ROW: dict[str, _Check] = {
     "median_ratio": _or_none(_positive),
     "flops": _not_negative,
     "evaluations": _not_negative,
-    "share": _not_negative,
+    "share": _or_none(_share),
     "limits": _limits,
     "memory": _memory,
 }

@@ -49,14 +49,23 @@ class Worker:
         theirs.close()
 
     def ask(self, question: str, *arguments: Any) -> Any:
-        """Answer of a method of ``Session``.
+        """Answer of a method of ``Session``; raises as ``receive``."""
+        self.send(question, *arguments)
+        return self.receive()
+
+    def send(self, question: str, *arguments: Any) -> None:
+        """Ask without waiting; ``receive`` the answer before the next question."""
+        with contextlib.suppress(OSError):  # of a process that has ended, which `receive` reports
+            self._connection.send((question, arguments))
+
+    def receive(self) -> Any:
+        """Answer to what was sent.
 
         Raises:
             BenchError: the contender cannot run, or failed.
             DataError: the data set cannot be had.
         """
         try:
-            self._connection.send((question, arguments))
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join(5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ def _compiled(kernel: Callable[..., None], inputs: int, outputs: int, dtype: str
     import cupy  # pyright: ignore[reportMissingImports]
 
     preamble, operation = elementwise_source(kernel, inputs, outputs)
+    types = ascii_uppercase[:inputs]  # one letter stands for any type; a longer name would be that of a type
     return cupy.ElementwiseKernel(
-        ", ".join(f"T{i} a{i}" for i in range(inputs)),
+        ", ".join(f"{letter} a{i}" for i, letter in enumerate(types)),
         ", ".join(f"{dtype} o{j}" for j in range(outputs)),
         operation,
         name=kernel.__module__.replace(".", "_") + kernel.__name__,

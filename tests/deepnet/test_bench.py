@@ -137,6 +137,14 @@ class Scripted:
         self.name, self._measured = name, 0
 
     def ask(self, question: str, *_: Any) -> Any:
+        self.send(question)
+        return self.receive()
+
+    def send(self, question: str) -> None:
+        self._question = question
+
+    def receive(self) -> Any:
+        question = self._question
         self.asked.append((question, self.name))
         self._measured += question == "measure"
         return {
@@ -158,6 +166,7 @@ def test_contenders_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "_SETTLE", 0.0)
     case = Case((3, 2, 4), samples=64, batch_size=16)
     result = measure.measure(case, ["mf", "binarynet"], measure.Protocol(rounds=3, after=(0, 2)))
+    assert Scripted.asked[:2] == [("prepare", "mf"), ("prepare", "binarynet")]
     measured = [name for question, name in Scripted.asked if question == "measure"]
     assert measured == ["mf", "binarynet"] * 6
     assert [name for question, name in Scripted.asked if question == "close"] == ["binarynet", "mf"]

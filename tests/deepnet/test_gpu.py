@@ -29,7 +29,7 @@ from deepnet.train import DivergenceError, Evaluation, Network, init, metrics, t
 from factorgraph.channels import Argmax
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Message
-from factorgraph.runtime.device_arrays import OPTIONS, elementwise_source
+from factorgraph.runtime.device_arrays import OPTIONS, _compiled, elementwise_source
 
 #: Factors of products rounded to 2^-11, through two batches.
 TF32_SWEEP = 5e-2
@@ -89,12 +89,14 @@ def trained(config, operations, x, y, epochs, classes):
     return network
 
 
-def check_epochs(operations, closure, classes):
+def check_epochs(operations, closure, classes, **options):
     """Schedules that change every batch, a last batch of another size, biases, and steps that are only replayed."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((50, 9)).astype(np.float32)
     y = rng.integers(0, 3, 50) if classes > 2 else rng.choice([-1.0, 1.0], 50)
-    config = Config(hidden=(8, 7), closure=closure, batch_size=16, bias=True, beta="4:1:0.5", rho="0.9:1:0.5")
+    config = Config(
+        hidden=(8, 7), closure=closure, batch_size=16, bias=True, beta="4:1:0.5", rho="0.9:1:0.5", **options
+    )
     ours, plain = (trained(config, k, x, y, 3, classes) for k in (operations, None))
     assert ours.epoch == plain.epoch == 3
     for name, values in ours.arrays().items():
@@ -104,10 +106,11 @@ def check_epochs(operations, closure, classes):
     assert {name: pytest.approx(value, abs=1e-3) for name, value in plain.items()} == ours
 
 
+@pytest.mark.parametrize("options", [{}, {"weights": "continuous", "activation": "relu"}], ids=str)
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
-def test_replayed_epochs_equal_plain_ones(operations, closure, classes):
-    check_epochs(operations, closure, classes)
+def test_replayed_epochs_equal_plain_ones(operations, closure, classes, options):
+    check_epochs(operations, closure, classes, **options)
     assert operations.device.captures == 2
 
 
@@ -317,6 +320,14 @@ def test_formulas_compile_for_gpus(compile_for, name):
     compile_for(f"{definitions}\n__device__ void formula({inputs}, {outputs}) {{ {statement} }}", OPTIONS, "75")
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_cupy_takes_the_formulas(compile_for, name):
+    """Types and names of the arguments, which it reads before there is a device."""
+    function = FORMULAS[name]
+    kernel = _compiled(function._kernel, function._inputs, function.outputs, "float32")
+    assert kernel.nin == function._inputs and kernel.nout == function.outputs
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cuda", "cuda-tf32"])
 @pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
@@ -330,9 +341,28 @@ def test_sweeps_on_a_gpu_equal_the_plain_ones(device, kind, closure, tau):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("options", [{}, {"weights": "continuous", "activation": "relu"}], ids=str)
 @pytest.mark.parametrize("closure", ["bp", "mf", "amp"])
-def test_replayed_epochs_on_a_gpu_equal_plain_ones(closure):
-    check_epochs(operations_for("cuda", "float32"), closure, 3)
+def test_replayed_epochs_on_a_gpu_equal_plain_ones(closure, options):
+    check_epochs(operations_for("cuda", "float32"), closure, 3, **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_replayed_baseline_equals_the_eager_one(optimizer):
+    torch = pytest.importorskip("torch")
+    from deepnet.bench.binarynet import BinaryNet, Trainer
+
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(50, 9, generator=rng).cuda(), torch.randint(3, (50,), generator=rng).cuda()
+    networks = [BinaryNet((9, 8, 3)).cuda() for _ in range(2)]
+    for network, mode in zip(networks, ("graph", "eager"), strict=True):
+        trainer = Trainer(network, optimizer=optimizer, mode=mode)
+        for epoch in range(3):
+            order = torch.randperm(50, generator=torch.Generator().manual_seed(epoch)).cuda()
+            trainer.epoch(x, y, order, 16)
+    for ours, theirs in zip(*(network.weights for network in networks), strict=True):
+        np.testing.assert_allclose(ours.detach().cpu(), theirs.detach().cpu(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu
