@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -31,17 +30,21 @@ def apply_on_device(kernel: Callable[..., None], outputs: int, args: Sequence[An
     """
     arrays = [value for value in args if hasattr(value, "dtype")]
     dtype = "float32" if all(value.dtype == np.float32 for value in arrays) else "float64"
-    return _compiled(kernel, len(args), outputs, dtype)(*args)
+    values = [value if on_device(value) else float(value) for value in args]
+    types = tuple("float64" if isinstance(value, float) else str(value.dtype) for value in values)
+    return _compiled(kernel, types, outputs, dtype)(*values)
 
 
 @cache
-def _compiled(kernel: Callable[..., None], inputs: int, outputs: int, dtype: str) -> Callable[..., tuple[Any, ...]]:
+def _compiled(
+    kernel: Callable[..., None], types: tuple[str, ...], outputs: int, dtype: str
+) -> Callable[..., tuple[Any, ...]]:
+    """For arguments of these types: CuPy would derive them from arrays, but has none for a number."""
     import cupy  # pyright: ignore[reportMissingImports]
 
-    preamble, operation = elementwise_source(kernel, inputs, outputs)
-    types = ascii_uppercase[:inputs]  # one letter stands for any type; a longer name would be that of a type
+    preamble, operation = elementwise_source(kernel, len(types), outputs)
     return cupy.ElementwiseKernel(
-        ", ".join(f"{letter} a{i}" for i, letter in enumerate(types)),
+        ", ".join(f"{name} a{i}" for i, name in enumerate(types)),
         ", ".join(f"{dtype} o{j}" for j in range(outputs)),
         operation,
         name=kernel.__module__.replace(".", "_") + kernel.__name__,

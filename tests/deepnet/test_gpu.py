@@ -322,10 +322,13 @@ def test_formulas_compile_for_gpus(compile_for, name):
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_cupy_takes_the_formulas(compile_for, name):
-    """Types and names of the arguments, which it reads before there is a device."""
+    """Types and names of the arguments, an array and numbers: it reads them before there is a device."""
     function = FORMULAS[name]
-    kernel = _compiled(function._kernel, function._inputs, function.outputs, "float32")
+    types = ("float32", *["float64"] * (function._inputs - 1))
+    kernel = _compiled(function._kernel, types, function.outputs, "float32")
     assert kernel.nin == function._inputs and kernel.nout == function.outputs
+    given = (np.float32, *[None] * (function._inputs - 1))
+    assert kernel._decide_params_type(given, ())[:2] == (types, ("float32",) * function.outputs)
 
 
 @pytest.mark.gpu

@@ -284,11 +284,15 @@ class EmulatedDevice:
         return ctypes.c_void_p(value._values.ctypes.data)
 
 
-def apply_compiled(kernel, inputs, outputs, dtype):
+def apply_compiled(kernel, types, outputs, dtype):
     """In place of ``factorgraph.runtime.device_arrays._compiled``."""
-    function = elementwise(kernel, inputs, outputs)
+    function = elementwise(kernel, len(types), outputs)
 
     def apply(*args):
+        assert all(
+            isinstance(a, float) or (isinstance(a, DeviceArray) and a.dtype == t)
+            for a, t in zip(args, types, strict=True)
+        )
         values = [_inside(a) for a in args]
         with np.errstate(over="ignore", under="ignore"):
             return tuple(_Tape.make(lambda j=j: function(*values)[j].astype(dtype)) for j in range(outputs))
