@@ -25,6 +25,9 @@ from factorgraph.dense.state import Array, Layer, Message
 #: Threads that keep a large device busy, several times over.
 _THREADS = 1 << 17
 
+#: Up to so many rows, cuBLAS takes 25 us on an H100 for (10, 128) times a transposed (128, 501), and 5 for a plain one.
+_FEW = 16
+
 
 class GpuOperations:
     """``Operations`` on a device: own kernels for sign units and ±1 weights, formulas elementwise for the rest.
@@ -71,7 +74,7 @@ class GpuOperations:
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
         """As ``Operations.outer``."""
-        self.device.product(g, x.T, out)
+        self.device.product(g, x.T.copy() if len(g) <= _FEW else x.T, out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
         """As ``Operations.add_product``."""
