@@ -72,8 +72,9 @@ class Config:
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field; with tau > 1 the fields grow by about
             rho + r a batch, so that r > 0 wants rho < 1.
-        eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights), for
-            all layers or one per layer; "critical" for that of ``models.preactivation.critical_field`` (±1 weights).
+        eps_init: ε, size of the initial fields (±1 weights) or of the initial means in units of their deviation
+            (continuous weights), for all layers or one per layer; "critical" for that of
+            ``models.preactivation.critical_field`` (±1 weights).
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
         dtype: "float32" or "float64".
