@@ -21,8 +21,8 @@ def polarization(layer: Layer) -> float:
 def overlap(layer: Layer) -> float:
     """⟨q_ab⟩ = mean over pairs of units a < b of (1/inputs) Σ_i m_ai m_bi; 0 for a layer of one unit.
 
-    Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs. [DL App. B.8] divides the sum over pairs
-    by the number of units, not of pairs: see ``overlap_per_unit``.
+    Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs. [DL App. B.8] divides the sum
+    over pairs by the number of units, not of pairs: see ``overlap_per_unit``.
     """
     units, inputs = layer.mean.shape
     if units == 1:

@@ -30,7 +30,7 @@ def apply_on_device(kernel: Callable[..., None], outputs: int, args: Sequence[An
     """
     arrays = [value for value in args if hasattr(value, "dtype")]
     dtype = "float32" if all(value.dtype == np.float32 for value in arrays) else "float64"
-    values = [value if on_device(value) else float(value) for value in args]
+    values: list[Any] = [value if on_device(value) else float(value) for value in args]
     types = tuple("float64" if isinstance(value, float) else str(value.dtype) for value in values)
     return _compiled(kernel, types, outputs, dtype)(*values)
 
