@@ -14,7 +14,7 @@ import numpy as np
 from factorgraph.channels import Argmax, Channel
 from factorgraph.priors import Prior
 
-#: Smallest variance of a pre-activation in training.
+#: Smallest variance of a pre-activation in training. [DL] needs none: there |m| < 1, in float32 it reaches 1.
 VARIANCE_FLOOR = 1e-8
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -167,6 +167,9 @@ class Layer:
         return self.spin_variance() if self.sigma is None and not self.observed else self.sigma
 
     def spin_variance(self) -> Array:
-        """1 - m², whether m is damped or not; (1 - m)(1 + m) keeps its digits as |m| -> 1."""
+        """1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
+
+        [DL eq. 9] has ∂²_H psi = 1 - tanh² H, which differs while damped means lag behind: see ``docs/deviations.md``.
+        """
         variance = (1.0 - self.mean) * (1.0 + self.mean)
         return variance if self.plan.mask is None else variance * self.plan.mask

@@ -71,7 +71,8 @@ def squared_mean_transposed(layer: Layer, gamma: Array, operations: Operations) 
 def input_precision(layer: Layer, operations: Operations) -> Array | None:
     """A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
 
-    Outputs far from what they should be send a negative precision, e^{-Ax²/2} would grow: it counts as none.
+    Outputs far from what they should be send a negative precision, with which e^{-Ax²/2} would grow: it counts as none,
+    unlike in [DL eq. 68].
     """
     if layer.plan.is_first or layer.plan.spin_inputs:
         return None
