@@ -193,7 +193,7 @@ class CpuOperations:
 
 
 def _on_matrix_unit(layer: Layer) -> bool:
-    """Whether the products of a layer are for the matrix unit of the processor."""
+    """Return whether the products of a layer are for AMX."""
     return products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
 
 
