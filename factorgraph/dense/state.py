@@ -30,7 +30,7 @@ class LayerPlan:
         outputs: rows of the weight array.
         prior: base measure of the weights; None if they are observed.
         channel: activation of the outputs.
-        closure: name of what replaces the cavity quantities: see ``closures``.
+        closure: name of what replaces the cavity quantities: see ``factorgraph.dense.closures``.
         scale: z = scale · Σ_i W_ki x_in.
         bias: whether the last input is the constant unit.
         input_channel: activation that produces the inputs, or their prior; None for data.

@@ -119,8 +119,8 @@ class _Found(NamedTuple):
 class Quadrature(Kind):
     """A function of at least one real argument.
 
-    Where its integral diverges, or no place is found where it is not 0, the rule says nothing: other messages may still
-    tell where the arguments are. ``error`` tells of factors that it is so to the end.
+    Where its integral diverges, or no place is found where it is not 0, the messages are flat: other messages may still
+    locate the arguments. ``error`` is infinite, or NaN, where it remains so.
     """
 
     spins: tuple[bool, ...]

@@ -1,4 +1,4 @@
-"""Gaussian laws of vectors by square roots: what a sharp factor says is never added to, or taken from, what is loose.
+"""Gaussian laws of vectors by square roots: precisions of very different size are never added or subtracted.
 
 A law, or a message, is kept as rows R x = z of unit noise, e^{-|R x - z|²/2}: a noise of variance q and a prior of
 variance 1 are rows of sizes q^-½ and 1, where precision matrices would have to hold 1/q and 1 in one element. For a

@@ -24,7 +24,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def _grid(near: float, spacing: float, far: Any) -> Array:
-    """Symmetric, and nowhere a round number, where the kinks and poles of functions like to be."""
+    """Return a symmetric grid without round numbers, where kinks and poles of functions tend to be."""
     inner = (np.arange(round(near / spacing)) + 0.5) * spacing * 1.0012345678
     return np.asarray(np.concatenate([-far[::-1], -inner[::-1], inner, far]), dtype=np.float64)
 

@@ -133,7 +133,7 @@ class _Graph:
     """A step as a CUDA graph.
 
     The graph reads and writes at the addresses of its capture. Temporary arrays come from a memory pool of its own,
-    from which nobody else takes memory, and which lives as long as the graph does.
+    that nothing else uses and that lives as long as the graph does.
     """
 
     def __init__(self, cuda: Any, stream: Any, step: Callable[[], None]) -> None:
