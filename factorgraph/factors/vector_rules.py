@@ -35,6 +35,7 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
             for a in range(D):
                 W[f, r, a], terms[r, a] = C[f, r, a], abs(C[f, r, a])
         for j in range(m):
+            # The largest remaining variance is the next pivot.
             best, top = -1, 0.0
             for q in range(j, m):
                 i = left[q]
@@ -43,11 +44,13 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
             if best < 0:
                 break
             left[j], left[best] = left[best], left[j]
+            # Its row, scaled to unit noise.
             i, root = left[j], np.sqrt(top)
             log_det[f], sigma[f, i] = log_det[f] + np.log(top), 1.0
             w[f, i] /= root
             for a in range(D):
                 W[f, i, a], terms[i, a] = W[f, i, a] / root, terms[i, a] / root
+            # Its part out of the rows that are left, and out of their noise.
             for q in range(j + 1, m):
                 k = left[q]
                 share = S[k, i] / root

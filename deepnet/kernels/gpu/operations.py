@@ -107,12 +107,14 @@ class GpuOperations:
         """Evaluate g of every edge in one kernel where the means are full and the units sign units."""
         if means is not None or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
+        # How edges are split into parts, and what the edges of an output share.
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
         groups, chunks = edge_parts(outputs, inputs, samples)
         padded = -(-outputs // TILE) * TILE
         factors = self._empty(samples, padded, 4)
         shape = (outputs, padded, samples)
         launch("edge_factors", samples * padded, *shape, fields(message), layer.omega, layer.V, factors)
+        # g of every edge and sample, summed in parts [DL eqs. 78, 81, 83]; then the parts.
         H_parts = self._empty(chunks, outputs, inputs)
         B_parts = None if layer.plan.is_first else self._empty(groups, samples, inputs)
         sizes = (outputs, inputs, samples, padded, groups, chunks)
@@ -137,6 +139,7 @@ class GpuOperations:
         """Compute both products of a fused layer in one call."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return forward_step(self, layer)
+        # omega = m x̂ and σ x̂², one call for both; then Σ Δ and the floor of V [DL eqs. 89, 88].
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         omega, V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
@@ -149,6 +152,7 @@ class GpuOperations:
         """Compute both products of each kind in one call where AMP has two."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return backward_step(self, layer, above, step, last=last)
+        # Mean field: B = mᵀ g and H_in = g x̂ᵀ [DL eqs. 93, 95].
         B = None
         if not REACTIONS[layer.plan.closure]:
             if not layer.plan.is_first:
@@ -156,12 +160,14 @@ class GpuOperations:
             self.outer(layer.g, layer.x_mean, layer.H_in)
             self._update(layer, step, None)
             return Backward(B)
+        # AMP: mᵀ g and σᵀ Γ in one call, from which B = mᵀ g + x̂ Σ (1 - σ)Γ.
         g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.sigma)
         if not layer.plan.is_first:
             B, reaction = parts = self._empty(2, *layer.x_mean.shape)
             self.device.product(weights.transpose(0, 2, 1), g, parts)
             arguments = self._strip_sums(layer.gamma)
             self.device.launch("finish_fields", *self._strips(B), *arguments, layer.x_mean, reaction, B)
+        # Likewise g x̂ᵀ and Γ (x̂²)ᵀ, from which H_in = g x̂ᵀ + m Σ x̂²Γ within the update.
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         messages = self._pair(layer.H_in, layer.scratch)
