@@ -14,7 +14,7 @@ import numpy as np
 from factorgraph.channels import Argmax, Channel
 from factorgraph.priors import Prior
 
-#: Smallest variance of a pre-activation in training. [DL] needs none: there |m| < 1, in float32 it reaches 1.
+#: Smallest variance of a pre-activation in training.
 VARIANCE_FLOOR = 1e-8
 
 Array = np.ndarray[Any, np.dtype[Any]]

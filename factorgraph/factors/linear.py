@@ -190,14 +190,12 @@ def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Ar
     part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
         V, _, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
-        # omega_i and V_i from both sides, without a division: first what stands before i,
         rest, variance = 0.0, noise[f]
         for i in range(k):
             B[f, i], A[f, i] = rest, variance
             if not spin[i] and c[f, i] != 0.0:
                 rest += 0.0 if math.isinf(v[f, i]) else c[f, i] * m[f, i]
                 variance += c[f, i] ** 2 * v[f, i]
-        # then what stands behind it, and the message.
         rest, variance = 0.0, 0.0
         for i in range(k - 1, -1, -1):
             omega_i, V_i = B[f, i] + rest + mean, A[f, i] + variance
@@ -215,7 +213,6 @@ def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Ar
                 B[f, i] = (c[f, i] * (y[f] - omega_i) - pull) / D
                 A[f, i] = c[f, i] ** 2 * (1.0 - W / V) / D
             rest, variance = rest + (0.0 if own_flat else c[f, i] * m[f, i]), variance + s
-        # Messages to spins, from the states.
         for i in range(k):
             if spin[i]:
                 B[f, i] = _field_of_spin(i, m[f], spin, log_q)

@@ -22,7 +22,6 @@ from factorgraph.priors import Prior
 
 #: Least precision of a projected message, relative to that of the cavity law. Where a belief is wider than the cavity
 #: law, which moment matching allows, the message has the belief's mean and this precision: it says next to nothing.
-#: The papers on VAMP take the precisions for positive.
 LEAST_SHARE = 1e-8
 
 

@@ -22,7 +22,7 @@ VARIANCE_FLOOR = 1e-8
 _KNOWN, _LEAST = 1e-24, 1e-100
 #: Least share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
 LEAST_REST = 1e-15
-_POINT = 1e-12  # the variance that stands for none where the sum is known
+_POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
 
 
 @dataclass(frozen=True, eq=False, init=False)
