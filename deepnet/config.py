@@ -62,7 +62,8 @@ class Config:
         output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
             or another form of the likelihood, "argmax-single-jensen" or "argmax-exact".
         bias: give every unit the weight of a constant unit.
-        density: fraction of the weights kept, for all layers or one per layer.
+        density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
+            of the last one, (d, d, 1).
         epochs: passes over the training set.
         batch_size: samples in a mini-batch.
         preset: "default" or "paper" ([DL App. B.3]): where rho, damping and beta come from if they are not given.
@@ -72,8 +73,9 @@ class Config:
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field; with tau > 1 the fields grow by about
             rho + r a batch, so that r > 0 wants rho < 1.
-        eps_init: size of the initial fields (±1 weights) or of the initial pre-activations (continuous weights), for
-            all layers or one per layer; "critical" for that of ``models.preactivation.critical_field`` (±1 weights).
+        eps_init: ε, size of the initial fields (±1 weights) or of the initial means in units of their deviation
+            (continuous weights), for all layers or one per layer; "critical" for that of
+            ``models.preactivation.critical_field`` (±1 weights).
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
         dtype: "float32" or "float64".

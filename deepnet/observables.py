@@ -21,13 +21,22 @@ def polarization(layer: Layer) -> float:
 def overlap(layer: Layer) -> float:
     """⟨q_ab⟩ = mean over pairs of units a < b of (1/inputs) Σ_i m_ai m_bi; 0 for a layer of one unit.
 
-    Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs.
+    Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs. [DL App. B.8] divides the sum
+    over pairs by the number of units, not of pairs: see ``overlap_per_unit``.
     """
     units, inputs = layer.mean.shape
     if units == 1:
         return 0.0
     total = np.square(layer.mean.sum(axis=0, dtype=np.float64)).sum() - _total_square(layer)
     return float(total) / (units * (units - 1) * inputs)
+
+
+def overlap_per_unit(layer: Layer) -> float:
+    """(1/units) Σ_{a<b} q_ab as [DL App. B.8] defines it: (units - 1)/2 times the mean over pairs.
+
+    Unlike a mean it is not bounded by 1.
+    """
+    return 0.5 * (len(layer.mean) - 1) * overlap(layer)
 
 
 def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]":

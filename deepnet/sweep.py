@@ -37,9 +37,15 @@ def initial_layers(
 ) -> list[Layer]:
     """Layers with random initial fields, which break the permutation symmetry of the hidden units.
 
-    ±1 weights start with H ~ eps_init N(0, 1) [DL App. B.1]; continuous ones with means and deviations of size
-    eps_init/(scale √inputs), so that the scaled sums over inputs of size 1 start with the size of eps_init whatever the
-    width. One value serves all layers, or each has its own.
+    ±1 weights start with H ~ εN(0, 1) [DL App. B.1], continuous ones with m ~ εN(0, 1) and σ = 1 in units of
+    1/(scale √inputs), where the variance of the scaled sum over inputs of size 1 starts at 1. Only the ratio of m to √σ
+    counts: the size of both is a matter of units below every layer of sign, ReLU or argmax outputs.
+
+    Args:
+        plans: of the layers.
+        eps_init: ε, of all layers or one each.
+        rng: draws the fields.
+        dtype: of the arrays.
     """
     layers: list[Layer] = []
     for plan, size in zip(plans, per_layer("eps_init", eps_init, len(plans)), strict=True):
@@ -47,8 +53,8 @@ def initial_layers(
         if plan.spin_weights:
             H, G = size * noise, None
         else:
-            deviation = size / (plan.scale * plan.inputs**0.5)
-            H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
+            deviation = 1.0 / (plan.scale * plan.inputs**0.5)
+            H, G = size * noise / deviation, np.full(noise.shape, deviation**-2.0)
         assert plan.prior is not None
         mean, sigma = plan.prior.moments(H=H, G=0.0 if G is None else G)
         if plan.mask is not None:

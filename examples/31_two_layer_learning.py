@@ -1,7 +1,7 @@
 """Learning the first layer of a two-layer network with a known head: matrix VAMP, gradient methods, state evolution.
 
 ``python examples/31_two_layer_learning.py`` runs all of them on the same data from the same initial weights, and draws
-the test error over the noise's variance, 1 for who knows the network, into ``31_two_layer_learning.png``. Finished runs
+the test error over the noise's variance, 1 for a known network, into ``31_two_layer_learning.png``. Finished runs
 are kept in ``31_two_layer_learning.jsonl`` and not repeated. Adam is left out where PyTorch is not installed.
 """
 

@@ -34,7 +34,7 @@ class Case:
         batch_size: samples in a mini-batch.
         samples: in an epoch.
         density: fraction of the weights kept.
-        preset: settings of message passing: see ``Config``.
+        preset: settings of message passing: see ``deepnet.config.Config``.
         dataset: name of a data set; None for synthetic data.
         data_dir: folder with its files.
         seed: of the data, the networks and the orders of the samples.

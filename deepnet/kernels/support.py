@@ -1,4 +1,4 @@
-"""Which layers and units the compiled loops serve: asked here by all, on the processor and on a GPU."""
+"""Which layers and units the compiled loops serve: decided here alone, for processors and GPUs."""
 
 import numpy as np
 

@@ -15,7 +15,7 @@ KINDS: tuple[type[Output], ...] = (SignOutput, ArgmaxOutput)
 #: The channel of every output, by the name that settings give it.
 OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name, channel in kind.channels.items()}
 
-#: The output that follows from the labels: ``KINDS`` are asked in order.
+#: The output that follows from the labels: the first of ``KINDS`` that serves them.
 AUTO = "auto"
 
 

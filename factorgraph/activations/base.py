@@ -1,6 +1,6 @@
-"""What every activation is: a scalar function σ, and what the laws of wide networks need of it.
+"""Base class of activations: a scalar function σ, and its averages over Gaussian variables.
 
-These are averages over Gaussian variables: <σ ... σ>_G and its derivatives in G, and the best linear function.
+The theory of wide networks needs <σ ... σ>_G and its derivatives in G; messages need the best linear function.
 """
 
 import math

@@ -67,7 +67,7 @@ class Numeric(Channel):
     Accuracy in float64, tested for |B| <= 50, A <= 1e3, |omega|/√V <= 20 and V from 1e-6 to 1e6: 1e-10, relative to
     max(1, |phi|) for phi, to √E x² for the mean, to max(1, |g|√V) for g√V, absolutely for ΓV, and for the variance to
     itself plus 1e-5 E x². At weak tilts g and Γ are accurate relative to themselves, and 0 at B = A = 0. All this is
-    for f that is right to rounding: the exponent sees an error of f multiplied by |B - A f|. Speed: some 0.3 ms an
+    for f that is right to rounding: an error of f enters the exponent multiplied by |B - A f|. Speed: some 0.3 ms an
     element.
 
     Args:
@@ -75,8 +75,8 @@ class Numeric(Channel):
         breakpoints: where f or a derivative is discontinuous, finite.
         noise: variance of Gaussian noise added to f(z), finite, >= 0.
         name: for messages and printing; by default that of the function.
-        atoms: the values that f takes all along an interval, about which its law is narrow, as state evolution has to
-            know; by default those of the pieces between breakpoints, and beyond them, on which f is found constant.
+        atoms: the values that f takes all along an interval, about which its law is narrow, which state evolution
+            resolves; by default those of the pieces between breakpoints, and beyond them, on which f is found constant.
 
     Raises:
         ValueError: a breakpoint, the noise or an atom outside its domain.

@@ -15,79 +15,66 @@ from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Operation
 from factorgraph.dense.state import Array, Layer, Message
 from factorgraph.priors import Prior
 
-#: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up.
+#: Smallest precision of a continuous weight, where ρ < 1 and no message keeps it up. [DL] names no such bound: without
+#: one the precision of an input that is always 0 would decay to 0, and its mean H/G be lost.
 PRECISION_FLOOR = 1e-6
 
 
 class NumpyOperations:
-    """``Operations`` with products by NumPy, and the channels' and priors' own formulas."""
+    """Products by NumPy, and the channels' and priors' own formulas.
+
+    The methods are documented in ``factorgraph.dense.operations.Operations``.
+    """
 
     def running(self) -> AbstractContextManager[Any]:
-        """As ``Operations.running``: nothing to enter."""
         return nullcontext()
 
     def gather(self, data: Array, chosen: Array) -> Array:
-        """As ``Operations.gather``."""
         return gather(data, chosen)
 
     def array(self, values: Array) -> Array:
-        """As ``Operations.array``."""
         return values
 
     def host(self, values: Array) -> Array:
-        """As ``Operations.host``."""
         return values
 
     def place(self, layer: Layer) -> Layer:
-        """As ``Operations.place``: as it is."""
         return layer
 
     def times(self, W: Array, x: Array) -> Array:
-        """As ``Operations.times``."""
         return W @ x
 
     def times_transposed(self, W: Array, g: Array) -> Array:
-        """As ``Operations.times_transposed``."""
         return W.T @ g
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
-        """As ``Operations.outer``."""
         np.matmul(g, x.T, out=out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
-        """As ``Operations.add_product``."""
         target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.moments``."""
         return moments(message, omega, V)
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.derivatives``."""
         return derivatives(message, omega, V)
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
-        """As ``Operations.edge_messages``."""
         return edge_messages(self, layer, message, means)
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """As ``Operations.update_weights``."""
         update_weights(layer, step)
 
     def require_finite(self, values: Array) -> None:
-        """As ``Operations.require_finite``."""
         require_finite(values)
 
     def path(self, layer: Layer, *, last: bool) -> Path:
-        """As ``Operations.path``: always by the closure."""
         return Path.CLOSURE
 
     def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
-        """As ``Operations.forward``."""
         return forward_step(self, layer)
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-        """As ``Operations.backward``."""
         return backward_step(self, layer, above, step, last=last)
 
 
@@ -125,6 +112,7 @@ def edge_messages(
     """The messages of BP and BPI, edge by edge in blocks, with g by any ``operations``."""
     B = None if layer.plan.is_first else np.zeros_like(layer.x_mean)
     for rows in blocks(layer.plan.outputs, layer.x_mean.size):
+        # g with the own term left out of omega [DL eqs. 66, 78], then its part of both sums [DL eqs. 69, 71, 81, 83].
         m, x = (layer.mean[rows, :, None], layer.x_mean[None]) if means is None else means(rows)
         own = m * x
         g, _ = operations.derivatives(message.rows(rows), layer.omega[rows, None] - own, layer.V[rows, None])
@@ -136,13 +124,18 @@ def edge_messages(
 
 
 def update_weights(layer: Layer, step: Step) -> None:
-    """New fields, and from them the damped means [DL App. B]; H, G, mean and sigma are replaced in place."""
+    """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL App. B].
+
+    The means are those of the posterior of the batch. In [DL, eqs. 3, 8] the next batch begins with those of its prior,
+    tanh(ρ H) for ±1 weights in place of tanh H: see ``docs/deviations.md``.
+    """
     _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
     if layer.G is not None:
         assert layer.G_in is not None and step.precision is not None
         _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
         np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
     mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
+    # Damped means [DL eqs. 134-135]; masked weights stay zero.
     layer.mean *= layer.damping
     layer.mean += (1.0 - layer.damping) * mean
     if layer.plan.mask is not None:

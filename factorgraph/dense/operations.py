@@ -1,8 +1,8 @@
-"""The operations that a sweep over dense layers asks for, wherever the arrays are.
+"""The operations of a sweep over dense layers, on whatever device the arrays are.
 
 ``Operations`` is implemented by NumPy in this package, and by the compiled loops for processors and GPUs in
 ``deepnet.kernels``. No implementation inherits from another: what they share are functions. A step that computes more
-than it is asked for returns it in its record, and the sweep hands it on.
+than its own result returns that in its record, and the sweep hands it on.
 """
 
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class Operations(Protocol):
         ...
 
     def place(self, layer: Layer) -> Layer:
-        """Arrange the arrays of a layer, which are where they belong, as the operations like them best."""
+        """Arrange the arrays of a layer, which are on the device, as suits the operations."""
         ...
 
     def times(self, W: Array, x: Array) -> Array:

@@ -30,7 +30,7 @@ class LayerPlan:
         outputs: rows of the weight array.
         prior: base measure of the weights; None if they are observed.
         channel: activation of the outputs.
-        closure: name of what replaces the cavity quantities: see ``closures``.
+        closure: name of what replaces the cavity quantities: see ``factorgraph.dense.closures``.
         scale: z = scale · Σ_i W_ki x_in.
         bias: whether the last input is the constant unit.
         input_channel: activation that produces the inputs, or their prior; None for data.
@@ -167,6 +167,9 @@ class Layer:
         return self.spin_variance() if self.sigma is None and not self.observed else self.sigma
 
     def spin_variance(self) -> Array:
-        """1 - m², whether m is damped or not; (1 - m)(1 + m) keeps its digits as |m| -> 1."""
+        """1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
+
+        [DL eq. 9] has ∂²_H psi = 1 - tanh² H, which differs while damped means lag behind: see ``docs/deviations.md``.
+        """
         variance = (1.0 - self.mean) * (1.0 + self.mean)
         return variance if self.plan.mask is None else variance * self.plan.mask

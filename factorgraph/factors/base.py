@@ -22,7 +22,7 @@ class Kind(ABC):
     """Message rules of F factors with k arguments each, all of one kind. Immutable, hashable, without parameters.
 
     All rules take the parameters, arrays (F, ...), and the cavity laws of the arguments, normalised (the flat measure
-    dx where the variance is infinite); see ``messages`` for their representation.
+    dx where the variance is infinite); see ``factorgraph.messages.natural`` for their form.
 
     Attributes:
         name: for messages.

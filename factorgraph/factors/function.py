@@ -70,7 +70,7 @@ class Function(Group):
             raise ModelError(f"`log_factor` must be given for functions one at a time, got {sorted(shared)}")
         try:
             count = len(signature(_checked_function(shared["log_factor"])).parameters) - arity
-        except ValueError as cause:  # some functions written in C do not tell
+        except ValueError as cause:  # some functions written in C have no signature
             raise ModelError(f"`log_factor` must tell how many arguments it has, got {cause}") from None
         if count < 0:
             raise ModelError(f"`log_factor` must take {arity} arguments and parameters, got {count + arity} in all")

@@ -119,8 +119,8 @@ class _Found(NamedTuple):
 class Quadrature(Kind):
     """A function of at least one real argument.
 
-    Where its integral diverges, or no place is found where it is not 0, the rule says nothing: other messages may still
-    tell where the arguments are. ``error`` tells of factors that it is so to the end.
+    Where its integral diverges, or no place is found where it is not 0, the messages are flat: other messages may still
+    locate the arguments. ``error`` is infinite, or NaN, where it remains so.
     """
 
     spins: tuple[bool, ...]
@@ -199,6 +199,7 @@ class Quadrature(Kind):
         self, parameters: Parameters, incoming: Incoming, *, logs: bool = False, thorough: bool = False
     ) -> _Tilted:
         """All integrals. Those with the same arguments free, and flat, go together."""
+        # A row for every factor and state of its spins.
         F = len(incoming.first)
         spin = np.array(self.spins)
         states, reals = spin_states(int(spin.sum())), np.flatnonzero(~spin)
@@ -211,6 +212,7 @@ class Quadrature(Kind):
         centre = np.where(np.isinf(variance), 0.0, values)
         rows = _Rows(tuple(np.repeat(p, S, axis=0) for p in parameters), values, centre, variance)
         result, thorough = np.zeros((F * S, 3 + 2 * reals.size)), thorough or F * S <= _FEW
+        # Rows by which of their arguments are free or flat, some at a time.
         known, flat = variance[:, reals] == 0.0, np.isinf(variance[:, reals])
         pattern = (known + 2 * flat) @ 4 ** np.arange(reals.size)
         for number in np.unique(pattern):
@@ -262,12 +264,14 @@ class Quadrature(Kind):
         def integrand(owner: Index, d: Array) -> Values:
             x = rows.centre[owner, slot][:, None] + d
             tilt = np.where(np.isinf(rows.variance[owner, slot]), rows.values[owner, slot], 0.0)[:, None] * d
+            # The innermost one: the function itself.
             if not rest:
                 columns = [np.broadcast_to(values[owner][:, None], d.shape) for values in rows.values.T]
                 columns[slot] = x
                 log_f = self.log_factor(tuple(p[owner] for p in rows.parameters), *columns)
                 log_w = log_f + tilt
                 return Values(log_w, _finite(log_f)[..., None], np.zeros((*d.shape, 1))) if logs else Values(log_w)
+            # Else the integrals over the others, one for each value.
             inner = rows.take(np.repeat(owner, d.shape[1]))
             inner.values[:, slot] = x.ravel()
             found = self._nested_in_parts(inner, rest, logs)

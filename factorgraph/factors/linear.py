@@ -113,6 +113,7 @@ def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part:
     States are counted in binary, the first spin as the lowest bit. Where V is infinite, the ``tilt`` of the flat law
     remains.
     """
+    # Bit by bit, the spins of the state; then the Gaussian rest, as a difference.
     for state in range(part.size):
         part[state], log_p[state], bit = 0.0, 0.0, state
         for i in range(c.size):
@@ -128,6 +129,7 @@ def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part:
 @njit(cache=True, error_model="numpy")
 def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
     """Half the log-odds that a factor gives to its argument i, that spin's own field left out."""
+    # Log-weights of the states without the field of spin i, and its bit.
     log_w = log_q.copy()
     own, bit = 0, 0
     for j in range(h.size):
@@ -138,6 +140,7 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
                 for state in range(log_w.size):
                     log_w[state] += log_weight(h[j], 1.0 - 2.0 * ((state >> bit) & 1))
             bit += 1
+    # The sums over the states of both values, each relative to its largest term.
     top, sums = np.full(2, -np.inf), np.zeros(2)
     for state in range(log_w.size):
         side = (state >> own) & 1
@@ -152,6 +155,7 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
 @njit(cache=True, error_model="numpy")
 def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> Any:
     """Total variance V, rest y - Σ c m, log Σ p N up to -½ log(2πV), posterior mean and variance of the spins' part."""
+    # The Gaussian arguments, then the states of the spins, relative to the heaviest one.
     V, rest = noise, y
     for i in range(c.size):
         if not spin[i] and c[i] != 0.0:
@@ -227,9 +231,11 @@ def _log_partitions(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tu
     part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
     for f in range(F):
         V, rest, log_sum, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
+        # E (y - Σ c x)² under the belief.
         remainder = noise[f] * (1.0 - noise[f] / V)
         residual = noise[f] / V * (rest - mean)
         expected = residual * residual + remainder + (noise[f] / V) ** 2 * W
+        # Flat laws and laws of negative precision: at most one of either has a normalisation.
         flats, tilt = _flat(c[f], m[f], v[f], spin, -1)
         negative, others, scale = 0, noise[f], 1.0
         for i in range(k):

@@ -1,4 +1,4 @@
-"""Gaussian laws of vectors by square roots: what a sharp factor says is never added to, or taken from, what is loose.
+"""Gaussian laws of vectors by square roots: precisions of very different size are never added or subtracted.
 
 A law, or a message, is kept as rows R x = z of unit noise, e^{-|R x - z|²/2}: a noise of variance q and a prior of
 variance 1 are rows of sizes q^-½ and 1, where precision matrices would have to hold 1/q and 1 in one element. For a
@@ -38,10 +38,12 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
     """Make X (n, width) triangular in its first d columns, which are taken in ``order``; their rank."""
     for c in range(d):
         order[c], zero[c] = c, 0.0
+        # Columns of less than ``rounding`` of their size count as zero.
         for i in range(n):
             zero[c] += X[i, c] * X[i, c]
         zero[c] *= rounding * rounding
     for j in range(min(n, d)):
+        # The longest remaining column is the next pivot.
         best, top = -1, 0.0
         for q in range(j, d):
             c, square = order[q], 0.0
@@ -52,6 +54,7 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
         if best < 0:
             return j
         order[j], order[best] = order[best], order[j]
+        # Its largest row comes first, for rows of very different size.
         c, row = order[j], j
         for i in range(j + 1, n):
             if abs(X[i, c]) > abs(X[row, c]):
@@ -59,6 +62,7 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
         if row != j:
             for k in range(width):
                 X[j, k], X[row, k] = X[row, k], X[j, k]
+        # The Householder reflection that leaves alpha in this row, applied to all columns to come.
         alpha = -math.copysign(math.sqrt(top), X[j, c])
         pivot = X[j, c] - alpha
         for q in range(j + 1, width):
@@ -80,6 +84,7 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
 def law_of_rows(X: Any, rank: int, d: int, order: Any, laws: Any, place: int) -> float:
     """Fill in a law (d, d + 1) at its place, the columns of C, N and the mean, from rows [R, z]; log ∫ over g."""
     log_size, width = 0.5 * rank * LOG_2PI, d + 1
+    # Back substitution from the last row; components without a row are free.
     for i in range(d - 1, -1, -1):
         to = place + order[i] * width
         if i >= rank:
@@ -105,6 +110,7 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
 
     ``tilt`` gets what h says in directions in which G is 0. The rank is -1 if G has a negative eigenvalue.
     """
+    # Largest pivot first; what is left of a diagonal entry below its rounding is zero.
     S = G.copy()
     for c in range(d):
         order[c], zero[c], tilt[c] = c, ROUNDING * abs(G[c, c]), h[c]
@@ -119,6 +125,7 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
             rank = j
             break
         order[j], order[best] = order[best], order[j]
+        # Row j of R, z_j, and h less their part.
         c, root = order[j], math.sqrt(top)
         for k in range(d):
             X[j, k] = 0.0
@@ -131,9 +138,11 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
             tilt[k] -= X[j, k] * X[j, d]
             if abs(tilt[k]) <= ROUNDING * size:
                 tilt[k] = 0.0
+        # The Schur complement.
         for q in range(j + 1, d):
             for p in range(j + 1, d):
                 S[order[q], order[p]] -= X[j, order[q]] * X[j, order[p]]
+    # What is left must be zero, or G had a negative eigenvalue.
     for q in range(rank, d):
         for p in range(rank, d):
             a, b = order[q], order[p]
@@ -152,6 +161,7 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
     W, w, sigma = factor
     place, size, rank = arguments
     Y, T = work[:2]
+    # Columns: noise and g first, then t, then x.
     m, regular, flat, p = len(w), 0, 0, 0
     for e in range(first, end):
         if e == own:
@@ -161,6 +171,7 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
     for r in range(m):
         if sigma[r] > 0.0:
             regular += 1
+    # The last column w, and one column for the noise of each row that has any.
     last = regular + flat + p
     to = 0
     for r in range(m):
@@ -173,6 +184,7 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
     at, column = 0, 0
     for e in range(first, end):
         d = size[e]
+        # The addressee's columns as they are; those of the others times the columns of their law.
         if e == own:
             for r in range(m):
                 for b in range(d):
@@ -203,6 +215,7 @@ def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> 
     Y, T = work[:2]
     log_pivots = 0.0
     for s in range(min(m, flat)):
+        # The largest entry that is left in the columns of t is the next pivot.
         row, col = s, s
         for i in range(s, m):
             for k in range(s, flat):
@@ -212,6 +225,7 @@ def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> 
         if pivot == 0.0:
             return s, log_pivots
         log_pivots += math.log(abs(pivot))
+        # Its row and column come next.
         for k in range(regular + flat + p + 1):
             Y[s, k], Y[row, k] = Y[row, k], Y[s, k]
         for k in range(flat + p):
@@ -220,6 +234,7 @@ def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> 
             a, b = regular + s, regular + col
             Y[i, a], Y[i, b], T[i, s], T[i, col] = Y[i, b], Y[i, a], T[i, col], T[i, s]
         tilt[s], tilt[col] = tilt[col], tilt[s]
+        # Out of the rows below; what is left of a sum below its rounding is zero.
         for i in range(s + 1, m):
             share = Y[i, regular + s] / pivot
             if share == 0.0:
@@ -238,6 +253,7 @@ def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: A
     """The factor e^{η·t}, η = ``tilt``: what the rows that fix t make of it, for the other rows, x (in B) and log Z."""
     Y = work[0]
     last, log_z = regular + flat + p, 0.0
+    # η in terms of the rows that fix t: forward substitution, and what they say of w and x.
     for s in range(seen):
         for k in range(s):
             tilt[s] -= tilt[k] * Y[k, regular + s]
@@ -245,6 +261,7 @@ def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: A
         log_z += tilt[s] * Y[s, last]
         for b in range(p):
             B[b] -= tilt[s] * Y[s, regular + flat + b]
+    # The mean of noise and g moves by what those rows hold of them.
     for c in range(regular):
         shift = 0.0
         for s in range(seen):
@@ -259,12 +276,14 @@ def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: A
 def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, message: Any) -> float:
     """Fill in ``message``, the other rows divided by S^½, whose triangle is left in ``work``; log det S^½, or NaN."""
     Y, T, X, order, zero = work[:5]
+    # S^½ is the triangle of the columns of noise and g.
     k = m - seen
     for c in range(regular):
         for j in range(k):
             X[c, j] = Y[seen + j, c]
     if triangle(X, regular, k, k, order, zero, 0.0) < k:
         return math.nan
+    # Forward substitution; what is left of a sum below its rounding is zero.
     log_det = 0.0
     for j in range(k):
         c, row = order[j], seen + order[j]
@@ -301,6 +320,7 @@ def send(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any,
     """
     m = len(factor[1])
     regular, flat, p = _collect(own, first, end, factor, arguments, laws, work)
+    # First what fixes t, the directions in which the others are flat; then the Gaussian rest.
     log_z, seen = 0.0, 0
     if flat:
         seen, log_pivots = _fix_flat(m, regular, flat, p, work, tilt)

@@ -90,7 +90,7 @@ def _covariances(given: Array, noise: ArrayLike) -> Array:
 def _check_determined(
     W: Array, sigma: Array, dimensions: tuple[int, ...], free: Array, noise: str = "a singular one"
 ) -> None:
-    """An error for factors that say without noise where a part of one argument is, given that others are not ``free``.
+    """Raise ``ModelError`` for factors that determine a part of one argument exactly where others are not ``free``.
 
     Messages would be infinitely precise. Which they are follows from the ranks of the noise and of the coefficients,
     because what is not observed always has some variance.

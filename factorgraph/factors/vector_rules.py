@@ -35,6 +35,7 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
             for a in range(D):
                 W[f, r, a], terms[r, a] = C[f, r, a], abs(C[f, r, a])
         for j in range(m):
+            # The largest remaining variance is the next pivot.
             best, top = -1, 0.0
             for q in range(j, m):
                 i = left[q]
@@ -43,11 +44,13 @@ def whiten(C: Any, target: Any, noise: Any) -> Any:
             if best < 0:
                 break
             left[j], left[best] = left[best], left[j]
+            # Its row, scaled to unit noise.
             i, root = left[j], np.sqrt(top)
             log_det[f], sigma[f, i] = log_det[f] + np.log(top), 1.0
             w[f, i] /= root
             for a in range(D):
                 W[f, i, a], terms[i, a] = W[f, i, a] / root, terms[i, a] / root
+            # Its part out of the rows that are left, and out of their noise.
             for q in range(j + 1, m):
                 k = left[q]
                 share = S[k, i] / root
@@ -74,6 +77,7 @@ def undetermined(W: Any, sigma: Any, sizes: Any, free: Any) -> int:
     for f in range(F):
         column = 0
         for own in range(-1, sizes.size):
+            # Free components of the other arguments in the rows without noise: full row rank?
             end = column + (sizes[own] if own >= 0 else 0)
             n, rows = 0, 0
             for a in range(D):
@@ -96,6 +100,7 @@ def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -
     """Fill in the law of a vector at its place; its rank, -1 without a square root, and log ∫ over g."""
     X, order, zero = work[2:5]
     d = len(first)
+    # Observed components leave the law, their values come back at the end.
     h, G, known = first[:, 0].copy(), second.copy(), 0
     for a in range(d):
         if np.isinf(second[a, a]):
@@ -103,6 +108,7 @@ def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -
             for b in range(d):
                 G[a, b], G[b, a] = 0.0, 0.0
             G[a, a] = 1.0  # an independent normal component, that no factor sees
+    # Its square root, then mean and columns.
     rank = rows_of_natural(h, G, X, d, order, zero, tilt)
     if rank < 0:
         return rank, np.nan
@@ -167,11 +173,13 @@ def _messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) ->
             end = slot + d * d
             to_B, to_A = B[f, slot:end].reshape(d, d), A[f, slot:end].reshape(d, d)
             if wanted[f, own]:
+                # A message needs the square roots of all other laws.
                 proper = True
                 for i in range(sizes.size):
                     proper = proper and (i == own or rank[i] >= 0)
                 if proper:
                     _tilt(own, sizes, rank, tilts, tilt)
+                    # Rows of the message, as natural parameters, and what flat directions add.
                     for a in range(d):
                         extra[a] = 0.0
                     factor = W[f], w[f], sigma[f]
@@ -206,6 +214,7 @@ def _log_integrals(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
             result[f] = -np.inf
             continue
         _tilt(-1, sizes, rank, tilts, tilt)
+        # Integrate over all arguments: what is left are the squares of the rows without any.
         _, log_factor, (seen, _, flat, _) = send(
             -1, 0, sizes.size, (W[f], w[f], sigma[f]), (places, sizes, rank), laws, work, tilt, tilt
         )
@@ -239,6 +248,7 @@ def _expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
         result[f] = noisy
         for c in range(noisy):
             mean = 0.0
+            # Column c of K by forward substitution in the triangle that ``send`` has left.
             for j in range(rows):
                 column[j] = Y[seen + order[j], c]
                 for i in range(j):

@@ -1,4 +1,4 @@
-"""The door through which arguments come in: numbers, sizes, choices and arrays, or an error that names the argument.
+"""Checks of all input: numbers, sizes, choices and arrays, or an error that names the argument.
 
 Every public function of the three packages takes its input through these functions, so that what NumPy would convert in
 silence (the mask of an array, an imaginary part, a string of digits, a column for a row) is refused alike everywhere.

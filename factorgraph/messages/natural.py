@@ -1,7 +1,7 @@
 """The two message families and their scalar formulas.
 
 From factor to variable every message is e^{Bx - Ax²/2}: ``B`` alone for a spin, where x² = 1, and ``(B, A)`` for a real
-variable. From variable to factor goes the *cavity law*, what the variable's other factors say:
+variable. From variable to factor goes the *cavity law*, the product of all other messages:
 
 | family   | to the variable | to the factor: first, second                                                      |
 |----------|-----------------|-----------------------------------------------------------------------------------|

@@ -45,7 +45,7 @@ def conditioned(h: Array, G: Array, value: Array) -> Laws:
 
 
 def represent(laws: Laws) -> tuple[Array, Array]:
-    """Laws as they are sent to factors, in the places of ``layout``, flat; see ``messages``."""
+    """Laws as they are sent to factors, in the places of ``layout``, flat; see ``factorgraph.messages.natural``."""
     first, second = np.zeros_like(laws.precision), laws.precision.copy()
     first[..., 0] = np.where(laws.free, laws.information, laws.known)
     n, i = np.nonzero(~laws.free)

@@ -154,6 +154,7 @@ def _integrate(problem: Problem, panels: Intervals, further: int) -> tuple[Array
     panels = panels.take(~problem.diverged[panels.owner])
     error, done = np.zeros(R), None
     while panels.owner.size:
+        # Both rules on the panels that are left, and with those that are done the current result of every law.
         sums = _measure(problem, panels)
         total = _joined(_Stats(*_by_law(panels.owner, *sums.stats, R)), done)
         estimate, kept = _errors(
@@ -164,6 +165,7 @@ def _integrate(problem: Problem, panels: Intervals, further: int) -> tuple[Array
             tuple(total),
             sums.error,
         )
+        # Panels that are right, or too many to halve, count; the others are halved.
         full = np.bincount(panels.owner[~kept], minlength=R) > _MOST_PANELS
         kept |= full[panels.owner] | problem.diverged[panels.owner]
         error += np.bincount(panels.owner[kept], estimate[kept], minlength=R)
@@ -228,6 +230,7 @@ def _kronrod(
     noise, end, hidden = np.empty(P), np.empty(P), np.full(P, -np.inf)
     differences, w, density, d = np.empty((P, 3)), np.empty((P, n)), np.empty(n), np.empty(n)
     for p in range(P):
+        # Log-densities at the nodes, their maximum, and whether they are steep.
         top, steep, rate = -np.inf, False, curvature[owner[p]]
         for k in range(1, n - 1):
             sound = sound and log_f[p, k] < np.inf
@@ -238,6 +241,7 @@ def _kronrod(
                 density[k] = -np.inf  # a pole at an end: halved until it is nothing
             top = max(top, density[k])
             steep = steep or (k > 0 and _STEEP < abs(density[k] - density[k - 1]) < np.inf)
+        # Mass and moments by both rules, in half widths about the middle.
         level = top if top > -np.inf else 0.0
         mass, first, second, other, other_first, other_second = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for k in range(n):
@@ -245,19 +249,23 @@ def _kronrod(
             a, b, y = kronrod[k] * w[p, k], gauss[k] * w[p, k], nodes[k]
             mass, first, second = mass + a, first + a * y, second + a * y * y
             other, other_first, other_second = other + b, other_first + b * y, other_second + b * y * y
+        # How much the rules differ.
         safe = mass if mass > 0.0 else 1.0
         differences[p, 0] = abs(mass - other) / safe
         differences[p, 1] = abs(first - other_first) / safe
         differences[p, 2] = abs(second - other_second) / safe
+        # What the polynomial through the inner nodes misses at the ends.
         low, high = -w[p, 0], -w[p, n - 1]
         for k in range(1, n - 1):
             low, high = low + beyond[n - 1 - k] * w[p, k], high + beyond[k] * w[p, k]
         end[p] = level + math.log(_GAP * half[p] * max(abs(low), abs(high)))
+        # Moments in the law's own coordinates, and their rounding.
         first, second = first / safe, second / safe
         log_mass[p] = level + math.log(mass * half[p])
         mean[p], variance[p] = centre[p] + half[p] * first, half[p] * half[p] * (second - first * first)
         noise[p] = 8.0 * _EPS * (1.0 + abs(level) + abs(rate) * centre[p] * centre[p])
         noise[p] += 0.3 * _EPS * abs(place[owner[p]] + centre[p]) / half[p]  # of the nodes, on the average over them
+        # Mass that may hide between two nodes.
         if steep:
             for k in range(n - 1):
                 bound = bound_between(d, density, k)
@@ -303,24 +311,29 @@ def _errors(
     J = (differences.shape[1] - 3) // 2
     for p in range(owner.size):
         r = owner[p]
+        # Share of the panel in its law; place and width in deviations.
         share = math.exp(stats[0][p] - total[0][r]) if stats[0][p] > -np.inf else 0.0
         deviation = math.sqrt(max(total[2][r, 0], 1e-300))
         centre, half = 0.5 * (left[p] + right[p]), 0.5 * (right[p] - left[p])
         a, b = abs(centre - total[1][r, 0]) / deviation, half / deviation
         scale, error, clear = 1.0 + a + a * a, 0.0, False
+        # Errors of mass and moments, as they enter mass, mean and variance.
         for k in range(3):
             difference = differences[p, k]
             clear = clear or difference > noise[p]
             power = min(difference, (200.0 * difference) ** 1.5) if difference > noise[p] else noise[p]
             error += power * (scale if k == 0 else b + 2.0 * a * b if k == 1 else b * b)
+        # Those of the further variables, in their deviations.
         for k in range(2 * J):
             spread = max(total[2][r, 1 + k % J], 1e-300)
             difference = differences[p, 3 + k] / (math.sqrt(spread) if k < J else spread)
             error += min(difference, (200.0 * difference) ** 1.5)
+        # What may be missed at the ends counts too.
         error *= share
         missed = math.exp(min(end[p] - total[0][r], 0.0))
         if missed > share * noise[p]:
             clear, error = True, error + missed * (scale + b + 2.0 * a * b + b * b)
+        # Kept: what is right, or too narrow to be halved.
         rough = clear and error > _TOLERANCE
         rough = rough or hidden[p] > total[0][r] - NEGLIGIBLE
         finest = half <= 4.0 * _EPS * abs(place[r] + centre) + 1e-300
@@ -336,9 +349,11 @@ def _by_law(owner: Any, log_mass: Any, means: Any, variances: Any, size: int) ->
     J = means.shape[1]
     total, mean, variance = np.full(size, -np.inf), np.zeros((size, J)), np.zeros((size, J))
     top, mass, near = np.full(size, -np.inf), np.zeros(size), np.zeros(size, np.intp)
+    # The heaviest panel of each law.
     for p in range(owner.size):
         if log_mass[p] > top[owner[p]]:
             top[owner[p]], near[owner[p]] = log_mass[p], p
+    # Masses and means relative to it,
     w = np.empty(owner.size)
     for p in range(owner.size):
         r = owner[p]
@@ -350,6 +365,7 @@ def _by_law(owner: Any, log_mass: Any, means: Any, variances: Any, size: int) ->
         if mass[r] > 0.0:
             total[r] = top[r] + math.log(mass[r])
             mean[r] /= mass[r]
+    # then variances about the means.
     for p in range(owner.size):
         r = owner[p]
         for j in range(J):

@@ -24,7 +24,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def _grid(near: float, spacing: float, far: Any) -> Array:
-    """Symmetric, and nowhere a round number, where the kinks and poles of functions like to be."""
+    """Return a symmetric grid without round numbers, where kinks and poles of functions tend to be."""
     inner = (np.arange(round(near / spacing)) + 0.5) * spacing * 1.0012345678
     return np.asarray(np.concatenate([-far[::-1], -inner[::-1], inner, far]), dtype=np.float64)
 
@@ -138,13 +138,16 @@ def _search(problem: Problem, rows: Index, grid: Array, scale: Array, lost_grid:
     """Panels that hold the mass of some laws, from grids on which what is there is resolved."""
     pieces: list[Intervals] = []
     scales = scale[rows][:, None]
+    # The first grid; mass at its ends does not fall off.
     narrow, ends = _divide(problem, rows, scales * grid, pieces)
     problem.diverged[rows[ends]] = True
+    # Where it has found nothing, a wider one.
     lost = np.isneginf(problem.top[rows]) & ~problem.endless[rows]
     if lost.any():
         found, _ = _divide(problem, rows[lost], scales[lost] * lost_grid, pieces)
         narrow = Intervals.joined([narrow, found])
     problem.diverged[rows] |= np.isneginf(problem.top[rows]) & problem.endless[rows]
+    # Where mass lies in a cell or two, ever finer grids, down to the spacing of floating-point numbers.
     while narrow.owner.size:
         width = narrow.right - narrow.left
         finest = width <= 64.0 * _EPS * np.abs(problem.centre[narrow.owner] + narrow.left)
@@ -185,6 +188,7 @@ def _layout(owner: Any, d: Any, density: Any, marked: Any, top: Any) -> Any:
             for k in range(marked.shape[1]):
                 if k < end or not marked[p, k]:
                     continue
+                # A run of marked cells k .. end - 1.
                 end = k + 1
                 while end < marked.shape[1] and marked[p, end]:
                     end += 1
@@ -193,6 +197,7 @@ def _layout(owner: Any, d: Any, density: Any, marked: Any, top: Any) -> Any:
                         narrow[0][coarse], narrow[1][coarse], narrow[2][coarse] = owner[p], d[p, k], d[p, end]
                     coarse += 1
                     continue
+                # Panels between its ends and its peaks, in proportion to their lengths.
                 begin = k
                 for j in range(k + 1, end + 1):
                     here = density[p, j]
@@ -217,6 +222,7 @@ def bound_between(d: Any, density: Any, k: int) -> float:
 
     A concave one stays below the lines through the two nodes on either side. Next to -∞ only one side tells.
     """
+    # The line through the nodes on the left, then that on the right: a density that falls towards them is seen.
     bound, low, high = np.inf, density[k], density[k + 1]
     seen, width = max(low, high), d[k + 1] - d[k]
     if k > 0 and density[k - 1] > -np.inf and low > -np.inf:

@@ -172,14 +172,17 @@ def adaptive_panels(
         ValueError: an integral has no mass on its panels.
     """
     tolerance = np.broadcast_to(np.asarray(tolerance, dtype=np.float64), (size,))
+    # Panels with mass, and their integrals.
     parents = _promising(log_integrands, start, size)
     mass = _measure(log_integrands, parents, nodes).log_mass
     done = np.full((len(mass), size), -1e300)
     kept: list[Panels] = []
     while parents.owner.size:
+        # The halves, and with those that are done the current totals.
         halves = _bisect(parents)
         found = _measure(log_integrands, halves, nodes)
         totals = _log_totals(found.log_mass, halves.owner, done)
+        # Which may hide a peak, hold nothing, are right, or are too narrow to bisect.
         floor = totals[:, halves.owner] - NEGLIGIBLE
         hidden = np.any(found.steep > floor, axis=0)
         vain = np.all(found.bound < floor, axis=0)
@@ -187,6 +190,7 @@ def adaptive_panels(
         finest = parents.right - parents.left <= 1e-15 * np.maximum(np.abs(parents.left), np.abs(parents.right))
         accepted = np.repeat((agree & ~(hidden[::2] | hidden[1::2])) | finest, 2)
         accepted |= _overfull(halves.owner, accepted | vain, size)
+        # Keep what is right, go on with the rest.
         keep, go_on = accepted & ~vain, ~(accepted | vain)
         kept.append(halves.where(keep))
         done = _log_totals(found.log_mass[:, keep], halves.owner[keep], done)

@@ -230,21 +230,25 @@ def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
     tables, logs = _clique_tables(graph, weights, cliques)
     order = range(len(cliques))
     upward: list[Array] = [np.zeros(()) for _ in order]
+    # Inwards: every clique sends its parent the message of its own part of the tree.
     for c in reversed(order):
         if parents[c] >= 0:
             upward[c], top = _anchored(_onto(tables[c], cliques[c], cliques[parents[c]]))
             tables[parents[c]] = tables[parents[c]] + upward[c]
             logs.append(top)
+    # Outwards: every clique receives from its parent the message of all the rest.
     for c in order:
         if parents[c] >= 0:
             outside = _safe_difference(tables[parents[c]], upward[c])
             tables[c] = tables[c] + _anchored(_onto(outside, cliques[parents[c]], cliques[c]))[0]
     logs += [float(np.asarray(logsumexp(tables[c]))) for c in order if parents[c] < 0]
+    # What no clique contains has observed arguments only.
     left_out = np.zeros(graph.variables, dtype=bool)
     left_out[np.concatenate([np.empty(0, np.intp), *(np.array(clique) for clique in cliques)]).astype(np.intp)] = True
     settled = Joint(graph, weights, np.empty(0, np.intp), left_out).terms(weights.value[None])[:, 0]
     if -np.inf in logs or np.isneginf(settled).any():
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
+    # Marginals of the spins of every clique.
     mean, variance = weights.value.copy(), np.zeros(graph.variables)
     for clique, table in zip(cliques, tables, strict=True):
         for axis, i in enumerate(clique):

@@ -1,4 +1,4 @@
-"""Arrays on a GPU: how to know them, and the scalar formulas applied to them by CuPy."""
+"""Arrays on a GPU: how they are recognised, and the scalar formulas applied to them by CuPy."""
 
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -8,7 +8,7 @@ from tolerances import ERRORS
 from deepnet import train as training
 from deepnet.config import Config
 from deepnet.data import load_dataset
-from deepnet.observables import overlap, polarization
+from deepnet.observables import overlap, overlap_per_unit, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
@@ -248,17 +248,41 @@ def test_overlap_and_polarization_equal_their_definitions():
     m = layer.mean.astype(float)
     pairs = [m[a] @ m[b] / 7 for a in range(31) for b in range(a)]
     assert overlap(layer) == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert overlap_per_unit(layer) == pytest.approx(np.sum(pairs) / 31, rel=1e-5)
     assert polarization(layer) == pytest.approx(np.mean(m**2), rel=1e-5)
-    assert overlap(init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]) == 0.0
+    one = init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]
+    assert overlap(one) == overlap_per_unit(one) == 0.0
 
 
 @pytest.mark.parametrize("activation", ["sign", "relu"])
-def test_sums_of_continuous_weights_start_with_the_size_of_the_field(activation):
-    """Means and variances, as the channel sees them, over inputs of size 1, whatever the width and the scale."""
+def test_sums_of_continuous_weights_start_with_variance_one_and_means_of_the_given_size(activation):
+    """As the channel sees them, over inputs of size 1, whatever the width and the scale."""
     config = Config(hidden=(400, 150), weights="continuous", activation=activation, eps_init=(0.5, 2.0, 1.0))
     for layer, size in zip(init(config, 50, 10).layers, (0.5, 2.0, 1.0), strict=True):
-        squares = layer.plan.scale**2 * layer.plan.inputs * np.array([np.mean(layer.mean**2), np.mean(layer.sigma)])
-        np.testing.assert_allclose(squares, size**2, rtol=ERRORS * (2.0 / layer.mean.size) ** 0.5)
+        unit = layer.plan.scale**2 * layer.plan.inputs
+        np.testing.assert_allclose(unit * np.mean(layer.mean**2), size**2, rtol=ERRORS * (2.0 / layer.mean.size) ** 0.5)
+        np.testing.assert_allclose(unit * layer.sigma, 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sign", "relu"])
+def test_the_initial_size_of_continuous_weights_counts_and_their_unit_does_not(parity, activation):
+    """Predictions after an epoch depend on ε, but not on the unit in which a layer's weights are given."""
+
+    def predicted(eps, unit):
+        config = Config(hidden=(15, 11), weights="continuous", activation=activation, eps_init=eps, dtype="float64")
+        network = init(config, parity.x_train.shape[1], 2)
+        for layer in network.layers:
+            layer.H /= unit
+            layer.G /= unit**2
+            layer.mean *= unit
+            layer.sigma *= unit**2
+        train_epoch(network, parity.x_train[:256].astype(float), parity.y_train[:256])
+        return predict_proba(network.layers, parity.x_test[:50].astype(float), network.operations)
+
+    expected = predicted(1.0, 1.0)
+    np.testing.assert_allclose(predicted(1.0, 0.25), expected, rtol=1e-6)  # exact but for the floors of V and G
+    for eps in (0.25, 4.0):
+        assert np.abs(predicted(eps, 1.0) - expected).max() > 0.05
 
 
 def test_seeds_of_initialisation_and_epochs_are_independent():

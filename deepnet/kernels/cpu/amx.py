@@ -1,6 +1,6 @@
-"""Float32 matrix products on the processor's matrix unit (AMX), where there is one: the same interface as ``tile``.
+"""Float32 matrix products on AMX, where the processor has it: the same interface as ``deepnet.kernels.cpu.tile``.
 
-The unit multiplies tiles of bfloat16, numbers of 8 bits, and adds up in float32. A float32 number is split into two
+AMX multiplies tiles of bfloat16, numbers of 8 bits, and adds up in float32. A float32 number is split into two
 of them and a rest, x = h + l + O(2^-18 x); three products, h·h + h·l + l·h, leave an error of some 2^-18 of each term,
 4e-6 of the sum as a rule, and take half the time of float32 instructions. Where no term is negative, as in variances,
 nothing cancels, and h·h alone has a relative error of at most 2^-8, 1e-4 as a rule: these sums are the widths of
@@ -38,20 +38,20 @@ _POINTER = _BYTE.as_pointer()
 
 
 def _compiled() -> bool:
-    """Whether Numba compiles for a processor with the unit."""
+    """Return whether Numba compiles for a processor with AMX."""
     features = binding.get_host_cpu_features()
     native = not (getattr(config, "CPU_NAME", None) or getattr(config, "CPU_FEATURES", None))
     return native and platform.system() == "Linux" and all(features.get(name) for name in ("amx-tile", "amx-bf16"))
 
 
 def _permitted() -> bool:
-    """Ask the kernel to save the unit's registers, without which its instructions are not allowed."""
+    """Ask Linux to save the registers of AMX, without which its instructions are not allowed."""
     return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA) == 0
 
 
 _COMPILED = _compiled()
 
-#: Whether this process may use the unit.
+#: Whether this process may use AMX.
 AVAILABLE = _COMPILED and _permitted()
 
 
@@ -71,7 +71,7 @@ _CONFIGURATION = _tile_configuration()
 
 
 def _instruction(builder: Any, name: str, *args: Any) -> None:
-    """Call of one of LLVM's intrinsic functions for the unit."""
+    """Call one of LLVM's intrinsic functions for AMX."""
     name = f"llvm.x86.{name}"
     module = builder.module
     known = module.globals.get(name) or ir.Function(module, ir.FunctionType(_VOID, [a.type for a in args]), name)
@@ -79,7 +79,7 @@ def _instruction(builder: Any, name: str, *args: Any) -> None:
 
 
 def _code(emit: Callable[..., None]) -> Callable[..., Any]:
-    """The code of a function without a result; none where Numba compiles for a processor without the unit."""
+    """Return the code of a function without a result; no code where Numba compiles for a processor without AMX."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if _COMPILED:
@@ -106,7 +106,7 @@ def _configure(typingctx: Any, layout: Any) -> Any:
 
 @cast(Callable[..., Any], intrinsic)
 def _release(typingctx: Any) -> Any:
-    """Leave the unit in its initial state, which costs nothing to save."""
+    """Leave AMX in its initial state, which costs nothing to save."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> None:
         _instruction(builder, "tilerelease")
@@ -143,9 +143,11 @@ def _is(builder: Any, kind: Any, constant: Any) -> Any:
 
 def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, stride: Any, split: bool) -> None:
     """Tiles 0 to 3 add up, 4 and 5 hold left-hand factors, 6 and 7 right-hand ones; both halves if they are split."""
+    # Bytes from h to l, and from one pair of tiles to the next.
     half, whole = _INDEX(2 * _PAIR), _INDEX(4 * _PAIR)
     for tile in range(4):
         _instruction(builder, "tilezero", _BYTE(tile))
+    # for p in range(depth): the blocks of the loop, and the values that it carries.
     entry = builder.block
     loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
     other = builder.mul(depth, whole)
@@ -166,6 +168,7 @@ def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, str
             for j in range(2):
                 _instruction(builder, "tdpbf16ps", _BYTE(2 * i + j), _BYTE(4 + i), _BYTE(6 + j))
 
+    # l·h, h·h, and with the low halves on the right h·l.
     load(6, r, low=False)
     if split:
         load(4, l, low=True)
@@ -175,11 +178,13 @@ def _emit_product(builder: Any, left: Any, right: Any, depth: Any, out: Any, str
     if split:
         load(6, r, low=True)
         add_products()
+    # Step to the next pair of tiles.
     following = builder.add(p, _INDEX(1))
     p.add_incoming(following, loop)
     l.add_incoming(builder.gep(l, [whole]), loop)
     r.add_incoming(builder.gep(r, [whole]), loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    # Store the four tiles of sums.
     builder.position_at_end(done)
     for i in range(2):
         for j in range(2):
@@ -228,6 +233,7 @@ def _split(neighbours: bool) -> Callable[..., None]:
             def load(pointer: Any, kind: Any) -> Any:
                 return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
 
+            # The 32 numbers, pairs side by side.
             if neighbours:
                 x = load(source, _FLOATS)
             else:
@@ -241,6 +247,7 @@ def _split(neighbours: bool) -> Callable[..., None]:
                 builder.store(rounded, builder.bitcast(place, _BFLOATS.as_pointer()), align=4)
                 return builder.fsub(x, builder.fpext(rounded, _FLOATS))
 
+            # h and l of values; h of squares or of variances (1 - x)(1 + x) where no sign is.
             one = ir.Constant(_FLOATS, [1.0] * 2 * _SIDE)
             with builder.if_else(_is(builder, args[3], VALUES)) as (values, positives):
                 with values:
@@ -291,7 +298,7 @@ inlined: Callable[..., Any] = njit(error_model="numpy", forceinline=True)
 
 
 @inlined
-def _room(count, kind):
+def _aligned(count, kind):
     """An array of ``count`` 32-bit numbers that begins with a cache line."""
     room = np.empty(count + _SIDE, kind)
     first = (-room.ctypes.data // 4) % _SIDE
@@ -306,12 +313,14 @@ def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block
     ``block`` and ``scratch`` are room to work in.
     """
     neighbours = step == 1
+    # A block at the edge is filled up with zeros.
     if rows < _SIDE or depth < 2 * _SIDE:
         block[:] = np.float32(0.0)
         for r in range(min(rows, _SIDE)):
             for p in range(min(depth, 2 * _SIDE)):
                 block[r * 2 * _SIDE + p if neighbours else p * _SIDE + r] = values[first + r * row + p * step]
         values, first, row, step = block, 0, 2 * _SIDE, _SIDE
+    # Pairs are split line by line along the contiguous axis; where that is the wrong one, they are transposed after.
     target, at = (scratch, 0) if neighbours == flipped else (tiles, to)
     for i in range(_SIDE):
         if neighbours:
@@ -325,15 +334,16 @@ def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block
 
 @compiled
 def panels_of(right, given, kind, start, stop):
-    """As ``tile.panels_of``: two tiles of columns a panel, (panels, 2 steps, numbers of a pair of tiles)."""
+    """Pack what ``deepnet.kernels.cpu.tile.panels_of`` does: two tiles of columns a panel, (panels, 2 steps, pair)."""
     transposed, length = given == TRANSPOSED, right.shape[1]
     depth, columns = (stop - start, right.shape[0]) if transposed else (right.shape[0], stop - start)
     row, step = (length, 1) if transposed else (1, length)
     steps = (depth + 2 * _SIDE - 1) // (2 * _SIDE)
     count = (columns + WIDTH - 1) // WIDTH
-    panels = _room(count * 2 * steps * _PAIR, np.float32).reshape(count, 2 * steps, _PAIR)
+    panels = _aligned(count * 2 * steps * _PAIR, np.float32).reshape(count, 2 * steps, _PAIR)
     tiles, values = panels.view(np.uint32).reshape(-1), right.reshape(-1)
-    block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
+    block, scratch = _aligned(_PAIR, np.float32), _aligned(_PAIR, np.uint32)
+    # Columns by sixteen, and along the depth pairs of tiles.
     to = 0
     for c in range(0, panels.shape[0] * WIDTH, _SIDE):
         for p in range(0, depth, 2 * _SIDE):
@@ -345,22 +355,25 @@ def panels_of(right, given, kind, start, stop):
 
 @compiled
 def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column):
-    """As ``tile.rows_of_product``."""
+    """Compute what ``deepnet.kernels.cpu.tile.rows_of_product`` does."""
     steps = panels.shape[1] // 2
     depth = (left.shape[1] if step == 1 else left.shape[0]) - begin
-    values, tiles = left.reshape(-1), _room(2 * steps * _PAIR, np.uint32)
-    block, scratch = _room(_PAIR, np.float32), _room(_PAIR, np.uint32)
-    strip = _room(ROWS * panels.shape[0] * WIDTH, np.float32).reshape(ROWS, -1)
+    values, tiles = left.reshape(-1), _aligned(2 * steps * _PAIR, np.uint32)
+    block, scratch = _aligned(_PAIR, np.float32), _aligned(_PAIR, np.uint32)
+    strip = _aligned(ROWS * panels.shape[0] * WIDTH, np.float32).reshape(ROWS, -1)
     _configure(_CONFIGURATION)
     for k in range(start, stop, ROWS):
+        # Two rows of pairs of tiles of the left-hand factor.
         place = 0
         for first in (k, k + _SIDE):
             for p in range(0, 2 * _SIDE * steps, 2 * _SIDE):
                 at, count = first * row + (begin + p) * step, min(_SIDE, stop - first)
                 _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
                 place += _PAIR
+        # Times every panel, into a strip.
         for j in range(panels.shape[0]):
             _multiply(tiles, panels, 2 * j * steps * _PAIR, steps, kind, strip, j * WIDTH, strip.shape[1])
+        # The rows that are no padding to their place.
         for r in range(min(ROWS, stop - k)):
             put(strip[r], out[to + k - start + r, column : column + strip.shape[1]], begin > 0)
     _release()

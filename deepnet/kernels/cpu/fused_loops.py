@@ -54,6 +54,7 @@ def gather(data: Any, chosen: Any, x: Any, threads: int) -> None:
     inputs, samples = x.shape
     for thread in prange(threads):
         start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+        # A line of samples at a time for all inputs of the thread, so that the rows of the data stay in the cache.
         for first in range(0, samples, _LINE):
             for i in range(start, stop):
                 for n in range(first, min(first + _LINE, samples)):
@@ -113,12 +114,15 @@ def _sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
 
 @loop
 def argmax_derivatives(y: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
-    """g and Γ of an argmax output, each rival of the label by itself: see ``Argmax`` for the formula."""
+    """g and Γ of an argmax output, each rival of the label by itself [DL, eqs. 132-133]."""
     classes, samples = omega.shape
     omega_y, V_y = np.empty(samples, f32), np.empty(samples, f32)
     g_y, gamma_y = np.zeros(samples, f32), np.zeros(samples, f32)
+    # omega and V of the label of every sample.
     for j in range(samples):
         omega_y[j], V_y[j] = omega[y[j], j], V[y[j], j]
+    # Rivals: g_k = -K(a)/s and Γ_k = K(a)(K(a) - a)/s² with s² = V_k + V_y, a = (omega_k - omega_y)/s. The label
+    # itself is computed like a rival, branch-free, and counts 0.
     for k in range(classes):
         for j in range(samples):
             inverse = f32(1.0) / np.sqrt(V[k, j] + V_y[j])
@@ -128,6 +132,7 @@ def argmax_derivatives(y: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
             gamma[k, j] = rival * curvature
             g_y[j] -= g[k, j]
             gamma_y[j] += gamma[k, j]
+    # The label: g_y = -Σ g_k, as only differences of omega matter.
     for j in range(samples):
         g[y[j], j], gamma[y[j], j] = g_y[j], gamma_y[j]
 
@@ -158,7 +163,7 @@ def update_spins(H_in: Any, base: Any, H: Any, m: Any, beta: Any, rho: Any, r: A
     for thread in prange(threads):
         in_widest_vectors()
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            prior = base[k] if base.shape[0] > 0 else H_in[k]
+            prior = base[k] if base.shape[0] > 0 else H_in[k]  # of weight 0
             _update_row(H_in[k], prior, H[k], m[k], beta, rho, r, alpha)
 
 
@@ -194,17 +199,20 @@ def preactivations(
     for thread in prange(threads):
         in_widest_vectors()
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        total = _column_sums(delta)
+        total = _column_sums(delta)  # Σ_i Δ_in, since m² + σ = 1
         for sample in range(FIRST, samples, SAMPLES):
             end = min(sample + SAMPLES, samples)
             for begin in range(FIRST, inputs, BLOCK):
+                # Panels of x̂ and x̂² for a block of inputs, in the second-level cache.
                 part = x[begin : begin + BLOCK]
                 panels = panels_of(part, AS_IS, VALUES, sample, end, unit)
                 squares = panels_of(part, AS_IS, SQUARES, sample, end, unit)
                 for first in range(start, stop, STRIP):
+                    # omega += m x̂ and V += (1 - m²) x̂² [DL eqs. 89, 88], for a strip of outputs.
                     last = min(first + STRIP, stop)
                     rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, unit)
                     rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, unit)
+                    # After the last block: V is whole, and so are the moments that follow from it.
                     if begin + BLOCK >= inputs:
                         for k in range(first, last):
                             _finish_variance(V[k, sample:end], total[sample:end], floor)
@@ -251,10 +259,12 @@ def send_and_receive(
     for thread in prange(threads):
         in_widest_vectors()
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
+        # First the message down, with the old weights; then the weights themselves.
         if B.shape[0] > 0:
             _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], unit)
         own = base[start:stop] if base.shape[0] > 0 else base
         _receive(g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, unit)
+    # B is the sum of what the threads sent, in a fixed order; g and Γ of the unit below follow at once.
     if B.shape[0] > 0:
         for thread in prange(threads):
             in_widest_vectors()
@@ -273,12 +283,15 @@ def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> 
     for sample in range(FIRST, samples, SAMPLES):
         end = min(sample + SAMPLES, samples)
         for begin in range(FIRST, outputs, BLOCK):
+            # Panels of g, and for the reaction of Γ with Σ_k Γ: m² = 1 - σ.
             part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
             panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
             squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, unit), _column_sums(part)
             for first in range(FIRST, inputs, STRIP):
+                # B += mᵀ g [DL eq. 93], for a strip of inputs.
                 last = min(first + STRIP, inputs)
                 rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, unit)
+                # B += x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
                 if amp:
                     own = m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST
                     rows_of_product(*own, squares, reaction, FIRST, FIRST, unit)
@@ -327,14 +340,17 @@ def _receive(
         H_in, reaction = np.empty((rows, part.shape[0]), f32), np.empty((rows if amp else 0, part.shape[0]), f32)
         for sample in range(FIRST, samples, SAMPLES):
             end = min(sample + SAMPLES, samples)
+            # Panels of x̂ᵀ and, for the reaction, of its squares.
             panels = panels_of(part, TRANSPOSED, VALUES, sample, end, unit)
             squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, unit)
             for first in range(FIRST, outputs, STRIP):
+                # H_in += g x̂ᵀ [DL eq. 95], for a strip of outputs.
                 last, to = min(first + STRIP, outputs), first if samples > SAMPLES else FIRST
                 rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, unit)
                 if amp:
                     own = gamma, POSITIVES, first, last, samples, NEXT, sample
                     rows_of_product(*own, squares, reaction, to, FIRST, unit)
+                # After the last samples: the message is whole, new fields and means.
                 if end == samples:
                     for k in range(first, last):
                         message = H_in[to + k - first]

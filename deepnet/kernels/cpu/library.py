@@ -15,7 +15,7 @@ class OneThread:
 
     Most libraries have one number of threads in a process: the first to enter changes it, and the last to leave,
     whichever that is, brings back what the first one found. Others have one for every thread, which each changes and
-    brings back by itself. What somebody else has changed in the meantime stays, and a forked process has no other
+    brings back by itself. What other code has changed in the meantime stays, and a forked process has no other
     threads that could leave.
     """
 

@@ -30,21 +30,21 @@ _SMALL = 1 << 13
 
 
 class CpuOperations:
-    """``Operations`` by fused loops where these serve, see ``support``; by the formulas in NumPy elsewhere.
+    """Fused loops where ``deepnet.kernels.support`` has them, NumPy's formulas elsewhere.
 
-    A fused layer computes, while omega, V or B are in the cache, what will be asked for next, and returns it: the
-    moments of its units without a message, g and Γ of the units below.
+    The methods are documented in ``factorgraph.dense.operations.Operations``. A fused layer also computes, while omega,
+    V or B are in the cache, what the sweep needs next, and returns it: the moments of its units without a message, g
+    and Γ of the units below.
     """
 
     def __init__(self) -> None:
         self._edges: dict[str, tuple[Array, Edges]] = {}
 
     def running(self) -> AbstractContextManager[Any]:
-        """As ``Operations.running``: one pool of threads for everything."""
+        """Keep all work on one pool of threads."""
         return ONE_THREAD
 
     def gather(self, data: Array, chosen: Array) -> Array:
-        """As ``Operations.gather``."""
         if data.dtype != np.float32:
             return numpy_operations.gather(data, chosen)
         x = np.empty((data.shape[1], len(chosen)), f32)
@@ -52,41 +52,33 @@ class CpuOperations:
         return x
 
     def array(self, values: Array) -> Array:
-        """As ``Operations.array``: it is there."""
         return values
 
     def host(self, values: Array) -> Array:
-        """As ``Operations.host``: it is one."""
         return values
 
     def place(self, layer: Layer) -> Layer:
-        """As ``Operations.place``: as it is."""
         return layer
 
     def times(self, W: Array, x: Array) -> Array:
-        """As ``Operations.times``."""
         return products.times(W, x, get_num_threads()) if _float32(W, x) else W @ x
 
     def times_transposed(self, W: Array, g: Array) -> Array:
-        """As ``Operations.times_transposed``."""
         return products.times_transposed(W, g, get_num_threads()) if _float32(W, g) else W.T @ g
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
-        """As ``Operations.outer``."""
         if _float32(g, x):
             products.outer(g, x, out, get_num_threads())
         else:
             np.matmul(g, x.T, out=out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
-        """As ``Operations.add_product``."""
         if _float32(target, a):
             loops.add_product(target, a, b, _threads(target))
         else:
             target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.moments``."""
         if not supports_sign_units(message, omega):
             return numpy_operations.moments(message, omega, V)
         mean, variance = np.empty_like(omega), np.empty_like(omega)
@@ -97,7 +89,7 @@ class CpuOperations:
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.derivatives``; neither sign nor argmax units feel the scale."""
+        # The scale is left out: the derivatives in omega of sign and argmax units do not depend on it.
         if supports_sign_units(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
@@ -109,7 +101,7 @@ class CpuOperations:
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
-        """As ``Operations.edge_messages``; at full means by a series in the own terms, unless there are few edges."""
+        """Sum a series in the own terms where the means are full and edges are many, else edge by edge."""
         if means is not None or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
         if not self._few_edges(layer):
@@ -121,11 +113,9 @@ class CpuOperations:
         return None if layer.plan.is_first else B
 
     def require_finite(self, values: Array) -> None:
-        """As ``Operations.require_finite``."""
         numpy_operations.require_finite(values)
 
     def path(self, layer: Layer, *, last: bool) -> Path:
-        """As ``Operations.path``."""
         if not supports_fusing(layer.plan, layer.H.dtype) or not fuses_iteration(layer, last=last):
             return Path.CLOSURE
         if layer.plan.mask is None:
@@ -146,10 +136,10 @@ class CpuOperations:
         return kept[1]
 
     def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
-        """As ``Operations.forward``."""
         path = self.path(layer, last=last)
         if path is Path.CLOSURE:
             return forward_step(self, layer)
+        # Arrays to fill; those without rows stand for what is known or not wanted.
         omega = np.empty((layer.plan.outputs, layer.x_mean.shape[1]), f32)
         V = np.empty_like(omega)
         delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
@@ -158,6 +148,7 @@ class CpuOperations:
         if path is Path.EDGES:
             sparse.preactivations(*self._edges_of(layer)[:2], *arrays, threads)
             return Forward(omega, V)
+        # The moments of the units above follow while omega and V are in the cache.
         free_moments = free_moments and isinstance(layer.plan.channel, Sign)
         units = omega if free_moments else omega[:0]
         moments = np.empty_like(units), np.empty_like(units)
@@ -165,7 +156,6 @@ class CpuOperations:
         return Forward(omega, V, moments if free_moments else None)
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-        """As ``Operations.backward``."""
         path = self.path(layer, last=last)
         if path is Path.CLOSURE:
             return backward_step(self, layer, above, step, last=last)
@@ -180,6 +170,7 @@ class CpuOperations:
                 sparse.send(*edges[2:], *messages, layer.mean, reaction, B, threads)
             sparse.receive(*edges[:2], *receiving, threads)
             return Backward(None if layer.plan.is_first else B)
+        # Likewise g and Γ of the units below, from B.
         below = layer.below if layer.below and isinstance(layer.below.plan.channel, Sign) else None
         omega, V = (B[:0], B[:0]) if below is None else (below.omega, below.V)
         derivatives = np.empty_like(omega), np.empty_like(omega)
@@ -190,7 +181,7 @@ class CpuOperations:
         return Backward(B, derivatives_below=None if below is None else derivatives)
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """As ``Operations.update_weights``; fused for ±1 weights."""
+        """Renew ±1 weights in one pass."""
         if not (layer.plan.spin_weights and layer.H.dtype == np.float32):
             numpy_operations.update_weights(layer, step)
             return
@@ -202,7 +193,7 @@ class CpuOperations:
 
 
 def _on_matrix_unit(layer: Layer) -> bool:
-    """Whether the products of a layer are for the matrix unit of the processor."""
+    """Return whether the products of a layer are for AMX."""
     return products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
 
 

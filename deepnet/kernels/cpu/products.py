@@ -1,7 +1,7 @@
 """Matrix products of float32 layers, split by outputs over the threads of the other loops.
 
 One pool of threads does everything: a second one, that of the linear algebra library, would make both wait for each
-other. Products are computed by tiles or the matrix unit, block by block; only ``outer`` without such a unit is left to
+other. Products are computed by tiles or on AMX, block by block; only ``outer`` without AMX is left to
 the library, split over the threads, and its own threads are to be limited to one (``ONE_THREAD``) meanwhile.
 
 The regions are short. A thread that waits for the next one by spinning for milliseconds, as OpenMP has it by default,
@@ -34,19 +34,19 @@ _SMALL = 1 << 16
 
 compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
 
-#: Rows, depth and columns from which a product is one for the matrix unit: its tiles are filled up with zeros, and
+#: Rows, depth and columns from which a product is one for AMX: its tiles are filled up with zeros, and
 #: rounded terms are many enough to average out.
 _UNIT_SIDE = 64
 
 
 def uses_unit(*sides: int) -> bool:
-    """Whether a product of these rows, depth and columns is one for the matrix unit of the processor."""
+    """Return whether a product of these rows, depth and columns is one for AMX."""
     return amx.AVAILABLE and min(sides) >= _UNIT_SIDE
 
 
 @compiled
 def panels_of(right, given, kind, start, stop, unit):
-    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    """Pack the panels of ``deepnet.kernels.cpu.amx`` if the product is for AMX, else those of ``tile``."""
     if unit:
         return amx.panels_of(right, given, kind, start, stop)
     return tile.panels_of(right, given, kind, start, stop)
@@ -54,7 +54,7 @@ def panels_of(right, given, kind, start, stop, unit):
 
 @compiled
 def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, unit):
-    """Of ``amx`` if the product is for the matrix unit, else of ``tile``."""
+    """Compute rows on ``deepnet.kernels.cpu.amx`` if the product is for AMX, else by ``tile``."""
     if unit:
         amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
     else:
@@ -81,7 +81,7 @@ def times_transposed(W: Array, g: Array, threads: int) -> Array:
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
-    """Σ_n g_kn x_in, (outputs, inputs); without a matrix unit by the library, as fast where the depth is so small."""
+    """Σ_n g_kn x_in, (outputs, inputs); without AMX by the library, as fast where the depth is so small."""
     multiply = _outer if uses_unit(*out.shape, g.shape[1]) else _outer_by_library
     multiply(g, x, out, threads_worth(out, g.shape[1], threads))
 

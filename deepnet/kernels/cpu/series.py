@@ -52,6 +52,7 @@ def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: 
         operations: of the device, for the products.
         threads: how many share the work.
     """
+    # Coefficients of every factor, and the order that each needs.
     c = fields + fields
     largest = np.maximum(np.abs(layer.x_mean).max(axis=0), f32(1e-20))
     coefficients = np.empty((ORDERS + 1, *layer.omega.shape), f32)
@@ -59,10 +60,12 @@ def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: 
     computed = np.empty(len(needed), np.int8)
     largest_m = np.abs(layer.mean).max(axis=1)
     _expand(layer.omega, layer.V, c, largest_m, largest, coefficients, needed, computed, threads)
+    # The order for all; factors that need more are left to the edges.
     order = _cheapest_order(needed)
     used = coefficients[: order + 1]
     _clear(used, needed, computed, threads)
     rest = np.argwhere(needed > order)
+    # The products, then what is left.
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, operations, threads)
     B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, operations, threads)
@@ -84,6 +87,7 @@ def _cheapest_order(needed: Array) -> int:
 
 def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> None:
     """H_in by Horner's rule in -m."""
+    # x̂ u^p for all orders, then H_in = Σ_p (-m)^p C_p (x̂ u^p)ᵀ from the highest order down.
     powers = [layer.x_mean]
     for _ in coefficients[1:]:
         powers.append(_flushed(powers[-1] * ratio))
@@ -95,6 +99,7 @@ def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Op
 
 def _sum_inputs(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> Array:
     """B by Horner's rule in -u."""
+    # (m^(p+1))ᵀ C_p for all orders, then B = Σ_p (-u)^p of them from the highest order down.
     power = layer.scratch
     power[...] = layer.mean
     sums = [operations.times_transposed(power, coefficients[0])]
@@ -155,7 +160,9 @@ def _expand(
         t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
         limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            # a_0 = √V g at t, and whether the series converges fast enough at all.
             _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
+            # Order by order until every factor of the row is resolved.
             power[:] = 1.0
             before[:] = 0
             computed[k] = a.shape[0]
@@ -164,11 +171,13 @@ def _expand(
                     _next_coefficients(a, p, t)
                 unresolved = 0
                 for j in range(samples):
+                    # Resolved two orders ago if this term and the one before it are negligible.
                     small = abs(a[p, j]) * power[j] <= limit[j]
                     found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
                     needed[k, j] = max(p - 2, 0) if found else needed[k, j]
                     unresolved += 1 if needed[k, j] == _UNKNOWN else 0
                     before[j] = 1 if small else 0
+                    # C_p = a_p X^p V^(-(p+1)/2); numbers that would be denormal are zero.
                     power[j] *= largest_m[k] * ratio[j]
                     value = f32(scale[j] * a[p, j])
                     coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
@@ -176,6 +185,7 @@ def _expand(
                 if unresolved == 0:
                     computed[k] = p + 1
                     break
+            # What is unresolved at the highest order is computed edge by edge.
             for j in range(samples):
                 needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
 
@@ -194,7 +204,7 @@ def _start_row(omega, V, c, largest_m, largest_x, a, t, ratio, scale, limit, nee
 
 @inlined
 def _next_coefficients(a, p, t):
-    """a_p from those before it."""
+    """a_p from those before it: p a_p = -t a_{p-1} - a_{p-2} - Σ_q a_q a_{p-1-q}."""
     for j in range(t.shape[0]):
         a[p, j] = -t[j] * a[p - 1, j]
     if p > 1:

@@ -50,6 +50,7 @@ def preactivations(
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             omega[k] = f32(0.0)
             V[k] = f32(0.0)
+            # Four edges at a time: omega += m x̂ and V += (1 - m²) x̂² + Δ [DL eqs. 89, 88].
             fours = first[k + 1] - (first[k + 1] - first[k]) % 4
             for e in range(first[k], fours, 4):
                 a, b, c, d = inputs[e], inputs[e + 1], inputs[e + 2], inputs[e + 3]
@@ -57,6 +58,7 @@ def preactivations(
                 if delta.shape[0] > 0:
                     one = f32(1.0)
                     _add_four(one, one, one, one, delta[a], delta[b], delta[c], delta[d], V[k])
+            # The one to three edges that are left.
             for e in range(fours, first[k + 1]):
                 i = inputs[e]
                 _add(m[k, i], x[i], omega[k])
@@ -108,6 +110,7 @@ def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool
         for i in range(thread * rows // threads, (thread + 1) * rows // threads):
             B[i] = f32(0.0)
             reaction[:] = f32(0.0)
+            # B += m g [DL eq. 93], four edges at a time, and Σ m²Γ for the reaction.
             fours = first[i + 1] - (first[i + 1] - first[i]) % 4
             for e in range(first[i], fours, 4):
                 a, b, c, d = outputs[e], outputs[e + 1], outputs[e + 2], outputs[e + 3]
@@ -120,6 +123,7 @@ def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool
                 _add(m[k, i], g[k], B[i])
                 if amp:
                     _add(m[k, i] * m[k, i], gamma[k], reaction)
+            # x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
             if amp:
                 for j in range(samples):
                     B[i, j] += x[i, j] * reaction[j]
@@ -154,14 +158,18 @@ def receive(
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             own = inputs[first[k] : first[k + 1]]
             count = own.shape[0]
+            # H_in = Σ_n x̂ g of every edge [DL eq. 95].
             _overlaps_of(g[k], x, own, message)
+            # The edges side by side: old field, mean and base.
             for e in range(count):
                 field[e], mean[e] = H[k, own[e]], m[k, own[e]]
                 if base.shape[0] > 0:
                     prior[e] = base[k, own[e]]
+            # m Σ x̂²Γ, the part of AMP's H_in without an earlier iteration.
             if amp:
                 for e in range(count):
                     message[e] += mean[e] * _square_overlap(gamma[k], x[own[e]])
+            # New fields and means in vector instructions, then back to their places.
             for e in range(count):
                 field[e], mean[e] = update_spin32(message[e], prior[e], field[e], mean[e], beta, rho, r, alpha)
             for e in range(count):
@@ -221,11 +229,14 @@ def edge_messages(
         t, inverse = np.empty(samples, f32), np.empty(samples, f32)
         c, eps = np.empty(samples, f32), np.empty(samples, f32)
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            # What all edges of the output share.
             for j in range(samples):
                 t[j], inverse[j], c[j], eps[j] = edge_factor32(field[k, j], omega[k, j], V[k, j])
+            # g of every edge and sample [DL eq. 78]; B in a part for each thread.
             for e in range(first[k], first[k + 1]):
                 i = inputs[e]
                 H_in[k, i] = _edge(m[k, i], x[i], t, inverse, c, eps, parts[thread, i if sends else 0])
+    # The parts of B added up, in a fixed order.
     if sends:
         for thread in prange(threads):
             in_widest_vectors()

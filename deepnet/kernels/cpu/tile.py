@@ -98,6 +98,7 @@ def _generate(
     fma = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{_LANES}f32"
     )
+    # for p in range(depth): the blocks of the loop, and the values that it carries.
     offsets = [builder.mul(_INDEX(r), row) for r in range(rows)]
     entry = builder.block
     loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
@@ -111,15 +112,18 @@ def _generate(
 
     p, l, b = carried(_INDEX, _INDEX(0)), carried(left.type, left), carried(panel.type, panel)  # noqa: E741
     sums = [carried(_VECTOR, ir.Constant(_VECTOR, [0.0] * _LANES)) for _ in range(rows * _VECTORS)]
+    # sums[r][v] += left[first + r·row + p·step] panel[p][v], one load of each vector for all rows.
     vectors = [builder.load(_vector_at(builder, b, v), align=4) for v in range(_VECTORS)]
     new = []
     for r in range(rows):
         factor = _broadcast(builder, builder.load(builder.gep(l, [offsets[r]])))
         new += [builder.call(fma, [factor, vectors[v], sums[r * _VECTORS + v]]) for v in range(_VECTORS)]
+    # Step to the next p.
     steps = (p, builder.add(p, _INDEX(1))), (l, builder.gep(l, [step])), (b, builder.gep(b, [_INDEX(WIDTH)]))
     for value, following in (*steps, *zip(sums, new, strict=True)):
         value.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed("<", steps[0][1], depth), loop, done)
+    # Store the sums.
     builder.position_at_end(done)
     for r in range(rows):
         target = builder.gep(out, [builder.mul(_INDEX(r), width)])
@@ -150,6 +154,7 @@ def panels_of(right, given, kind, start, stop):
     depth, columns = (stop - start, right.shape[0]) if transposed else (right.shape[0], stop - start)
     whole = 1 if columns <= _FEW else WIDTH
     panels = np.empty(((columns + whole - 1) // whole, depth, whole), np.float32)
+    # Panel j holds ``whole`` columns, depth by depth, the last one padded with zeros.
     for j in range(panels.shape[0]):
         width = min(whole, columns - j * whole)
         for p in range(depth):
@@ -172,6 +177,7 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, 
     if kind != VARIANCES:
         _rows(left, start, stop, row, step, begin, panels, out, to, column, begin > 0)
         return
+    # Variances 1 - m² are made a chunk of rows at a time, in the layout that the means have.
     depth = panels.shape[1]
     by_rows = step == 1 and begin + depth <= left.shape[1]  # both strides of a single column are 1
     shape = (_CHUNK, depth) if by_rows else (depth, _CHUNK)
@@ -195,6 +201,7 @@ def _variances(means, out):
 def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
     """``rows_of_product`` of the numbers themselves, added to ``out`` for ``more``."""
     count, depth = panels.shape[0], panels.shape[1]
+    # Few columns: one after the other, without padding.
     if panels.shape[2] == 1:
         for j in range(count):
             factors, values = panels[j].reshape(-1), out[to : to + stop - start, column + j]
@@ -203,6 +210,7 @@ def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
     size = depth * WIDTH
     strip = np.empty((ROWS, count * WIDTH), np.float32)
     width = strip.shape[1]
+    # ROWS rows of all panels into a strip; the last ones, if fewer, together with rows that are there already.
     for k in range(start, stop, ROWS):
         base = k if stop - start < ROWS else min(k, stop - ROWS)
         for j in range(count):
@@ -213,6 +221,7 @@ def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
             else:
                 at = base * row + begin * step
                 _tile_of_rows(left, at, row, step, panels, j * size, depth, strip, j * WIDTH, width)
+        # The new rows of the strip, without the padding, to their place.
         for r in range(min(ROWS, stop - k)):
             put(strip[k - base + r], out[to + k - start + r, column : column + width], more)
 
@@ -221,6 +230,7 @@ def _rows(left, start, stop, row, step, begin, panels, out, to, column, more):
 def _column(left, start, row, step, begin, factors, out, more):
     """A column of ``rows_of_product``: sums along the rows of ``left``, or of its rows times a factor each."""
     sums = np.zeros(out.shape[0], np.float32)
+    # Along the rows where these are contiguous, else a row times a factor at a time.
     if step == 1:
         for k in range(out.shape[0]):
             source, total = left[(start + k) * row + begin :], f32(0.0)

@@ -28,7 +28,7 @@ class DeviceError(RuntimeError):
 
 
 class Device(Protocol):
-    """Where arrays are, and who computes on them.
+    """Where arrays are, and what computes on them.
 
     Attributes:
         xp: its array module, NumPy or one with the same functions.
@@ -67,7 +67,7 @@ class Device(Protocol):
 
 
 class CudaDevice:
-    """The current CUDA device.
+    """The current CUDA device; the methods are documented in ``Device`` above.
 
     Args:
         tf32: let matrix products round their factors to 10 bits of mantissa.
@@ -95,38 +95,37 @@ class CudaDevice:
         self._graphs: weakref.WeakSet[_Graph] = weakref.WeakSet()
 
     def launch(self, name: str, count: int, *args: Any) -> None:
-        """As ``Device.launch``, on the current stream."""
+        """Launch on the current stream."""
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
         blocks = -(-count // BLOCK)
         self._functions[name]((blocks,), (BLOCK,), (np.int64(count), *map(_argument, args)))
 
     def product(self, a: Array, b: Array, out: Array) -> None:
-        """As ``Device.product``, within ``running``."""
+        """Multiply with cuBLAS; only within ``running``."""
         if self.xp.cuda.get_current_stream().ptr != self._stream.ptr:
             raise RuntimeError("products must be computed inside `running()`")
         self._cublas.product(a, b, out)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """As ``Device.running``: everything goes to one stream, which waits for what was done before on others."""
+        """Send everything to one stream, which waits for what was done before on others."""
         self.xp.cuda.Device().synchronize()
         with self._stream:
             yield
             self._stream.synchronize()
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
-        """As ``Device.captured``, by a CUDA graph."""
+        """Capture a CUDA graph."""
         graph = _Graph(self.xp.cuda, self._stream, step)
         self._graphs.add(graph)
         return graph
 
     def host(self, values: Array) -> Array:
-        """As ``Device.host``."""
         return self.xp.asnumpy(values)
 
     def memory(self) -> int:
-        """As ``Device.memory``, with the workspace of cuBLAS."""
+        """Count the workspace of cuBLAS too."""
         return self.xp.get_default_memory_pool().total_bytes() + sum(graph.memory() for graph in self._graphs)
 
 
@@ -134,7 +133,7 @@ class _Graph:
     """A step as a CUDA graph.
 
     The graph reads and writes at the addresses of its capture. Temporary arrays come from a memory pool of its own,
-    from which nobody else takes memory, and which lives as long as the graph does.
+    that nothing else uses and that lives as long as the graph does.
     """
 
     def __init__(self, cuda: Any, stream: Any, step: Callable[[], None]) -> None:

@@ -42,6 +42,7 @@ class DeviceEpochs:
         self._layers, self._operations, self._tau = layers, operations, tau
         self._x, self._y = xp.asarray(x), xp.asarray(y)
         self._size = batch_size
+        # What the steps read from fixed addresses: order, schedules, the current ones, and the number of the batch.
         batches = -(-len(x) // batch_size)
         self._order = xp.zeros((batches, batch_size), np.int64)
         self._schedules = xp.zeros((batches, len(layers), 3), np.float32)
@@ -60,12 +61,14 @@ class DeviceEpochs:
             progress: called with the number of samples after each batch was sent to the device.
         """
         xp = self._operations.device.xp
+        # Order and schedules of the whole epoch go to the device at once.
         padded = np.zeros(self._order.size, np.int64)
         padded[: len(order)] = order
         self._order[...] = xp.asarray(padded.reshape(self._order.shape))
         values = [[(update.rho, update.damping, update.beta) for update in updates] for updates in schedules]
         self._schedules[: len(values)] = xp.asarray(np.array(values, np.float32))
         self._batch[...] = 0
+        # A captured step for each size of batch, replayed.
         full, rest = divmod(len(order), self._size)
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:

@@ -14,6 +14,7 @@ typedef long long Index;
 
 // ---- units ----------------------------------------------------------------------------------------------------------
 
+// Mean and variance of sign units with the fields B [DL eqs. 60-61].
 KERNEL sign_moments(Index size, const float* B, const float* omega, const float* V, float* mean, float* variance) {
     EACH(e, size) {
         auto moments = float32_sign_moments32(B[e], omega[e], V[e]);
@@ -22,6 +23,7 @@ KERNEL sign_moments(Index size, const float* B, const float* omega, const float*
     }
 }
 
+// g and Gamma of sign units with the fields B [DL eqs. 90-91].
 KERNEL sign_derivatives(Index size, const float* B, const float* omega, const float* V, float* g, float* gamma) {
     EACH(e, size) {
         auto derivatives = float32_sign_derivatives32(B[e], omega[e], V[e]);
@@ -30,12 +32,14 @@ KERNEL sign_derivatives(Index size, const float* B, const float* omega, const fl
     }
 }
 
-// Each rival of the label by itself; the label receives what keeps the sum of g zero. A thread owns a sample.
+// Each rival of the label by itself [DL eqs. 132-133]; the label receives what keeps the sum of g zero. A thread owns a
+// sample.
 KERNEL argmax_derivatives(
     Index samples, Index classes, const Index* y, const float* omega, const float* V, float* g, float* gamma) {
     EACH(n, samples) {
         Index label = y[n] * samples + n;
         float total = 0.0f, curvature = 0.0f;
+        // Rivals, and the sums of their g and Gamma for the label.
         for (Index e = n; e < classes * samples; e += samples) {
             if (e == label) continue;
             auto rival = float32_rival32(omega[e] - omega[label], 1.0f / sqrt(V[e] + V[label]));
@@ -54,6 +58,7 @@ KERNEL argmax_derivatives(
 // Rows that a thread adds up; it owns one sample of them.
 const Index STRIP = 16;
 
+// The sum of the strips for sample n, in the order of the strips.
 __device__ inline float sum_of_parts(Index count, Index samples, const float* parts, Index n) {
     float total = 0.0f;
     for (Index part = 0; part < count; part++) total += parts[part * samples + n];
@@ -78,7 +83,7 @@ KERNEL with_squares(Index size, const float* x, float* both) {
     }
 }
 
-// V = max(V + sum of the variances of the inputs, floor).
+// V = max(V + sum of the variances of the inputs, floor): [DL eq. 88] with m^2 + sigma = 1.
 KERNEL finish_variances(Index size, Index units, Index samples, Index count, const float* parts, float floor, float* V) {
     EACH(e, size) {
         Index n = e % samples, first = e / samples * STRIP;
@@ -113,6 +118,7 @@ KERNEL update_spins(
     Index size, const float* H_in, const float* reaction, const float* base, const bool* mask, const float* beta,
     const float* rho, const float* alpha, float r, float* H, float* m, float* sigma) {
     EACH(e, size) {
+        // H <- beta H_in + r H + rho H_base, m <- alpha m + (1 - alpha) tanh H.
         float message = reaction ? H_in[e] + m[e] * reaction[e] : H_in[e];
         auto weight = float32_update_spin32(message, base[e], H[e], m[e], *beta, *rho, r, *alpha);
         bool edge = mask ? mask[e] : true;
@@ -157,12 +163,14 @@ KERNEL edge_messages(
         Index i = e % inputs, group = e / inputs % groups, chunk = e / inputs / groups;
         Index first = chunk * samples / chunks, last = (chunk + 1) * samples / chunks;
         for (Index k = group * TILE; k < outputs; k += groups * TILE) {
+            // The means of the tile into registers; outputs of the padding have none.
             float means[TILE], fields[TILE];
             for (int j = 0; j < TILE; j++) {
                 means[j] = k + j < outputs ? m[(k + j) * inputs + i] : 0.0f;
                 fields[j] = 0.0f;
             }
             for (Index n = first; n < last; n++) {
+                // g with the own term left out of omega [DL eq. 78], and its part of both sums [DL eqs. 81, 83].
                 float x = x_transposed[n * inputs + i], B = 0.0f;
 #pragma unroll
                 for (int j = 0; j < TILE; j++) {
@@ -171,11 +179,13 @@ KERNEL edge_messages(
                     fields[j] += x * g;
                     B += means[j] * g;
                 }
+                // The first tile of a group sets its part of B, the others add to it.
                 if (B_parts) {
                     float* part = B_parts + (group * samples + n) * inputs + i;
                     *part = k < groups * TILE ? B : *part + B;
                 }
             }
+            // The part of H that is due to this chunk of samples.
             for (int j = 0; j < TILE; j++)
                 if (k + j < outputs) H_parts[(chunk * outputs + k + j) * inputs + i] = fields[j];
         }

@@ -30,7 +30,9 @@ _FEW = 16
 
 
 class GpuOperations:
-    """``Operations`` on a device: own kernels for sign units and ±1 weights, formulas elementwise for the rest.
+    """Sweeps on a device: own kernels for sign units and ±1 weights, elementwise formulas for the rest.
+
+    The methods are documented in ``factorgraph.dense.operations.Operations``.
 
     Arrays are float32. Nothing here waits for the device: there are no checks that would read a number back.
 
@@ -42,46 +44,39 @@ class GpuOperations:
         self.device = device
 
     def running(self) -> AbstractContextManager[Any]:
-        """As ``Operations.running``: one stream for everything."""
+        """Keep all work on one stream."""
         return self.device.running()
 
     def array(self, values: Array) -> Array:
-        """As ``Operations.array``: on the device."""
+        """Copy to the device what is not there."""
         return self.device.xp.asarray(values)
 
     def host(self, values: Array) -> Array:
-        """As ``Operations.host``."""
         return self.device.host(values)
 
     def place(self, layer: Layer) -> Layer:
-        """As ``Operations.place``; arrays that are factors of the same products lie one behind the other."""
+        """Lay arrays that are factors of the same products one behind the other."""
         xp = self.device.xp
         layer.mean, layer.sigma = xp.stack([layer.mean, layer.variance])
         layer.H_in, layer.scratch = xp.stack([layer.H_in, layer.scratch])
         return layer
 
     def gather(self, data: Array, chosen: Array) -> Array:
-        """As ``Operations.gather``."""
         return self.device.xp.take(data, chosen, axis=0).T.copy()
 
     def times(self, W: Array, x: Array) -> Array:
-        """As ``Operations.times``."""
         return self._product(W, x)
 
     def times_transposed(self, W: Array, g: Array) -> Array:
-        """As ``Operations.times_transposed``."""
         return self._product(W.T, g)
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
-        """As ``Operations.outer``."""
         self.device.product(g, x.T.copy() if len(g) <= _FEW else x.T, out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
-        """As ``Operations.add_product``."""
         self.device.launch("add_product", target.size, a, b, target)
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.moments``."""
         if not supports_sign_units(message, omega):
             return numpy_operations.moments(message, omega, V)
         mean, variance = self._empty(2, *omega.shape)
@@ -90,7 +85,7 @@ class GpuOperations:
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """As ``Operations.derivatives``; g and Γ lie one behind the other."""
+        """Lay g and Γ one behind the other."""
         if isinstance(message.channel, Argmax):
             if not supports_argmax(message, omega):
                 labels = "labels" if message.y is not None and message.y.ndim == 1 else "soft targets"
@@ -109,15 +104,17 @@ class GpuOperations:
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
-        """As ``Operations.edge_messages``; at full means of sign units, g of every edge in one kernel."""
+        """Evaluate g of every edge in one kernel where the means are full and the units sign units."""
         if means is not None or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
+        # How edges are split into parts, and what the edges of an output share.
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
         groups, chunks = edge_parts(outputs, inputs, samples)
         padded = -(-outputs // TILE) * TILE
         factors = self._empty(samples, padded, 4)
         shape = (outputs, padded, samples)
         launch("edge_factors", samples * padded, *shape, fields(message), layer.omega, layer.V, factors)
+        # g of every edge and sample, summed in parts [DL eqs. 78, 81, 83]; then the parts.
         H_parts = self._empty(chunks, outputs, inputs)
         B_parts = None if layer.plan.is_first else self._empty(groups, samples, inputs)
         sizes = (outputs, inputs, samples, padded, groups, chunks)
@@ -134,14 +131,15 @@ class GpuOperations:
         """Nothing: the answer would have to come from the device. The whole network is checked after the epoch."""
 
     def path(self, layer: Layer, *, last: bool) -> Path:
-        """As ``Operations.path``; layers with a mask go by the closure."""
+        """Fuse layers without a mask."""
         fused = supports_fusing(layer.plan, layer.H.dtype) and fuses_iteration(layer, last=last)
         return Path.FUSED if fused and layer.plan.mask is None else Path.CLOSURE
 
     def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
-        """As ``Operations.forward``; fused, both products are one call."""
+        """Compute both products of a fused layer in one call."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return forward_step(self, layer)
+        # omega = m x̂ and σ x̂², one call for both; then Σ Δ and the floor of V [DL eqs. 89, 88].
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         omega, V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
@@ -151,9 +149,10 @@ class GpuOperations:
         return Forward(omega, V)
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-        """As ``Operations.backward``; fused, both products of each kind are one call for AMP."""
+        """Compute both products of each kind in one call where AMP has two."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return backward_step(self, layer, above, step, last=last)
+        # Mean field: B = mᵀ g and H_in = g x̂ᵀ [DL eqs. 93, 95].
         B = None
         if not REACTIONS[layer.plan.closure]:
             if not layer.plan.is_first:
@@ -161,12 +160,14 @@ class GpuOperations:
             self.outer(layer.g, layer.x_mean, layer.H_in)
             self._update(layer, step, None)
             return Backward(B)
+        # AMP: mᵀ g and σᵀ Γ in one call, from which B = mᵀ g + x̂ Σ (1 - σ)Γ.
         g, weights = self._pair(layer.g, layer.gamma), self._pair(layer.mean, layer.sigma)
         if not layer.plan.is_first:
             B, reaction = parts = self._empty(2, *layer.x_mean.shape)
             self.device.product(weights.transpose(0, 2, 1), g, parts)
             arguments = self._strip_sums(layer.gamma)
             self.device.launch("finish_fields", *self._strips(B), *arguments, layer.x_mean, reaction, B)
+        # Likewise g x̂ᵀ and Γ (x̂²)ᵀ, from which H_in = g x̂ᵀ + m Σ x̂²Γ within the update.
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         messages = self._pair(layer.H_in, layer.scratch)
@@ -175,7 +176,7 @@ class GpuOperations:
         return Backward(B)
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """As ``Operations.update_weights``; one kernel for ±1 weights."""
+        """Renew ±1 weights in one kernel."""
         if layer.plan.spin_weights:
             self._update(layer, step, None)
         else:

@@ -26,6 +26,7 @@ class ApproximateMessagePassing:
         omega = operations.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
+        # The three Onsager terms of [DL eq. 98] have the common factor g⁻; data have no Δ.
         x, m, g = layer.memory
         reaction = layer.beta * operations.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:
@@ -36,11 +37,13 @@ class ApproximateMessagePassing:
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
         """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
+        # What is there at the first iteration already: Σ m g + x̂ Σ m²Γ, and for H_in Σ x̂ g + m Σ x̂²Γ.
         B = None
         if not layer.plan.is_first:
             B = operations.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, operations)
         operations.outer(g, x, layer.H_in)
         self._add_outer(layer, m, gamma, np.square(x), operations)
+        # What the previous iteration adds.
         if layer.memory is not None:
             x_old, m_old, g_old = layer.memory
             if delta is not None:

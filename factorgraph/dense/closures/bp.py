@@ -83,6 +83,7 @@ class History:
         """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
         m: Array = self.mean[rows, :, None]
         x: Array = self.x_mean[None] if self.x_mean.ndim == 2 else self.x_mean[rows]
+        # The messages of every iteration, replayed: g without the own term, then m and x̂ without the own message.
         for past in self.iterations:
             g, _ = operations.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
             m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, operations)
@@ -124,6 +125,7 @@ class BeliefPropagation(BPInspired):
         history.complete(layer)
         omega = np.empty_like(layer.omega)
         edges = np.empty((layer.plan.outputs, *layer.x_mean.shape)) if layer.observed else None
+        # omega = Σ_i m_{→n} x̂_{→k}, block by block; with observed weights the cavity means are kept.
         for rows in blocks(layer.plan.outputs, layer.x_mean.size):
             m, x = history.cavity_means(layer, rows, operations)
             omega[rows] = (m * x).sum(axis=1)
