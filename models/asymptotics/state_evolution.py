@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
+from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 
@@ -31,20 +32,60 @@ class StateEvolution:
         fields: messages about them.
         mse: mean squared errors per component (iterations, layers), from the first iteration on.
         overlap: m_l = E[x̂ x] (iterations, layers).
-        converged: whether the last iteration changed nothing any more.
-        message: what happened, in words.
+        status: "converged", where the last iteration changed nothing any more, "not converged" or "diverged".
+        message: the status with its cause and what to try.
     """
 
     overlaps: tuple[Overlap, ...]
     fields: tuple[Field, ...]
     mse: Array
     overlap: Array
-    converged: bool
+    status: Status
     message: str
+
+    @property
+    def converged(self) -> bool:
+        """The last iteration changed nothing any more."""
+        return self.status.converged
 
     def __repr__(self) -> str:
         last = f"mse {self.mse[-1].tolist()}, " if len(self.mse) else ""
         return f"StateEvolution({last}{len(self.mse)} iterations, {self.message!r})"
+
+
+@dataclass
+class EvolutionTrace:
+    """One entry per iteration.
+
+    Attributes:
+        mse: mean squared errors of all layers.
+        overlap: overlaps of the estimates with the truth.
+    """
+
+    mse: list[list[float]] = field(default_factory=list)
+    overlap: list[list[float]] = field(default_factory=list)
+
+    def add(self, errors: list[float], overlaps: list[Overlap]) -> None:
+        """Add an iteration."""
+        self.mse.append(errors)
+        self.overlap.append([each.truth for each in overlaps])
+
+
+#: Of an iteration that led to what is no number.
+DIVERGED = Report(np.inf, Status.DIVERGED)
+
+
+def compared(turn: Turn, numbers: list[float]) -> Report:
+    """The largest change of numbers by an undamped step, relative to them; 1 where there was nothing before."""
+    new = np.array(numbers)
+    if not np.all(np.isfinite(new)):
+        return DIVERGED
+    if turn.previous is None:
+        return Report(1.0, Status.NOT_CONVERGED, extra=new)
+    old = turn.previous.extra
+    size = np.maximum(np.abs(old), np.abs(new))
+    change = np.divide(np.abs(new - old), size, out=np.zeros_like(new), where=size > 0.0)
+    return turn.judge(float(change.max()) / (1.0 - turn.damping), extra=new)
 
 
 @dataclass
@@ -56,6 +97,19 @@ class _Run:
     second_moments: tuple[float, ...]
     fields: list[Field]
     overlaps: list[Overlap] = field(default_factory=list)
+    trace: EvolutionTrace = field(default_factory=EvolutionTrace)
+
+    def step(self, turn: Turn) -> Report:
+        """One iteration."""
+        try:
+            self.forward()
+            self.backward(turn.damping)
+        except FloatingPointError:
+            return DIVERGED
+        self.trace.add(self.errors(), self.overlaps)
+        return compared(
+            turn, [*self.errors(), *(o.variance for o in self.overlaps), *(f.precision for f in self.fields)]
+        )
 
     def forward(self) -> None:
         """Estimates of the signal, then of every hidden layer."""
@@ -138,25 +192,8 @@ def state_evolution(
     strength = check_run(start, iterations, tolerance, damping)
     second_moments = (truth or model).second_moments
     run = _Run(model, truth, second_moments, [Field(*[strength / rho] * 3) for rho in second_moments])
-    mse: list[list[float]] = []
-    overlap: list[list[float]] = []
-    previous = np.zeros(0)
-    converged = False
-    while len(mse) < iterations and not converged and np.all(np.isfinite(previous)):
-        with np.errstate(all="ignore"):  # what is not finite is found, and reported
-            try:
-                run.forward()
-                run.backward(damping)
-            except FloatingPointError:
-                previous = np.array([np.nan])
-                break
-        mse.append(run.errors())
-        overlap.append([each.truth for each in run.overlaps])
-        numbers = np.array([*mse[-1], *(each.variance for each in run.overlaps), *(f.precision for f in run.fields)])
-        if previous.size:
-            converged = bool(np.all(np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)))
-        previous = numbers
-    return outcome(run.overlaps, tuple(run.fields), mse, overlap, converged, previous)
+    status = iterate(run.step, limit=iterations, tolerance=tolerance, policy=DampingLevels(damping)).status
+    return evolved(run.overlaps, run.fields, run.trace, status)
 
 
 def require_finite(values: tuple[float, ...]) -> None:
@@ -165,27 +202,21 @@ def require_finite(values: tuple[float, ...]) -> None:
         raise FloatingPointError("overlaps must be finite")
 
 
-def outcome(
-    overlaps: list[Overlap],
-    fields: tuple[Field, ...],
-    mse: list[list[float]],
-    overlap: list[list[float]],
-    converged: bool,
-    numbers: Array,
+_ADVICE = {
+    Status.NOT_CONVERGED: (
+        "raise `iterations`, or near a transition expect slow convergence; if it oscillates, `damping`"
+    ),
+    Status.DIVERGED: "the assumed model is too far from the truth; try damping",
+}
+
+
+def evolved(
+    overlaps: list[Overlap], fields: list[Field], trace: EvolutionTrace, status: Status, cause: str = ""
 ) -> StateEvolution:
-    """A finished run with its message; ``numbers`` are those that should have settled."""
-    errors, overlaps_so_far = (np.reshape(values, (len(values), len(fields))) for values in (mse, overlap))
-    return StateEvolution(tuple(overlaps), fields, errors, overlaps_so_far, converged, _message(converged, numbers))
-
-
-def _message(converged: bool, numbers: Array) -> str:
-    if converged:
-        return "converged"
-    if not np.all(np.isfinite(numbers)):
-        return "diverged: the assumed model is too far from the truth; try damping"
-    return (
-        "not converged: raise `iterations`, or near a transition expect slow convergence; if it oscillates, `damping`"
-    )
+    """A finished run; the cause of its status, if it is not the usual one."""
+    mse, overlap = (np.reshape(values, (len(values), len(fields))) for values in (trace.mse, trace.overlap))
+    message = status.explained(cause or _ADVICE.get(status, ""))
+    return StateEvolution(tuple(overlaps), tuple(fields), mse, overlap, status, message)
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:

@@ -7,7 +7,7 @@ its spectrum: along the singular vectors truth and errors are independent and no
 (Bayes-optimal) the precisions say all. The passes are those of ``VampChain``.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from factorgraph.channels import Identity
 from factorgraph.factors.projection import LEAST_SHARE
 from factorgraph.factors.sum import LEAST_REST
+from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.spectra import Spectrum
 from models.asymptotics.state_evolution import (
+    DIVERGED,
     LEAST_VARIANCE,
+    EvolutionTrace,
     StateEvolution,
     check_ensembles,
     check_run,
-    outcome,
+    compared,
+    evolved,
     require_finite,
 )
 
@@ -142,6 +146,20 @@ class _Run:
     up: list[Overlap] = field(default_factory=list)
     from_below: list[Overlap] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
+    trace: EvolutionTrace = field(default_factory=EvolutionTrace)
+
+    def step(self, turn: Turn) -> Report:
+        """One iteration; where the signal is recovered only the first half, as messages about what is known have no
+        limit, and what follows would be rounding."""
+        try:
+            self.forward()
+            self.trace.add(self.errors(), self.overlaps)
+            if turn.previous is not None and self.recovered:
+                return Report(0.0, Status.CONVERGED)
+            self.backward(turn.damping)
+        except FloatingPointError:
+            return DIVERGED
+        return compared(turn, [*self.errors(), *(o.variance for o in self.overlaps), *(f.precision for f in self.down)])
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -253,32 +271,12 @@ def vamp_state_evolution(
     moments = (truth or model).second_moments
     nothing = [Field(0.0, 0.0, 0.0) for _ in maps]
     run = _Run(model, truth, maps, moments, [Field(*[strength / rho] * 3) for rho in moments], nothing)
-    mse: list[list[float]] = []
-    overlap: list[list[float]] = []
-    previous, converged, recovered = np.zeros(0), False, False
-    while len(mse) < iterations and not (converged or recovered) and np.all(np.isfinite(previous)):
-        with np.errstate(all="ignore"):  # what is not finite is found, and reported
-            try:
-                run.forward()
-                mse.append(run.errors())
-                overlap.append([each.truth for each in run.overlaps])
-                recovered = len(mse) > 1 and run.recovered
-                if recovered:  # what follows would be rounding: messages about what is known have no limit
-                    break
-                run.backward(damping if len(mse) > 1 else 0.0)
-            except FloatingPointError:
-                previous = np.array([np.nan])
-                break
-        numbers = np.array([*mse[-1], *(each.variance for each in run.overlaps), *(f.precision for f in run.down)])
-        if previous.size:
-            still = np.abs(numbers - previous) <= tolerance * (1.0 - damping) * np.abs(previous)
-            converged = bool(np.all(still))
-        previous = numbers
-    result = outcome(run.overlaps, tuple(run.down), mse, overlap, converged or recovered, previous)
-    if not recovered:
-        return result
-    share = RECOVERED if truth is None else RESOLVED
-    return replace(result, message=f"converged: the signal is recovered, to less than {share:g} of its second moment")
+    status = iterate(run.step, limit=iterations, tolerance=tolerance, policy=DampingLevels(damping)).status
+    cause = ""
+    if status is Status.CONVERGED and run.recovered:
+        share = RECOVERED if truth is None else RESOLVED
+        cause = f"the signal is recovered, to less than {share:g} of its second moment"
+    return evolved(run.overlaps, run.down, run.trace, status, cause)
 
 
 def _check(model: Ensemble, truth: Ensemble | None) -> None:

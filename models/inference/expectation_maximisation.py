@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from factorgraph.channels import Channel, Identity
 from factorgraph.interface.arguments import check_instance, check_integer, check_number, real_array
+from factorgraph.iteration import Report, Status, Turn, iterate
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior
 from models.checks import check_sequence
 from models.inference.multilayer import MultiLayerGLM
@@ -26,18 +27,22 @@ class Learned:
         channel: that of the output, likewise.
         result: inference with them.
         history: parameters of every round, by name.
-        converged: whether the last round changed them by less than the tolerance.
+        status: "converged", where the last round changed them by less than the tolerance, or "not converged".
     """
 
     prior: Prior
     channel: Channel
     result: Inference
     history: list[dict[str, float]]
-    converged: bool
+    status: Status
+
+    @property
+    def converged(self) -> bool:
+        """The last round changed the parameters by less than the tolerance."""
+        return self.status.converged
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "not converged"
-        return f"Learned({self.prior}, {self.channel}, {len(self.history) - 1} rounds, {state})"
+        return f"Learned({self.prior}, {self.channel}, {len(self.history) - 1} rounds, {self.status})"
 
 
 def learn(
@@ -72,21 +77,41 @@ def learn(
     known = _parameters(model.prior, model.channels[-1])
     if any(name not in list(known) for name in fixed) or len(known) == len(set(fixed)):
         raise ValueError(f"`fixed` must be some, not all, of {sorted(known)}, got {fixed}")
-    history = [known]
-    result = model.infer(y, **options)
-    converged = False
-    for _ in range(rounds):
-        prior = _maximised_prior(model.prior, result, fixed)
-        channel = _maximised_channel(model.channels[-1], observed, result, fixed)
-        history.append(_parameters(prior, channel))
-        model = model.with_parameters(prior, channel)
-        options["start"] = result.signal.mean
-        result = model.infer(y, **options)
-        old, new = (np.array(list(values.values())) for values in history[-2:])
-        converged = bool(np.all(np.abs(new - old) <= tolerance * (np.abs(new) + 1e-12)))
-        if converged:
-            break
-    return Learned(model.prior, model.channels[-1], result, history, converged)
+    run = _Rounds(model, observed, fixed, options, model.infer(y, **options), [known])
+    status = iterate(run.step, limit=rounds, tolerance=tolerance).status
+    return Learned(run.model.prior, run.model.channels[-1], run.result, run.history, status)
+
+
+@dataclass
+class _Rounds:
+    """A model whose parameters are learned.
+
+    Attributes:
+        model: with the present parameters.
+        y: observed output.
+        fixed: names of parameters to be left as they are.
+        options: of inference.
+        result: of inference with the present parameters.
+        history: parameters of every round, by name.
+    """
+
+    model: MultiLayerGLM
+    y: Array
+    fixed: tuple[str, ...]
+    options: dict[str, Any]
+    result: Inference
+    history: list[dict[str, float]]
+
+    def step(self, turn: Turn) -> Report:
+        """One round, and the largest change of a parameter, relative to it."""
+        prior = _maximised_prior(self.model.prior, self.result, self.fixed)
+        channel = _maximised_channel(self.model.channels[-1], self.y, self.result, self.fixed)
+        self.history.append(_parameters(prior, channel))
+        self.model = self.model.with_parameters(prior, channel)
+        self.options["start"] = self.result.signal.mean
+        self.result = self.model.infer(self.y, **self.options)
+        old, new = (np.array(list(values.values())) for values in self.history[-2:])
+        return turn.judge(float(np.max(np.abs(new - old) / (np.abs(new) + 1e-12))))
 
 
 def _parameters(prior: Prior, channel: Channel) -> dict[str, float]:

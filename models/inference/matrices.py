@@ -91,5 +91,5 @@ def outlying_mean(W: Any) -> bool:
     rows, columns = W.shape
     mean = float((W @ np.ones((columns, 1))).sum()) / (rows * columns)
     probe = np.random.default_rng(0).choice([-1.0, 1.0], size=(columns, 8))
-    square = float(np.mean(np.square(W @ probe))) / columns - mean**2
-    return abs(mean) * (rows * columns) ** 0.5 > square**0.5 * (rows**0.5 + columns**0.5)
+    variance = float(np.mean(np.square(W @ probe - mean * probe.sum(axis=0)))) / columns
+    return abs(mean) * (rows * columns) ** 0.5 > variance**0.5 * (rows**0.5 + columns**0.5)

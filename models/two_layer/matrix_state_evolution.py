@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_number, shown
+from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from models.asymptotics.state_evolution import check_run
 from models.checks import check_size, vector
 from models.two_layer.head import Head
@@ -37,15 +38,20 @@ class MatrixStateEvolution:
         test_error: expected squared error of the prediction of a new output over the variance of its noise, averaged
             over the outputs, one per iteration; 1 is the oracle's.
         precision: Γ that the head claims about Z at the end, (d, d).
-        converged: whether the last iteration changed nothing any more.
-        message: what happened, in words.
+        status: "converged", where the last iteration changed nothing any more, "not converged" or "diverged".
+        message: the status with its cause and what to try.
     """
 
     mse: Array
     test_error: Array
     precision: Array
-    converged: bool
+    status: Status
     message: str
+
+    @property
+    def converged(self) -> bool:
+        """The last iteration changed nothing any more."""
+        return self.status.converged
 
     def __repr__(self) -> str:
         return f"MatrixStateEvolution(mse {self.mse[-1]:.6g}, {len(self.mse)} iterations, {self.message!r})"
@@ -190,16 +196,18 @@ def matrix_state_evolution(
     normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
     run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
     errors: list[tuple[float, float]] = []
-    converged = False
-    while len(errors) < iterations and not converged:
+
+    def step(turn: Turn) -> Report:
         new = run.backward(*run.at_head(run.modes()))
-        change = np.linalg.norm(new.precision - run.field.precision)  # by an undamped step
-        converged = bool(change <= tolerance * np.linalg.norm(new.precision))
-        run.field = _Field(*(damping * a + (1.0 - damping) * b for a, b in zip(run.field, new, strict=True)))
+        change, size = np.linalg.norm(new.precision - run.field.precision), np.linalg.norm(new.precision)
+        run.field = _Field(*(turn.damping * a + (1.0 - turn.damping) * b for a, b in zip(run.field, new, strict=True)))
         errors.append(run.errors(run.modes()))
+        return turn.judge(float(change / size) if change else 0.0)  # the change is that of an undamped step
+
+    status = iterate(step, limit=iterations, tolerance=tolerance, policy=DampingLevels(damping)).status
     mse, test = np.array(errors).T
-    message = "converged" if converged else "not converged: raise `iterations`, or if it oscillates, `damping`"
-    return MatrixStateEvolution(mse, test, run.field.precision, converged, message)
+    advice = "" if status.converged else "raise `iterations`, or if it oscillates, `damping`"
+    return MatrixStateEvolution(mse, test, run.field.precision, status, status.explained(advice))
 
 
 def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, real_array
+from factorgraph.iteration import LEVELS, DampingLevels, Outcome, Report, Status, Turn, iterate
 from models.checks import check_callback, check_size, generator, matrix
-from models.inference.adaptive_damping import LEVELS, Damping
 from models.two_layer.head import Head
 from models.two_layer.linear_node import LinearNode, Linked
 from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 METHODS = ("mmse", "map")
 SMALL_START = 0.1  # deviations of the prior
-_FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
+#: Of adaptive damping: with less than one half, finite matrices let the messages swing to and fro.
+_LEVELS = tuple(level for level in LEVELS if level >= 0.5)
 
 
 @dataclass(repr=False)
@@ -65,7 +66,7 @@ class MatrixInference:
     preactivations: Array
     intercept: Array
     field: RowMessage
-    status: str
+    status: Status
     message: str
     iterations: int
     trace: MatrixTrace
@@ -80,7 +81,7 @@ class MatrixInference:
     @property
     def converged(self) -> bool:
         """The estimates had stopped to change."""
-        return self.status == "converged"
+        return self.status.converged
 
     def predict(self, X: ArrayLike) -> Array:
         """Expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
@@ -163,32 +164,34 @@ class MatrixVAMP:
         check_choice("method", method, METHODS)
         iterations, nodes = check_integer("iterations", iterations, least=1), check_size("nodes", nodes)
         tolerance = check_number("tolerance", tolerance, least=0.0)
-        mixer, callback, trace = _mixer(damping), check_callback(callback), MatrixTrace()
+        levels, callback = DampingLevels.of(damping, _LEVELS), check_callback(callback)
         outputs = self._checked_outputs(Y)
         true = None if truth is None else self._checked_weights("truth", truth)
         begin = self._start(start, generator(rng))
         run = _Run(self, outputs, method, nodes, begin)
+        mse: list[float] = []
 
-        def step(alpha: float) -> str:
-            trace.damping.append(alpha if run.iterations else 0.0)
-            trace.residual.append(run.iterate(trace.damping[-1]))
+        def step(turn: Turn) -> Report:
+            residual = run.iterate(turn.damping)
             if true is not None:
-                trace.mse.append(float(np.mean((run.linked.weights[: self._columns] - true) ** 2)))
-            if not np.isfinite(trace.residual[-1]):
-                return "diverged"
-            return "converged" if trace.residual[-1] <= tolerance else "not converged"
+                mse.append(float(np.mean((run.linked.weights[: self._columns] - true) ** 2)))
+            return turn.judge(residual)
 
-        def stop() -> bool | None:
-            return callback is not None and callback(len(trace.residual), run.linked.weights[: self._columns])
+        outcome = iterate(
+            step,
+            limit=iterations,
+            tolerance=tolerance,
+            policy=levels,
+            begin=run.begin,
+            callback=None if callback is None else lambda n, _: callback(n, run.linked.weights[: self._columns]),
+        )
+        return self._result(run, outcome, mse, method)
 
-        with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            status = mixer.drive(step, run.begin, trace.residual, iterations=iterations, stop=stop)
-        return self._result(run, trace, status, method)
-
-    def _result(self, run: "_Run", trace: MatrixTrace, status: str, method: str) -> MatrixInference:
-        linked, columns = run.linked, self._columns
+    def _result(self, run: "_Run", outcome: Outcome, mse: list[float], method: str) -> MatrixInference:
+        linked, columns, status = run.linked, self._columns, outcome.status
         bias = self.intercept * linked.weights[columns] if self.intercept else np.zeros(self.head.d)
-        advice = "raise `iterations` or `nodes`, or try stronger `damping`"
+        settled = status in (Status.CONVERGED, Status.STOPPED)
+        advice = "" if settled else "raise `iterations` or `nodes`, or try stronger `damping`"
         return MatrixInference(
             weights=linked.weights[:columns],
             covariance=linked.weight_covariance,
@@ -196,10 +199,10 @@ class MatrixVAMP:
             intercept=bias,
             field=run.message,
             status=status,
-            message=status if status in ("converged", "stopped") else f"{status}: {advice}",
-            iterations=len(trace.residual),
-            trace=trace,
-            mse=trace.mse[-1] if trace.mse else None,
+            message=status.explained(advice),
+            iterations=outcome.steps,
+            trace=MatrixTrace(outcome.residuals, outcome.damping, mse),
+            mse=mse[-1] if mse else None,
             _model=self,
             _linked=linked,
             _bayesian=method == "mmse",
@@ -232,12 +235,6 @@ class MatrixVAMP:
         else:
             mean[: self._columns] = self._checked_weights("start", start)
         return self.node.X @ mean
-
-
-def _mixer(damping: float | str) -> Damping:
-    if isinstance(damping, str) and damping == "adaptive":
-        return Damping(_FIRST_LEVEL, tuple(level for level in LEVELS if level > _FIRST_LEVEL))
-    return Damping.of(damping)
 
 
 class _Run:
