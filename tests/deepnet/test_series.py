@@ -26,13 +26,12 @@ def expanded(t, V, c, largest_m, largest_x):
     """a_p (orders, n) of factors (n,) as float64, their needs, and t, √V, X as the series sees them."""
     V, c, largest_x = (np.asarray(values, f32)[None] for values in (V, c, largest_x))
     omega = (np.asarray(t) * np.sqrt(V.astype(float))).astype(f32)
-    coefficients, needed = np.empty((ORDERS + 1, *omega.shape), f32), np.empty(omega.shape, np.int8)
+    coefficients, needed = np.zeros((ORDERS + 1, *omega.shape), f32), np.empty(omega.shape, np.int8)
     computed = np.empty(1, np.int8)
     _expand(omega, V, c, np.array([largest_m], f32), largest_x[0], coefficients, needed, computed, 1)
     root, X = np.sqrt(V[0].astype(float)), largest_x[0].astype(float)
     p = np.arange(ORDERS + 1)[:, None]
     a = coefficients[:, 0].astype(float) * root * (root / X) ** p
-    a[computed[0] :] = 0.0
     return a, needed[0], omega[0].astype(float) / root, root, X
 
 
