@@ -9,6 +9,7 @@ import pytest
 import tolerances as tol
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
+from members import LOOPY
 from random_graphs import forest, gaussian, ising
 
 from factorgraph import (
@@ -35,7 +36,6 @@ from models import GLM
 
 quick = settings(max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
-LOOPY = ["flooding", "sequential", "residual", "random", "forward-backward"]
 
 
 # ---- fixed points ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 from deepnet.network import perceptron
 from factorgraph import Graph, Model, Selection, channels, factors, priors
 from factorgraph.channels import Absolute, Argmax, Channel, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
+from factorgraph.engine.infer import SCHEDULE_NAMES
 from factorgraph.factors import Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Prior
 
@@ -45,6 +46,9 @@ PRIORS: dict[str, list[Any]] = table(
         GaussianMixture([1, 2], [-1, 3], [0.1, 2]), Laplace(), Mixture([0, 1, 3], [1, 1, 1]),
     ],
 )  # fmt: skip
+
+#: Schedules that take any graph.
+LOOPY = [name for name in SCHEDULE_NAMES if name not in ("two-pass", "auto")]
 
 #: Channels that act on scalars; those that can be hidden layers.
 SCALAR: list[Channel] = [channel for each in CHANNELS.values() for channel in each if isinstance(channel, Channel)]
