@@ -90,6 +90,9 @@ def compare(kind, closure, tau, updates=None, assert_close=assert_close, **optio
             if layer.to_inputs is not None:
                 units = layer.plan.inputs - layer.plan.bias
                 assert_close(layer.to_inputs.B, messages.B[:units], f"B of {where}", FLOAT64_SWEEP)
+                if layer.to_inputs.A is not None:
+                    usable = np.vectorize(ref.usable)(messages.A[:units])
+                    assert_close(layer.to_inputs.A, usable, f"A of {where}", FLOAT64_SWEEP)
             if layer.G is not None:
                 assert_close(layer.G[edges], theirs.G[edges], f"G of {where}", FLOAT64_SWEEP)
 
