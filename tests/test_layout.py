@@ -8,6 +8,8 @@ import pytest
 import source_tree
 from source_tree import PACKAGES, faces, modules
 
+pytestmark = pytest.mark.quick
+
 #: Packages from the ground up; folders of one line are on one floor.
 FLOORS = {
     "factorgraph": [

@@ -33,6 +33,8 @@ from factorgraph.engine.unroll import unroll
 from factorgraph.factors.base import Group, Kind, Part, aligned, expand, numbers
 from factorgraph.messages.natural import Outgoing, combine, combine_maxima
 
+pytestmark = pytest.mark.quick
+
 
 def quartic(a, b, j):
     return -j * (a - b) ** 4 / 10 - 0.1 * a * b

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from factorgraph.numerics import special
 
+pytestmark = pytest.mark.quick
+
 SIGNED = [
     0.0,
     *(s * x for x in (1e-300, 1e-9, 0.01, 0.4999, 0.5, 1.0, 3.0, 4.0, 5.5, 9.0, 26.0) for s in (1, -1)),

@@ -15,6 +15,8 @@ from factorgraph.priors import Gaussian
 from models import MultiLayerGLM
 from models.inference import chain
 
+pytestmark = pytest.mark.quick
+
 #: Sums of a dozen float64 terms through up to four iterations, each of which may enlarge an error some tenfold.
 UNROLLED = 1e-10
 
