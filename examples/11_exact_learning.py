@@ -4,6 +4,8 @@ A perceptron has 2^9 states, a committee machine of three units 2^15 with its ou
 ``python examples/11_exact_learning.py``; the figure goes to ``11_exact_learning.png`` in the current folder.
 """
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -19,7 +21,7 @@ def means(widths: list[int], samples: int, seed: int) -> tuple[np.ndarray, np.nd
     """Posterior means of the first weights, exact and by messages, given the labels of a random teacher."""
     rng = np.random.default_rng(seed)
     model = perceptron(widths)
-    shapes = {name: model.shape(name) for name in model.variables if name.startswith("W")}
+    shapes = {f"W{i}": (outputs, inputs) for i, (inputs, outputs) in enumerate(itertools.pairwise(widths))}
     # Random leanings tell the units of a committee apart, which could change places; its output weights lean to +1.
     fields = {name: (0.3 if name == "W0" else 1.0) * np.abs(rng.standard_normal(n)) for name, n in shapes.items()}
     x = signal = rng.standard_normal((widths[0], samples))
