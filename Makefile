@@ -9,18 +9,19 @@ RUN ?= runs/$(DATASET)-$(shell date +%Y%m%d-%H%M%S)
 # Folders of `make gpu`: of the results, and with the files of MNIST.
 OUT ?= runs/gpu
 DATA ?=
-# Further arguments of `make test`, for example PYTEST_ARGS="-m 'not slow'", or "-n 0 -s" for one process that prints.
+# Further arguments of `make test` and `make quick`, for example PYTEST_ARGS="-m 'not slow'", or "-n 0 -s" for one process that prints.
 PYTEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help train test gpu lint format clean
+.PHONY: help train test quick gpu lint format clean
 
 help:
 	@echo "make train   train a network (DATASET=$(DATASET), TRAIN_ARGS=...)"
 	@echo "make test    run the whole test suite"
+	@echo "make quick   run those that touch every kind of thing, in less than a minute once things are compiled"
 	@echo "make gpu     with a GPU: its tests, the benchmark, MNIST (PYTHON, DATA=folder of its files, OUT=$(OUT))"
 	@echo "make lint    check style, format and types"
 	@echo "make format  rewrite the sources in the checked format"
@@ -31,6 +32,10 @@ train: $(VENV)/.stamp-run
 
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+# In one process: to start others takes as long as they would save. PYTEST_ARGS as above.
+quick: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m quick $(PYTEST_ARGS)
 
 # With the libraries of the Python that is there: CuPy and PyTorch are made for a driver, and not for `make` to choose.
 gpu:

@@ -17,6 +17,8 @@ from factorgraph.messages.natural import Outgoing
 from factorgraph.priors import Mixture
 from models import Ensemble, state_evolution
 
+pytestmark = pytest.mark.quick
+
 
 def score(**settings):
     """Of a classifier with these settings on a task that a linear one solves."""

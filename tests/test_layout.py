@@ -5,8 +5,10 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+import source_tree
+from source_tree import PACKAGES, faces, modules
 
-ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.quick
 
 #: Packages from the ground up; folders of one line are on one floor.
 FLOORS = {
@@ -30,35 +32,10 @@ FLOORS = {
         ["deepnet.estimator", "deepnet.bench", "deepnet.app"],
     ],
 }
-PACKAGES = ["factorgraph", "models", "deepnet"]
-
-
-def modules() -> dict[str, Path]:
-    """All modules of the three packages by name; packages' own files by that of the package."""
-    found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
 
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules of ours that a file imports, for types too, wherever the import stands."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                found.add(name if name in known else node.module)
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found & set(known)
-
-
-def faces(known: dict[str, Path]) -> set[str]:
-    """Packages' own files, which hand names on."""
-    return {name for name, path in known.items() if path.name == "__init__.py"}
+    return source_tree.imports(ast.parse(path.read_bytes()), known)
 
 
 def test_packages_import_downwards() -> None:

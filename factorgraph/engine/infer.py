@@ -37,7 +37,9 @@ Callback = Callable[[int, float], Any]
 
 #: Copies of a graph count their scalars by int32.
 _MOST_SCALARS = 2**31 - 1
-_SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
+
+#: All that `schedule` may be.
+SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
 
 
 def infer(
@@ -92,7 +94,7 @@ def infer(
     damped = Damping(damping, reinforcement)
     tolerance = check_number("tolerance", tolerance, least=0.0)
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
-    check_choice("schedule", schedule, _SCHEDULE_NAMES)
+    check_choice("schedule", schedule, SCHEDULE_NAMES)
     check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise ValueError(

@@ -107,11 +107,11 @@ class MultiLayerGLM:
         last = len(self.channels)
         plates: dict[str, int | None] = {f"units{i}": n for i, n in enumerate(self.sizes)} | {"samples": None}
         names = [*(f"x{i}" for i in range(last)), "y"]
-        variables = [
-            Variable(name, (f"units{i}", "samples"), self.prior if i == 0 else None, observed=i == last)
-            for i, name in enumerate(names)
-        ]
-        variables += [Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), observed=True) for i in range(last)]
+        variables = [Variable("x0", ("units0", "samples"), self.prior)]
+        for i, channel in enumerate(self.channels):  # in the order of a pass forward
+            outputs = (f"units{i + 1}", "samples")
+            variables.append(Variable(f"W{i}", (f"units{i + 1}", f"units{i}"), observed=True))
+            variables.append(Variable(names[i + 1], outputs, observed=i + 1 == last, spin=channel.spin))
         factors = [Bilinear(names[i + 1], f"W{i}", names[i], channel) for i, channel in enumerate(self.channels)]
         return Model.of(plates, variables, factors)
 

@@ -21,6 +21,7 @@ from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
 from deepnet.config import Config
 from deepnet.train import init, train_epoch
+from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Array
 
@@ -61,7 +62,7 @@ def test_operations_of_kept_weights() -> None:
     assert found == Cost(2 * (3 * kept[0] + 5 * kept[1]), 0, 20 * sum(kept))
 
 
-@pytest.mark.parametrize("closure", ["mf", "amp", "bp", "bpi"])
+@pytest.mark.parametrize("closure", CLOSURES)
 @pytest.mark.parametrize("weights", ["binary", "continuous"])
 @pytest.mark.parametrize("activation", ["sign", "relu"])
 def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, activation: str) -> None:

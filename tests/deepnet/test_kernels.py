@@ -8,10 +8,11 @@ from numba import njit, vectorize
 
 from deepnet.kernels import CpuOperations
 from deepnet.kernels.cpu.float32 import exp32, f32, hazard32, hazard_excess32, sign_g32, tanh32
+from deepnet.kernels.cpu.fused_loops import argmax_derivatives
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
-from factorgraph.channels import Sign
+from factorgraph.channels import Argmax, Sign
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Message
 from factorgraph.numerics.special import inverse_mills_array
@@ -24,6 +25,15 @@ SIGN = 3e-5
 
 #: 1 - e^{-2|B|}, a factor of g, is a difference of float32 numbers of size 1.
 DIFFERENCE = 1.2e-7
+
+#: The hazard of a rival, and its excess: their polynomials and exponentials.
+RIVAL = 2e-5
+
+#: Relative rounding of float32.
+ULP = 1.2e-7
+
+#: Deviations beyond which e^{-x²/2} is nothing in float32.
+FAR = 12.0
 
 exp_array = vectorize(["float32(float32)"])(lambda x: exp32(x))
 tanh_array = vectorize(["float32(float32)"])(lambda x: tanh32(x))
@@ -105,6 +115,36 @@ def test_fused_output_equals_the_observed_channel(y):
     _, g_exact, gamma_exact = Sign().observe(y, omega=omega.astype(float), V=2.5)
     np.testing.assert_allclose(g, g_exact, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(gamma, gamma_exact, rtol=1e-4, atol=1e-9)
+
+
+@given(
+    st.lists(st.floats(-300, 300) | st.floats(-4, 4), min_size=3, max_size=3),
+    st.lists(st.floats(-8, 8), min_size=3, max_size=3),
+    st.integers(0, 2),
+)
+def test_fused_argmax_equals_the_channel(ratios, exponents, label):
+    """Rivals from far ahead to far behind, and variances of any sizes; errors relative to what float32 makes of x."""
+    V = (10.0 ** np.array(exponents)).astype(np.float32)[:, None]
+    omega = (np.array(ratios)[:, None] * np.sqrt(V)).astype(np.float32)
+    found = [np.empty_like(omega) for _ in range(2)]
+    argmax_derivatives(np.array([label]), omega, V, *found)
+    exact = Argmax().observe([label], omega=omega.astype(float), V=V.astype(float))
+    rivals = np.arange(3) != label
+    variance = V[rivals, 0].astype(float) + V[label, 0]
+    gap = omega[rivals, 0].astype(float) - omega[label, 0]
+    # The gap is rounded by its terms, x = gap/√variance by itself: x changes by so much, log K by (K + 1) times that.
+    terms = np.maximum(np.abs(omega[rivals, 0]), np.abs(omega[label, 0])) / np.sqrt(variance)
+    hazards = np.abs(exact.g[rivals, 0]) * np.sqrt(variance)
+    conditioning = RIVAL + ULP * (np.abs(gap) / np.sqrt(variance) + terms) * (
+        1 + hazards + np.abs(gap) / np.sqrt(variance)
+    )
+    normal = np.abs(gap) / np.sqrt(variance) < FAR  # farther behind, K is below what float32 can hold, and clipped
+    floor = np.exp(-0.5 * FAR**2) / variance ** np.array([[0.5], [1.0]])
+    for result, values, least in zip(found, (exact.g, exact.gamma), floor, strict=True):
+        bound = conditioning * np.abs(values[rivals, 0]) + np.where(normal, 0.0, least * (1 + hazards**2))
+        assert np.all(np.isfinite(result))
+        assert np.all(np.abs(result[rivals, 0] - values[rivals, 0]) <= bound)
+        assert abs(result[label, 0] - values[label, 0]) <= bound.sum() + ULP * np.abs(values[rivals, 0]).sum()
 
 
 def test_edge_loop_survives_reordering():

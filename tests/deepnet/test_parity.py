@@ -14,6 +14,7 @@ from deepnet.kernels import CpuOperations
 from deepnet.kernels.cpu import amx
 from deepnet.kernels.cpu import fused_loops as loops
 from deepnet.sweep import Update, train_batch
+from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
 
 #: Sums of a few hundred float64 terms, fed back through up to five iterations.
@@ -31,7 +32,7 @@ CLEAR_VARIANCE = 1e-3
 #: Fields are compared only where they are this large at least (root mean square): agreement on zeros proves nothing.
 NOT_SMALL = 1e-3
 
-CLOSURES = ["bp", "bpi", "mf", "amp", ["mf", "bp", "amp"], ["bp", "amp", "mf"]]
+MIXED = [*CLOSURES, ["mf", "bp", "amp"], ["bp", "amp", "mf"]]
 
 
 def reference_of(layers, output, kind):
@@ -89,12 +90,15 @@ def compare(kind, closure, tau, updates=None, assert_close=assert_close, **optio
             if layer.to_inputs is not None:
                 units = layer.plan.inputs - layer.plan.bias
                 assert_close(layer.to_inputs.B, messages.B[:units], f"B of {where}", FLOAT64_SWEEP)
+                if layer.to_inputs.A is not None:
+                    usable = np.vectorize(ref.usable)(messages.A[:units])
+                    assert_close(layer.to_inputs.A, usable, f"A of {where}", FLOAT64_SWEEP)
             if layer.G is not None:
                 assert_close(layer.G[edges], theirs.G[edges], f"G of {where}", FLOAT64_SWEEP)
 
 
 @pytest.mark.parametrize("tau", [1, 5])
-@pytest.mark.parametrize("closure", CLOSURES, ids=str)
+@pytest.mark.parametrize("closure", MIXED, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_dense_sweep_equals_edge_by_edge(kind, closure, tau):
     compare(kind, closure, tau)
@@ -119,7 +123,7 @@ def assert_close_or_small(ours, theirs, name, tolerance):
 @settings(max_examples=100, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
-    closures=st.lists(st.sampled_from(["bp", "bpi", "mf", "amp"]), min_size=3, max_size=3),
+    closures=st.lists(st.sampled_from(list(CLOSURES)), min_size=3, max_size=3),
     tau=st.integers(1, 4),
     updates=st.lists(
         st.builds(
@@ -181,7 +185,7 @@ def test_amp_tends_to_bp_as_the_network_grows():
 
 
 @given(
-    closure=st.sampled_from(["bp", "bpi", "mf", "amp"]),
+    closure=st.sampled_from(list(CLOSURES)),
     tau=st.sampled_from([1, 3]),
     polarised=st.sampled_from([1.0, 5.0, 20.0]),
     widths=st.tuples(*[st.integers(1, 70)] * 3),
@@ -237,7 +241,7 @@ def test_variances_by_the_matrix_unit():
 @pytest.mark.parametrize("polarised", [1.0, 20.0])
 @pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.5}, {"output": "argmax"}])
 @pytest.mark.parametrize("tau", [1, 3])
-@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
+@pytest.mark.parametrize("closure", CLOSURES)
 def test_fused_kernels_equal_plain_ones_in_every_setting(closure, tau, options, polarised):
     compare_fused(closure, tau, options, polarised)
 

@@ -15,6 +15,8 @@ from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Path
 
+pytestmark = pytest.mark.quick
+
 DENSITIES = {"all": 1.0, "many": 0.6, "few": 0.02}
 
 

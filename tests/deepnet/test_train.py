@@ -12,6 +12,7 @@ from deepnet.observables import overlap, overlap_per_unit, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
+from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
 
 SMALL = {"hidden": (31,), "epochs": 2, "batch_size": 32}
@@ -102,7 +103,7 @@ def test_wrong_settings_are_named(settings, message):
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("closure", ["bp", "bpi", "mf", "amp"])
+@pytest.mark.parametrize("closure", CLOSURES)
 @pytest.mark.parametrize("weights", ["binary", "continuous"])
 def test_every_closure_learns_digits(digits, closure, weights):
     network = trained(digits, closure=closure, weights=weights, epochs=8, hidden=(51,))

@@ -18,6 +18,8 @@ from factorgraph.interface.arguments import (
     shown,
 )
 
+pytestmark = pytest.mark.quick
+
 
 class Stubborn:
     """An array-like that refuses to be one, as tensors with a gradient do."""

@@ -12,6 +12,8 @@ from wrong_values import Stubborn
 from factorgraph import Function, Graph, Linear, ModelError, Pairwise, Sum, exact, from_networkx, infer
 from factorgraph.channels import Probit
 
+pytestmark = pytest.mark.quick
+
 TARGET = np.array([0.3, -1.2, 0.7])
 
 

@@ -7,11 +7,12 @@ import mpmath as mp
 import numpy as np
 import pytest
 import tolerances as tol
+from members import LOOPY
 
 from factorgraph import ContradictionError, IndefiniteError, ModelError, Status, infer
 from factorgraph.engine.exactness import is_exact
 
-SCHEDULES = ["auto", "flooding", "sequential", "residual", "random", "forward-backward"]
+SCHEDULES = ["auto", *LOOPY]
 
 
 def run(seed):

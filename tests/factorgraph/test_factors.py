@@ -1,11 +1,12 @@
 """Every message rule against numerical integration, the compiled sweeps against the general ones, and a user's kind."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import tolerances as tol
-from random_graphs import gaussian, ising
+from random_graphs import Groups, gaussian, ising
 
 from deepnet.network import perceptron
 from factorgraph import (
@@ -23,12 +24,16 @@ from factorgraph import (
     infer,
 )
 from factorgraph.channels import Identity, Probit, ReLU
+from factorgraph.engine.compiled_sweeps import compiled_sweeps
 from factorgraph.engine.damping import Damping
+from factorgraph.engine.infer import SCHEDULE_NAMES
 from factorgraph.engine.inputs import weights_of
-from factorgraph.engine.sweeps import ScheduledSweeps
+from factorgraph.engine.sweeps import Messages, ScheduledSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors.base import Group, Kind, Part, aligned, expand, numbers
 from factorgraph.messages.natural import Outgoing, combine, combine_maxima
+
+pytestmark = pytest.mark.quick
 
 
 def quartic(a, b, j):
@@ -156,21 +161,104 @@ def test_combining_fields_over_the_whole_range():
     assert combine_maxima(-2.0, 3.0) == -2.0
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.3])
-@pytest.mark.parametrize("schedule", ["flooding", "sequential"])
-@pytest.mark.parametrize("make", [ising, gaussian])
-def test_compiled_sweeps_send_what_the_general_ones_send(make, schedule, damping):
-    graph = unroll(make(5, 12).model)
-    weights, rng = weights_of(graph, {}, {}, {}), np.random.default_rng(0)
+def tree(make, seed):
+    """The pairs of a random graph that close no loop."""
+    graph = make(seed, 12)
+    (pairs,) = graph.model.factors
+    (name, variable), joined, kept = *graph.model.variables.items(), Groups(12), []
+    for f, (i, j) in enumerate(zip(*(argument.indices for argument in pairs.arguments), strict=True)):
+        if joined.find(i) != joined.find(j):
+            joined.join([i, j])
+            kept.append(f)
+    forest = Graph()
+    add = forest.spins if variable.spin else forest.reals
+    options = {} if variable.spin else {"precision": variable.precision}
+    x = add(name, 12, field=variable.field, **options)
+    i, j = (argument.indices[kept] for argument in pairs.arguments)
+    forest.add(Pairwise(x[i], x[j], coupling=pairs.coupling[kept]))
+    return forest
+
+
+LOOPY = {"ising": ising, "gaussian": gaussian}
+#: Graph, schedule and damping of all runs for which there are compiled sweeps, without those of vectors.
+COMPILED = [
+    ("ising", "flooding", 0.0),
+    ("gaussian", "flooding", 0.0),
+    ("gaussian", "flooding", 0.3),
+    ("gaussian", "sequential", 0.0),
+    ("gaussian", "sequential", 0.3),
+    ("ising", "two-pass", 0.0),
+    ("gaussian", "two-pass", 0.0),
+]
+
+
+def prepared(name, schedule):
+    graph = unroll((tree(LOOPY[name], 5) if schedule == "two-pass" else LOOPY[name](5, 12)).model)
+    return graph, weights_of(graph, {}, {}, {})
+
+
+def test_runs_with_compiled_sweeps():
+    found = []
+    for name, schedule, damping in itertools.product(LOOPY, SCHEDULE_NAMES, [0.0, 0.3]):
+        if schedule != "two-pass" or not damping:
+            sweeps = compiled_sweeps(*prepared(name, schedule), None, schedule, Damping(damping))
+            found += [(name, schedule, damping)] if sweeps is not None else []
+    assert sorted(found) == sorted(COMPILED)
+
+
+@pytest.mark.parametrize(("name", "schedule", "damping"), COMPILED)
+def test_compiled_sweeps_send_what_the_general_ones_send(name, schedule, damping):
+    graph, weights = prepared(name, schedule)
+    rng = np.random.default_rng(0)
     for sweeps in (1, 7, 33):
         start = np.zeros(graph.edges), np.zeros(graph.edges)
         general = ScheduledSweeps(graph, weights, start, Damping(damping), False, schedule=schedule, rng=rng)
         for _ in range(sweeps):
             general.sweep(1)
         compiled = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
+        assert not isinstance(compiled.state, Messages), "the general sweeps would be compared with themselves"
         assert compiled.sweeps <= sweeps and np.abs(general.B).max() > 0.1
         np.testing.assert_allclose(compiled.B, general.B, atol=tol.COMPILED)
         np.testing.assert_allclose(compiled.A, general.A, atol=tol.COMPILED)
+
+
+def plain_messages(graph, sweeps, sequential, damping):
+    """B and A (factors, 2) of a graph of pairs as a loop over factors; all of the old messages, or each as it comes.
+
+    To a spin B = atanh(tanh J tanh H), to a real variable B = JH/G, A = -J²/G, with H and G of the other end without
+    the factor's own message.
+    """
+    ((name, variable),), (pairs,) = graph.model.variables.items(), graph.model.factors
+    ends = np.stack([argument.indices for argument in pairs.arguments], axis=1)
+    field, precision = (np.broadcast_to(v, graph.model.shape(name)) for v in (variable.field, variable.precision))
+    B, A = np.zeros(ends.shape), np.zeros(ends.shape)
+    for _ in range(sweeps):
+        seen = (B, A) if sequential else (B.copy(), A.copy())
+        for f, J in enumerate(pairs.coupling):
+            new = []
+            for side in (0, 1):
+                other = ends[f, 1 - side]
+                others = [(g, t) for g, t in np.argwhere(ends == other) if g != f]
+                H = field[other] + sum(seen[0][place] for place in others)
+                G = precision[other] + sum(seen[1][place] for place in others)
+                new.append((np.arctanh(np.tanh(J) * np.tanh(H)), 0.0) if variable.spin else (J * H / G, -J * J / G))
+            for messages, values in zip((B, A), np.transpose(new), strict=True):
+                messages[f] = (1 - damping) * values + damping * messages[f]
+    return B, A
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+@pytest.mark.parametrize("schedule", ["flooding", "sequential"])
+@pytest.mark.parametrize("name", LOOPY)
+def test_sweeps_are_a_loop_over_factors(name, schedule, damping):
+    """Whichever code runs them."""
+    graph = LOOPY[name](5, 12)
+    for sweeps in (1, 2, 7):
+        B, A = plain_messages(graph, sweeps, schedule == "sequential", damping)
+        found = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
+        assert np.abs(B).max() > 0.1 and found.sweeps == sweeps
+        np.testing.assert_allclose(found.B, B.ravel(), atol=tol.COMPILED)
+        np.testing.assert_allclose(found.A, A.ravel(), atol=tol.COMPILED)
 
 
 def test_strong_couplings_fall_back_to_the_logarithmic_form():

@@ -5,6 +5,7 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import LOOPY
 from random_graphs import forest
 
 from factorgraph import ContradictionError, Graph, Linear, Pairwise, Sum, exact, infer
@@ -41,7 +42,7 @@ def test_two_passes_are_exact(seed, spins, reals, factors):
 
 
 @settings(max_examples=25)
-@given(seed=seeds, schedule=st.sampled_from(["flooding", "sequential", "random", "residual", "forward-backward"]))
+@given(seed=seeds, schedule=st.sampled_from(LOOPY))
 def test_every_schedule_finds_the_same(seed, schedule):
     graph = forest(seed, 6, 4, 12)
     result = infer(graph, schedule=schedule, damping=0.2, tolerance=1e-14, max_sweeps=3000, rng=1)

@@ -5,6 +5,7 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import LOOPY
 
 from factorgraph import Function, Graph, Linear, ModelError, check_factor, infer
 from factorgraph.engine.unroll import unroll
@@ -148,7 +149,7 @@ def test_many_factors_at_once_are_each_as_alone():
         assert result["x"].variance[i] == pytest.approx(truth[2], rel=tol.FUNCTION)
 
 
-@pytest.mark.parametrize("schedule", ["auto", "flooding", "sequential", "residual", "forward-backward"])
+@pytest.mark.parametrize("schedule", ["auto", *LOOPY])
 def test_a_function_that_can_be_integrated_needs_nothing_else(schedule):
     graph = Graph()
     x = graph.reals("x")
@@ -158,7 +159,7 @@ def test_a_function_that_can_be_integrated_needs_nothing_else(schedule):
     compare(result, "x", (truth[0], truth[1] + 1e3, truth[2]))
 
 
-@pytest.mark.parametrize("schedule", ["auto", "flooding", "sequential", "random", "residual", "forward-backward"])
+@pytest.mark.parametrize("schedule", ["auto", *LOOPY])
 @pytest.mark.parametrize("damping", [0.0, 0.5])
 def test_a_flat_argument_beside_one_that_is_known(schedule, damping):
     """Whatever comes first says nothing until the measurement has arrived."""

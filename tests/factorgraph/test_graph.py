@@ -34,6 +34,8 @@ from factorgraph.channels import Probit, Sign
 from factorgraph.factors import Bilinear
 from factorgraph.priors import Gaussian, Mixture
 
+pytestmark = pytest.mark.quick
+
 
 def test_a_grid_in_three_lines():
     graph = Graph()

@@ -11,6 +11,8 @@ from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import Model, Variable
 from factorgraph.priors import Binary, Gaussian
 
+pytestmark = pytest.mark.quick
+
 PLATES = {"in": 3, "out": 2, "n": None}
 W = Variable("W", ("out", "in"), Binary())
 X = Variable("x", ("in", "n"), observed=True)

@@ -5,6 +5,7 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import PRIORS
 from mpmath import mp, mpf
 from reference import to_agreement
 
@@ -167,6 +168,12 @@ CASES = {
     ),
 }  # fmt: skip
 ALL = [(kind, parameters) for kind, case in CASES.items() for parameters in case[3]]
+
+
+def test_every_prior_is_among_the_cases():
+    assert {type(case[0](*case[3][0])) for case in CASES.values()} == {type(each[0]) for each in PRIORS.values()}
+
+
 H_SIZES = [0.0, 1e-300, 1e-30, 1e-9, 1e-3, 0.3, 1.0, 2.2, 7.0, 30.0, 300.0, 1e4]
 H_GRID = sorted({s * h for h in H_SIZES for s in (-1, 1)} | {-2.0, -2.0000001, 19.99, -20.00001})
 G_GRID = [0.0, 1e-9, 0.5, 7.0, 1e3, 1e6, 1e12]

@@ -7,12 +7,12 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import LOOPY
 from mpmath import mp
 
 from factorgraph import Graph, IndefiniteError, Linear, ModelError, Pairwise, check_factor, exact, infer
 from factorgraph.engine.vector_sweeps import VectorTwoPass
 
-SCHEDULES = ("flooding", "sequential", "residual", "forward-backward", "random")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -99,7 +99,7 @@ def test_noise_far_smaller_than_what_else_is_known(seed, q):
     size = max(1.0, abs(truth.entropy))
     assert result.entropy == pytest.approx(truth.entropy, abs=tol.TREE * size)
     assert result.energy.log_partition == pytest.approx(truth.log_partition, rel=tol.TREE, abs=tol.TREE)
-    other = infer(graph, schedule=SCHEDULES[seed % 5], tolerance=tol.WARM)
+    other = infer(graph, schedule=LOOPY[seed % len(LOOPY)], tolerance=tol.WARM)
     assert_law(other, "x", truth, tol.LOOPY)
     assert other.entropy == pytest.approx(truth.entropy, abs=tol.LOOPY * (size + abs(truth.log_partition)))
 
@@ -199,7 +199,7 @@ def test_noise_of_rank_one(seed, dt, q):
     assert_law(result, "x", truth, tol.TREE)
     assert result.entropy == -np.inf
     assert result.energy.log_partition == pytest.approx(truth.log_partition, rel=tol.TREE, abs=tol.LOOPY)
-    other = infer(graph, schedule=SCHEDULES[seed % 5], tolerance=tol.WARM)
+    other = infer(graph, schedule=LOOPY[seed % len(LOOPY)], tolerance=tol.WARM)
     assert_law(other, "x", truth, tol.LOOPY)
 
 
@@ -367,7 +367,7 @@ def test_hubs(noise):
     ring=st.booleans(),
     noise=st.floats(-18.0, 3.0).map(lambda e: 10.0**e),
     partly=st.booleans(),
-    schedule=st.sampled_from(["auto", "flooding", "sequential", "residual"]),
+    schedule=st.sampled_from(["auto", *LOOPY]),
     seed=seeds,
 )
 def test_chains_and_rings_that_nothing_holds(dimension, size, ring, noise, partly, schedule, seed):
@@ -397,7 +397,7 @@ def test_chains_and_rings_that_nothing_holds(dimension, size, ring, noise, partl
 
 
 @settings(max_examples=40)
-@given(seed=seeds, schedule=st.sampled_from(["auto", "flooding", "sequential"]), general=st.booleans())
+@given(seed=seeds, schedule=st.sampled_from(["auto", *LOOPY]), general=st.booleans())
 def test_precisions_that_couplings_use_up(seed, schedule, general):
     """The weights e^{-J(x - y)²/2} of a chain, as pairs: what is left of the precisions is rounding, of any sign."""
     rng, graph = np.random.default_rng(seed), Graph()

@@ -5,6 +5,7 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import LOOPY
 from scipy.linalg import solve_discrete_are
 
 from factorgraph import (
@@ -104,7 +105,7 @@ def test_the_smoother_of_position_and_velocity():
     np.testing.assert_allclose(result["x"].variance, np.diagonal(result.covariance("x"), axis1=1, axis2=2))
     entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * dense.covariance)[1]
     assert result.entropy == pytest.approx(entropy, rel=tol.TREE)
-    for schedule in ("flooding", "sequential", "residual", "forward-backward", "random"):
+    for schedule in LOOPY:
         other = infer(graph, schedule=schedule, **TIGHT)
         assert other.converged
         np.testing.assert_allclose(other["x"].mean, result["x"].mean, atol=tol.LOOPY)

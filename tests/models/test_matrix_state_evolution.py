@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tolerances as tol
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models import GaussianRows, Head, MatrixVAMP, marchenko_pastur, matrix_state_evolution
 
@@ -38,6 +40,29 @@ def test_linear_units(method, samples):
     assert found.converged
     assert found.mse[-1] == pytest.approx(np.trace(C) / 3, rel=tol.LINEAR_EVOLUTION[method])
     assert found.test_error[-1] == pytest.approx(1.0 + scale * np.trace(W.T @ C @ W) / 2, rel=tol.POINTS)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    method=st.sampled_from(["mmse", "map"]),
+    rows=st.integers(1, 3),
+    outputs=st.integers(1, 3),
+    samples=st.integers(20, 150),
+    noise=st.floats(0.05, 1.0),
+    seed=st.integers(0, 10**6),
+)
+def test_linear_units_of_any_head(method, rows, outputs, samples, noise, seed):
+    """The fixed point is the posterior covariance of a linear model, mode by mode."""
+    rng = np.random.default_rng(seed)
+    s2 = spectrum_of(rng.normal(size=(samples, 60)) / 60**0.5)
+    head = Head(rng.normal(size=(rows, outputs)), "linear", noise=noise)
+    prior = GaussianRows(np.diag(rng.uniform(0.3, 2.0, rows)), mean=rng.normal(size=rows))
+    found = matrix_state_evolution(prior, head, s2, samples=samples, inputs=60, method=method)
+    W = head.scaled_weights
+    modes = np.linalg.inv(prior.precision + s2[:, None, None] * (W @ W.T))
+    C = (modes.sum(axis=0) + max(60 - samples, 0) * prior.covariance) / 60
+    assert found.converged
+    assert found.mse[-1] == pytest.approx(np.trace(C) / rows, rel=tol.LINEAR_EVOLUTION[method])
 
 
 @pytest.mark.parametrize("activation, samples", [("sigmoid", 400), ("relu", 500)])

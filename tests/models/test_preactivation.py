@@ -15,12 +15,16 @@ from models.preactivation import (
     TANH,
     Activation,
     Couplings,
+    LayerStatistics,
     critical,
     first_layer,
     next_layer,
     propagate,
     susceptibilities,
 )
+
+#: Averages by 60 nodes an axis, and their central differences.
+RECURSION = 1e-5
 
 CLOSED = [LINEAR, RELU, SIGN, ERF]
 
@@ -122,6 +126,63 @@ def test_units_without_a_scale_have_a_known_kurtosis_at_every_width(activation, 
     error = square.std() / square.size**0.5
     assert abs(square.mean() - (1.0 + factor / 50) ** 3) < ERRORS * error
     assert error < 0.1 * factor / 50 * 3, "too few networks to see the non-Gaussianity"
+
+
+def average(function, G):
+    """Of a function of z (2, n), by a product of Gauss-Hermite rules: good to rounding for smooth ones."""
+    node, weight = np.polynomial.hermite_e.hermegauss(60)
+    u = np.stack(np.meshgrid(node, node)).reshape(2, -1)
+    weight = np.multiply.outer(weight, weight).ravel() / (2 * np.pi)
+    return function(np.linalg.cholesky(G) @ u) @ weight
+
+
+def second_moments(activation, G):
+    def products(z):
+        return np.einsum("an,bn->abn", activation(z), activation(z))
+
+    return average(products, G)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    activation=st.sampled_from([TANH, ERF, LINEAR]),
+    first=st.floats(0.1, 2.0),
+    second=st.floats(0.1, 2.0),
+    correlation=st.floats(-0.9, 0.9),
+    width=st.integers(1, 50),
+    inputs=st.integers(1, 50),
+    C_W=st.floats(0.2, 3.0),
+    seed=st.integers(0, 10**6),
+)
+def test_the_vertex_recursion_is_the_law_of_total_covariance(
+    activation, first, second, correlation, width, inputs, C_W, seed
+):
+    """The metric C_W Σ σσ/width of the next layer fluctuates as σσ does, and with the metric below.
+
+    Its derivative in the latter by differences of plain averages, not by the tensors that the recursion is made of.
+    """
+    G, step = kernel(first, second, correlation), 1e-4
+    roots = np.random.default_rng(seed).normal(size=(3, 2, 2))
+    roots = roots + roots.transpose(0, 2, 1)
+    vertex = np.einsum("kab,kcd->abcd", roots, roots)
+    below = LayerStatistics(inputs, G, np.zeros((2, 2)), vertex, np.zeros((2,) * 4))
+    found = next_layer(below, activation, width, weight_variance=C_W)
+
+    def quadruples(z):
+        s = activation(z)
+        return np.einsum("an,bn,cn,dn->abcdn", s, s, s, s)
+
+    metric = second_moments(activation, G)
+    own = average(quadruples, G) - np.multiply.outer(metric, metric)
+    carried = np.zeros((3, 2, 2))
+    for k, root in enumerate(roots):  # along each direction in which the metric below fluctuates
+        size = step / np.abs(root).max() * min(first, second) * (1 - abs(correlation))
+        up, down = (second_moments(activation, G + sign * size * root) for sign in (1, -1))
+        carried[k] = (up - down) / (2 * size)
+    expected = C_W**2 * (own + width / inputs * np.einsum("kab,kcd->abcd", carried, carried))
+    assert found.inputs == width
+    np.testing.assert_allclose(found.kernel, C_W * metric, atol=PAIR_AVERAGE * C_W)
+    np.testing.assert_allclose(found.vertex, expected, atol=RECURSION * max(1.0, np.abs(expected).max()))
 
 
 def test_sampled_networks_approach_the_theory():
