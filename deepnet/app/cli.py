@@ -407,9 +407,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _header(run: "Run", network: "Network") -> str:
     """What is trained on what: settings, model and layers."""
-    from deepnet.app.run import describe
-
-    layers = [f"  {describe(layer.plan)}" for layer in network.layers]
+    layers = [f"  {layer.plan}" for layer in network.layers]
     return "\n".join([f"run       {run.directory}", str(run.description), "layers", *layers])
 
 

@@ -22,7 +22,7 @@ from deepnet import network as network_module
 from deepnet.app import run as run_module
 from deepnet.app.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from deepnet.app.cli import main
-from deepnet.app.run import CONFIG, METRICS, Description, Run, RunError, check_free, describe, evaluate
+from deepnet.app.run import CONFIG, METRICS, Description, Run, RunError, check_free, evaluate
 from deepnet.config import Config
 from deepnet.data import Dataset, load_dataset
 from deepnet.lower import lower
@@ -103,7 +103,7 @@ def test_the_model_shown_is_the_model_trained(task: Any) -> None:
     description = Description.of(data, config)
     layers = init(config, description.features, description.classes).layers
     plans = lower(description.model(), config.closure)
-    assert [describe(plan) for plan in plans] == [describe(layer.plan) for layer in layers]
+    assert [str(plan) for plan in plans] == [str(layer.plan) for layer in layers]
     masks = [(plan.mask, layer.plan.mask) for plan, layer in zip(plans, layers, strict=True)]
     assert masks[0][0] is not None and 0.4 < masks[0][0].mean() < 0.6
     for mask, other in masks:

@@ -8,7 +8,6 @@ from tolerances import ERRORS
 from deepnet import train as training
 from deepnet.config import Config
 from deepnet.data import load_dataset
-from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
@@ -247,9 +246,9 @@ def test_overlap_and_polarization_equal_their_definitions():
     layer = init(Config(**SMALL), 7, 10).layers[0]
     m = layer.mean.astype(float)
     pairs = [m[a] @ m[b] / 7 for a in range(31) for b in range(a)]
-    assert overlap(layer) == pytest.approx(np.mean(pairs), rel=1e-5)
-    assert polarization(layer) == pytest.approx(np.mean(m**2), rel=1e-5)
-    assert overlap(init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]) == 0.0
+    assert layer.overlap() == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert layer.polarization() == pytest.approx(np.mean(m**2), rel=1e-5)
+    assert init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0].overlap() == 0.0
 
 
 @pytest.mark.parametrize("activation", ["sign", "relu"])
