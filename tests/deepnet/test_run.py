@@ -336,7 +336,7 @@ def test_a_full_disk_leaves_a_run_that_goes_on(
 def test_divergence_leaves_the_good_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on(begin(tmp_path, data), data, stop=1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("deepnet.train.LARGEST_FIELD", 1e-3)
+    monkeypatch.setattr("deepnet.layers.dense.LARGEST_FIELD", 1e-3)
     run = Run.open(tmp_path)
     with pytest.raises(DivergenceError, match="diverged in epoch 2"):
         next(run.train(run.load(), data))

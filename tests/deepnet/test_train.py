@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtr
 from tolerances import ERRORS
 
-from deepnet import train as training
+from deepnet import state
 from deepnet.config import Config
 from deepnet.data import load_dataset
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
@@ -261,4 +261,4 @@ def test_sums_of_continuous_weights_start_with_the_size_of_the_field(activation)
 
 
 def test_seeds_of_initialisation_and_epochs_are_independent():
-    assert len({training._INITIAL, training._EPOCHS, training._EVALUATION}) == 3
+    assert len({state.INITIAL, state.EPOCHS, state.EVALUATION}) == 3
