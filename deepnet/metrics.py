@@ -42,7 +42,7 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            numbers = output.numbers(y)
+            numbers = output.likeliest(y)
             for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
                 predicted = output.numbers(predict(layers, x, operations))
                 values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)

@@ -78,6 +78,30 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     return np.concatenate(labels)
 
 
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
+    """Mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of labels.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
+            Σ_c p_c P(c | x).
+        operations: where the layers are.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1].plan), 0.0
+    if not len(x):
+        raise ValueError("`x` must have at least one sample, got none")
+    output.check(y, len(x))
+    for start, chunk in zip(range(0, len(x), CHUNK), _chunks(x, operations), strict=True):
+        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
+        seen = output.encode(y[start : start + CHUNK], omega.dtype)
+        total += omega.shape[1] * output.loss(seen, omega, V)
+    return total / len(x)
+
+
 def error_percent(predicted: Array, y: Array) -> float:
     """Share of wrong labels, in percent."""
     return 100.0 * float(np.mean(predicted.reshape(y.shape) != y))

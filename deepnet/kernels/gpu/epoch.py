@@ -22,7 +22,8 @@ class DeviceEpochs:
         layers: from the data to the output, on the device.
         operations: of the device.
         x: inputs (samples, features), float32.
-        y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32.
+        y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32; or soft targets,
+            with the axis of the classes last.
         batch_size: samples in a batch.
         tau: inner iterations.
         reinforcement: r of all layers.

@@ -93,11 +93,9 @@ class GpuOperations:
         """As ``Operations.derivatives``; g and Γ lie one behind the other."""
         if isinstance(message.channel, Argmax):
             if not supports_argmax(message, omega):
-                labels = "labels" if message.y is not None and message.y.ndim == 1 else "soft targets"
-                raise ValueError(
-                    "`form` of an argmax must be 'double_jensen' with labels on a GPU, "
-                    f"got {message.channel.form!r} with {labels}"
-                )
+                if message.y is not None and message.y.ndim > 1:
+                    raise ValueError("`y` must be labels for an argmax output on a GPU, got soft targets")
+                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
