@@ -127,13 +127,12 @@ def test_the_loss_of_soft_targets_of_two_classes(omega, V, p):
     soft = np.array([[1 - p, p], [0.25, 0.75]])
     gap = (omega[1] - omega[0]) / np.sqrt(V.sum(axis=0))
     argmax, sign = ArgmaxOutput(Argmax(), 2), SignOutput(Sign(), 1)
-    found = argmax.loss(argmax.encode(soft, np.float64), omega, V)
-    assert found == pytest.approx(
-        -np.mean(np.log(soft[:, 0] * ndtr(-gap) + soft[:, 1] * ndtr(gap))), rel=1e-9, abs=1e-12
-    )
+    p = soft[:, 0] * ndtr(-gap) + soft[:, 1] * ndtr(gap)
+    assert argmax.loss(argmax.encode(soft, np.float64), omega, V) == pytest.approx(-np.mean(np.log(p)), rel=1e-8)
     z = omega[0] / np.sqrt(V[0])
+    p = soft[:, 0] * ndtr(-z) + soft[:, 1] * ndtr(z)
     found = sign.loss(sign.encode(soft, np.float64), omega[:1], V[:1])
-    assert found == pytest.approx(-np.mean(np.log(soft[:, 0] * ndtr(-z) + soft[:, 1] * ndtr(z))), rel=1e-9, abs=1e-12)
+    assert found == pytest.approx(-np.mean(np.log(p)), rel=1e-9, abs=1e-12)
 
 
 def test_wrong_targets_are_refused_before_any_work():
@@ -141,7 +140,7 @@ def test_wrong_targets_are_refused_before_any_work():
     network = init(Config(hidden=(9,)), 6, 3)
     before = network.layers[0].H.copy()
     for wrong, message in (
-        (np.eye(4)[y], r"`y` must be of shape \(60,\), one label for each sample, or \(60, 3\), probabilities of the c"),
+        (np.eye(4)[y], r"`y` must be of shape \(60,\), one label for each sample, or \(60, 3\), probabilities of"),
         (2 * np.eye(3)[y], r"`y` must have probabilities that add up to 1 in each row, got array"),
         (np.full((60, 3), np.nan), "`y` must have probabilities that add up to 1"),
         (np.array([[1.5, -0.5, 0.0]] * 60), "`y` must have probabilities that add up to 1"),
@@ -159,10 +158,11 @@ def test_the_estimator_takes_soft_targets(classes):
     options = {"hidden": 9, "epochs": 15, "random_state": 0, "output": "argmax", "batch_size": 10}
     hard, certain = (MessagePassingClassifier(**options).fit(X, targets) for targets in (y, soft))
     assert certain.classes_.tolist() == list(range(classes))
-    assert certain.score(X, y) > 0.6 and hard.score(X, y) > 0.6
+    assert hard.score(X, y) > 0.9
+    np.testing.assert_allclose(certain.predict_proba(X), hard.predict_proba(X), atol=1e-4)
     vague = MessagePassingClassifier(**options).fit(X, 0.6 * soft + 0.4 / classes)
     entropy = [-np.sum(p * np.log(p + 1e-300)) for p in (vague.predict_proba(X), certain.predict_proba(X))]
-    assert entropy[0] > 1.1 * entropy[1]
+    assert entropy[0] > 1.01 * entropy[1]
     online = MessagePassingClassifier(**options, verbose=1)
     names = np.array(["a", "b", "c"][:classes])
     online.partial_fit(X, soft, classes=names).partial_fit(X, names[y]).partial_fit(X, soft)
