@@ -1,12 +1,14 @@
 """Predictions: pointwise with the most probable weights, Bayesian with the output marginals of one forward pass."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
 from deepnet.layers import Layer
 from deepnet.outputs import output_of
 from deepnet.sweep import output_moments
+from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
@@ -46,7 +48,9 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     for units in _chunks(x, operations):
         z = preactivations[0](units)
         for below, layer_above in zip(layers, preactivations[1:], strict=False):
-            z = layer_above(below.plan.channel(z))
+            channel = cast(Channel, below.plan.channel)
+            units = channel(z) if channel.on_gpu else operations.array(channel(operations.host(z)))
+            z = layer_above(units)
         labels.append(output.pointwise(operations.host(z)))
     return np.concatenate(labels)
 

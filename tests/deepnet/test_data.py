@@ -13,7 +13,7 @@ import pooch
 import pytest
 from wrong_values import check_refusals
 
-from deepnet.data import DATASETS, DataError, cifar, files, load_dataset, sources
+from deepnet.data import DATASETS, DataError, Dataset, cifar, files, load_dataset, sources
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 RECORDS = 4
@@ -56,7 +56,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "cavity"
 
 
-def assert_is(loaded: data.Dataset, arrays: list[np.ndarray]) -> None:
+def assert_is(loaded: Dataset, arrays: list[np.ndarray]) -> None:
     """The loaded set has the images and labels of `arrays`, standardised by the definition."""
     train = arrays[0].astype(np.float64)
     expected = [(x.reshape(len(x), -1) - train.mean()) / train.std() for x in (arrays[0], arrays[2])]

@@ -71,7 +71,9 @@ class DeviceEpochs:
         full, rest = divmod(len(order), self._size)
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
-                self._steps[size] = self._operations.device.captured(partial(self._train, size))
+                step = partial(self._train, size)
+                whole = all(layer.plan.on_gpu for layer in self._layers)
+                self._steps[size] = self._operations.device.captured(step) if whole else step
             self._steps[size]()
             if progress is not None:
                 progress(size)
