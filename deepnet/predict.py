@@ -1,14 +1,17 @@
 """Predictions: pointwise with the most probable weights, Bayesian with the output marginals of one forward pass."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
+from deepnet.layers import Layer
 from deepnet.outputs import output_of
-from deepnet.sweep import output_moments, with_constant_unit
+from deepnet.sweep import output_moments
+from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
-from factorgraph.dense.state import Array, Layer
+from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import number_array
 
 _HOST = NumpyOperations()
@@ -17,31 +20,20 @@ _HOST = NumpyOperations()
 CHUNK = 1024
 
 
-def most_probable_weights(layer: Layer) -> Array:
-    """sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
-    if not layer.plan.spin_weights:
-        return layer.mean
-    weights = np.where(layer.mean >= 0, layer.mean.dtype.type(1), layer.mean.dtype.type(-1))
-    return weights if layer.plan.mask is None else weights * layer.plan.mask
-
-
 def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
     """Inputs for a network.
 
     Raises:
         ValueError: they are no real numbers, or not of shape (samples, features).
     """
-    x, plan = number_array("x", x), layers[0].plan
-    if x.ndim != 2 or x.shape[1] != plan.inputs - plan.bias:
-        raise ValueError(f"`x` must be of shape (samples, {plan.inputs - plan.bias}), got shape {x.shape}")
+    x, features = number_array("x", x), layers[0].plan.features
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(f"`x` must be of shape (samples, {features}), got shape {x.shape}")
     return x
 
 
 def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
     """Labels by the network with its most probable weights, which do not depend on the number of threads.
-
-    A sum of inputs of which as many enter with +1 as with -1 is a tie where these are all alike, as pixels of a
-    background are: it is 0, and the unit decides by its rule for 0, not by how the sum was rounded.
 
     Args:
         layers: a trained network.
@@ -51,14 +43,15 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
-    weights, output = [most_probable_weights(layer) for layer in layers], output_of(layers[-1].plan)
+    preactivations, output = [layer.most_probable() for layer in layers], output_of(layers[-1].plan)
     x, labels = check_inputs(layers, x), []
     for units in _chunks(x, operations):
-        for layer, W in zip(layers, weights, strict=True):
-            z = _sums(layer, W, with_constant_unit(layer.plan, units, 1))
-            z *= layer.plan.scale
-            units = z if layer is layers[-1] else layer.plan.channel(z)
-        labels.append(output.pointwise(operations.host(units)))
+        z = preactivations[0](units)
+        for below, layer_above in zip(layers, preactivations[1:], strict=False):
+            channel = cast(Channel, below.plan.channel)
+            units = channel(z) if channel.on_gpu else operations.array(channel(operations.host(z)))
+            z = layer_above(units)
+        labels.append(output.pointwise(operations.host(z)))
     return np.concatenate(labels)
 
 
@@ -89,14 +82,28 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     return np.concatenate(labels)
 
 
-def _sums(layer: Layer, W: Array, x: Array) -> Array:
-    """W @ x, 0 where nothing but rounding is left of the terms."""
-    if layer.plan.spin_weights and layer.below is not None and layer.below.plan.channel.spin:
-        return W @ x  # of integers: exact
-    z = W.astype(np.float64) @ x.astype(np.float64)
-    rounding = len(x) * np.finfo(np.float64).eps * np.abs(W).max() * np.abs(x).sum(axis=0, dtype=np.float64)
-    z *= np.abs(z) > rounding
-    return z.astype(x.dtype)
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
+    """Mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of labels.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
+            Σ_c p_c P(c | x).
+        operations: where the layers are.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1].plan), 0.0
+    if not len(x):
+        raise ValueError("`x` must have at least one sample, got none")
+    output.check(y, len(x))
+    for start, chunk in zip(range(0, len(x), CHUNK), _chunks(x, operations), strict=True):
+        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
+        seen = output.encode(y[start : start + CHUNK], omega.dtype)
+        total += omega.shape[1] * output.loss(seen, omega, V)
+    return total / len(x)
 
 
 def error_percent(predicted: Array, y: Array) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
-from deepnet.bench.cost import Cost, binarynet, message_passing
-from deepnet.bench.limits import SIZE, Limits, limits
+from deepnet.bench.cost import binarynet, message_passing
+from deepnet.bench.limits import SIZE, limits
+from deepnet.cost import Cost, Limits
 
 #: The baseline and its variants on the command line, and their names in the results.
 BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled", "graph": "binarynet-graph"}
@@ -68,7 +69,7 @@ class MessagePassing(Contender):
         from deepnet import train
 
         self._network = train.init(self._config, self._case.widths[0], self._case.classes, self._case.device)
-        self.weights = sum(layer.H.size for layer in self._network.layers)
+        self.weights = sum(layer.plan.weights for layer in self._network.layers)
         self.operations = message_passing(layer.plan for layer in self._network.layers)
 
     def train(self, samples: int) -> None:
@@ -91,9 +92,7 @@ class MessagePassing(Contender):
 
     def polarization(self) -> list[float]:
         """See ``Contender.polarization``."""
-        from deepnet.observables import polarization
-
-        return [polarization(layer) for layer in self._network.to("cpu").layers]
+        return [layer.polarization() for layer in self._network.to("cpu").layers]
 
     def device_memory(self) -> int | None:
         """See ``Contender.device_memory``."""

@@ -63,7 +63,10 @@ class NumpyOperations:
         return edge_messages(self, layer, message, means)
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        update_weights(layer, step)
+        update_weights(self, layer, step)
+
+    def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
+        return prior.moments(H=H, G=G)
 
     def require_finite(self, values: Array) -> None:
         require_finite(values)
@@ -123,7 +126,7 @@ def edge_messages(
     return B
 
 
-def update_weights(layer: Layer, step: Step) -> None:
+def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
     """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL App. B].
 
     The means are those of the posterior of the batch. In [DL, eqs. 3, 8] the next batch begins with those of its prior,
@@ -134,7 +137,7 @@ def update_weights(layer: Layer, step: Step) -> None:
         assert layer.G_in is not None and step.precision is not None
         _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
         np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
-    mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
+    mean, variance = operations.weight_moments(cast(Prior, layer.plan.prior), layer.H, _or_zero(layer.G))
     # Damped means [DL eqs. 134-135]; masked weights stay zero.
     layer.mean *= layer.damping
     layer.mean += (1.0 - layer.damping) * mean
