@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.channels import Identity
-from factorgraph.factors.projection import LEAST_SHARE
-from factorgraph.factors.sum import LEAST_REST
+from factorgraph.messages.ranges import LEAST_REST, LEAST_VARIANCE, message_precision
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.spectra import Spectrum
 from models.asymptotics.state_evolution import (
-    LEAST_VARIANCE,
     StateEvolution,
     check_ensembles,
     check_run,
@@ -107,26 +105,27 @@ def _without(belief: Overlap, message: Field, moment: float) -> Overlap:
     """What is left of a belief without a message B from above; E[x̂ B] = b m + c V, since V is the mean of ∂x̂/∂B."""
     m, q, V = belief
     b, c, A = message
-    rate = 1.0 / V - A
-    if rate <= LEAST_SHARE * A:
-        return Overlap(m, q, 1.0 / (LEAST_SHARE * A))
-    truth = (m / V - b * moment) / rate
-    noise = max((q - m**2 / moment) / V**2 - c, 0.0) / rate**2
+    rate = message_precision(V, 1.0 - V * A)
+    total = A + rate  # 1/V, unless the rate has met its bound; what is left has information total · x̂ - B in any case
+    truth = (total * m - b * moment) / rate
+    noise = max((q - m**2 / moment) * total**2 - c * (2.0 * V * total - 1.0), 0.0) / rate**2
     return Overlap(truth, truth**2 / moment + noise, 1.0 / rate)
 
 
 def _told_by_channel(averages: Field, below: Overlap, moment: float) -> Field:
-    """Message k (g + Γ r) about z, with k = 1/(1 - V Γ): what makes of N(r, V) the mean r + V g and variance V - V² Γ.
+    """Message about z that makes of N(r, V) the mean r + V g and variance V - V² Γ.
 
-    By parts, E[g z] = ρ E[g g_truth] - m Γ and E[g r] = m E[g g_truth] - q Γ.
+    Its information is k g + A r = k (g + Γ r) + (A - k Γ) r with k = 1 + A V, where the last term is 0 unless A has met
+    its bound. By parts, E[g z] = ρ E[g g_truth] - m Γ and E[g r] = m E[g g_truth] - q Γ: what is left of g + Γ r
+    without E[g g_truth] z depends on neither z nor r.
     """
     m, q, V = below
     score, square, gamma = averages
-    factor = 1.0 / max(1.0 - V * gamma, LEAST_REST)
-    if factor * gamma <= LEAST_SHARE / V:
-        return Field(0.0, 0.0, LEAST_SHARE / V)
-    noise = square - moment * (score - m / moment * gamma) ** 2 - (q - m**2 / moment) * gamma**2
-    return Field(factor * score, factor**2 * max(noise, 0.0), factor * gamma)
+    A = message_precision(V * max(1.0 - V * gamma, LEAST_REST), V * gamma)
+    factor, unseen = 1.0 + A * V, q - m**2 / moment
+    rest = A - factor * gamma
+    noise = square - moment * (score - m / moment * gamma) ** 2 - unseen * gamma**2
+    return Field(factor * score + rest * m / moment, factor**2 * max(noise, 0.0) + rest**2 * max(unseen, 0.0), A)
 
 
 @dataclass

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from factorgraph.interface.arguments import check_choice, check_instance, check_number, shown
+from factorgraph.interface.arguments import check_choice, check_instance, shown
 from models.asymptotics.state_evolution import check_run
 from models.checks import check_size, vector
 from models.two_layer.head import Head
@@ -152,7 +151,7 @@ def matrix_state_evolution(
         prior: of the rows of W⁰.
         head: everything behind Z.
         spectrum: squares of the singular values of X, (min(samples, inputs),) or fewer, the others being 0; those of a
-            given X, or ``marchenko_pastur``.
+            given X, or ``asymptotics.spectra.marchenko_pastur``.
         samples: rows of X.
         inputs: columns.
         method: "mmse" or "map", as of ``MatrixVAMP.infer``. The averages over rows see no jumps between two modes: for
@@ -200,31 +199,6 @@ def matrix_state_evolution(
     mse, test = np.array(errors).T
     message = "converged" if converged else "not converged: raise `iterations`, or if it oscillates, `damping`"
     return MatrixStateEvolution(mse, test, run.field.precision, converged, message)
-
-
-def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:
-    """Squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the limit law.
-
-    Args:
-        samples: rows.
-        inputs: columns.
-        variance: of the entries, by default 1/inputs.
-
-    Returns:
-        (min(samples, inputs),), ascending.
-    """
-    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
-    if variance is not None:
-        variance = check_number("variance", variance, above=0.0)
-    size, other = sorted((samples, inputs))
-    ratio = size / other
-    low, high = (1.0 - ratio**0.5) ** 2, (1.0 + ratio**0.5) ** 2
-    angle = np.linspace(0.0, np.pi, 20001)  # λ = the middle of the interval - its half width · cos: no singular ends
-    value = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
-    density = np.divide(np.sin(angle) ** 2, value, out=np.zeros_like(value), where=value > 0.0)
-    mass = cumulative_trapezoid(density, angle, initial=0.0)
-    middle = np.interp((np.arange(size) + 0.5) / size, mass / mass[-1], value)
-    return middle * other * (1.0 / inputs if variance is None else variance)
 
 
 def _root(covariance: Array) -> Array:
