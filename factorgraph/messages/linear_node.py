@@ -1,9 +1,10 @@
 """The Gaussian linear node z = A x between laws of x and of z whose elements share one precision, a number or d × d.
 
 With A = U diag(s) Vᵀ all directions are independent: that of the k-th singular vectors has precision
-M_k = G_x + s_k² G_z, whatever the informations are. Sums over the directions give the covariances of both ends, averaged over the elements,
-C_x = (Σ M_k⁻¹ + (n - r) G_x⁻¹)/n and C_z = Σ s_k² M_k⁻¹/m. The shares of the beliefs that do not come from the ends'
-own laws, 1 - C G, are sums too, and so the messages C⁻¹ - G = C⁻¹ (1 - C G) are found without cancelling.
+M_k = G_x + s_k² G_z, whatever the informations are. Sums over the directions give the covariances of both ends,
+averaged over the elements, C_x = (Σ M_k⁻¹ + (n - r) G_x⁻¹)/n and C_z = Σ s_k² M_k⁻¹/m. The shares of the beliefs that
+do not come from the ends' own laws, 1 - C G, are sums too, and so the messages C⁻¹ - G = C⁻¹ (1 - C G) are found
+without cancelling.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.messages.ranges import least_variance
+from factorgraph.messages.vectors import ROUNDING
 from factorgraph.numerics.special import LOG_2PI
 from factorgraph.numerics.spectral import Spectral
 
@@ -175,6 +177,13 @@ class LinearNode:
         outside = self.x.information - along(self.matrix.right_transposed, self.right)
         return mean + outside @ self.directions.prior_covariance
 
+    def at(self, rows: Array) -> tuple[Array, Array]:
+        """Posterior means (F, k, d) and covariances (F, k, d, d) of the products of other rows (k, n) with x."""
+        d, squares = self.directions, self.matrix.right(rows.T).T ** 2
+        seen = np.einsum("kr,frij->fkij", squares, d.covariances)
+        rest = np.maximum((rows**2).sum(axis=1) - squares.sum(axis=1), 0.0)
+        return rows @ self.input_mean, seen + rest[:, None, None] * d.prior_covariance[:, None]
+
     def to_output(self) -> Message:
         """C_z⁻¹ - G_z, and the information that makes the mean of the belief.
 
@@ -185,7 +194,7 @@ class LinearNode:
         sent = d.proper & ~self.z.known
         inverse = inverses(_where(sent, symmetric(d.output_covariance)))
         A = symmetric(inverse @ d.output_share)
-        if d.unseen[0] or not np.all(definite(self.z.precision)):
+        if d.unseen[0] or not np.all(definite(self.z.precision, ROUNDING)):
             B = self.output_mean @ inverse - self.z.information
         else:
             own = inverses(self.z.precision)
@@ -298,9 +307,12 @@ def symmetric(matrices: Array) -> Array:
     return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
 
 
-def definite(matrices: Array) -> Any:
-    """Whether (..., d, d) are positive definite."""
-    return matrices[..., 0, 0] > 0.0 if matrices.shape[-1] == 1 else np.linalg.eigvalsh(matrices)[..., 0] > 0.0
+def definite(matrices: Array, share: float = 0.0) -> Any:
+    """Whether (..., d, d) are positive definite: the least eigenvalue more than a share of the largest."""
+    if matrices.shape[-1] == 1:
+        return matrices[..., 0, 0] > 0.0
+    values = np.linalg.eigvalsh(matrices)
+    return values[..., 0] > share * np.abs(values[..., -1])
 
 
 def _message(sent: Any, information: Array, precision: Array) -> Message:

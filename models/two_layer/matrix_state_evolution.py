@@ -15,11 +15,13 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from factorgraph.interface.arguments import check_choice, check_instance, shown
+from factorgraph.messages.linear_node import Directions, inverses, symmetric
+from factorgraph.messages.ranges import message_precisions
 from models.asymptotics.state_evolution import check_run
 from models.checks import check_size, vector
 from models.two_layer.head import Head
-from models.two_layer.matrix_vamp import METHODS, head_estimate
-from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
+from models.two_layer.head_factor import METHODS, head_message
+from models.two_layer.row_messages import RowMessage
 from models.two_layer.row_prior import GaussianRows
 
 Array = NDArray[np.float64]
@@ -70,16 +72,18 @@ class _Recursion:
     normal: Array  # unit normal points (n, 2d + outputs)
     field: _Field
 
-    def modes(self) -> Array:
-        """Covariances (rank, d, d) of the rows of W in the basis of the right singular vectors."""
-        return inverse(self.prior.precision + self.spectrum[:, None, None] * self.field.precision)
+    def directions(self) -> Directions:
+        """The linear node between the prior and the message of the head."""
+        weights, known = np.ones(self.spectrum.size), np.zeros(1, dtype=bool)
+        shape, laws = (self.samples, self.inputs), (self.field.precision[None], self.prior.precision[None])
+        return Directions(self.spectrum, weights, shape, *laws, known)
 
-    def at_head(self, modes: Array) -> tuple[Array, Array]:
+    def at_head(self, node: Directions) -> tuple[Array, Array]:
         """Joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of that."""
-        A, T, precision = self.field
+        A, T, _ = self.field
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
-        covariance = symmetric(np.tensordot(self.spectrum, modes, axes=1) / self.samples)
-        ratio = modes @ inverse(covariance)
+        modes, covariance = node.covariances[0], symmetric(node.output_covariance)
+        ratio = modes @ inverses(covariance)
         from_noise = square * ratio - np.eye(self.head.d)
         known, free = s * (self.prior.precision @ ratio + A @ from_noise), s * (A @ from_noise)
         mean, law = np.outer(self.prior.mean, self.prior.mean), self.prior.covariance
@@ -87,10 +91,7 @@ class _Recursion:
         own = (_T(known) @ mean @ known + _T(free) @ law @ free + _T(from_noise) @ T @ from_noise).sum(axis=0)
         own = own + (self.samples - len(modes)) * T
         joint = np.block([[self.spectrum.sum() * (mean + law), cross], [cross.T, own]]) / self.samples
-        received = RowMessage(np.zeros((1, self.head.d)), precision)
-        if not precision.any():
-            return joint, inverse(covariance)
-        return joint, extrinsic(np.zeros((1, self.head.d)), covariance, received).precision
+        return joint, message_precisions(covariance, node.output_share)[0]
 
     def backward(self, joint: Array, precision: Array) -> _Field:
         """The head's new message."""
@@ -98,17 +99,17 @@ class _Recursion:
         rows = self.normal[:, : 2 * d] @ _root(joint)
         z, cavity = rows[:, :d], RowMessage(rows[:, d:], precision)
         Y = self.head(z) + np.sqrt(self.head.noise) * self.normal[:, 2 * d :]
-        mean, covariance = head_estimate(self.head, cavity, Y, self.method, self.nodes)
-        sent = extrinsic(mean, covariance, cavity)
+        sent = head_message(self.head, cavity, Y, self.method, self.nodes)
         if self.method == "mmse":
             return _Field(sent.precision, sent.precision, sent.precision)
         gain: Any = np.linalg.lstsq(rows, sent.information, rcond=None)[0][:d]
         rest = sent.information - z @ gain
         return _Field(gain, symmetric(rest.T @ rest / len(rest)), sent.precision)
 
-    def errors(self, modes: Array) -> tuple[float, float]:
+    def errors(self, node: Directions) -> tuple[float, float]:
         """Mean squared error of W, and test error over the noise."""
         A, T, _ = self.field
+        modes = node.covariances[0]
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
         known, free, noise = (self.prior.precision + square * A) @ modes, square * A @ modes, s * modes
         unseen = self.inputs - len(modes)
@@ -124,8 +125,7 @@ class _Recursion:
         if self.method == "map":
             predicted = self.head(rows[:, d:])
         else:
-            covariance = (modes.sum(axis=0) + unseen * law) * scale / self.inputs
-            predicted = self.head.expectation(rows[:, d:], covariance)
+            predicted = self.head.expectation(rows[:, d:], scale * node.input_covariance[0])
         excess = np.mean((predicted - self.head(rows[:, :d])) ** 2, axis=0)
         return mse, 1.0 + float(np.mean(excess / self.head.noise))
 
@@ -184,18 +184,18 @@ def matrix_state_evolution(
     zero = np.zeros((head.d, head.d))
     field = _Field(zero, zero, zero)
     if start == "informative":
-        sharp = _SHARP * inverse(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
+        sharp = _SHARP * inverses(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
         field = _Field(sharp, sharp, sharp)
     normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
     run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
     errors: list[tuple[float, float]] = []
     converged = False
     while len(errors) < iterations and not converged:
-        new = run.backward(*run.at_head(run.modes()))
+        new = run.backward(*run.at_head(run.directions()))
         change = np.linalg.norm(new.precision - run.field.precision)  # by an undamped step
         converged = bool(change <= tolerance * np.linalg.norm(new.precision))
         run.field = _Field(*(damping * a + (1.0 - damping) * b for a, b in zip(run.field, new, strict=True)))
-        errors.append(run.errors(run.modes()))
+        errors.append(run.errors(run.directions()))
     mse, test = np.array(errors).T
     message = "converged" if converged else "not converged: raise `iterations`, or if it oscillates, `damping`"
     return MatrixStateEvolution(mse, test, run.field.precision, converged, message)

@@ -7,11 +7,11 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models.two_layer.linear_node import LinearNode
 from scipy.optimize import minimize
 
 from models import GaussianRows, Head, MatrixVAMP
 from models.two_layer.head import ACTIVATIONS
-from models.two_layer.linear_node import LinearNode
 from models.two_layer.row_messages import RowMessage, extrinsic
 from models.two_layer.row_modes import _MOST as MOST
 from models.two_layer.row_modes import row_modes
