@@ -202,6 +202,9 @@ class UnmeasuredSweeps(GeneralSweeps):
     def _commit(
         self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
     ) -> tuple[float, int]:
+        if self.damping.damping == 0.0:
+            messages[edges] = np.where(slots, new, messages[edges])
+            return 0.0, 0
         return commit(messages, new, edges, slots, self.damping.damping, units)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
 from factorgraph.interface.errors import ContradictionError, ModelError
-from factorgraph.messages.linear_node import Law, LinearNode, Message, along
+from factorgraph.messages.linear_node import Law, LinearNode, along
 from factorgraph.messages.natural import Incoming, Outgoing
 from factorgraph.model.description import Model, Selection
 from factorgraph.model.layout import Layout
@@ -115,11 +115,12 @@ class SpectralMap(Kind):
         node = self._node(incoming)
         B, A = np.zeros_like(incoming.first), np.zeros_like(incoming.second)
         wanted = np.ones(m + n) if incoming.wanted is None else incoming.wanted[:, :: self._places].any(axis=0)
-        slots = m * self._places
-        if wanted[:m].any():
-            B[:, :slots], A[:, :slots] = _slots(node.to_output())
-        if wanted[m:].any():
-            B[:, slots:], A[:, slots:] = _slots(node.to_input())
+        d = max(1, self.dimension)
+        first, second = (values.reshape(-1, m + n, d, d) for values in (B, A))
+        for part, send in ((slice(0, m), node.to_output), (slice(m, None), node.to_input)):
+            if wanted[part].any():  # information in the first columns, the shared precision in all places
+                message = send()
+                first[:, part, :, 0], second[:, part] = message.information, message.precision[:, None]
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
@@ -173,7 +174,7 @@ class SpectralMap(Kind):
 
     def _law(self, incoming: Incoming, part: slice) -> Law:
         F, d = len(incoming.first), max(1, self.dimension)
-        first = incoming.first[:, part].reshape(F, -1, d, d)[..., 0]
+        first = np.ascontiguousarray(incoming.first[:, part].reshape(F, -1, d, d)[..., 0])
         second = incoming.second[:, part].reshape(F, -1, d, d)
         if self.dimension:
             observed = np.isinf(np.diagonal(second, axis1=2, axis2=3)).reshape(F, -1)
@@ -203,11 +204,3 @@ class SpectralMap(Kind):
         if old is None or not np.array_equal(old[0], law.information):
             old = self.seen[side] = law.information, along(product, law.information)
         return old[1]
-
-
-def _slots(message: Message) -> tuple[Array, Array]:
-    """A message in the places of vectors: information in the first columns, the shared precision in all."""
-    F, k, d = message.information.shape
-    first = np.zeros((F, k, d, d))
-    first[..., 0] = message.information
-    return first.reshape(F, -1), np.broadcast_to(message.precision[:, None], (F, k, d, d)).reshape(F, -1)
