@@ -113,7 +113,7 @@ class HeadKind(Kind):
         for f, (cavity, centre) in enumerate(zip(self._cavities(incoming), self._columns(centres), strict=True)):
             if definite(cavity.precision):
                 shift = cavity.mean - centre
-                square = np.einsum("ni,ij,nj->", shift, cavity.precision, shift)
+                square = float(((shift @ cavity.precision) * shift).sum())
                 width = self.head.d * LOG_2PI - np.linalg.slogdet(cavity.precision)[1]
                 logs[f] = log_evidence(self.head, cavity, parameters[0][f], self.nodes)
                 logs[f] += 0.5 * (square + self.rows * width)
@@ -171,5 +171,5 @@ def log_evidence(head: Head, cavity: RowMessage, Y: Array, nodes: int) -> float:
     W = head.scaled_weights
     rest = head.scaled(Y) - (cavity.mean + head.hidden_bias) @ W
     covariance = np.eye(head.outputs) + W.T @ inverses(cavity.precision) @ W
-    squares = np.einsum("no,op,np->", rest, inverses(covariance), rest)
+    squares = ((rest @ inverses(covariance)) * rest).sum()
     return -0.5 * float(squares + len(Y) * (np.linalg.slogdet(covariance)[1] + head.log_noise))

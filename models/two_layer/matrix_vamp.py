@@ -313,7 +313,7 @@ class _Run:
         own = RowMessage(prior.precision @ prior.mean, prior.precision)
         weights = _belief(own, self._message(self.map_step, "W"))
         change = preactivations - self.preactivations
-        residual = float(np.sqrt(np.mean(np.einsum("ni,ij,nj->n", change, self.scale, change)) / len(self.scale)))
+        residual = float(np.sqrt(np.mean(np.einsum("ni,ni->n", change @ self.scale, change)) / len(self.scale)))
         if np.isfinite(residual):
             self.message = RowMessage(*(values.copy() for values in message))
             self.weights, self.preactivations = weights, preactivations

@@ -38,7 +38,7 @@ def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, 
     covariance = inverses(precision)
     near = head.linearised(R, covariance)
     slopes = near.slope[:, :, None] * W
-    noise = np.eye(head.outputs) + np.einsum("nio,ij,njp->nop", slopes, covariance, slopes)
+    noise = np.eye(head.outputs) + np.swapaxes(slopes, 1, 2) @ (covariance @ slopes)
     excess = np.linalg.solve(noise, (y - near.mean @ W)[..., None])[..., 0]
     linear = R + np.einsum("nio,no->ni", slopes, excess) @ covariance
     rows = _Rows(head.activation, R + head.hidden_bias, precision, y, W)
@@ -62,7 +62,7 @@ class _Rows:
         """(N,)"""
         shift = z - self.r
         rest = self.y - self.f(z) @ self.W
-        return 0.5 * (np.einsum("ni,ij,nj->n", shift, self.precision, shift) + np.einsum("no,no->n", rest, rest))
+        return 0.5 * (np.einsum("ni,ni->n", shift @ self.precision, shift) + np.einsum("no,no->n", rest, rest))
 
     def descend(self, z: Array) -> Array:
         """Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing falls."""

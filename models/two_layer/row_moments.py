@@ -61,19 +61,21 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
     W = head.scaled_weights
     near = head.linearised(R, covariance)
     noise = 1.0 + np.max(near.residual @ W**2, axis=1)  # residuals of the linear function count as noise
-    slopes = np.einsum("ji,nj,jo->nio", L, near.slope, W)  # of the outputs, by whitened coordinates
+    slopes = L.T @ (near.slope[:, :, None] * W)  # of the outputs, by whitened coordinates
     excess = head.scaled(Y) - near.mean @ W
-    gains = np.einsum("nio,njo->nij", slopes, slopes)
+    gains = slopes @ np.swapaxes(slopes, 1, 2)
     free = _TIE * (1.0 + np.trace(gains, axis1=1, axis2=2))[:, None, None]
     axes = np.linalg.eigh(gains + free * _choices(len(R), head.d))[1][:, :, ::-1]
-    values = np.einsum("nji,njk,nki->ni", axes, gains, axes)
+    values = (axes * (gains @ axes)).sum(axis=1)
     deviation = 1.0 / np.sqrt(1.0 + np.maximum(values, 0.0) / noise[:, None])
-    centre = np.einsum("nij,nio,no->nj", axes, slopes, excess) / noise[:, None] * deviation**2
+    pull = np.einsum("nio,no->ni", slopes, excess)
+    centre = np.einsum("nij,ni->nj", axes, pull) / noise[:, None] * deviation**2
     points, weights = _across(head.d - 1, nodes)
+    basis = np.ascontiguousarray(L @ axes)
     first, second, logs = _integrate(
         head.activation.name == "relu",
         np.ascontiguousarray(R + head.hidden_bias),
-        np.ascontiguousarray(L @ axes),
+        basis,
         centre,
         deviation,
         np.ascontiguousarray(head.scaled(Y)),
@@ -82,7 +84,6 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
         weights,
         head.activation.steepest,
     )
-    basis = L @ axes
     M = R + np.einsum("nij,nj->ni", basis, first)
     logs = logs + np.log(deviation[:, 1:]).sum(axis=1) - 0.5 * (LOG_2PI + head.log_noise)
     return Moments(M, basis @ second @ np.swapaxes(basis, 1, 2), logs)
