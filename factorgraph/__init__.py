@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
-    from factorgraph.engine.result import Result, Status
+    from factorgraph.engine.result import Result
     from factorgraph.factors import Bilinear, Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.storage import load_model, save_model
+    from factorgraph.iteration import Status
     from factorgraph.model.description import Factor, Model, Selection, Variable
     from factorgraph.model.graph import Graph
     from factorgraph.numerics.spectral import Spectral
@@ -64,7 +65,8 @@ _MODULES = {
     "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
-    "engine.result": ("Result", "Status"),
+    "engine.result": ("Result",),
+    "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
     "io.storage": ("load_model", "save_model"),
 }

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "factorgraph": [
         ["factorgraph.runtime", "factorgraph.interface", "factorgraph.numerics", "factorgraph.activations"],
-        ["factorgraph.channels", "factorgraph.priors"],
+        ["factorgraph.iteration", "factorgraph.channels", "factorgraph.priors"],
         ["factorgraph.model", "factorgraph.messages", "factorgraph.dense", "factorgraph.factors"],
         ["factorgraph.engine"],
         ["factorgraph.reference", "factorgraph.io"],

@@ -16,7 +16,7 @@ from factorgraph.engine.bethe import log_weights
 from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.schedules import Batch, two_pass
-from factorgraph.engine.sweeps import ScheduledSweeps
+from factorgraph.engine.sweeps import ScheduledSweeps, repeat
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.interface.errors import ContradictionError
 from factorgraph.messages.natural import Array, Incoming
@@ -153,9 +153,7 @@ def _whole(state: Array) -> Array:
 def _settle(sweeps: ScheduledSweeps) -> bool:
     """Send messages with the spins fixed so far; False if they contradict each other."""
     try:
-        for _ in range(_SWEEPS):
-            if sweeps.sweep(1)[0] <= _TOLERANCE:
-                break
+        repeat(sweeps, limit=_SWEEPS, tolerance=_TOLERANCE)
         beliefs(sweeps.graph, sweeps.weights, sweeps.B, sweeps.A)
     except ContradictionError:
         sweeps.B[np.isnan(sweeps.B)] = 0.0

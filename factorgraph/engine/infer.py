@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from factorgraph.engine.compiled_sweeps import compiled_sweeps
 from factorgraph.engine.continuation import continued, same_structure
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
 from factorgraph.engine.inputs import data_sizes, values_of, weights_of
-from factorgraph.engine.result import Result, Status, Worst
+from factorgraph.engine.result import Result, Worst
 from factorgraph.engine.schedules import SCHEDULES
-from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps
+from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps, repeat
 from factorgraph.engine.unroll import Unrolled, Weights, tile, unroll
 from factorgraph.interface.arguments import (
     check_choice,
@@ -27,6 +26,7 @@ from factorgraph.interface.arguments import (
     shown,
 )
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Model
 from factorgraph.model.graph import Graph, model_of
@@ -110,21 +110,22 @@ def infer(
     with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
         sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
-    status, done, residuals, worst = _run(sweeps, 1 if once else max_sweeps, tolerance, callback, progress)
-    if once and status is not Status.DIVERGED:
-        status = Status.EXACT
+    limit = 1 if once else max_sweeps
+    run = repeat(sweeps, limit=limit, tolerance=tolerance, callback=callback, progress=progress)
+    last, status = run.last, Status.EXACT if once and run.status is not Status.DIVERGED else run.status
     exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
-    everywhere = status is Status.EXACT or not graph.edges
-    place = None if everywhere else Worst(graph.label(graph.ends[worst]), residuals[-1])
+    place = None
+    if last is not None and graph.edges and status is not Status.EXACT:
+        place = Worst(graph.label(int(graph.ends[last.extra])), last.residual)
     # What remains can be copied and sent: messages without the schedule, a generator; or the arrays of compiled sweeps.
     state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
-    result = Result(status, exact, done, np.array(residuals), graph, weights, state, maximum, place)
+    result = Result(status, exact, run.steps, np.array(run.residuals), graph, weights, state, maximum, place)
     if result.converged:
         result.exact = result.integration_error <= LARGEST_ERROR and exact
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
         if _impossible(result):
             result.status = Status.OUTSIDE
-    elif status is Status.SWEEPS and _improper(result):
+    elif status is Status.NOT_CONVERGED and _improper(result):
         result.status = Status.DIVERGED
     return result
 
@@ -214,30 +215,3 @@ def _improper(result: Result) -> bool:
     except IndefiniteError:
         return True
     return False
-
-
-def _run(
-    sweeps: Sweeps, limit: int, tolerance: float, callback: Callback | None, progress: bool
-) -> tuple[Status, int, list[float], int]:
-    """Sweep until it is over: how it ended, the number of sweeps, the trace, and the edge of the last change."""
-    residuals: list[float] = []
-    done, worst = 0, 0
-    with tqdm(total=limit, disable=not progress, unit="sweep") as bar:
-        while done < limit:
-            count = min(sweeps.stride, limit - done)
-            try:
-                with np.errstate(all="ignore"):
-                    residual, worst = sweeps.sweep(count)
-            except IndefiniteError:
-                residual = np.inf
-            residuals.append(residual)
-            done += count
-            bar.update(count)
-            bar.set_postfix(residual=f"{residual:.1e}")
-            if not np.isfinite(residual):
-                return Status.DIVERGED, done, residuals, worst
-            if residual <= tolerance:
-                return Status.CONVERGED, done, residuals, worst
-            if callback is not None and callback(done, residual):
-                return Status.STOPPED, done, residuals, worst
-    return Status.SWEEPS, done, residuals, worst

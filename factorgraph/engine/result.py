@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Stack, Unrolled, Weights
 from factorgraph.interface.brief import brief_text, briefly
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
 
@@ -28,30 +28,25 @@ _UNSETTLED = 1e-9
 _ROUNDING = 1e-9
 
 
-class Status(Enum):
-    """How a run ended; the values are what a reader is told."""
-
-    EXACT = "the graph is a forest: two passes sent every message once"
-    CONVERGED = "converged: no message changes by more than the tolerance"
-    SWEEPS = (
+#: What to tell of each end of a run: how, why, and what to try.
+_MESSAGES = {
+    Status.EXACT: "the graph is a forest: two passes sent every message once",
+    Status.CONVERGED: "converged: no message changes by more than the tolerance",
+    Status.NOT_CONVERGED: (
         "not converged: the messages still change after the last sweep; if the residuals fall, allow more sweeps; if "
         "they oscillate, use damping (0.5, say) or the schedule 'sequential'"
-    )
-    DIVERGED = (
-        "not converged: messages grow without bound or a precision turned negative; the couplings are too strong for "
+    ),
+    Status.DIVERGED: (
+        "diverged: messages grow without bound or a precision turned negative; the couplings are too strong for "
         "belief propagation (a Gaussian model that is not walk-summable, for example): use `exact`, or weaker couplings"
-    )
-    OUTSIDE = (
+    ),
+    Status.OUTSIDE: (
         "converged to no solution: log Z is larger than that of any law of these factors, because sums of few spins "
         "are not Gaussian and the spins convince each other; start elsewhere, use damping, or for few spins a "
         "`Function` or `exact`"
-    )
-    STOPPED = "stopped by the callback"
-
-    @property
-    def converged(self) -> bool:
-        """Whether the messages are a fixed point."""
-        return self in (Status.EXACT, Status.CONVERGED)
+    ),
+    Status.STOPPED: "stopped by the callback",
+}
 
 
 @briefly
@@ -111,6 +106,11 @@ class Result:
     def converged(self) -> bool:
         """Whether the messages are a fixed point."""
         return self.status.converged
+
+    @property
+    def message(self) -> str:
+        """How the run ended, why, and what to try."""
+        return _MESSAGES[self.status]
 
     @cached_property
     def _messages(self) -> tuple[Array, Array]:
@@ -335,4 +335,4 @@ class Result:
             more = "".join(f"; {warning}" for warning in self.warnings)
         except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told
             more = ""
-        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.status.value}{more}"
+        return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.message}{more}"

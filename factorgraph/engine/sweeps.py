@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
 from factorgraph.engine.schedules import SCHEDULES, Batch, Step, Table, two_pass
 from factorgraph.engine.unroll import Unrolled, Weights, incoming
+from factorgraph.interface.errors import IndefiniteError
+from factorgraph.iteration import Outcome, Report, Turn, iterate
 from factorgraph.messages.natural import Array, Outgoing
 from factorgraph.runtime.compiled import njit
 
@@ -59,6 +62,29 @@ class Sweeps(State, Protocol):
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times; the largest relative change in the last one, and its edge."""
         ...
+
+
+def repeat(
+    sweeps: Sweeps,
+    *,
+    limit: int,
+    tolerance: float,
+    callback: Callable[[int, float], Any] | None = None,
+    progress: bool = False,
+) -> Outcome:
+    """Sweep until no message changes any more, at most ``limit`` times; the ``extra`` of a report is the edge with the
+    largest change."""
+
+    def step(turn: Turn) -> Report:
+        count = min(sweeps.stride, turn.left)
+        try:
+            residual, edge = sweeps.sweep(count)
+        except IndefiniteError:
+            residual, edge = math.inf, 0 if turn.previous is None else turn.previous.extra
+        return turn.judge(residual, steps=count, extra=int(edge))
+
+    bar = "sweep" if progress else ""
+    return iterate(step, limit=limit, tolerance=tolerance, callback=callback, progress=bar)
 
 
 @dataclass(frozen=True, eq=False)

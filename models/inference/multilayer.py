@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,11 +12,11 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 from factorgraph.channels import Channel, Identity
 from factorgraph.factors import Bilinear
 from factorgraph.interface.arguments import check_choice, check_integer, check_number
+from factorgraph.iteration import DampingLevels, Outcome, Report, Status, Turn, iterate
 from factorgraph.model.description import Model, Variable
 from factorgraph.numerics.spectral import Spectral
 from factorgraph.priors import Prior
 from models.checks import check_callback, check_channel, check_prior, check_sequence, generator, samples_of
-from models.inference.adaptive_damping import Damping
 from models.inference.chain import Ahead, Chain
 from models.inference.matrices import known_matrix, outlying_mean, with_entries
 from models.inference.results import Estimate, Inference, Scores, Trace
@@ -158,34 +158,27 @@ class MultiLayerGLM:
         reinforcement = check_number("reinforcement", reinforcement, least=0.0, below=1.0)
         if closure == "vamp" and reinforcement:
             raise ValueError(f"`reinforcement` must be 0 for the closure 'vamp', got {reinforcement}")
-        mixer, callback = Damping.of(damping), check_callback(callback)
+        levels, callback = DampingLevels.of(damping), check_callback(callback)
         observed = self._checked_output(y)
         scores = Scores(truth, [(n, observed.shape[1]) for n in self.sizes[:-1]])
         begin = self._start(start, observed.shape[1], generator(rng), SIZES if closure == "vamp" else SIZES[:1])
         chain = self._chain(observed, closure)
         chain.begin(begin.means)
-        trace = Trace()
-        iteration = _Iteration(chain, trace, tolerance, reinforcement, scores)
-
-        def step(alpha: float) -> str:
-            status = iteration.step(alpha)
-            if status == "not converged" and begin.untold(chain.field[0]) and begin.draw():
-                chain.begin(begin.means)
-            if status == "converged" and begin.forgotten(chain.field[0]) and begin.draw():
-                return "forgotten"
-            return status
-
-        def stop() -> bool | None:
-            return callback is not None and callback(len(trace.residual), chain)
-
-        with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            status = mixer.drive(
-                step, lambda: chain.begin(begin.means), trace.residual, iterations=iterations, stop=stop
-            )
-            phi = chain.free_entropy() if status != "diverged" else float("nan")
-            told = status != "converged" or not begin.forgotten(chain.field[0])
+        iteration = _Iteration(chain, reinforcement, scores)
+        run = iterate(
+            iteration.step,
+            limit=iterations,
+            tolerance=tolerance,
+            policy=_Restarts(levels, begin, chain),
+            begin=lambda: chain.begin(begin.means),
+            callback=None if callback is None else lambda number, _: callback(number, chain),
+        )
+        with np.errstate(all="ignore"):  # of a run that diverged
+            phi = chain.free_entropy() if run.status is not Status.DIVERGED else float("nan")
+            forgotten = run.status is Status.CONVERGED and begin.forgotten(chain.field[0])
             chain.settle()
-            return self._result(chain, trace, status, phi, np.ndim(np.asarray(y)) == 1, scores, told)
+            trace = Trace(run.residuals, run.damping, iteration.mse, iteration.overlap)
+            return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, forgotten)
 
     def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
         matrices = self.matrices
@@ -210,18 +203,18 @@ class MultiLayerGLM:
         self,
         chain: Chain | VampChain,
         trace: Trace,
-        status: str,
+        run: Outcome,
         phi: float,
         flat: bool,
         scores: Scores,
-        told: bool,
+        forgotten: bool,
     ) -> Inference:
         estimates = [
             Estimate(mean[:, 0], variance[:, 0]) if flat else Estimate(mean, variance)
             for mean, variance in [*zip(chain.means, chain.variances, strict=True), chain.output()]
         ]
-        advice = None if told else _FORGOTTEN
-        if status not in ("converged", "stopped"):
+        advice = _FORGOTTEN if forgotten else ""
+        if run.status not in (Status.CONVERGED, Status.STOPPED):
             advice = self._advice(chain)
         B, A = chain.field
         return Inference(
@@ -230,9 +223,9 @@ class MultiLayerGLM:
             output=estimates[-1],
             field=(B[:, 0], A[:, 0]) if flat else (B, A),
             free_entropy=phi,
-            status=status,
-            message=status if advice is None else f"{status}: {advice}",
-            iterations=len(trace.residual),
+            status=run.status,
+            message=run.status.explained(advice),
+            iterations=run.steps,
             trace=trace,
             mse=tuple(scores.mse(chain.means)) if scores.truth else None,
             overlap=tuple(scores.overlap(chain.means)) if scores.truth else None,
@@ -282,43 +275,80 @@ class MultiLayerGLM:
         return begin
 
 
+class _Left(NamedTuple):
+    """What an iteration leaves to the next one.
+
+    Attributes:
+        ahead: what its pass backward has computed of the next one forward.
+        taken: share of the new messages in those that it sent.
+    """
+
+    ahead: Ahead | None = None
+    taken: float = 1.0
+
+
 @dataclass
 class _Iteration:
     """One pass forward and one backward, again and again.
 
     Attributes:
         chain: its layers and messages.
-        trace: to be continued.
-        tolerance: largest change at which it has converged.
         reinforcement: as for ``infer``.
         scores: how far the estimates are from the truth.
-        ahead: what the last pass backward has computed of the next one forward.
+        mse: of every iteration, if the truth is known.
+        overlap: likewise.
     """
 
     chain: Chain | VampChain
-    trace: Trace
-    tolerance: float
     reinforcement: float
     scores: Scores
-    ahead: Ahead | None = None
+    mse: list[list[float]] = field(default_factory=list)
+    overlap: list[list[float]] = field(default_factory=list)
 
-    def step(self, damping: float) -> str:
-        """Both passes with a damping; the status after them."""
-        chain, trace = self.chain, self.trace
-        previous, taken = (trace.residual[-1], 1.0 - trace.damping[-1]) if chain.iterations else (0.0, 1.0)
-        change, ahead = chain.forward(self.ahead)
-        residual = change / taken
-        first = chain.iterations == 1
-        trace.residual.append(residual)
-        trace.damping.append(0.0 if first else damping)
+    def step(self, turn: Turn) -> Report:
+        """Both passes; only the first where the estimates have settled."""
+        chain = self.chain
+        before, left = (0.0, _Left()) if turn.previous is None else (turn.previous.residual, turn.previous.extra)
+        change, ahead = chain.forward(left.ahead)
+        residual = change / left.taken
         if self.scores.truth:
-            trace.mse.append(self.scores.mse(chain.means))
-            trace.overlap.append(self.scores.overlap(chain.means))
-        if residual <= self.tolerance and residual <= previous:
-            return "diverged" if chain.contradicted else "converged"
+            self.mse.append(self.scores.mse(chain.means))
+            self.overlap.append(self.scores.overlap(chain.means))
+        if residual <= turn.tolerance and residual <= before:
+            return Report(residual, Status.DIVERGED if chain.contradicted else Status.CONVERGED)
         growing = 1.0 - (1.0 - self.reinforcement) ** chain.iterations
-        self.ahead = chain.backward(ahead, trace.damping[-1], growing)
-        return "not converged" if chain.finite else "diverged"
+        left = _Left(chain.backward(ahead, turn.damping, growing), 1.0 - turn.damping)
+        return Report(residual, Status.NOT_CONVERGED if chain.finite else Status.DIVERGED, extra=left)
+
+
+@dataclass
+class _Restarts:
+    """More damping where that is needed, and another start where the messages say nothing of the signal.
+
+    Attributes:
+        levels: of the damping.
+        start: means to begin with, which are drawn anew.
+        chain: with the messages.
+    """
+
+    levels: DampingLevels
+    start: Start
+    chain: Chain | VampChain
+
+    @property
+    def damping(self) -> float:
+        """α of the next iteration."""
+        return self.levels.damping
+
+    def begins_again(self, turn: Turn, report: Report) -> bool:
+        """Whether the messages say nothing and there is another start, or more damping is needed."""
+        B = self.chain.field[0]
+        if report.status is Status.NOT_CONVERGED and self.start.untold(B) and self.start.draw():
+            return True
+        if report.status is Status.CONVERGED and self.start.forgotten(B) and self.start.draw():
+            self.levels.raise_level()
+            return True
+        return self.levels.begins_again(turn, report)
 
 
 class GLM(MultiLayerGLM):

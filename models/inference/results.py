@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.iteration import Status
 from models.checks import check_sequence, samples_of
 
 Array = NDArray[np.float64]
@@ -72,7 +73,7 @@ class Inference:
     output: Estimate
     field: tuple[Array, Array]
     free_entropy: float
-    status: str
+    status: Status
     message: str
     iterations: int
     trace: Trace
@@ -85,7 +86,7 @@ class Inference:
     @property
     def converged(self) -> bool:
         """The estimates had stopped to change."""
-        return self.status == "converged"
+        return self.status.converged
 
 
 class Scores:

@@ -17,13 +17,14 @@ from factorgraph.channels import Channel, Identity
 from factorgraph.engine.cavity import beliefs
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.inputs import weights_of
-from factorgraph.engine.result import Result, Status
+from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import Batch, Step, passes
 from factorgraph.engine.sweeps import UnmeasuredSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors import LinearMap, Sum
 from factorgraph.factors.projection import Site
 from factorgraph.interface.errors import IndefiniteError
+from factorgraph.iteration import Status
 from factorgraph.model.description import Selection
 from factorgraph.model.graph import Graph
 from factorgraph.numerics.spectral import Spectral

@@ -16,12 +16,11 @@ from factorgraph.factors import LinearMap
 from factorgraph.factors.linear_map import SpectralMap
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, real_array
 from factorgraph.interface.errors import IndefiniteError
+from factorgraph.iteration import LEVELS, DampingLevels, Outcome, Report, Status, Turn, iterate
 from factorgraph.messages.linear_node import Law, LinearNode
 from factorgraph.model.graph import Graph
 from factorgraph.numerics.spectral import Spectral
 from models.checks import check_callback, check_size, generator, matrix
-from models.inference.adaptive_damping import LEVELS
-from models.inference.adaptive_damping import Damping as AdaptiveDamping
 from models.two_layer.head import Head
 from models.two_layer.head_factor import METHODS, HeadFactor, HeadKind
 from models.two_layer.row_messages import RowMessage
@@ -30,7 +29,8 @@ from models.two_layer.row_prior import GaussianRows
 Array = NDArray[np.float64]
 
 SMALL_START = 0.1  # deviations of the prior
-_FIRST_LEVEL = 0.5  # of adaptive damping: with less, finite matrices let the messages swing to and fro
+#: Of adaptive damping: with less than one half, finite matrices let the messages swing to and fro.
+_LEVELS = tuple(level for level in LEVELS if level >= 0.5)
 
 
 @dataclass(repr=False)
@@ -74,7 +74,7 @@ class MatrixInference:
     preactivations: Array
     intercept: Array
     field: RowMessage
-    status: str
+    status: Status
     message: str
     iterations: int
     trace: MatrixTrace
@@ -89,7 +89,7 @@ class MatrixInference:
     @property
     def converged(self) -> bool:
         """The estimates had stopped to change."""
-        return self.status == "converged"
+        return self.status.converged
 
     def predict(self, X: ArrayLike) -> Array:
         """Expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
@@ -189,33 +189,35 @@ class MatrixVAMP:
         check_choice("method", method, METHODS)
         iterations, nodes = check_integer("iterations", iterations, least=1), check_size("nodes", nodes)
         tolerance = check_number("tolerance", tolerance, least=0.0)
-        mixer, callback, trace = _mixer(damping), check_callback(callback), MatrixTrace()
+        levels, callback = DampingLevels.of(damping, _LEVELS), check_callback(callback)
         outputs = self._checked_outputs(Y)
         true = None if truth is None else self._checked_weights("truth", truth)
         begin = self._start(start, generator(rng))
         run = _Run(self, outputs, method, nodes, begin)
+        mse: list[float] = []
 
-        def step(alpha: float) -> str:
-            trace.damping.append(alpha if run.iterations else 0.0)
-            trace.residual.append(run.iterate(trace.damping[-1]))
+        def step(turn: Turn) -> Report:
+            residual = run.iterate(turn.damping)
             if true is not None:
-                trace.mse.append(float(np.mean((run.weights[: self._columns] - true) ** 2)))
-            if not np.isfinite(trace.residual[-1]):
-                return "diverged"
-            return "converged" if trace.residual[-1] <= tolerance else "not converged"
+                mse.append(float(np.mean((run.weights[: self._columns] - true) ** 2)))
+            return turn.judge(residual)
 
-        def stop() -> bool | None:
-            return callback is not None and callback(len(trace.residual), run.weights[: self._columns])
+        outcome = iterate(
+            step,
+            limit=iterations,
+            tolerance=tolerance,
+            policy=levels,
+            begin=run.begin,
+            callback=None if callback is None else lambda n, _: callback(n, run.weights[: self._columns]),
+        )
+        return self._result(run, outcome, mse, method)
 
-        with np.errstate(all="ignore"):  # what is not finite is found below, and reported
-            status = mixer.drive(step, run.begin, trace.residual, iterations=iterations, stop=stop)
-        return self._result(run, trace, status, method)
-
-    def _result(self, run: "_Run", trace: MatrixTrace, status: str, method: str) -> MatrixInference:
-        node, columns = run.node(), self._columns
+    def _result(self, run: "_Run", outcome: Outcome, mse: list[float], method: str) -> MatrixInference:
+        node, columns, status = run.node(), self._columns, outcome.status
         weights = node.input_mean[0]
         bias = self.intercept * weights[columns] if self.intercept else np.zeros(self.head.d)
-        advice = "raise `iterations` or `nodes`, or try stronger `damping`"
+        settled = status in (Status.CONVERGED, Status.STOPPED)
+        advice = "" if settled else "raise `iterations` or `nodes`, or try stronger `damping`"
         return MatrixInference(
             weights=weights[:columns],
             covariance=node.directions.input_covariance[0],
@@ -223,10 +225,10 @@ class MatrixVAMP:
             intercept=bias,
             field=run.message,
             status=status,
-            message=status if status in ("converged", "stopped") else f"{status}: {advice}",
-            iterations=len(trace.residual),
-            trace=trace,
-            mse=trace.mse[-1] if trace.mse else None,
+            message=status.explained(advice),
+            iterations=outcome.steps,
+            trace=MatrixTrace(outcome.residuals, outcome.damping, mse),
+            mse=mse[-1] if mse else None,
             _model=self,
             _node=node,
             _bayesian=method == "mmse",
@@ -261,12 +263,6 @@ class MatrixVAMP:
         return mean
 
 
-def _mixer(damping: float | str) -> AdaptiveDamping:
-    if isinstance(damping, str) and damping == "adaptive":
-        return AdaptiveDamping(_FIRST_LEVEL, tuple(level for level in LEVELS if level > _FIRST_LEVEL))
-    return AdaptiveDamping.of(damping)
-
-
 class _Run:
     """The engine on the graph prior - linear map - head: the messages of one run, and the estimates that they make.
 
@@ -287,7 +283,6 @@ class _Run:
     def begin(self) -> None:
         """Take back all messages: the head is first told the start, with the precision that the prior gives Z."""
         prior, d = self.model.prior, self.model.head.d
-        self.iterations = 0
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
         begin = weights_of(self.graph, {}, {"W": (self.start - prior.mean) @ prior.precision}, {})
         self.sweeps = UnmeasuredSweeps(self.graph, begin, messages, Damping(), self.maximum)
@@ -300,7 +295,6 @@ class _Run:
 
     def iterate(self, damping: float) -> float:
         """Head, linear node; the change of Z that an undamped step would have made."""
-        self.iterations += 1
         try:
             self.sweeps.damping = Damping(damping)
             self.sweeps.act(self.head_step)

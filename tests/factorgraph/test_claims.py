@@ -46,7 +46,7 @@ LOOPY = ["flooding", "sequential", "residual", "random", "forward-backward"]
 def test_damping_does_not_make_a_fixed_point(schedule, make):
     graph = make()
     held = infer(graph, schedule=schedule, damping=0.999999999, max_sweeps=100)
-    assert held.status is Status.SWEEPS and held.residuals[-1] > tol.SOMETHING
+    assert held.status is Status.NOT_CONVERGED and held.residuals[-1] > tol.SOMETHING
     truth = infer(graph, schedule=schedule, **tol.TIGHT)
     damped = infer(graph, schedule=schedule, damping=0.8)
     name = next(iter(graph.model.variables))

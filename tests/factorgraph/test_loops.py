@@ -69,8 +69,9 @@ def test_a_triangle_that_is_not_walk_summable_is_reported(schedule):
     truth = exact(triangle(0.7))
     assert np.all(truth["x"].variance > 0)
     result = infer(triangle(0.7), schedule=schedule, max_sweeps=300)
-    assert not result.converged and result.status in (Status.SWEEPS, Status.DIVERGED)
-    assert "not converged" in str(result) and result.worst.name.startswith("x[")
+    assert not result.converged and result.status in (Status.NOT_CONVERGED, Status.DIVERGED)
+    assert result.message in str(result) and result.message.startswith(result.status)
+    assert result.worst.name.startswith("x[")
     assert infer(triangle(0.4), schedule=schedule).converged
 
 
@@ -200,7 +201,7 @@ def test_four_spins_that_oscillate_undamped():
     i, j = np.triu_indices(4, 1)
     graph.add(Pairwise(s[i], s[j], coupling=-1.5))
     plain = infer(graph, max_sweeps=500)
-    assert plain.status is Status.SWEEPS and "use damping" in plain.status.value
+    assert plain.status is Status.NOT_CONVERGED and "use damping" in plain.message
     assert plain.residuals[-1] > 0.01
     damped = infer(graph, damping=0.6, max_sweeps=5000)
     assert damped.converged
