@@ -95,6 +95,7 @@ class SpectralMap(Kind):
     name = "LinearMap"
     approximate = True
     whole = True
+    maximum = True  # of Gaussian laws: at the means
 
     @property
     def spins(self) -> tuple[bool, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

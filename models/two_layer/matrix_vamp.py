@@ -291,7 +291,7 @@ class _Run:
         self.scale = self._message(self.map_step, "Z").precision.copy()  # the inverse covariance of Z under the prior
         self.message = RowMessage(np.zeros((self.model.samples, d)), np.zeros((d, d)))
         self.weights = np.tile(prior.mean, (len(self.start), 1))
-        self.preactivations = self.model.matrix @ self.weights
+        self.preactivations: Array = np.asarray(self.model.matrix @ self.weights)
 
     def iterate(self, damping: float) -> float:
         """Head, linear node; the change of Z that an undamped step would have made."""
