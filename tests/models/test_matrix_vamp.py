@@ -241,12 +241,12 @@ def test_learning(activation):
 def test_it_is_the_engine_on_a_graph(activation, method):
     """The same fixed point by ``infer`` with one of its own schedules, all messages damped."""
     rng = np.random.default_rng(12)
-    _, X, head, Y, _ = learning(activation, rng, inputs=8, samples=120, d=2, weights=[[1.0], [-0.7]], decibel=8.0)
+    _, X, head, Y, _ = learning(activation, rng, inputs=8, samples=120, d=2, weights=[[1.0], [-0.7]], decibel=3.0)
     prior = GaussianRows(covariance(2, rng), mean=[0.2, -0.1])
     model = MatrixVAMP(prior, X, head, intercept=0.5)
     result = model.infer(Y, method=method, start="prior", nodes=16, tolerance=1e-9, iterations=500)
     graph = model.graph(Y, nodes=16)
-    options = {"maximum": method == "map", "damping": 0.3, "tolerance": 1e-10}
+    options = {"maximum": method == "map", "damping": 0.5, "tolerance": 1e-9}
     engine = infer(graph, schedule="sequential", **options)
     assert result.converged and engine.converged
     W = engine["W"].mean
