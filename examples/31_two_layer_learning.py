@@ -91,7 +91,7 @@ def run(activation: str, decibel: float, samples: int, inputs: int, seed: int) -
     begin = time.perf_counter()
     result = model.infer(p.Y, start=p.start, nodes=NODES, tolerance=1e-3)
     seconds = time.perf_counter() - begin
-    spectrum = model.node.s**2
+    spectrum = model.matrix.s**2
     evolution = matrix_state_evolution(PRIOR, p.head, spectrum, samples=samples, inputs=inputs, nodes=NODES)
     record = {
         "vamp": p.error(result.predict(p.X_test)),

@@ -13,7 +13,7 @@ from models.asymptotics.free_entropy import (
     information_threshold,
 )
 from models.asymptotics.phase_diagram import PhaseDiagram, phase_diagram
-from models.asymptotics.spectra import Empirical, Geometric, MarchenkoPastur, RowOrthogonal, Spectrum
+from models.asymptotics.spectra import Empirical, Geometric, MarchenkoPastur, RowOrthogonal, Spectrum, marchenko_pastur
 from models.asymptotics.state_evolution import StateEvolution, state_evolution
 from models.asymptotics.vamp_evolution import vamp_state_evolution
 from models.inference.expectation_maximisation import Learned, learn
@@ -26,7 +26,6 @@ from models.two_layer import (
     MatrixInference,
     MatrixStateEvolution,
     MatrixVAMP,
-    marchenko_pastur,
     matrix_state_evolution,
 )
 

@@ -12,10 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from factorgraph.channels import Argmax, Channel
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 from factorgraph.priors import Prior
-
-#: Smallest variance of a pre-activation in training.
-VARIANCE_FLOOR = 1e-8
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -70,10 +70,13 @@ def _some_cavities(
 
 
 @njit(cache=True, error_model="numpy")
-def _represent(edges: Any, ends: Any, spin: Any, value: Any, h: Any, g: Any) -> None:
-    """Natural parameters to the representation that factors see, in place."""
-    for n in range(edges.size):
-        i = ends[edges[n]]
+def _represent(ends: Any, spin: Any, vector_of: Any, value: Any, h: Any, g: Any) -> None:
+    """Natural parameters on edges to some variables, to the representation that factors see, in place; those of vectors
+    stay natural."""
+    for n in range(ends.size):
+        i = ends[n]
+        if vector_of[i] >= 0:
+            continue
         if not np.isnan(value[i]):
             h[n], g[n] = (value[i] * np.inf if spin[i] else value[i]), 0.0
         elif not spin[i]:
@@ -121,21 +124,22 @@ def cavity_laws(
     starts, order = graph.incidence
     if edges is None or 4 * edges.size > graph.edges:
         h, g = cavity_parameters(graph, weights, B, A)
-        edges, h, g = (np.arange(graph.edges), h, g) if edges is None else (edges, h[edges], g[edges])
+        h, g = (h, g) if edges is None else (h[edges], g[edges])
     else:
         h, g = _some_cavities(
             edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
         )
-    _check(graph, graph.ends[edges], h)
-    raw = graph.silent[edges] if graph.laws else None
+    ends, silent = (graph.ends, graph.silent) if edges is None else (graph.ends[edges], graph.silent[edges])
+    _check(graph, ends, h)
+    raw = silent if graph.laws else None
     natural = (h[raw], g[raw]) if raw is not None else None
-    laws = _law_moments(graph, weights, B, A, graph.ends[edges], h, g) if graph.laws else []
-    laws += _vector_laws(graph, weights, graph.ends[edges], h, g)
-    _represent(edges, graph.ends, graph.spin, weights.value, h, g)
+    laws = _law_moments(graph, weights, B, A, ends, h, g) if graph.laws else []
+    laws += _observed_vectors(graph, weights, ends, h, g)
+    _represent(ends, graph.spin, graph.vector_of, weights.value, h, g)
     for where, mean, variance in laws:
         h[where], g[where] = mean, variance
     if raw is not None and natural is not None and raw.any():
-        y = weights.value[graph.ends[edges[raw]]]
+        y = weights.value[ends[raw]]
         h[raw], g[raw] = np.where(np.isnan(y), natural[0], y), np.where(np.isnan(y), natural[1], np.inf)
     return h, g
 
@@ -155,12 +159,15 @@ def _law_moments(
     return result
 
 
-def _vector_laws(
+def _observed_vectors(
     graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array, g: Array
 ) -> list[tuple[NDArray[np.intp], Array, Array]]:
-    """Positions among ``variables`` of all places of vectors, and what is sent from there."""
+    """Positions among ``variables`` of the places of vectors, of dimensions of which any component is observed, and
+    what is sent from there. Others send natural parameters as they are."""
     result = []
     for k, places in enumerate(graph.vectors):
+        if np.isnan(weights.value[places[..., 0]]).all():
+            continue
         d = places.shape[1]
         where = np.flatnonzero(graph.vector_of[variables] == k).reshape(-1, d, d)
         given = conditioned(h[where][..., 0], g[where], weights.value[variables[where[..., 0]]])

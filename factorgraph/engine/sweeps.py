@@ -222,6 +222,18 @@ class GeneralSweeps:
         return _largest_pull(self.graph.spin, *self.graph.incidence, old, self.weights.field)
 
 
+class UnmeasuredSweeps(GeneralSweeps):
+    """Steps of a loop that looks at the change of its estimates, and not at that of the messages."""
+
+    def _commit(
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
+    ) -> tuple[float, int]:
+        if self.damping.damping == 0.0:
+            messages[edges] = np.where(slots, new, messages[edges])
+            return 0.0, 0
+        return commit(messages, new, edges, slots, self.damping.damping, units)
+
+
 class ScheduledSweeps(GeneralSweeps):
     """Sweeps whose order does not depend on the messages."""
 

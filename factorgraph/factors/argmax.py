@@ -7,8 +7,8 @@ import numpy as np
 
 from factorgraph.channels import Argmax
 from factorgraph.factors.base import Array, Kind, Parameters
-from factorgraph.factors.sum import VARIANCE_FLOOR
 from factorgraph.messages.natural import Incoming, Outgoing
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 
 
 @dataclass(frozen=True)

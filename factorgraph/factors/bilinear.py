@@ -9,10 +9,11 @@ import numpy as np
 from factorgraph.channels import Argmax, Channel
 from factorgraph.factors.argmax import Classes
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
-from factorgraph.factors.sum import VARIANCE_FLOOR, output_values, to_output
+from factorgraph.factors.sum import output_values, to_output
 from factorgraph.interface.arguments import check_instance, check_name, check_number, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, spin_moments
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 from factorgraph.model.description import Model, Selection, printable
 from factorgraph.model.layout import Layout
 

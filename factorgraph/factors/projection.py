@@ -16,13 +16,10 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Kind, Parameters, Part
 from factorgraph.interface.errors import ModelError
-from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural, quotient
+from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural
+from factorgraph.messages.ranges import message_precision, message_precisions, quotient
 from factorgraph.model.layout import Layout
 from factorgraph.priors import Prior
-
-#: Least precision of a projected message, relative to that of the cavity law. Where a belief is wider than the cavity
-#: law, which moment matching allows, the message has the belief's mean and this precision: it says next to nothing.
-LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -160,12 +157,10 @@ def _projected(mean: Array, variance: Array, B: Array, A: Array) -> tuple[Array,
     total = np.where(proper, total, 1.0)
     centre = np.where(G > 0.0, mean, 0.0)
     shift = (B - A * centre) / total  # from the cavity law's mean to that of the belief, which may be much closer
-    precision = (A / total).mean(axis=1, keepdims=True) / (1.0 / total).mean(axis=1, keepdims=True)
-    precision = np.maximum(precision, LEAST_SHARE * G)
-    clipped = precision <= LEAST_SHARE * G
-    information = precision * centre + np.where(clipped, precision, G + precision) * shift
-    said = proper & (precision > 0.0)
-    return np.where(known, B, np.where(said, information, 0.0)), np.where(known, A, np.where(said, precision, 0.0))
+    covariance, share = (values.mean(axis=1, keepdims=True) for values in (1.0 / total, A / total))
+    precision = message_precision(covariance, share)
+    information = precision * centre + (G + precision) * shift
+    return np.where(known, B, np.where(proper, information, 0.0)), np.where(known, A, np.where(proper, precision, 0.0))
 
 
 def _rows_projected(first: Array, second: Array, B: Array, A: Array, d: int) -> tuple[Array, Array]:
@@ -179,23 +174,13 @@ def _rows_projected(first: Array, second: Array, B: Array, A: Array, d: int) -> 
     proper = np.asarray((least > 0.0).all(axis=1))[:, None, None, None]
     covariance = np.linalg.inv(np.where(proper, total, np.eye(d)))
     belief = np.einsum("fnij,fnj->fni", covariance, H + B)
-    precision = np.linalg.inv(covariance.mean(axis=1)) - G[:, 0]
-    precision = _clipped(0.5 * (precision + np.swapaxes(precision, -1, -2)), G[:, 0])[:, None]
+    precision = message_precisions(covariance.mean(axis=1), (covariance @ A).mean(axis=1))[:, None]
     information = np.zeros(shape)
     information[..., 0] = np.einsum("fnij,fnj->fni", np.broadcast_to(G + precision, shape), belief) - H
     spread = np.zeros(shape)
     spread[..., 0] = B
     B, A = (np.where(known, old, np.where(proper, new, 0.0)) for old, new in ((spread, information), (A, precision)))
     return B, np.broadcast_to(A, shape).copy()
-
-
-def _clipped(precision: Array, cavity: Array) -> Array:
-    """Matrices with eigenvalues of at least ``LEAST_SHARE`` of the largest of the cavity law's."""
-    values, vectors = np.linalg.eigh(precision)
-    least = LEAST_SHARE * np.linalg.eigvalsh(cavity)[:, -1:]
-    if np.all(values >= least):
-        return precision
-    return np.einsum("fij,fj,fkj->fik", vectors, np.maximum(values, least), vectors)
 
 
 def sites(layout: Layout) -> Iterator[Part]:

@@ -11,17 +11,14 @@ from factorgraph.channels import Channel
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
 from factorgraph.interface.arguments import check_instance
 from factorgraph.interface.errors import ModelError
-from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural, quotient, spin_moments
+from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural, spin_moments
+from factorgraph.messages.ranges import LEAST_REST, quotient
 from factorgraph.model.description import Selection, printable
 from factorgraph.model.layout import Layout
 from factorgraph.numerics.special import log_2cosh_array
 
-#: Smallest variance of a sum of weights and inputs that are both free, in training.
-VARIANCE_FLOOR = 1e-8
 #: Least variance of a term that is known, relative to its square, and of all: they keep omega/√V finite.
 _KNOWN, _LEAST = 1e-24, 1e-100
-#: Least share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
-LEAST_REST = 1e-15
 _POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
 
 

@@ -154,27 +154,6 @@ def log_mean_about(x: float, mean: float, variance: float, B: float, A: float) -
     return 0.5 * ((rest * (rest * variance + 2.0 * shift) - A * shift * shift) / rate - math.log(abs(rate)))
 
 
-#: Least variance that a projected message claims, relative to the mean square: what is known better has been found, and
-#: log Z, in which means over deviations are squared, keeps some digits.
-_LEAST_VARIANCE = 1e-12
-_POINT = 1e-100  # what stands for no variance at all
-
-
-def least_variance(mean_square: float) -> float:
-    """The least variance that a message claims for a variable of that mean square."""
-    return max(_LEAST_VARIANCE * mean_square, 1e-100)
-
-
-def quotient(mean: Array, variance: Array, H: Array, G: Array, mean_square: float) -> tuple[Array, Array]:
-    """The message that makes a belief of given moments of a law of information H and precision G.
-
-    One that would be more precise than ``least_variance`` allows has the belief's mean and that variance: it does not
-    answer what is left of H, which would grow from one answer to the next.
-    """
-    A, most = 1.0 / np.maximum(variance, _POINT) - G, 1.0 / least_variance(mean_square)
-    return np.where(A < most, (G + A) * mean - H, most * mean), np.minimum(A, most)
-
-
 def natural(mean: Array, variance: Array) -> tuple[Array, Array, Any]:
     """Information and precision of Gaussian laws; and where the variable is observed (variance 0)."""
     known = variance == 0.0

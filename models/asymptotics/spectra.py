@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
+from scipy.integrate import cumulative_trapezoid
 from scipy.sparse.linalg import LinearOperator
 
 from factorgraph.interface.arguments import check_flag, check_number, real_array, shown
@@ -20,6 +21,7 @@ Array = NDArray[np.float64]
 
 #: Edges of panels on (0, 1), graded towards 1, where the eigenvalues of a square matrix crowd at 0.
 _GRADED = np.concatenate([np.linspace(0.0, 0.5, 9), 1.0 - 0.5 ** np.arange(2, 46)])
+_ANGLES = 20001  # of a cumulative law: its errors fall as its inverse square
 
 
 class Spectrum(ABC):
@@ -44,17 +46,49 @@ class MarchenkoPastur(Spectrum):
     """Independent entries of variance 1/n."""
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
-        """Density √((λ₊ - λ)(λ - λ₋))/(2πλ) between λ± = (1 ± √ratio)², in the angle of λ = 1 + ratio + 2√ratio cos."""
+        """By panels in the angle of ``_by_angle``."""
         ratio = check_number("ratio", ratio, above=0.0)
         nodes, weights = (values.ravel() for values in panel_rule(np.pi * _GRADED, 8))
-        gap = (1.0 - ratio**0.5) ** 2
-        values = gap + 4.0 * ratio**0.5 * np.sin(0.5 * (np.pi - nodes)) ** 2
-        return values, weights * 2.0 * ratio * np.sin(nodes) ** 2 / (np.pi * values)
+        values, density = _by_angle(ratio, np.pi - nodes)
+        return values, weights * density
+
+    def quantiles(self, rows: int, columns: int) -> Array:
+        """The min(rows, columns) largest eigenvalues that are expected of WᵀW, ascending."""
+        ratio, size = rows / columns, min(rows, columns)
+        angle = np.linspace(0.0, np.pi, _ANGLES)
+        values, density = _by_angle(ratio, angle)
+        mass = cumulative_trapezoid(density, angle, initial=0.0)
+        return np.interp((np.arange(size) + 0.5) / size, mass / mass[-1], values)
 
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Array:
         """Normal entries."""
         rows, columns, rng = _check_draw(rows, columns, rng)
         return rng.standard_normal((rows, columns)) / columns**0.5
+
+
+def _by_angle(ratio: float, angle: Array) -> tuple[Array, Array]:
+    """λ = λ₋ + (λ₊ - λ₋) sin²(angle/2), λ± = (1 ± √ratio)², and the density √((λ₊ - λ)(λ - λ₋))/(2πλ) dλ in the angle,
+    in which no end is singular."""
+    height = 4.0 * ratio**0.5 * np.sin(0.5 * angle) ** 2
+    values = (1.0 - ratio**0.5) ** 2 + height
+    share = np.divide(height, values, out=np.ones_like(values), where=values > 0.0)  # at λ = 0 of square matrices: 1
+    return values, 2.0 / np.pi * ratio**0.5 * np.cos(0.5 * angle) ** 2 * share
+
+
+def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:
+    """Squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the limit law.
+
+    Args:
+        samples: rows.
+        inputs: columns.
+        variance: of the entries, by default 1/inputs.
+
+    Returns:
+        (min(samples, inputs),), ascending.
+    """
+    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
+    scale = 1.0 if variance is None else inputs * check_number("variance", variance, above=0.0)
+    return scale * MarchenkoPastur().quantiles(samples, inputs)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
+from factorgraph.messages.ranges import LEAST_VARIANCE
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 
 Array = NDArray[np.float64]
 
 STARTS = ("uninformative", "informative")
-#: Least variance relative to ρ. What comes so close to the truth has found it.
-LEAST_VARIANCE = 1e-12
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
 
 

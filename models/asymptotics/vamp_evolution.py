@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.channels import Identity
-from factorgraph.factors.projection import LEAST_SHARE
-from factorgraph.factors.sum import LEAST_REST
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
+from factorgraph.messages.linear_node import Directions
+from factorgraph.messages.ranges import LEAST_REST, LEAST_VARIANCE, message_precision
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.spectra import Spectrum
 from models.asymptotics.state_evolution import (
     DIVERGED,
-    LEAST_VARIANCE,
     EvolutionTrace,
     StateEvolution,
     check_ensembles,
@@ -56,6 +55,12 @@ class _Map:
     def of(cls, spectrum: Spectrum, ratio: float) -> "_Map":
         return cls(*spectrum.eigenvalues(ratio), ratio)
 
+    def _directions(self, gamma: float, tau: float) -> Directions:
+        """Posterior given precisions γ of x and τ of z, ∞ where z is observed."""
+        known = np.isinf([tau])
+        x, z = np.full((1, 1, 1), gamma), np.full((1, 1, 1), 1.0 if known[0] else tau)
+        return Directions(self.values, self.weights, (self.ratio, 1.0), z, x, known)
+
     def up(self, below: Overlap, above: Field, moment: float) -> Overlap:
         """Message to z: of the precision 1/v - τ, where v = E λ/(γ + τλ) per component of z.
 
@@ -69,10 +74,10 @@ class _Map:
             return Overlap(scale, scale, 0.0)
         gamma, b, c = _information(below, moment)
         b_z, c_z, tau = above
-        R = 1.0 / (gamma + tau * self.values)
-        variance = float(self.weights @ (self.values * R)) / self.ratio
-        unseen = self.ratio - float(self.weights.sum())
-        precision = (float(self.weights @ (gamma * R)) + unseen) / self.ratio / variance
+        node = self._directions(gamma, tau)
+        R, unseen = node.covariances[0, :, 0, 0], node.unseen[0]
+        variance = float(node.output_covariance[0, 0, 0])
+        precision = float(node.output_share[0, 0, 0]) / variance
         slopes = R * (b + self.values * b_z) / variance - b_z  # of the message by z, direction by direction
         slope = float(self.weights @ (self.values * slopes)) / float(self.weights @ self.values)
         noise = self.values * (moment * (slopes - slope) ** 2 + c * (R / variance) ** 2)
@@ -82,23 +87,21 @@ class _Map:
 
     def down(self, below: Overlap, above: Field, moment: float) -> Field:
         """Message to x: of the precision 1/v - γ, where v = E 1/(γ + τλ); arguments as of ``up``."""
-        unseen = max(1.0 - float(self.weights.sum()), 0.0)
         gamma, b, c = _information(below, moment)
         b_z, c_z, tau = above
+        node = self._directions(gamma, tau)
+        R, unseen, variance = node.covariances[0, :, 0, 0], node.unseen[1], float(node.input_covariance[0, 0, 0])
         if np.isinf(tau):
-            R, told, known, heard = (np.full_like(self.values, limit) for limit in (0.0, 1.0, 1.0, 0.0))
+            known, heard = np.ones_like(R), np.zeros_like(R)
         else:
-            R = 1.0 / (gamma + tau * self.values)
-            told, known = tau * self.values * R, R * (b + self.values * b_z)
-            heard = self.values * c_z * R**2
-        variance = float(self.weights @ R) + unseen / gamma
+            known, heard = R * (b + self.values * b_z), self.values * c_z * R**2
         if variance <= LEAST_VARIANCE * moment:  # the output determines the input
             return Field(*[1.0 / (LEAST_VARIANCE * moment)] * 3)
         slopes, rest = known / variance - b, 1.0 / (gamma * variance) - 1.0
         slope = float(self.weights @ slopes) + unseen * b * rest
         noise = moment * (slopes - slope) ** 2 + heard / variance**2 + c * (R / variance - 1.0) ** 2
         outside = moment * (b * rest - slope) ** 2 + c * rest**2
-        return Field(slope, float(self.weights @ noise) + unseen * outside, float(self.weights @ told) / variance)
+        return Field(slope, float(self.weights @ noise) + unseen * outside, float(node.input_share[0, 0, 0]) / variance)
 
 
 def _information(below: Overlap, moment: float) -> tuple[float, float, float]:
@@ -111,26 +114,27 @@ def _without(belief: Overlap, message: Field, moment: float) -> Overlap:
     """What is left of a belief without a message B from above; E[x̂ B] = b m + c V, since V is the mean of ∂x̂/∂B."""
     m, q, V = belief
     b, c, A = message
-    rate = 1.0 / V - A
-    if rate <= LEAST_SHARE * A:
-        return Overlap(m, q, 1.0 / (LEAST_SHARE * A))
-    truth = (m / V - b * moment) / rate
-    noise = max((q - m**2 / moment) / V**2 - c, 0.0) / rate**2
+    rate = message_precision(V, 1.0 - V * A)
+    total = A + rate  # 1/V, unless the rate has met its bound; what is left has information total · x̂ - B in any case
+    truth = (total * m - b * moment) / rate
+    noise = max((q - m**2 / moment) * total**2 - c * (2.0 * V * total - 1.0), 0.0) / rate**2
     return Overlap(truth, truth**2 / moment + noise, 1.0 / rate)
 
 
 def _told_by_channel(averages: Field, below: Overlap, moment: float) -> Field:
-    """Message k (g + Γ r) about z, with k = 1/(1 - V Γ): what makes of N(r, V) the mean r + V g and variance V - V² Γ.
+    """Message about z that makes of N(r, V) the mean r + V g and variance V - V² Γ.
 
-    By parts, E[g z] = ρ E[g g_truth] - m Γ and E[g r] = m E[g g_truth] - q Γ.
+    Its information is k g + A r = k (g + Γ r) + (A - k Γ) r with k = 1 + A V, where the last term is 0 unless A has met
+    its bound. By parts, E[g z] = ρ E[g g_truth] - m Γ and E[g r] = m E[g g_truth] - q Γ: what is left of g + Γ r
+    without E[g g_truth] z depends on neither z nor r.
     """
     m, q, V = below
     score, square, gamma = averages
-    factor = 1.0 / max(1.0 - V * gamma, LEAST_REST)
-    if factor * gamma <= LEAST_SHARE / V:
-        return Field(0.0, 0.0, LEAST_SHARE / V)
-    noise = square - moment * (score - m / moment * gamma) ** 2 - (q - m**2 / moment) * gamma**2
-    return Field(factor * score, factor**2 * max(noise, 0.0), factor * gamma)
+    A = message_precision(V * max(1.0 - V * gamma, LEAST_REST), V * gamma)
+    factor, unseen = 1.0 + A * V, q - m**2 / moment
+    rest = A - factor * gamma
+    noise = square - moment * (score - m / moment * gamma) ** 2 - unseen * gamma**2
+    return Field(factor * score + rest * m / moment, factor**2 * max(noise, 0.0) + rest**2 * max(unseen, 0.0), A)
 
 
 @dataclass

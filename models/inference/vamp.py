@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from factorgraph.channels import Channel, Identity
 from factorgraph.engine.cavity import beliefs
-from factorgraph.engine.damping import Damping, commit
+from factorgraph.engine.damping import Damping
 from factorgraph.engine.inputs import weights_of
 from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import Batch, Step, passes
-from factorgraph.engine.sweeps import GeneralSweeps
+from factorgraph.engine.sweeps import UnmeasuredSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors import LinearMap, Sum
 from factorgraph.factors.projection import Site
@@ -32,13 +32,6 @@ from factorgraph.priors import Prior
 from models.inference.chain import TINY, contradicts
 
 Array = NDArray[np.float64]
-
-
-class _Sweeps(GeneralSweeps):
-    """Sweeps that do not look at the change of their messages: the estimates tell."""
-
-    def _commit(self, messages: Array, new: Array, edges: Any, slots: Any, units: Array) -> tuple[float, int]:
-        return commit(messages, new, edges, slots, self.damping.damping, units)
 
 
 class VampChain:
@@ -97,7 +90,7 @@ class VampChain:
         """
         self.start, self.iterations, self.finite = start, 0, True
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
-        self.sweeps = _Sweeps(self.graph, self.weights, messages, Damping(), False)
+        self.sweeps = UnmeasuredSweeps(self.graph, self.weights, messages, Damping(), False)
         self.means: list[Array] = [np.full((n, self.y.shape[1]), np.nan) for n in self._sizes()]
         self.variances: list[Array] = [np.full_like(mean, np.nan) for mean in self.means]
 

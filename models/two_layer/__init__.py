@@ -4,7 +4,7 @@
 """
 
 from models.two_layer.head import Head
-from models.two_layer.matrix_state_evolution import MatrixStateEvolution, marchenko_pastur, matrix_state_evolution
+from models.two_layer.matrix_state_evolution import MatrixStateEvolution, matrix_state_evolution
 from models.two_layer.matrix_vamp import MatrixInference, MatrixVAMP
 from models.two_layer.row_prior import GaussianRows
 
@@ -14,6 +14,5 @@ __all__ = [
     "MatrixInference",
     "MatrixStateEvolution",
     "MatrixVAMP",
-    "marchenko_pastur",
     "matrix_state_evolution",
 ]

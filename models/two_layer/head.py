@@ -60,6 +60,11 @@ class Head:
         """W¹ in units of the noise's deviations, (d, outputs)."""
         return self.weights / np.sqrt(self.noise)
 
+    @property
+    def log_noise(self) -> float:
+        """log det(2π Σ) of the covariance Σ of the noise."""
+        return float(np.log(2.0 * np.pi * self.noise).sum())
+
     def scaled(self, Y: Array) -> Array:
         """Y - b in the same units."""
         return (Y - self.bias) / np.sqrt(self.noise)

@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from factorgraph.interface.arguments import check_choice, check_instance, check_number, shown
+from factorgraph.interface.arguments import check_choice, check_instance, shown
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
+from factorgraph.messages.linear_node import Directions, inverses, symmetric
+from factorgraph.messages.ranges import message_precisions
 from models.asymptotics.state_evolution import check_run
 from models.checks import check_size, vector
 from models.two_layer.head import Head
-from models.two_layer.matrix_vamp import METHODS, head_estimate
-from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
+from models.two_layer.head_factor import METHODS, head_message
+from models.two_layer.row_messages import RowMessage
 from models.two_layer.row_prior import GaussianRows
 
 Array = NDArray[np.float64]
@@ -77,16 +78,18 @@ class _Recursion:
     normal: Array  # unit normal points (n, 2d + outputs)
     field: _Field
 
-    def modes(self) -> Array:
-        """Covariances (rank, d, d) of the rows of W in the basis of the right singular vectors."""
-        return inverse(self.prior.precision + self.spectrum[:, None, None] * self.field.precision)
+    def directions(self) -> Directions:
+        """The linear node between the prior and the message of the head."""
+        weights, known = np.ones(self.spectrum.size), np.zeros(1, dtype=bool)
+        shape, laws = (self.samples, self.inputs), (self.field.precision[None], self.prior.precision[None])
+        return Directions(self.spectrum, weights, shape, *laws, known)
 
-    def at_head(self, modes: Array) -> tuple[Array, Array]:
+    def at_head(self, node: Directions) -> tuple[Array, Array]:
         """Joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of that."""
-        A, T, precision = self.field
+        A, T, _ = self.field
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
-        covariance = symmetric(np.tensordot(self.spectrum, modes, axes=1) / self.samples)
-        ratio = modes @ inverse(covariance)
+        modes, covariance = node.covariances[0], symmetric(node.output_covariance)
+        ratio = modes @ inverses(covariance)
         from_noise = square * ratio - np.eye(self.head.d)
         known, free = s * (self.prior.precision @ ratio + A @ from_noise), s * (A @ from_noise)
         mean, law = np.outer(self.prior.mean, self.prior.mean), self.prior.covariance
@@ -94,10 +97,7 @@ class _Recursion:
         own = (_T(known) @ mean @ known + _T(free) @ law @ free + _T(from_noise) @ T @ from_noise).sum(axis=0)
         own = own + (self.samples - len(modes)) * T
         joint = np.block([[self.spectrum.sum() * (mean + law), cross], [cross.T, own]]) / self.samples
-        received = RowMessage(np.zeros((1, self.head.d)), precision)
-        if not precision.any():
-            return joint, inverse(covariance)
-        return joint, extrinsic(np.zeros((1, self.head.d)), covariance, received).precision
+        return joint, message_precisions(covariance, node.output_share)[0]
 
     def backward(self, joint: Array, precision: Array) -> _Field:
         """The head's new message."""
@@ -105,17 +105,17 @@ class _Recursion:
         rows = self.normal[:, : 2 * d] @ _root(joint)
         z, cavity = rows[:, :d], RowMessage(rows[:, d:], precision)
         Y = self.head(z) + np.sqrt(self.head.noise) * self.normal[:, 2 * d :]
-        mean, covariance = head_estimate(self.head, cavity, Y, self.method, self.nodes)
-        sent = extrinsic(mean, covariance, cavity)
+        sent = head_message(self.head, cavity, Y, self.method, self.nodes)
         if self.method == "mmse":
             return _Field(sent.precision, sent.precision, sent.precision)
         gain: Any = np.linalg.lstsq(rows, sent.information, rcond=None)[0][:d]
         rest = sent.information - z @ gain
         return _Field(gain, symmetric(rest.T @ rest / len(rest)), sent.precision)
 
-    def errors(self, modes: Array) -> tuple[float, float]:
+    def errors(self, node: Directions) -> tuple[float, float]:
         """Mean squared error of W, and test error over the noise."""
         A, T, _ = self.field
+        modes = node.covariances[0]
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
         known, free, noise = (self.prior.precision + square * A) @ modes, square * A @ modes, s * modes
         unseen = self.inputs - len(modes)
@@ -131,8 +131,7 @@ class _Recursion:
         if self.method == "map":
             predicted = self.head(rows[:, d:])
         else:
-            covariance = (modes.sum(axis=0) + unseen * law) * scale / self.inputs
-            predicted = self.head.expectation(rows[:, d:], covariance)
+            predicted = self.head.expectation(rows[:, d:], scale * node.input_covariance[0])
         excess = np.mean((predicted - self.head(rows[:, :d])) ** 2, axis=0)
         return mse, 1.0 + float(np.mean(excess / self.head.noise))
 
@@ -158,7 +157,7 @@ def matrix_state_evolution(
         prior: of the rows of W⁰.
         head: everything behind Z.
         spectrum: squares of the singular values of X, (min(samples, inputs),) or fewer, the others being 0; those of a
-            given X, or ``marchenko_pastur``.
+            given X, or ``asymptotics.spectra.marchenko_pastur``.
         samples: rows of X.
         inputs: columns.
         method: "mmse" or "map", as of ``MatrixVAMP.infer``. The averages over rows see no jumps between two modes: for
@@ -191,48 +190,23 @@ def matrix_state_evolution(
     zero = np.zeros((head.d, head.d))
     field = _Field(zero, zero, zero)
     if start == "informative":
-        sharp = _SHARP * inverse(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
+        sharp = _SHARP * inverses(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
         field = _Field(sharp, sharp, sharp)
     normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
     run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
     errors: list[tuple[float, float]] = []
 
     def step(turn: Turn) -> Report:
-        new = run.backward(*run.at_head(run.modes()))
+        new = run.backward(*run.at_head(run.directions()))
         change, size = np.linalg.norm(new.precision - run.field.precision), np.linalg.norm(new.precision)
         run.field = _Field(*(turn.damping * a + (1.0 - turn.damping) * b for a, b in zip(run.field, new, strict=True)))
-        errors.append(run.errors(run.modes()))
+        errors.append(run.errors(run.directions()))
         return turn.judge(float(change / size) if change else 0.0)  # the change is that of an undamped step
 
     status = iterate(step, limit=iterations, tolerance=tolerance, policy=DampingLevels(damping)).status
     mse, test = np.array(errors).T
     advice = "" if status.converged else "raise `iterations`, or if it oscillates, `damping`"
     return MatrixStateEvolution(mse, test, run.field.precision, status, status.explained(advice))
-
-
-def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:
-    """Squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the limit law.
-
-    Args:
-        samples: rows.
-        inputs: columns.
-        variance: of the entries, by default 1/inputs.
-
-    Returns:
-        (min(samples, inputs),), ascending.
-    """
-    samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
-    if variance is not None:
-        variance = check_number("variance", variance, above=0.0)
-    size, other = sorted((samples, inputs))
-    ratio = size / other
-    low, high = (1.0 - ratio**0.5) ** 2, (1.0 + ratio**0.5) ** 2
-    angle = np.linspace(0.0, np.pi, 20001)  # λ = the middle of the interval - its half width · cos: no singular ends
-    value = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
-    density = np.divide(np.sin(angle) ** 2, value, out=np.zeros_like(value), where=value > 0.0)
-    mass = cumulative_trapezoid(density, angle, initial=0.0)
-    middle = np.interp((np.arange(size) + 0.5) / size, mass / mass[-1], value)
-    return middle * other * (1.0 / inputs if variance is None else variance)
 
 
 def _root(covariance: Array) -> Array:

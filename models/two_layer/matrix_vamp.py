@@ -1,4 +1,4 @@
-"""Matrix VAMP: learning the first layer of a two-layer network whose head is known."""
+"""Matrix VAMP: learning the first layer of a two-layer network whose head is known, by the engine on its graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,19 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.engine.damping import Damping
+from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.schedules import Batch, Step
+from factorgraph.engine.sweeps import UnmeasuredSweeps
+from factorgraph.engine.unroll import unroll
+from factorgraph.factors import LinearMap
+from factorgraph.factors.linear_map import SpectralMap
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, real_array
+from factorgraph.interface.errors import IndefiniteError
 from factorgraph.iteration import LEVELS, DampingLevels, Outcome, Report, Status, Turn, iterate
+from factorgraph.messages.linear_node import Law, LinearNode
+from factorgraph.model.graph import Graph
+from factorgraph.numerics.spectral import Spectral
 from models.checks import check_callback, check_size, generator, matrix
 from models.two_layer.head import Head
-from models.two_layer.linear_node import LinearNode, Linked
-from models.two_layer.row_messages import RowMessage, extrinsic, inverse, symmetric
-from models.two_layer.row_modes import row_modes
-from models.two_layer.row_moments import row_moments
+from models.two_layer.head_factor import METHODS, HeadFactor, HeadKind
+from models.two_layer.row_messages import RowMessage
 from models.two_layer.row_prior import GaussianRows
 
 Array = NDArray[np.float64]
 
-METHODS = ("mmse", "map")
 SMALL_START = 0.1  # deviations of the prior
 #: Of adaptive damping: with less than one half, finite matrices let the messages swing to and fro.
 _LEVELS = tuple(level for level in LEVELS if level >= 0.5)
@@ -72,7 +80,7 @@ class MatrixInference:
     trace: MatrixTrace
     mse: float | None
     _model: "MatrixVAMP"
-    _linked: Linked
+    _node: LinearNode
     _bayesian: bool
 
     def __repr__(self) -> str:
@@ -85,7 +93,7 @@ class MatrixInference:
 
     def predict(self, X: ArrayLike) -> Array:
         """Expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
-        mean, covariance = self._model.node.at(self._model.inputs(X), self._linked)
+        mean, covariance = (values[0] for values in self._node.at(self._model.inputs(X)))
         head = self._model.head
         return head.expectation(mean, covariance) if self._bayesian else head(mean)
 
@@ -113,14 +121,31 @@ class MatrixVAMP:
             raise ValueError(f"`prior` must be of rows in R^{head.d}, one number per hidden unit, got R^{prior.d}")
         self.prior, self.head = prior, head
         self.intercept = check_number("intercept", intercept, least=0.0)
-        X = LinearNode.checked(X)
+        X = matrix("X", X, "(N, inputs)")
+        if not X.any():
+            raise ValueError("`X` must have an entry other than 0, got zeros: there is nothing to learn from")
         self._columns = X.shape[1]
-        self.node = LinearNode(self.inputs(X))
+        self.matrix = Spectral.of(self.inputs(X))
 
     @property
     def samples(self) -> int:
         """N, the number of rows of X."""
-        return len(self.node.X)
+        return self.matrix.shape[0]
+
+    def graph(self, Y: ArrayLike, *, nodes: int = 64) -> Graph:
+        """The model as a factor graph of W (one more row for ``intercept``) and Z, for ``factorgraph.infer``.
+
+        Its fixed points are those of ``infer``: with the schedule "sequential", from the start "prior", and for the
+        method "map" with ``maximum``.
+        """
+        outputs, (samples, inputs), d = self._checked_outputs(Y), self.matrix.shape, self.prior.d
+        graph = Graph()
+        field = self.prior.precision @ self.prior.mean
+        W = graph.vectors("W", inputs, d, field=field, precision=self.prior.precision, shared=True)
+        Z = graph.vectors("Z", samples, d, shared=True)
+        graph.add(LinearMap(Z, W, matrix=self.matrix))
+        graph.add(HeadFactor(Z, head=self.head, outputs=outputs, nodes=nodes))
+        return graph
 
     def inputs(self, X: ArrayLike) -> Array:
         """X with the column that belongs to the learnt hidden biases, if any; raises ValueError for other shapes."""
@@ -174,7 +199,7 @@ class MatrixVAMP:
         def step(turn: Turn) -> Report:
             residual = run.iterate(turn.damping)
             if true is not None:
-                mse.append(float(np.mean((run.linked.weights[: self._columns] - true) ** 2)))
+                mse.append(float(np.mean((run.weights[: self._columns] - true) ** 2)))
             return turn.judge(residual)
 
         outcome = iterate(
@@ -183,19 +208,20 @@ class MatrixVAMP:
             tolerance=tolerance,
             policy=levels,
             begin=run.begin,
-            callback=None if callback is None else lambda n, _: callback(n, run.linked.weights[: self._columns]),
+            callback=None if callback is None else lambda n, _: callback(n, run.weights[: self._columns]),
         )
         return self._result(run, outcome, mse, method)
 
     def _result(self, run: "_Run", outcome: Outcome, mse: list[float], method: str) -> MatrixInference:
-        linked, columns, status = run.linked, self._columns, outcome.status
-        bias = self.intercept * linked.weights[columns] if self.intercept else np.zeros(self.head.d)
+        node, columns, status = run.node(), self._columns, outcome.status
+        weights = node.input_mean[0]
+        bias = self.intercept * weights[columns] if self.intercept else np.zeros(self.head.d)
         settled = status in (Status.CONVERGED, Status.STOPPED)
         advice = "" if settled else "raise `iterations` or `nodes`, or try stronger `damping`"
         return MatrixInference(
-            weights=linked.weights[:columns],
-            covariance=linked.weight_covariance,
-            preactivations=linked.outputs,
+            weights=weights[:columns],
+            covariance=node.directions.input_covariance[0],
+            preactivations=node.output_mean[0],
             intercept=bias,
             field=run.message,
             status=status,
@@ -204,7 +230,7 @@ class MatrixVAMP:
             trace=MatrixTrace(outcome.residuals, outcome.damping, mse),
             mse=mse[-1] if mse else None,
             _model=self,
-            _linked=linked,
+            _node=node,
             _bayesian=method == "mmse",
         )
 
@@ -225,8 +251,8 @@ class MatrixVAMP:
         return given
 
     def _start(self, start: str | ArrayLike, rng: np.random.Generator) -> Array:
-        """Means of Z to begin with."""
-        mean = np.tile(self.prior.mean, (self.node.X.shape[1], 1))
+        """W to begin with, with a row for the hidden biases."""
+        mean = np.tile(self.prior.mean, (self.matrix.shape[1], 1))
         if isinstance(start, str):
             if start not in ("random", "prior"):
                 raise ValueError(f"`start` must be 'random', 'prior' or weights, got {start!r}")
@@ -234,65 +260,76 @@ class MatrixVAMP:
                 mean = mean + SMALL_START * (self.prior.sample(len(mean), rng) - self.prior.mean)
         else:
             mean[: self._columns] = self._checked_weights("start", start)
-        return self.node.X @ mean
+        return mean
 
 
 class _Run:
-    """The messages of one run."""
+    """The engine on the graph prior - linear map - head: the messages of one run, and the estimates that they make.
+
+    Attributes:
+        message: what the head says about Z.
+        weights: estimate of W, (inputs, d).
+        preactivations: of Z, (N, d).
+    """
 
     def __init__(self, model: MatrixVAMP, outputs: Array, method: str, nodes: int, start: Array) -> None:
-        self.model, self.outputs, self.method, self.nodes = model, outputs, method, nodes
-        self.start = start
-        self.prior = model.prior.message(model.node.X.shape[1])
+        self.model, self.start, self.maximum = model, start, method == "map"
+        self.graph = unroll(model.graph(outputs, nodes=nodes).model)
+        self.own = weights_of(self.graph, {}, {}, {})
+        kinds = [type(stack.kind) for stack in self.graph.stacks]
+        self.map_step, self.head_step = ([Batch(kinds.index(kind))] for kind in (SpectralMap, HeadKind))
         self.begin()
-        self.scale = inverse(self.linked.output_covariance)  # of the prior of Z
 
     def begin(self) -> None:
-        """Take back all messages."""
-        d = self.model.head.d
-        self.iterations = 0
+        """Take back all messages: the head is first told the start, with the precision that the prior gives Z."""
+        prior, d = self.model.prior, self.model.head.d
+        messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
+        begin = weights_of(self.graph, {}, {"W": (self.start - prior.mean) @ prior.precision}, {})
+        self.sweeps = UnmeasuredSweeps(self.graph, begin, messages, Damping(), self.maximum)
+        self.sweeps.act(self.map_step)
+        self.sweeps.weights = self.own
+        self.scale = self._message(self.map_step, "Z").precision.copy()  # the inverse covariance of Z under the prior
         self.message = RowMessage(np.zeros((self.model.samples, d)), np.zeros((d, d)))
-        self.linked = self.model.node.estimate(self.prior, self.message)
+        self.weights = np.tile(prior.mean, (len(self.start), 1))
+        self.preactivations: Array = np.asarray(self.model.matrix @ self.weights)
 
     def iterate(self, damping: float) -> float:
         """Head, linear node; the change of Z that an undamped step would have made."""
-        cavity = self.cavity()
-        mean, covariance = head_estimate(self.model.head, cavity, self.outputs, self.method, self.nodes)
-        new = extrinsic(mean, covariance, cavity)
-        message = new.mixed(self.message, damping)
-        linked = self.model.node.estimate(self.prior, message)
-        change = linked.outputs - self.linked.outputs
-        residual = float(np.sqrt(np.mean(np.einsum("ni,ij,nj->n", change, self.scale, change)) / len(self.scale)))
+        try:
+            self.sweeps.damping = Damping(damping)
+            self.sweeps.act(self.head_step)
+            self.sweeps.damping = Damping()
+            self.sweeps.act(self.map_step)
+        except IndefiniteError:
+            return np.inf
+        message, prior = self._message(self.head_step, "Z"), self.model.prior
+        preactivations = _belief(message, self._message(self.map_step, "Z"))
+        own = RowMessage(prior.precision @ prior.mean, prior.precision)
+        weights = _belief(own, self._message(self.map_step, "W"))
+        change = preactivations - self.preactivations
+        residual = float(np.sqrt(np.mean(np.einsum("ni,ni->n", change @ self.scale, change)) / len(self.scale)))
         if np.isfinite(residual):
-            self.message, self.linked = message, linked
-        self.iterations += 1
+            self.message = RowMessage(*(values.copy() for values in message))
+            self.weights, self.preactivations = weights, preactivations
         return residual / (1.0 - damping)
 
-    def cavity(self) -> RowMessage:
-        """What the linear node sends to the head."""
-        if self.iterations == 0:
-            return RowMessage(self.start @ self.scale, self.scale)
-        linked, received = self.linked, self.message
-        return extrinsic(linked.outputs, linked.output_covariance, received)
+    def node(self) -> LinearNode:
+        """The linear node between the prior and the head's message."""
+        prior, free = self.model.prior, np.zeros(1, dtype=bool)
+        information = np.broadcast_to(prior.precision @ prior.mean, self.start.shape)
+        z, x = (Law(h[None], G[None], free) for h, G in (self.message, (information, prior.precision)))
+        return LinearNode.of(self.model.matrix, z, x)
+
+    def _message(self, step: Step, name: str) -> RowMessage:
+        """The message of a step's factor to a matrix, a view of those of the engine."""
+        stack = self.graph.stacks[step[0].stack]
+        d, places = self.model.head.d, self.graph.layout.slice(name)
+        first = stack.offset + int(np.flatnonzero(stack.variables[0] == places.start)[0])
+        rows = slice(first, first + places.stop - places.start)
+        B, A = (values[rows].reshape(-1, d, d) for values in self.sweeps.messages())
+        return RowMessage(B[..., 0], A[0])
 
 
-def head_estimate(head: Head, cavity: RowMessage, Y: Array, method: str, nodes: int) -> tuple[Array, Array]:
-    """The head's estimate (N, d) of the rows of Z and its covariance (d, d), averaged over them.
-
-    Args:
-        head: its activation, weights, biases and noise.
-        cavity: what it receives, with a positive definite precision.
-        Y: outputs (N, outputs).
-        method: "mmse" or "map".
-        nodes: as of ``row_moments``.
-    """
-    if head.activation.name == "linear":
-        W = head.scaled_weights
-        covariance = inverse(cavity.precision + W @ W.T)
-        rest = head.scaled(Y) - head.hidden_bias @ W
-        return (cavity.information + rest @ W.T) @ covariance, covariance
-    if method == "mmse":
-        mean, covariances = row_moments(head, cavity.mean, cavity.precision, Y, nodes=nodes)
-    else:
-        mean, covariances = row_modes(head, cavity.mean, cavity.precision, Y)
-    return mean, symmetric(covariances.mean(axis=0))
+def _belief(one: RowMessage, other: RowMessage) -> Array:
+    """Means of the rows under the product of two messages."""
+    return RowMessage(one.information + other.information, one.precision + other.precision).mean

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.interface.arguments import real_array, shown
+from factorgraph.messages.linear_node import inverses, symmetric
+from factorgraph.messages.ranges import LEAST_VARIANCE, message_precisions
 
 Array = NDArray[np.float64]
-
-#: Bounds of a sent precision in units of the one received, so that both stay in the cone of positive definite matrices.
-LEAST, MOST = 1e-6, 1e9
 
 
 class RowMessage(NamedTuple):
@@ -30,38 +29,22 @@ class RowMessage(NamedTuple):
         mean: Any = np.linalg.solve(self.precision, self.information.T)
         return mean.T
 
-    def mixed(self, old: "RowMessage", damping: float) -> "RowMessage":
-        """α old + (1 - α) this one, in natural parameters; the cone is convex."""
-        return RowMessage(*(damping * a + (1.0 - damping) * b for a, b in zip(old, self, strict=True)))
-
 
 def extrinsic(mean: Array, covariance: Array, received: RowMessage) -> RowMessage:
-    """What a node sends: its estimate divided by what it received, Γ_out = C⁻¹ - Γ_in kept between two bounds.
+    """What a node sends: its estimate divided by what it received, of precision Γ_out = C⁻¹ - Γ_in within its range.
 
     The mean of the product of both messages is the estimate also where the precision has met a bound.
 
     Args:
         mean: of the rows given everything, (n, d).
-        covariance: C, averaged over the rows, (d, d), positive definite.
+        covariance: C, averaged over the rows, (d, d), positive semidefinite.
         received: with a precision that is positive definite.
     """
-    L = np.linalg.cholesky(received.precision)
-    gain, axes = np.linalg.eigh(symmetric(L.T @ covariance @ L))  # covariance in units of the received one
-    sent = np.clip(1.0 / np.clip(gain, 1e-300, None) - 1.0, LEAST, MOST)
-    root = L @ axes
-    precision = symmetric((root * sent) @ root.T)
+    least = LEAST_VARIANCE * inverses(received.precision)  # all rows may rest in kinks, where modes do not move
+    C = covariance + least
+    share = np.eye(len(C)) - C @ received.precision
+    precision = message_precisions(C[None], share[None])[0]
     return RowMessage(mean @ (received.precision + precision) - received.information, precision)
-
-
-def inverse(A: Array) -> Array:
-    """Of matrices (..., d, d)."""
-    found: Any = np.linalg.inv(A)
-    return found
-
-
-def symmetric(A: Array) -> Array:
-    """The symmetric part of matrices (..., d, d)."""
-    return 0.5 * (A + np.swapaxes(A, -1, -2))
 
 
 def positive_definite(name: str, value: ArrayLike, d: int | None = None) -> Array:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.activations import Activation
+from factorgraph.messages.linear_node import inverses
 from models.two_layer.head import Head
-from models.two_layer.row_messages import inverse
 
 Array = NDArray[np.float64]
 
@@ -35,10 +35,10 @@ def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, 
         Y: outputs (N, outputs).
     """
     W, y = head.scaled_weights, head.scaled(Y)
-    covariance = inverse(precision)
+    covariance = inverses(precision)
     near = head.linearised(R, covariance)
     slopes = near.slope[:, :, None] * W
-    noise = np.eye(head.outputs) + np.einsum("nio,ij,njp->nop", slopes, covariance, slopes)
+    noise = np.eye(head.outputs) + np.swapaxes(slopes, 1, 2) @ (covariance @ slopes)
     excess = np.linalg.solve(noise, (y - near.mean @ W)[..., None])[..., 0]
     linear = R + np.einsum("nio,no->ni", slopes, excess) @ covariance
     rows = _Rows(head.activation, R + head.hidden_bias, precision, y, W)
@@ -62,7 +62,7 @@ class _Rows:
         """(N,)"""
         shift = z - self.r
         rest = self.y - self.f(z) @ self.W
-        return 0.5 * (np.einsum("ni,ij,nj->n", shift, self.precision, shift) + np.einsum("no,no->n", rest, rest))
+        return 0.5 * (np.einsum("ni,ni->n", shift @ self.precision, shift) + np.einsum("no,no->n", rest, rest))
 
     def descend(self, z: Array) -> Array:
         """Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing falls."""
@@ -105,17 +105,17 @@ class _Rows:
         if self.f.name == "relu":
             free = z != 0.0
             both = free[:, :, None] & free[:, None, :]
-            return np.where(both, inverse(np.where(both, H, np.eye(d))), 0.0)
+            return np.where(both, inverses(np.where(both, H, np.eye(d))), 0.0)
         bend = slope * (1.0 - 2.0 * self.f(z)) * self._pull(z)  # f'' of the sigmoid
         full = H - bend[:, :, None] * np.eye(d)
         least = 1e-3 * np.linalg.eigvalsh(self.precision)[0]
-        return inverse(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
+        return inverses(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
 
     def covariances(self, z: Array) -> Array:
         """Inverse Hessians, in no direction above ``_MOST`` times Γ⁻¹."""
         L: Any = np.linalg.cholesky(self.precision)
         gain, axes = np.linalg.eigh(L.T @ self.inverse_hessian(z) @ L)  # in units of the cavity's covariance
-        root = inverse(L.T) @ axes
+        root = inverses(L.T) @ axes
         return (root * np.minimum(gain, _MOST)[:, None, :]) @ np.swapaxes(root, 1, 2)
 
     def swept(self, z: Array) -> Array:

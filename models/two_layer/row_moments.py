@@ -9,18 +9,18 @@ at both ends.
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from factorgraph.messages.linear_node import inverses, symmetric
 from factorgraph.numerics.quadrature import gauss_hermite
-from factorgraph.numerics.special import SQRT_HALF, upper_tail
+from factorgraph.numerics.special import LOG_2PI, SQRT_HALF, upper_tail
 from factorgraph.runtime.compiled import njit
 from models.two_layer.head import Head
-from models.two_layer.row_messages import inverse, symmetric
 
 Array = NDArray[np.float64]
 
@@ -32,8 +32,22 @@ _MOST_STEPS = 400
 _TIE = 1e-6
 
 
-def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int) -> tuple[Array, Array]:
-    """Posterior means (N, d) and covariances (N, d, d) of the rows of Z.
+class Moments(NamedTuple):
+    """Of the rows of Z given their outputs.
+
+    Attributes:
+        mean: (N, d).
+        covariance: (N, d, d).
+        log_evidence: log-density of the outputs, (N,).
+    """
+
+    mean: Array
+    covariance: Array
+    log_evidence: Array
+
+
+def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int) -> Moments:
+    """Posterior moments of the rows of Z.
 
     Args:
         head: with a ReLU or sigmoid activation.
@@ -42,24 +56,26 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
         Y: outputs (N, outputs).
         nodes: about how many lines a row is integrated along.
     """
-    covariance = inverse(precision)
+    covariance = inverses(precision)
     L = np.linalg.cholesky(0.5 * (covariance + covariance.T))
     W = head.scaled_weights
     near = head.linearised(R, covariance)
     noise = 1.0 + np.max(near.residual @ W**2, axis=1)  # residuals of the linear function count as noise
-    slopes = np.einsum("ji,nj,jo->nio", L, near.slope, W)  # of the outputs, by whitened coordinates
+    slopes = L.T @ (near.slope[:, :, None] * W)  # of the outputs, by whitened coordinates
     excess = head.scaled(Y) - near.mean @ W
-    gains = np.einsum("nio,njo->nij", slopes, slopes)
+    gains = slopes @ np.swapaxes(slopes, 1, 2)
     free = _TIE * (1.0 + np.trace(gains, axis1=1, axis2=2))[:, None, None]
     axes = np.linalg.eigh(gains + free * _choices(len(R), head.d))[1][:, :, ::-1]
-    values = np.einsum("nji,njk,nki->ni", axes, gains, axes)
+    values = (axes * (gains @ axes)).sum(axis=1)
     deviation = 1.0 / np.sqrt(1.0 + np.maximum(values, 0.0) / noise[:, None])
-    centre = np.einsum("nij,nio,no->nj", axes, slopes, excess) / noise[:, None] * deviation**2
+    pull = np.einsum("nio,no->ni", slopes, excess)
+    centre = np.einsum("nij,ni->nj", axes, pull) / noise[:, None] * deviation**2
     points, weights = _across(head.d - 1, nodes)
-    first, second = _integrate(
+    basis = np.ascontiguousarray(L @ axes)
+    first, second, logs = _integrate(
         head.activation.name == "relu",
         np.ascontiguousarray(R + head.hidden_bias),
-        np.ascontiguousarray(L @ axes),
+        basis,
         centre,
         deviation,
         np.ascontiguousarray(head.scaled(Y)),
@@ -68,9 +84,9 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
         weights,
         head.activation.steepest,
     )
-    basis = L @ axes
     M = R + np.einsum("nij,nj->ni", basis, first)
-    return M, basis @ second @ np.swapaxes(basis, 1, 2)
+    logs = logs + np.log(deviation[:, 1:]).sum(axis=1) - 0.5 * (LOG_2PI + head.log_noise)
+    return Moments(M, basis @ second @ np.swapaxes(basis, 1, 2), logs)
 
 
 @lru_cache(maxsize=4)
@@ -103,10 +119,10 @@ def _integrate(
     relu: bool, base: Any, basis: Any, centre: Any, deviation: Any, y: Any, W: Any, points: Any, weights: Any,
     steepest: float,
 ) -> Any:  # fmt: skip
-    """Mean (N, d) and covariance (N, d, d) of the coordinates along ``basis``."""
+    """Mean (N, d) and covariance (N, d, d) of the coordinates along ``basis``; log-integrals (N,) up to constants."""
     N, d = base.shape
     lines = points.shape[0]
-    mean, covariance = np.zeros((N, d)), np.zeros((N, d, d))
+    mean, covariance, logs = np.zeros((N, d)), np.zeros((N, d, d)), np.zeros(N)
     across, start = np.zeros((d, lines)), np.zeros((d, lines))
     result, ends, pieces = np.zeros((4, lines)), np.zeros(d + 2), np.zeros((d + 1, 5))
     units, rest, levels = np.zeros((2, d, lines)), np.zeros(lines), np.zeros((_MOST_STEPS, lines))
@@ -141,13 +157,14 @@ def _integrate(
                 S[0, i] += first * across[i, q]
                 for j in range(i, d):
                     S[i, j] += mass * across[i, q] * across[j, q]
+        logs[n] = reference + math.log(total)
         for i in range(d):
             m[i] /= total
         for i in range(d):
             for j in range(i, d):
                 S[i, j] = S[i, j] / total - m[i] * m[j]
                 S[j, i] = S[i, j]
-    return mean, covariance
+    return mean, covariance, logs
 
 
 @njit(cache=True, error_model="numpy")

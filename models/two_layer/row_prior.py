@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from factorgraph.messages.linear_node import inverses, symmetric
 from models.checks import check_size, generator, number_or_vector
-from models.two_layer.row_messages import RowMessage, inverse, positive_definite
+from models.two_layer.row_messages import positive_definite
 
 Array = NDArray[np.float64]
 
@@ -24,19 +25,10 @@ class GaussianRows:
         self.covariance = positive_definite("covariance", covariance)
         self.d = len(self.covariance)
         self.mean = number_or_vector("mean", mean, self.d)
-        self.precision = inverse(self.covariance)
+        self.precision = symmetric(inverses(self.covariance))
 
     def __repr__(self) -> str:
         return f"GaussianRows(d={self.d})"
-
-    def message(self, rows: int) -> RowMessage:
-        """The law itself, which is what this node always sends."""
-        return RowMessage(np.tile(self.precision @ self.mean, (rows, 1)), self.precision)
-
-    def estimate(self, received: RowMessage) -> tuple[Array, Array]:
-        """Posterior means (n, d) and their common covariance (d, d)."""
-        covariance = inverse(self.precision + received.precision)
-        return (received.information + self.precision @ self.mean) @ covariance, covariance
 
     def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:
         """Independent rows (rows, d)."""

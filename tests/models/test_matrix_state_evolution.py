@@ -5,6 +5,7 @@ import pytest
 import tolerances as tol
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 
 from models import GaussianRows, Head, MatrixVAMP, marchenko_pastur, matrix_state_evolution
 
@@ -22,6 +23,21 @@ def test_marchenko_pastur(samples, inputs):
     np.testing.assert_allclose(law, values, atol=0.08 * values.max())
     np.testing.assert_allclose(law.sum(), samples, rtol=0.01)  # E x² = 1 a row
     np.testing.assert_allclose(marchenko_pastur(samples, inputs, variance=2.0), 2.0 * inputs * law)
+
+
+@pytest.mark.parametrize("samples, inputs", [(30, 10), (10, 30), (20, 20)])
+def test_quantiles_of_marchenko_pastur(samples, inputs):
+    """By numerical integration of the density; that of square matrices has no bound at 0."""
+    ratio = samples / inputs
+    low, high = (1.0 - ratio**0.5) ** 2, (1.0 + ratio**0.5) ** 2
+
+    def density(root):  # in the root of the eigenvalue
+        value = root * root
+        return np.sqrt(max((high - value) * (value - low), 0.0)) / (np.pi * root) if root > 0.0 else high**0.5 / np.pi
+
+    masses = [quad(density, low**0.5, value**0.5, limit=200)[0] for value in marchenko_pastur(samples, inputs)]
+    size = min(samples, inputs)
+    np.testing.assert_allclose(np.array(masses) / min(ratio, 1.0), (np.arange(size) + 0.5) / size, atol=tol.QUANTILES)
 
 
 @pytest.mark.parametrize("method", ["mmse", "map"])
@@ -79,7 +95,7 @@ def test_the_algorithm_follows(activation, samples):
         assert result.converged
         error = 1.0 + np.mean((result.predict(X_test) - head(X_test @ truth)) ** 2) / head.noise[0]
         law = matrix_state_evolution(
-            model.prior, head, model.node.s**2, samples=samples, inputs=inputs, nodes=8, points=512
+            model.prior, head, model.matrix.s**2, samples=samples, inputs=inputs, nodes=8, points=512
         )
         assert law.converged and law.test_error[-1] > 1.1
         ratios.append(error / law.test_error[-1])

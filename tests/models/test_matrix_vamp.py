@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from factorgraph import Graph, LinearMap, ModelError, infer
 from models import GaussianRows, Head, MatrixVAMP
 from models.two_layer.head import ACTIVATIONS
-from models.two_layer.linear_node import LinearNode
+from models.two_layer.head_factor import HeadFactor, HeadKind
 from models.two_layer.row_messages import RowMessage, extrinsic
 from models.two_layer.row_modes import _MOST as MOST
 from models.two_layer.row_modes import row_modes
@@ -33,7 +34,7 @@ def head_and_rows(activation, d, outputs, rng, rows=2, noise=0.1, scale=1.0):
 
 
 def by_grid(head, r, precision, y, steps):
-    """Moments of one row on a grid over ±6 deviations."""
+    """Moments of one row, and the log-density of its outputs, on a grid over ±6 deviations."""
     d = len(r)
     C = np.linalg.inv(precision)
     x = np.linspace(-6.0, 6.0, steps)
@@ -41,22 +42,24 @@ def by_grid(head, r, precision, y, steps):
     Z = r + points @ np.linalg.cholesky(C).T
     level = -0.5 * np.sum(points**2, axis=1) - 0.5 * np.sum((y - head(Z)) ** 2 / head.noise, axis=1)
     weight = np.exp(level - level.max())
+    log_z = level.max() + np.log(weight.sum()) + d * (np.log(x[1] - x[0]) - 0.5 * np.log(2.0 * np.pi))
     weight /= weight.sum()
     mean = weight @ Z
-    return mean, (weight[:, None] * (Z - mean)).T @ (Z - mean)
+    return mean, (weight[:, None] * (Z - mean)).T @ (Z - mean), log_z - 0.5 * np.log(2.0 * np.pi * head.noise).sum()
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("d, outputs, steps", [(1, 1, 40001), (1, 2, 40001), (2, 1, 601), (2, 3, 601), (3, 1, 121)])
 def test_moments_of_rows_by_integration(activation, d, outputs, steps):
     head, R, precision, Y = head_and_rows(activation, d, outputs, np.random.default_rng(d + 10 * outputs))
-    M, C = row_moments(head, R, precision, Y, nodes=1 if d == 1 else 40 ** (d - 1))
-    for r, y, m, c in zip(R, Y, M, C, strict=True):
-        mean, cov = by_grid(head, r, precision, y, steps)
+    found = row_moments(head, R, precision, Y, nodes=1 if d == 1 else 40 ** (d - 1))
+    for r, y, m, c, log_evidence in zip(R, Y, *found, strict=True):
+        mean, cov, log_z = by_grid(head, r, precision, y, steps)
         unit = np.linalg.cholesky(precision)  # in units of the cavity's deviations
         bound = tol.LINES_ALONG if d == 1 else tol.LINES[activation]
         np.testing.assert_allclose((m - mean) @ unit, 0.0, atol=bound)
         np.testing.assert_allclose(unit.T @ (c - cov) @ unit, 0.0, atol=bound)
+        assert log_evidence == pytest.approx(log_z, abs=bound)
 
 
 def test_few_lines_err_little_on_average():
@@ -78,8 +81,8 @@ def test_many_units_take_sobol_points():
         np.concatenate([head.weights, np.zeros((5, 1))]), noise=0.1, bias=0.3, hidden_bias=[*head.hidden_bias, *[0] * 5]
     )
     means = np.concatenate([R, np.ones((2, 5))], axis=1)
-    M, C = row_moments(wide, means, np.eye(7), Y, nodes=4096)
-    m, c = row_moments(head, R, np.eye(2), Y, nodes=40)
+    M, C, _ = row_moments(wide, means, np.eye(7), Y, nodes=4096)
+    m, c, _ = row_moments(head, R, np.eye(2), Y, nodes=40)
     np.testing.assert_allclose(M, np.concatenate([m, np.ones((2, 5))], axis=1), atol=0.02)
     np.testing.assert_allclose(C[:, :2, :2], c, atol=0.03)
     np.testing.assert_allclose(C[:, 2:, 2:], np.broadcast_to(np.eye(5), (2, 5, 5)), atol=0.05)
@@ -142,32 +145,6 @@ def test_derivatives_of_modes(activation):
     assert np.linalg.eigvalsh(L.T @ inverse @ L).max() < MOST + 1e-9
     if activation == "relu":
         assert np.any(mode[close] + head.hidden_bias == 0.0)
-
-
-@settings(max_examples=20)
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 10_000))
-def test_linear_node_is_the_joint_gaussian(samples, inputs, d, seed):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(samples, inputs))
-    if seed % 3 == 0 and inputs > 1:
-        X[:, -1] = X[:, 0]  # not of full rank
-    prior = RowMessage(rng.normal(size=(inputs, d)), covariance(d, rng))
-    about = RowMessage(rng.normal(size=(samples, d)), covariance(d, rng, scale=10.0 ** rng.uniform(-3, 3)))
-    node = LinearNode(X)
-    found = node.estimate(prior, about)
-    full = np.kron(np.eye(inputs), prior.precision) + np.kron(X.T @ X, about.precision)
-    C = np.linalg.inv(full)
-    W = (C @ (prior.information + X.T @ about.information).ravel()).reshape(inputs, d)
-    blocks = C.reshape(inputs, d, inputs, d)
-    outputs = np.einsum("ni,iajb,nj->nab", X, blocks, X)
-    scale = np.abs(C).max()
-    np.testing.assert_allclose(found.weights, W, rtol=tol.LINEAR_NODE, atol=tol.LINEAR_NODE * np.abs(W).max())
-    np.testing.assert_allclose(found.outputs, X @ found.weights)
-    np.testing.assert_allclose(
-        found.weight_covariance, np.einsum("iaib->ab", blocks) / inputs, atol=tol.LINEAR_NODE * scale
-    )
-    np.testing.assert_allclose(found.output_covariance, outputs.mean(axis=0), atol=tol.LINEAR_NODE * inputs * scale)
-    np.testing.assert_allclose(node.at(X, found)[1], outputs, atol=tol.LINEAR_NODE * inputs * scale)
 
 
 @given(st.integers(1, 4), st.integers(0, 10_000), st.floats(-8, 8))
@@ -259,6 +236,69 @@ def test_learning(activation):
     assert errors["mmse"] <= errors["map"] < 0.3
 
 
+@pytest.mark.parametrize("method", ["mmse", "map"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_it_is_the_engine_on_a_graph(activation, method):
+    """The same fixed point by ``infer`` with one of its own schedules, all messages damped."""
+    rng = np.random.default_rng(12)
+    _, X, head, Y, _ = learning(activation, rng, inputs=8, samples=120, d=2, weights=[[1.0], [-0.7]], decibel=3.0)
+    prior = GaussianRows(covariance(2, rng), mean=[0.2, -0.1])
+    model = MatrixVAMP(prior, X, head, intercept=0.5)
+    result = model.infer(Y, method=method, start="prior", nodes=16, tolerance=1e-9, iterations=500)
+    graph = model.graph(Y, nodes=16)
+    options = {"maximum": method == "map", "damping": 0.5, "tolerance": 1e-9}
+    engine = infer(graph, schedule="sequential", **options)
+    assert result.converged and engine.converged
+    W = engine["W"].mean
+    assert np.abs(W - prior.mean).max() > 0.1
+    np.testing.assert_allclose(result.weights, W[:-1], atol=tol.SAME_FIXED_POINT)
+    np.testing.assert_allclose(result.intercept, 0.5 * W[-1], atol=tol.SAME_FIXED_POINT)
+    np.testing.assert_allclose(result.preactivations, engine["Z"].mean, atol=tol.SAME_FIXED_POINT)
+    np.testing.assert_allclose(result.covariance, engine.covariance("W")[0], atol=tol.SAME_FIXED_POINT)
+
+
+@pytest.mark.parametrize("samples", [4, 15])
+def test_log_partition_of_linear_units_is_the_evidence(samples):
+    rng = np.random.default_rng(12)
+    X, b = rng.normal(size=(samples, 6)), rng.normal(size=2)
+    head = Head(rng.normal(size=(3, 2)), "linear", noise=[0.1, 0.3], bias=b, hidden_bias=rng.normal(size=3))
+    prior = GaussianRows(covariance(3, rng), mean=[1.0, 0.0, -1.0])
+    Y = rng.normal(size=(samples, 2))
+    result = infer(MatrixVAMP(prior, X, head).graph(Y), tolerance=1e-12)
+    mean = X @ np.tile(prior.mean, (6, 1)) + head.hidden_bias
+    joint = np.kron(X @ X.T, head.weights.T @ prior.covariance @ head.weights) + np.diag(np.tile(head.noise, samples))
+    rest = (Y - mean @ head.weights - b).ravel()
+    evidence = -0.5 * (np.linalg.slogdet(2.0 * np.pi * joint)[1] + rest @ np.linalg.solve(joint, rest))
+    # The graph has the prior's weight without its constant: e^{field · w - w · precision w/2}.
+    constant = 0.5 * (prior.mean @ prior.precision @ prior.mean - np.linalg.slogdet(prior.precision / (2.0 * np.pi))[1])
+    assert result.log_partition == pytest.approx(evidence + 6 * constant, rel=tol.SHARED)
+
+
+def test_log_partition_of_a_head_is_stationary():
+    """The slope of log Z by a field is the mean, as of every fixed point."""
+    rng = np.random.default_rng(13)
+    _, X, head, Y, _ = learning("sigmoid", rng, inputs=3, samples=12, d=1, weights=[[1.0]], decibel=5.0)
+    graph = MatrixVAMP(GaussianRows(np.eye(1)), X, head).graph(Y)
+    direction, step = rng.normal(size=(3, 1)), 1e-3
+    options = {"schedule": "sequential", "tolerance": 1e-12}
+    up, down = (infer(graph, fields={"W": s * step * direction}, **options).log_partition for s in (1, -1))
+    slope = float((direction * infer(graph, **options)["W"].mean).sum())
+    assert abs(slope) > 0.1
+    assert (up - down) / (2 * step) == pytest.approx(slope, rel=1e-4)
+
+
+def test_the_density_of_a_head_is_that_of_its_outputs():
+    rng = np.random.default_rng(14)
+    head, R, _, Y = head_and_rows("relu", 2, 3, rng, rows=4)
+    kind = HeadKind(head, 4, 8)
+    places = np.stack([R, np.zeros_like(R)], axis=-1).ravel()  # of every vector the first column
+    rest = (Y - head(R)) / head.noise**0.5
+    expected = -0.5 * (rest**2).sum() - 2.0 * np.log(2.0 * np.pi * head.noise).sum()
+    assert kind.log_factor((Y[None],), *(np.array([value]) for value in places))[0] == pytest.approx(expected)
+    table = kind.log_factor((Y[None],), *(np.full((1, 5), value) for value in places))
+    np.testing.assert_allclose(table, expected)
+
+
 def test_learnt_hidden_biases():
     rng = np.random.default_rng(6)
     truth, X, head, _, _ = learning("relu", rng, samples=1000, outputs=2)
@@ -339,14 +379,31 @@ MODEL = MatrixVAMP(GaussianRows(np.eye(2)), np.ones((3, 4)), Head([1.0, 2.0], no
         (lambda: MODEL.infer(np.zeros(3), start=np.zeros((2, 4))), "`start` must be of shape"),
         (lambda: MODEL.infer(np.zeros(3), truth=np.zeros((2, 4))), "`truth` must be of shape"),
         (lambda: MODEL.infer(np.zeros(3)).predict(np.zeros((2, 3))), "`X` must be a matrix with 4 columns"),
-        (
-            lambda: LinearNode(np.ones((1, 2))).estimate(
-                RowMessage(np.zeros((2, 1)), np.zeros((1, 1))), RowMessage(np.zeros((1, 1)), np.eye(1))
-            ),
-            "`about_weights` must have a positive definite precision where X has rank 1 < 2",
-        ),
     ],
 )
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_errors_of_the_factor():
+    head = Head([1.0, 2.0], noise=0.1)
+    graph = Graph()
+    Z, plain = graph.vectors("Z", 3, 2, shared=True), graph.vectors("P", 3, 2)
+    with pytest.raises(ModelError, match=r"rows of one matrix in R\^2"):
+        HeadFactor(graph.vectors("Q", 3, 3, shared=True), head=head, outputs=np.zeros((3, 1)))
+    with pytest.raises(ModelError, match="`outputs` must"):
+        HeadFactor(Z, head=head, outputs=np.zeros((2, 1)))
+    with pytest.raises(ModelError, match="`nodes` must be an integer >= 1"):
+        HeadFactor(Z, head=head, outputs=np.zeros((3, 1)), nodes=0)
+    with pytest.raises(ModelError, match="`head` must be a Head"):
+        HeadFactor(Z, head=None, outputs=np.zeros((3, 1)))
+    graph.add(HeadFactor(plain, head=head, outputs=np.zeros((3, 1))))
+    with pytest.raises(ModelError, match="shared=True"):
+        infer(graph)
+    graph = Graph()
+    W, Z = graph.vectors("W", 4, 2, precision=1.0, shared=True), graph.vectors("Z", 3, 2, shared=True)
+    graph.add(LinearMap(Z, W, matrix=np.ones((3, 4))))
+    graph.add(HeadFactor(Z, head=head, outputs=np.zeros((3, 1))))
+    with pytest.raises(ModelError, match="input of a head must be free"):
+        infer(graph, observed={"Z": np.zeros((3, 2))})
