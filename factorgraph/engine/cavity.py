@@ -126,7 +126,7 @@ def cavity_laws(
         h, g = _some_cavities(
             edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
         )
-    _check(graph, graph.ends[edges], h)
+    check_fields(graph, graph.ends[edges], h)
     raw = graph.silent[edges] if graph.laws else None
     natural = (h[raw], g[raw]) if raw is not None else None
     laws = _law_moments(graph, weights, B, A, graph.ends[edges], h, g) if graph.laws else []
@@ -230,7 +230,7 @@ def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean
     return -1
 
 
-def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
+def check_fields(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
     """An error if a field is NaN: +∞ and -∞ met on a spin, or the messages to a real variable overflowed."""
     wrong = np.flatnonzero(np.isnan(h))
     if not wrong.size:

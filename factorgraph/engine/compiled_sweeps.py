@@ -1,12 +1,15 @@
-"""Compiled sweeps for graphs whose factors are all of one kind: which there are, and for which schedules they fit."""
+"""Compiled sweeps for graphs of pairs, of vectors, and for forests: which there are, and for which runs they fit."""
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.real_sweeps import real_sweeps
 from factorgraph.engine.spin_sweeps import spin_sweeps
 from factorgraph.engine.sweeps import Sweeps
+from factorgraph.engine.tree_sweeps import tree_sweeps
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.engine.vector_sweeps import vector_sweeps
 from factorgraph.factors.base import Kind
@@ -14,7 +17,7 @@ from factorgraph.factors.pairwise import RealPair, SpinPair
 from factorgraph.factors.vector_linear import VectorGaussian
 from factorgraph.messages.natural import Array
 
-#: From graph, weights, first messages (None for zeros), schedule and damping to sweeps, or None where they do not fit.
+#: From graph, weights, first messages (None for zeros), schedule, damping, maximum and generator to sweeps, or None where they do not fit.
 _OF_KIND: dict[type[Kind], Callable[..., Any]] = {
     SpinPair: spin_sweeps,
     RealPair: real_sweeps,
@@ -23,11 +26,16 @@ _OF_KIND: dict[type[Kind], Callable[..., Any]] = {
 
 
 def compiled_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
 ) -> Sweeps | None:
     """Sweeps equal to the general ones; None where there are none for this graph and this run."""
     kinds = {type(stack.kind) for stack in graph.stacks}
-    if len(kinds) != 1 or graph.laws:
-        return None
-    make = _OF_KIND.get(kinds.pop())
-    return None if make is None else make(graph, weights, start, schedule, damping)
+    make = _OF_KIND.get(next(iter(kinds))) if len(kinds) == 1 and not graph.laws else None
+    sweeps = None if make is None else make(graph, weights, start, schedule, damping, maximum, rng)
+    return tree_sweeps(graph, weights, start, schedule, maximum) if sweeps is None else sweeps

@@ -188,7 +188,7 @@ def _sweeps(
     rng: np.random.Generator,
 ) -> Sweeps:
     """The compiled ones, if there are any for this run; else the general ones."""
-    compiled = None if maximum else compiled_sweeps(graph, weights, start, schedule, damping)
+    compiled = compiled_sweeps(graph, weights, start, schedule, damping, maximum, rng)
     if compiled is not None:
         return compiled
     messages = _first_messages(graph, start)
@@ -224,7 +224,7 @@ def _run(
     done, worst = 0, 0
     with tqdm(total=limit, disable=not progress, unit="sweep") as bar:
         while done < limit:
-            count = min(sweeps.stride, limit - done)
+            count = min(sweeps.stride if callback is None else 1, limit - done)
             try:
                 with np.errstate(all="ignore"):
                     residual, worst = sweeps.sweep(count)

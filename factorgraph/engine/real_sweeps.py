@@ -16,7 +16,13 @@ _ROUNDING = 1e-15
 
 
 def real_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
 ) -> "RealSweeps | RealTwoPass | None":
     """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
     if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():

@@ -26,7 +26,13 @@ _MANY = 8
 
 
 def vector_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
 ) -> "VectorTwoPass | None":
     """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows.
 
