@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.engine.constants import WithConstants, add_constants, constant_messages
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.real_sweeps import real_sweeps
 from factorgraph.engine.spin_sweeps import spin_sweeps
@@ -35,7 +36,15 @@ def compiled_sweeps(
     rng: np.random.Generator,
 ) -> Sweeps | None:
     """Sweeps equal to the general ones; None where there are none for this graph and this run."""
-    kinds = {type(stack.kind) for stack in graph.stacks}
-    make = _OF_KIND.get(next(iter(kinds))) if len(kinds) == 1 and not graph.laws else None
-    sweeps = None if make is None else make(graph, weights, start, schedule, damping, maximum, rng)
+    if graph.laws:
+        return None
+    others = [stack for stack in graph.stacks if not stack.constant]
+    sweeps = None
+    if len(others) == 1 and (make := _OF_KIND.get(type(others[0].kind))) is not None:
+        stack, sent = others[0], constant_messages(graph, maximum)
+        core, known = graph.of_stack(stack), add_constants(graph, weights, sent) if sent else weights
+        first = start if start is None else (start[0][stack.edges], start[1][stack.edges])
+        sweeps = None if known is None else make(core, known, first, schedule, damping, maximum, rng)
+        if sweeps is not None and sent:
+            sweeps = WithConstants(sweeps, graph, stack, sent)
     return tree_sweeps(graph, weights, start, schedule, maximum) if sweeps is None else sweeps

@@ -175,7 +175,7 @@ def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
     """One factor after the other, in a new random order every sweep."""
     table = Table.of(graph)
     while True:
-        yield in_order(graph, table, rng.permutation(graph.factors))
+        yield in_order(graph, table, rng.permutation(graph.acting))
 
 
 def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
@@ -229,6 +229,23 @@ class EdgeOrder(NamedTuple):
     edges: Iterator[NDArray[np.uint32]]
     together: bool = False
 
+    @property
+    def places(self) -> NDArray[np.intp] | None:
+        """(E,) the edge of the graph that each of these is."""
+        return None if self.factors is None else (2 * self.factors[:, None] + np.arange(2)).ravel()
+
+    def edge(self, e: int) -> int:
+        """The edge of the graph that one of these is."""
+        return int(e if self.factors is None else 2 * self.factors[e >> 1] + (e & 1))
+
+
+def edges_of(pairs: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Both edges of some pairs."""
+    edges = np.empty((pairs.size, 2), np.uint32)
+    edges[:, 0] = 2 * pairs
+    edges[:, 1] = edges[:, 0] + 1
+    return edges.ravel()
+
 
 def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> EdgeOrder:
     """What a schedule of this name is on pairs; of the residual one all edges, one after the other."""
@@ -236,7 +253,7 @@ def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> Edge
     if schedule in ("flooding", "residual"):
         return EdgeOrder(None, itertools.repeat(everything), schedule == "flooding")
     if schedule == "random":
-        return EdgeOrder(None, (everything.reshape(-1, 2)[rng.permutation(graph.factors)].ravel() for _ in itertools.count()))
+        return EdgeOrder(None, (edges_of(rng.permutation(graph.factors)) for _ in itertools.count()))
     starts, ends = graph.factor_starts, graph.ends
     if schedule == "sequential":  # those that do not wait for each other side by side
         level = _conflict_levels(np.arange(graph.factors), starts, ends, graph.variables)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.schedules import EdgeOrder, edge_order, urgent
+from factorgraph.engine.schedules import EdgeOrder, edge_order, edges_of, urgent
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.messages.natural import Array, combine_maxima
 from factorgraph.numerics.elementwise import formula
@@ -231,7 +231,7 @@ class SpinSweeps:
         function = _send_maxima if self.maximum else _send
         arrays = self.ends.reshape(-1), self.w, r.reshape(-1), T, self.r.reshape(-1), self.T
         change, edge = function(edges, *arrays, self.share, look)
-        return change, edge if self.order.factors is None else int(2 * self.order.factors[edge >> 1] + (edge & 1))
+        return change, self.order.edge(edge)
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
@@ -286,10 +286,7 @@ class SpinResidual(SpinSweeps):
             first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
             if not first.size:
                 break
-            edges = np.empty((first.size, 2), np.uint32)
-            edges[:, 0] = 2 * first
-            edges[:, 1] = edges[:, 0] + 1
-            self.send(edges.ravel(), False)
+            self.send(edges_of(first), False)
             left -= first.size
         self.T = self._total()
         change = _pending(self.ends, self.w, self.r, self.T, self.maximum)

@@ -226,10 +226,10 @@ class ResidualSweeps(GeneralSweeps):
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Rounds with as many actions as there are factors, or until nothing is pending."""
-        left = self.graph.factors
+        acting, left = self.graph.acting, self.graph.acting.size
         self.measure()
         while left > 0:
-            first = urgent(np.maximum.reduceat(self._changes(), self.table.starts[:-1]))
+            first = acting[urgent(np.maximum.reduceat(self._changes(), self.table.starts[:-1])[acting])]
             if not first.size:
                 break
             for step in in_order(self.graph, self.table, first):

@@ -156,23 +156,6 @@ def test_combining_fields_over_the_whole_range():
     assert combine_maxima(-2.0, 3.0) == -2.0
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.3])
-@pytest.mark.parametrize("schedule", ["flooding", "sequential"])
-@pytest.mark.parametrize("make", [ising, gaussian])
-def test_compiled_sweeps_send_what_the_general_ones_send(make, schedule, damping):
-    graph = unroll(make(5, 12).model)
-    weights, rng = weights_of(graph, {}, {}, {}), np.random.default_rng(0)
-    for sweeps in (1, 7, 33):
-        start = np.zeros(graph.edges), np.zeros(graph.edges)
-        general = ScheduledSweeps(graph, weights, start, Damping(damping), False, schedule=schedule, rng=rng)
-        for _ in range(sweeps):
-            general.sweep(1)
-        compiled = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
-        assert compiled.sweeps <= sweeps and np.abs(general.B).max() > 0.1
-        np.testing.assert_allclose(compiled.B, general.B, atol=tol.COMPILED)
-        np.testing.assert_allclose(compiled.A, general.A, atol=tol.COMPILED)
-
-
 def test_strong_couplings_fall_back_to_the_logarithmic_form():
     """Odds ratios would overflow at J = 400: the run goes on by itself, and agrees with the exact solution."""
     graph = Graph()
