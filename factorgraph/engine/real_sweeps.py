@@ -28,8 +28,8 @@ def real_sweeps(
     maximum: bool,
     rng: np.random.Generator,
 ) -> "RealSweeps | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, whose maxima are their means; None under reinforcement."""
-    if damping.reinforcement:
+    """Sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
+    if graph.spin.any() or graph.vectors or damping.reinforcement:
         return None
     held = _held(graph, weights)
     if schedule == "two-pass":

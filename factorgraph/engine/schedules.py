@@ -6,6 +6,7 @@ factors become steps by ``levels``: a factor may act together with all others th
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,13 +248,27 @@ def edges_of(pairs: NDArray[np.intp]) -> NDArray[np.uint32]:
     return edges.ravel()
 
 
+@dataclass
+class Shuffled:
+    """The edges of all pairs in a new random order every time; unlike a generator it can be copied and sent."""
+
+    pairs: int
+    rng: np.random.Generator
+
+    def __iter__(self) -> "Shuffled":
+        return self
+
+    def __next__(self) -> NDArray[np.uint32]:
+        return edges_of(self.rng.permutation(self.pairs))
+
+
 def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> EdgeOrder:
     """What a schedule of this name is on pairs; of the residual one all edges, one after the other."""
     everything = np.arange(graph.edges, dtype=np.uint32)
     if schedule in ("flooding", "residual"):
         return EdgeOrder(None, itertools.repeat(everything), schedule == "flooding")
     if schedule == "random":
-        return EdgeOrder(None, (edges_of(rng.permutation(graph.factors)) for _ in itertools.count()))
+        return EdgeOrder(None, Shuffled(graph.factors, rng))
     starts, ends = graph.factor_starts, graph.ends
     if schedule == "sequential":  # those that do not wait for each other side by side
         level = _conflict_levels(np.arange(graph.factors), starts, ends, graph.variables)

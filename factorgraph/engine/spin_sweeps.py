@@ -36,9 +36,9 @@ def spin_sweeps(
     maximum: bool,
     rng: np.random.Generator,
 ) -> "SpinSweeps | SpinTwoPass | None":
-    """Sweeps over pairs of spins, or None: under reinforcement, for maxima on a forest, or where odds might overflow."""
+    """Sweeps over pairs, or None: with other variables or reinforcement, for maxima on forests, where odds overflow."""
     stack = graph.stacks[0]
-    if damping.reinforcement or (maximum and schedule == "two-pass"):
+    if not graph.spin.all() or damping.reinforcement or (maximum and schedule == "two-pass"):
         return None
     bounds = np.abs(stack.parameters[0])[:, None]
     if start is not None:
