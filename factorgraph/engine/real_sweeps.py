@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import indefinite
 from factorgraph.engine.damping import Damping, largest_change, relative_change
-from factorgraph.engine.schedules import EdgeOrder, edge_order, edges_of, urgent
+from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.messages.natural import Array
 from factorgraph.messages.vectors import ROUNDING
@@ -27,7 +27,7 @@ def real_sweeps(
     damping: Damping,
     maximum: bool,
     rng: np.random.Generator,
-) -> "RealSweeps | RealTwoPass | None":
+) -> "RealSweeps | RealInOrder | RealTwoPass | None":
     """Sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
     if graph.spin.any() or graph.vectors or damping.reinforcement:
         return None
@@ -185,9 +185,7 @@ class RealSweeps:
 
 
 @njit(cache=True, error_model="numpy")
-def _send(
-    order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any, share: float
-) -> tuple[float, int]:
+def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any, share: float) -> tuple[float, int]:
     """Send on the edges of ``order``, one after the other in place; the largest relative change and its edge.
 
     With the share that damping lets through; the change is that without damping.
@@ -286,14 +284,10 @@ class RealResidual(RealInOrder):
     """The pairs whose messages would change most send first; see ``schedules.urgent``."""
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Rounds with as many actions as there are pairs, or until nothing is pending."""
-        left = self.J.size
-        while left > 0:
+        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        for _ in range(ROUNDS):
             first = urgent(self._pending().reshape(-1, 2).max(axis=1))
-            if not first.size:
-                break
             self.send(edges_of(first))
-            left -= first.size
         self.measure()
         change = self._pending()
         where = int(change.argmax()) if change.size else 0
@@ -360,6 +354,7 @@ class RealTwoPass:
     entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, held: tuple[Array, Array]) -> None:
+        assert graph.elimination is not None
         stack = graph.stacks[0]
         self.graph, self.value, self.base = graph, weights.value, held
         self.ends, self.J, self.order = stack.variables, stack.parameters[0], graph.elimination

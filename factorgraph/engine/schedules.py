@@ -203,16 +203,16 @@ def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list
         yield forward + backward
 
 
-#: The part of all factors that act in one round of a residual schedule.
-_URGENT = 0.25
+#: Rounds of a sweep of the residual schedule, in each of which one part in so many of the factors acts.
+ROUNDS = 4
 
 
 def urgent(changes: Array) -> NDArray[np.intp]:
-    """Those of the factors, in their order, whose messages would change most: a quarter of them, if so many would.
+    """Those of the factors, in their order, whose messages would change most: one in ``ROUNDS``, if so many would.
 
     Priorities are compared within a round only, not after every message [Aksenov et al. 2020, relaxed schedules].
     """
-    most = max(1, int(_URGENT * changes.size))
+    most = max(1, changes.size // ROUNDS)
     bound = np.partition(changes, changes.size - most)[changes.size - most] if most < changes.size else 0.0
     return np.flatnonzero(changes >= bound if bound > 0.0 else changes > 0.0)
 
@@ -224,11 +224,13 @@ class EdgeOrder(NamedTuple):
         factors: (F,) the pairs in the order in which they had best lie in memory; None for that of the graph.
         edges: for each sweep the edges on which is sent, 2 n + k to argument k of the n-th pair of ``factors``.
         together: all of them are sent at the same time.
+        once: after one sweep no message changes.
     """
 
     factors: NDArray[np.intp] | None
     edges: Iterator[NDArray[np.uint32]]
     together: bool = False
+    once: bool = False
 
     @property
     def places(self) -> NDArray[np.intp] | None:
@@ -273,11 +275,21 @@ def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> Edge
     if schedule == "sequential":  # those that do not wait for each other side by side
         level = _conflict_levels(np.arange(graph.factors), starts, ends, graph.variables)
         return EdgeOrder(np.argsort(level, kind="stable"), itertools.repeat(everything))
+    if schedule == "two-pass":
+        assert graph.elimination is not None
+        leaf, _, factors = graph.elimination.T
+        inwards = 2 * np.arange(graph.factors) + (ends.reshape(-1, 2)[factors, 0] == leaf)
+        return EdgeOrder(factors, itertools.repeat(_there_and_back(inwards)), once=True)
     last = _last_arguments(starts, ends)
     order = np.argsort(np.maximum.reduceat(ends, starts[:-1]), kind="stable")
     factors = np.argsort(_forward_levels(order, starts, ends, last, graph.variables), kind="stable")
     forward = 2 * np.arange(graph.factors) + last.reshape(-1, 2)[factors, 1]
-    return EdgeOrder(factors, itertools.repeat(np.concatenate([forward, (forward ^ 1)[::-1]]).astype(np.uint32)))
+    return EdgeOrder(factors, itertools.repeat(_there_and_back(forward)))
+
+
+def _there_and_back(edges: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Some edges, and then the others of their pairs in the reverse order."""
+    return np.concatenate([edges, (edges ^ 1)[::-1]]).astype(np.uint32)
 
 
 SCHEDULES: dict[str, Callable[[Unrolled, np.random.Generator], Iterator[list[Step]]]] = {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.schedules import EdgeOrder, edge_order, edges_of, urgent
+from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.messages.natural import Array, combine_maxima
 from factorgraph.numerics.elementwise import formula
@@ -36,9 +36,9 @@ def spin_sweeps(
     maximum: bool,
     rng: np.random.Generator,
 ) -> "SpinSweeps | SpinTwoPass | None":
-    """Sweeps over pairs, or None: with other variables or reinforcement, for maxima on forests, where odds overflow."""
+    """Sweeps over pairs, or None: with other variables or reinforcement, or where odds might overflow."""
     stack = graph.stacks[0]
-    if not graph.spin.all() or damping.reinforcement or (maximum and schedule == "two-pass"):
+    if not graph.spin.all() or damping.reinforcement:
         return None
     bounds = np.abs(stack.parameters[0])[:, None]
     if start is not None:
@@ -49,8 +49,9 @@ def spin_sweeps(
     field = np.where(known, (_CERTAIN + 2.0 * heard) * weights.value, weights.field) if known.any() else weights.field
     if not maximum and not 2.0 * float(np.max(np.abs(field) + heard)) < _SAFE_EXPONENT:
         return None
-    if schedule == "two-pass":
+    if schedule == "two-pass" and not maximum:
         return SpinTwoPass(graph, weights, field)
+    start = None if schedule == "two-pass" else start  # they are sent once and for all
     kind = SpinResidual if schedule == "residual" else SpinSweeps
     return kind(graph, weights, field, start, edge_order(graph, schedule, rng), damping.damping, maximum)
 
@@ -243,7 +244,7 @@ class SpinSweeps:
                 np.copyto(self.T, self.base)
                 _flood(self.ends, self.w, self.r, T, self.T)
             else:
-                change = self.send(next(self.order.edges), left == 1)
+                change = self.send(next(self.order.edges), left == 1 and not self.order.once)
         self.T = self._total()  # step by step they collect what was rounded
         return change
 
@@ -280,14 +281,10 @@ class SpinResidual(SpinSweeps):
     stride = 1
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Rounds with as many actions as there are pairs, or until nothing is pending."""
-        left = self.w.size
-        while left > 0:
+        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        for _ in range(ROUNDS):
             first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
-            if not first.size:
-                break
             self.send(edges_of(first), False)
-            left -= first.size
         self.T = self._total()
         change = _pending(self.ends, self.w, self.r, self.T, self.maximum)
         where = int(change.argmax()) if change.size else 0
@@ -355,6 +352,7 @@ class SpinTwoPass:
     entropy = None
 
     def __init__(self, graph: Unrolled, weights: Weights, field: Array) -> None:
+        assert graph.elimination is not None
         stack = graph.stacks[0]
         self.ends, self.w, self.order = stack.variables, np.exp(2.0 * stack.parameters[0]), graph.elimination
         self.base, self.value = np.exp(2.0 * field), weights.value

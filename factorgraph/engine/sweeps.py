@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
-from factorgraph.engine.schedules import SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
+from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
 from factorgraph.engine.unroll import Unrolled, Weights, incoming
 from factorgraph.messages.natural import Array, Outgoing
 from factorgraph.runtime.compiled import njit
@@ -216,8 +216,7 @@ class ScheduledSweeps(GeneralSweeps):
 class ResidualSweeps(GeneralSweeps):
     """The messages that would change most go first [Elidan-McGraw-Koller 2006]; see ``schedules.urgent``.
 
-    In each round all pending messages are computed, and the most urgent factors act one after the other. A sweep is as
-    many actions as there are factors.
+    In each round all pending messages are computed, and the most urgent factors act one after the other.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -225,16 +224,13 @@ class ResidualSweeps(GeneralSweeps):
         self.table = Table.of(self.graph)
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Rounds with as many actions as there are factors, or until nothing is pending."""
-        acting, left = self.graph.acting, self.graph.acting.size
+        """Some rounds, with as many actions as there are factors, if so many are pending."""
+        acting = self.graph.acting
         self.measure()
-        while left > 0:
+        for _ in range(ROUNDS if acting.size else 0):
             first = acting[urgent(np.maximum.reduceat(self._changes(), self.table.starts[:-1])[acting])]
-            if not first.size:
-                break
             for step in in_order(self.graph, self.table, first):
                 self.act(step)
-            left -= first.size
         pull = self.reinforce()
         self.measure()
         change = self._changes()

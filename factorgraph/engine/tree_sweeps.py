@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.engine.cavity import check_fields
-from factorgraph.engine.damping import Damping, largest_change
+from factorgraph.engine.damping import largest_change
 from factorgraph.engine.forest import group_by
 from factorgraph.engine.sweeps import units
 from factorgraph.engine.unroll import Unrolled, Weights
@@ -56,7 +56,7 @@ def _two_pass(order: Any, inwards: Any, graph: Any, weights: Any, factors: Any, 
     """Fill in all laws and messages; the first edge whose law has no field, or -1.
 
     ``order`` is that in which edges are taken off, with the factor as the leaf if ``inwards``, else with the variable.
-    What is left in the end is a root. Whoever sends on one edge sends on all: what it cannot know yet comes again later.
+    What is left in the end is a root. Whoever sends on one edge sends on all: what it cannot know yet comes again.
     A projection also takes the law of the variable that it is sent to.
     """
     owner, ends, by_variable, around = graph
@@ -117,9 +117,7 @@ def _two_pass(order: Any, inwards: Any, graph: Any, weights: Any, factors: Any, 
             linear_messages(a, b, c, target[f], noise[f], m, v, of_spin, (1.0, 0.0, 0.0), B, A)
         else:
             room = scratch[:, : 1 << spins[f]]
-            mixed_messages(
-                c[a:b], target[f], noise[f], m[a:b], v[a:b], of_spin[a:b], room, B[a:b], A[a:b]
-            )
+            mixed_messages(c[a:b], target[f], noise[f], m[a:b], v[a:b], of_spin[a:b], room, B[a:b], A[a:b])
         if projects and back and e >= 0:
             B[e], A[e] = kept_B, kept_A
     return wrong
@@ -132,9 +130,7 @@ class TreeTwoPass:
     log_partition = None
     entropy = None
 
-    def __init__(
-        self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, maximum: bool
-    ) -> None:
+    def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, maximum: bool) -> None:
         assert graph.peeled is not None
         when, inwards = graph.peeled
         self.graph, self.weights, self.maximum = graph, weights, maximum

@@ -227,7 +227,7 @@ def linear_messages(
 
 @njit(cache=True, error_model="numpy")
 def mixed_messages(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, scratch: Any, B: Any, A: Any) -> None:
-    """Fill in the messages (k,) of one factor with spins; ``scratch`` is room for three numbers a state of the spins."""
+    """Fill in the messages (k,) of a factor with spins; ``scratch`` is room for three numbers a state of these."""
     V, _, _, mean, W = _sums(c, y, noise, m, v, spin, scratch[0], scratch[1], scratch[2])
     linear_messages(0, c.size, c, y, noise, m, v, spin, (V, mean, W), B, A)
     for i in range(c.size):

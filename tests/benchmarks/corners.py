@@ -112,9 +112,7 @@ def per_message(graph: Unrolled, repeats: int = 3, **options: Any) -> float:
     """µs: of ten sweeps more, so that what is done once is left out; of two passes all of it."""
     if options.get("schedule") == "two-pass":
         return 1e6 * seconds(lambda: infer(graph, **options), repeats) / graph.edges
-    few, many = (
-        seconds(lambda n=n: infer(graph, max_sweeps=n, tolerance=0.0, **options), repeats) for n in (5, 15)
-    )
+    few, many = (seconds(lambda n=n: infer(graph, max_sweeps=n, tolerance=0.0, **options), repeats) for n in (5, 15))
     return 1e5 * max(many - few, 0.0) / graph.edges
 
 

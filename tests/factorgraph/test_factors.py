@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tolerances as tol
-from random_graphs import gaussian, ising
 
 from deepnet.network import perceptron
 from factorgraph import (
@@ -23,10 +22,6 @@ from factorgraph import (
     infer,
 )
 from factorgraph.channels import Identity, Probit, ReLU
-from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
-from factorgraph.engine.sweeps import ScheduledSweeps
-from factorgraph.engine.unroll import unroll
 from factorgraph.factors.base import Group, Kind, Part, aligned, expand, numbers
 from factorgraph.messages.natural import Outgoing, combine, combine_maxima
 
