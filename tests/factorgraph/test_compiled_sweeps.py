@@ -192,6 +192,18 @@ def test_certainty_from_factors_of_one_argument():
             infer(hard, schedule=schedule)
 
 
+@pytest.mark.parametrize("schedule", ["auto", *LOOPY])
+@pytest.mark.parametrize("maximum", [False, True])
+def test_constraints_between_pairs_are_no_matter_of_differences(schedule, maximum):
+    """Infinite messages cannot be taken out of a total again: such runs are not for sweeps over pairs."""
+    graph = Graph()
+    s = graph.spins("s", 4, field=[0.3, -0.1, 0.2, -0.9])
+    graph.add(Parity(s[:-1], s[1:], sign=[1.0, -1.0, 1.0]))
+    result = infer(graph, schedule=schedule, maximum=maximum, observed={"s": [np.nan, 1.0, np.nan, np.nan]})
+    assert not isinstance(result.state, SpinSweeps)
+    np.testing.assert_array_equal(result["s"].mean, [1.0, 1.0, -1.0, -1.0])
+
+
 def test_a_callback_hears_of_every_sweep():
     """Also where compiled sweeps look only now and then without one."""
     seen = []
