@@ -130,7 +130,7 @@ def cavity_laws(
             edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
         )
     ends, silent = (graph.ends, graph.silent) if edges is None else (graph.ends[edges], graph.silent[edges])
-    _check(graph, ends, h)
+    check_fields(graph, ends, h)
     raw = silent if graph.laws else None
     natural = (h[raw], g[raw]) if raw is not None else None
     laws = _law_moments(graph, weights, B, A, ends, h, g) if graph.laws else []
@@ -237,7 +237,7 @@ def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean
     return -1
 
 
-def _check(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
+def check_fields(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
     """An error if a field is NaN: +∞ and -∞ met on a spin, or the messages to a real variable overflowed."""
     wrong = np.flatnonzero(np.isnan(h))
     if not wrong.size:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.engine.compiled_sweeps import compiled_sweeps
+from factorgraph.engine.constants import first_messages
 from factorgraph.engine.continuation import continued, same_structure
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
@@ -174,13 +175,6 @@ def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
     return schedule
 
 
-def _first_messages(graph: Unrolled, start: tuple[Array, Array] | None) -> tuple[Array, Array]:
-    if start is None:
-        A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # pages of zeros cost no memory
-        return np.zeros(graph.edges), A  # a law begins with omega = 0, V = 1
-    return start
-
-
 def _sweeps(
     graph: Unrolled,
     weights: Weights,
@@ -191,10 +185,10 @@ def _sweeps(
     rng: np.random.Generator,
 ) -> Sweeps:
     """The compiled ones, if there are any for this run; else the general ones."""
-    compiled = None if maximum else compiled_sweeps(graph, weights, start, schedule, damping)
+    compiled = compiled_sweeps(graph, weights, start, schedule, damping, maximum, rng)
     if compiled is not None:
         return compiled
-    messages = _first_messages(graph, start)
+    messages = first_messages(graph, start, maximum)
     if schedule == "residual":
         return ResidualSweeps(graph, weights, messages, damping, maximum)
     return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)

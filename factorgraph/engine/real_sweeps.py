@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import indefinite
-from factorgraph.engine.damping import Damping, largest_change
+from factorgraph.engine.damping import Damping, largest_change, relative_change
+from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.messages.natural import Array
 from factorgraph.messages.vectors import ROUNDING
@@ -13,17 +15,42 @@ from factorgraph.runtime.compiled import njit
 
 #: Precisions that change by less, relative to the largest, have settled.
 _ROUNDING = 1e-15
+#: How many times the precisions around it that of an observed variable is: 1/_HELD vanishes beside whatever it meets.
+_HELD = 2.0**200
 
 
 def real_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
-) -> "RealSweeps | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
-    if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
+) -> "RealSweeps | RealInOrder | RealTwoPass | None":
+    """Sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
+    if graph.spin.any() or graph.vectors or damping.reinforcement:
         return None
+    held = _held(graph, weights)
+    if schedule == "two-pass":
+        return RealTwoPass(graph, weights, held)
     if schedule in ("flooding", "sequential"):
-        return RealSweeps(graph, weights, start, schedule == "sequential", damping.damping)
-    return RealTwoPass(graph, weights, graph.elimination) if schedule == "two-pass" else None
+        return RealSweeps(graph, weights, held, start, damping.damping, schedule == "sequential")
+    kind = RealResidual if schedule == "residual" else RealInOrder
+    return kind(graph, weights, held, start, damping.damping, edge_order(graph, schedule, rng))
+
+
+def _held(graph: Unrolled, weights: Weights) -> tuple[Array, Array]:
+    """Fields and precisions of all variables; what is observed is held where it is by a precision beyond all others."""
+    known = np.flatnonzero(~np.isnan(weights.value))
+    if not known.size:
+        return weights.field, weights.precision
+    field, precision, stack = weights.field.copy(), weights.precision.copy(), graph.stacks[0]
+    size = np.abs(weights.precision)
+    _add_up(stack.variables.view(np.uint32), np.abs(stack.parameters[0])[:, None] * np.ones(2), size)
+    precision[known] = _HELD * np.maximum(size[known], 1.0)
+    field[known] = precision[known] * weights.value[known]
+    return field, precision
 
 
 # ---- flooding and sequential -----------------------------------------------------------------------------------------
@@ -34,6 +61,18 @@ def _add_up(ends: Any, values: Any, total: Any) -> None:
     for f in range(ends.shape[0]):
         total[ends[f, 0]] += values[f, 0]
         total[ends[f, 1]] += values[f, 1]
+
+
+def _total(ends: Any, own: Array, messages: Array) -> Array:
+    total = own.copy()
+    _add_up(ends, messages, total)
+    return total
+
+
+def _units(ends: Any, own: Array, held: Array, A: Array, G: Array) -> tuple[Array, Array]:
+    """As ``sweeps.units``, by variable, where the totals G are those of ``held`` precisions."""
+    scale = np.maximum(G if held is own else _total(ends, own, A), 0.0)
+    return np.sqrt(scale), scale
 
 
 @njit(cache=True, error_model="numpy")
@@ -96,7 +135,13 @@ class RealSweeps:
     entropy = None
 
     def __init__(
-        self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, live: bool, damping: float
+        self,
+        graph: Unrolled,
+        weights: Weights,
+        held: tuple[Array, Array],
+        start: tuple[Array, Array] | None,
+        damping: float,
+        live: bool,
     ) -> None:
         stack = graph.stacks[0]
         self.ends, self.J, self.live, self.damping = stack.variables.view(np.uint32), stack.parameters[0], live, damping
@@ -104,14 +149,9 @@ class RealSweeps:
         self.B, self.A = first.reshape(2, -1, 2)
         self.t, self.old = np.empty_like(self.A), (np.empty_like(self.B), np.empty_like(self.A))
         self.sent = (self.B, self.A) if damping == 0.0 else (np.empty_like(self.B), self.A.copy())
-        self.base = weights.field, weights.precision
-        self.H, self.G = self._total(0, self.B), self._total(1, self.A)
+        self.base, self.precision = held, weights.precision
+        self.H, self.G = _total(self.ends, held[0], self.B), _total(self.ends, held[1], self.A)
         self.settled = False
-
-    def _total(self, which: int, messages: Array) -> Array:
-        total = self.base[which].copy()
-        _add_up(self.ends, messages, total)
-        return total
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
@@ -124,13 +164,13 @@ class RealSweeps:
                 change = _sweep_precisions(
                     self.ends, self.J, self.A, self.t, self.G, new_G, self.live, self.damping, self.sent[1]
                 )
-                self.G = self._total(1, self.A) if self.live else new_G
+                self.G = _total(self.ends, self.base[1], self.A) if self.live else new_G
                 self.settled = change <= _ROUNDING * float(np.abs(self.A).max(initial=0.0))
             new_H = self.base[0].copy()
             _sweep_fields(self.ends, self.t, self.B, self.H, new_H, self.live, self.damping, self.sent[0])
-            self.H = self._total(0, self.B) if self.live else new_H
-        scale = np.maximum(self.G, 0.0)
-        pairs = zip(self.old, self.sent, (np.sqrt(scale), scale), strict=True)
+            self.H = _total(self.ends, self.base[0], self.B) if self.live else new_H
+        scale = _units(self.ends, self.precision, self.base[1], self.A, self.G)
+        pairs = zip(self.old, self.sent, scale, strict=True)
         return max(largest_change(old.ravel(), new.ravel(), self.ends.ravel(), unit) for old, new, unit in pairs)
 
     def messages(self) -> tuple[Array, Array]:
@@ -139,6 +179,122 @@ class RealSweeps:
 
     def moments(self) -> None:
         """They follow from the messages."""
+
+
+# ---- other orders ----------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy")
+def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any, share: float) -> tuple[float, int]:
+    """Send on the edges of ``order``, one after the other in place; the largest relative change and its edge.
+
+    With the share that damping lets through; the change is that without damping.
+    """
+    B, A = messages
+    H, G = totals
+    worst, where = 0.0, 0
+    for n in range(order.size):
+        e = order[n]
+        i, j, back = ends[e], ends[e ^ np.uint32(1)], e ^ np.uint32(1)
+        t = J[e >> np.uint32(1)] / (G[j] - A[back])
+        to_B, to_A = t * (H[j] - B[back]), -J[e >> np.uint32(1)] * t
+        change = max(relative_change(B[e], to_B, units[0][i]), relative_change(A[e], to_A, units[1][i]))
+        if change > worst:
+            worst, where = change, e
+        to_B, to_A = share * (to_B - B[e]), share * (to_A - A[e])
+        B[e], A[e] = B[e] + to_B, A[e] + to_A
+        H[i], G[i] = H[i] + to_B, G[i] + to_A
+    return worst, where
+
+
+@njit(cache=True, error_model="numpy")
+def _pending(ends: Any, J: Any, messages: Any, totals: Any, units: Any) -> Any:
+    """The relative change (2F,) that each message would make."""
+    B, A = messages
+    H, G = totals
+    change = np.empty(B.size)
+    for e in range(np.uint32(B.size)):
+        i, j, back = ends[e], ends[e ^ np.uint32(1)], e ^ np.uint32(1)
+        t = J[e >> np.uint32(1)] / (G[j] - A[back])
+        change[e] = max(
+            relative_change(B[e], t * (H[j] - B[back]), units[0][i]),
+            relative_change(A[e], -J[e >> np.uint32(1)] * t, units[1][i]),
+        )
+    return change
+
+
+class RealInOrder:
+    """Sweeps over Gaussian pairs in a given order; pairs lie in memory in the order in which they send."""
+
+    stride = 1
+    log_partition = None
+    entropy = None
+
+    def __init__(
+        self,
+        graph: Unrolled,
+        weights: Weights,
+        held: tuple[Array, Array],
+        start: tuple[Array, Array] | None,
+        damping: float,
+        order: EdgeOrder,
+    ) -> None:
+        stack, self.order, self.share = graph.stacks[0], order, 1.0 - damping
+        self.pairs, self.J, places = stack.variables.view(np.uint32), stack.parameters[0], order.places
+        B, A = np.zeros((2, graph.edges)) if start is None else start
+        if places is not None:
+            self.pairs, self.J, B, A = self.pairs[order.factors], self.J[order.factors], B[places], A[places]
+        self.ends, self.sent = self.pairs.ravel(), (B, A)
+        self.base, self.precision = held, weights.precision
+        self.measure()
+
+    def measure(self) -> None:
+        """Take the totals anew, because rounding collects in them, and the units of the changes to come."""
+        self.totals = tuple(
+            _total(self.pairs, own, sent.reshape(-1, 2)) for own, sent in zip(self.base, self.sent, strict=True)
+        )
+        A = self.sent[1].reshape(-1, 2)
+        self.units = _units(self.pairs, self.precision, self.base[1], A, self.totals[1])
+
+    def send(self, edges: NDArray[np.uint32]) -> tuple[float, int]:
+        """Send on some edges; the largest change and its edge."""
+        return _send(edges, self.ends, self.J, self.sent, self.totals, self.units, self.share)
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times."""
+        change = 0.0, 0
+        for _ in range(count):
+            change = self.send(next(self.order.edges))
+            self.measure()
+        return change[0], self.order.edge(change[1])
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages."""
+        if self.order.places is None:
+            return self.sent
+        B, A = np.empty((2, self.ends.size))
+        B[self.order.places], A[self.order.places] = self.sent
+        return B, A
+
+    def moments(self) -> None:
+        """They follow from the messages."""
+
+
+class RealResidual(RealInOrder):
+    """The pairs whose messages would change most send first; see ``schedules.urgent``."""
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        for _ in range(ROUNDS):
+            first = urgent(self._pending().reshape(-1, 2).max(axis=1))
+            self.send(edges_of(first))
+        self.measure()
+        change = self._pending()
+        where = int(change.argmax()) if change.size else 0
+        return float(change.max(initial=0.0)), where
+
+    def _pending(self) -> Array:
+        return _pending(self.ends, self.J, self.sent, self.totals, self.units)
 
 
 # ---- two passes over a forest ----------------------------------------------------------------------------------------
@@ -197,17 +353,18 @@ class RealTwoPass:
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
+    def __init__(self, graph: Unrolled, weights: Weights, held: tuple[Array, Array]) -> None:
+        assert graph.elimination is not None
         stack = graph.stacks[0]
-        self.graph, self.weights = graph, weights
-        self.ends, self.J, self.order = stack.variables, stack.parameters[0], order
-        self.t, self.u = np.empty(len(order)), np.empty(len(order))
-        self.mean, self.variance, self.wrong = weights.field, weights.precision, -1
+        self.graph, self.value, self.base = graph, weights.value, held
+        self.ends, self.J, self.order = stack.variables, stack.parameters[0], graph.elimination
+        self.t, self.u = np.empty(len(self.order)), np.empty(len(self.order))
+        self.mean, self.variance, self.wrong = *held, -1
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
-        self.mean, self.variance = self.weights.field.copy(), self.weights.precision.copy()
-        self.wrong = _solve(self.order, self.J, self.mean, self.variance, self.weights.precision, self.t, self.u)
+        self.mean, self.variance = (values.copy() for values in self.base)
+        self.wrong = _solve(self.order, self.J, self.mean, self.variance, self.base[1], self.t, self.u)
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
@@ -221,6 +378,7 @@ class RealTwoPass:
             IndefiniteError: a variable without a positive precision when it is the leaf.
         """
         if self.wrong >= 0:
-            left, own = float(self.variance[self.wrong]), float(self.weights.precision[self.wrong])
+            left, own = float(self.variance[self.wrong]), float(self.base[1][self.wrong])
             raise indefinite(self.graph, self.wrong, 0.0 if abs(left) <= ROUNDING * own else left)
-        return self.mean, self.variance
+        known = ~np.isnan(self.value)
+        return np.where(known, self.value, self.mean), np.where(known, 0.0, self.variance)

@@ -4,13 +4,16 @@ A step is a list of ``Batch``: rows of one stack, and which of their arguments g
 factors become steps by ``levels``: a factor may act together with all others that do not wait for it.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.unroll import Unrolled
+from factorgraph.messages.natural import Array
 from factorgraph.runtime.compiled import njit
 
 
@@ -75,13 +78,13 @@ class Table(NamedTuple):
 
 @njit(cache=True)
 def _conflict_levels(order: Any, starts: Any, variables: Any, size: int) -> Any:
-    """Level of each factor: one above the highest that shares a variable with it and comes before it."""
+    """Level of each factor of ``order``: one above the highest that shares a variable with it and comes before it."""
     reached, level = np.zeros(size, np.int64), np.zeros(order.size, np.int64)
-    for f in order:
-        top = 0
+    for n in range(order.size):
+        f, top = order[n], 0
         for p in range(starts[f], starts[f + 1]):
             top = max(top, reached[variables[p]])
-        level[f] = top
+        level[n] = top
         for p in range(starts[f], starts[f + 1]):
             reached[variables[p]] = top + 1
     return level
@@ -150,6 +153,11 @@ def _edge_steps(table: Table, level: NDArray[Any], owner: NDArray[Any]) -> list[
     return steps
 
 
+def in_order(graph: Unrolled, table: Table, factors: NDArray[np.intp]) -> list[Step]:
+    """Some factors one after the other, together those that do not wait for each other."""
+    return table.steps(_conflict_levels(factors, table.starts, table.variables, graph.variables), factors)
+
+
 def flooding(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
     """All messages at the same time."""
     step = [Batch(s) for s in range(len(graph.stacks))]
@@ -159,8 +167,7 @@ def flooding(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
 
 def sequential(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
     """One factor after the other, in the order of the graph."""
-    table, factors = Table.of(graph), np.arange(graph.factors)
-    steps = table.steps(_conflict_levels(factors, table.starts, table.variables, graph.variables), factors)
+    steps = in_order(graph, Table.of(graph), np.arange(graph.factors))
     while True:
         yield steps
 
@@ -169,10 +176,7 @@ def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
     """One factor after the other, in a new random order every sweep."""
     table = Table.of(graph)
     while True:
-        order = rng.permutation(graph.factors)
-        yield table.steps(
-            _conflict_levels(order, table.starts, table.variables, graph.variables), np.arange(graph.factors)
-        )
+        yield in_order(graph, table, rng.permutation(graph.acting))
 
 
 def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
@@ -197,6 +201,95 @@ def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list
     forward, backward = passes(graph)
     while True:
         yield forward + backward
+
+
+#: Rounds of a sweep of the residual schedule, in each of which one part in so many of the factors acts.
+ROUNDS = 4
+
+
+def urgent(changes: Array) -> NDArray[np.intp]:
+    """Those of the factors, in their order, whose messages would change most: one in ``ROUNDS``, if so many would.
+
+    Priorities are compared within a round only, not after every message [Aksenov et al. 2020, relaxed schedules].
+    """
+    most = max(1, changes.size // ROUNDS)
+    bound = np.partition(changes, changes.size - most)[changes.size - most] if most < changes.size else 0.0
+    return np.flatnonzero(changes >= bound if bound > 0.0 else changes > 0.0)
+
+
+class EdgeOrder(NamedTuple):
+    """The order in which pairs of variables send, for graphs of pairs alone.
+
+    Attributes:
+        factors: (F,) the pairs in the order in which they had best lie in memory; None for that of the graph.
+        edges: for each sweep the edges on which is sent, 2 n + k to argument k of the n-th pair of ``factors``.
+        together: all of them are sent at the same time.
+        once: after one sweep no message changes.
+    """
+
+    factors: NDArray[np.intp] | None
+    edges: Iterator[NDArray[np.uint32]]
+    together: bool = False
+    once: bool = False
+
+    @property
+    def places(self) -> NDArray[np.intp] | None:
+        """(E,) the edge of the graph that each of these is."""
+        return None if self.factors is None else (2 * self.factors[:, None] + np.arange(2)).ravel()
+
+    def edge(self, e: int) -> int:
+        """The edge of the graph that one of these is."""
+        return int(e if self.factors is None else 2 * self.factors[e >> 1] + (e & 1))
+
+
+def edges_of(pairs: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Both edges of some pairs."""
+    edges = np.empty((pairs.size, 2), np.uint32)
+    edges[:, 0] = 2 * pairs
+    edges[:, 1] = edges[:, 0] + 1
+    return edges.ravel()
+
+
+@dataclass
+class Shuffled:
+    """The edges of all pairs in a new random order every time; unlike a generator it can be copied and sent."""
+
+    pairs: int
+    rng: np.random.Generator
+
+    def __iter__(self) -> "Shuffled":
+        return self
+
+    def __next__(self) -> NDArray[np.uint32]:
+        return edges_of(self.rng.permutation(self.pairs))
+
+
+def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> EdgeOrder:
+    """What a schedule of this name is on pairs; of the residual one all edges, one after the other."""
+    everything = np.arange(graph.edges, dtype=np.uint32)
+    if schedule in ("flooding", "residual"):
+        return EdgeOrder(None, itertools.repeat(everything), schedule == "flooding")
+    if schedule == "random":
+        return EdgeOrder(None, Shuffled(graph.factors, rng))
+    starts, ends = graph.factor_starts, graph.ends
+    if schedule == "sequential":  # those that do not wait for each other side by side
+        level = _conflict_levels(np.arange(graph.factors), starts, ends, graph.variables)
+        return EdgeOrder(np.argsort(level, kind="stable"), itertools.repeat(everything))
+    if schedule == "two-pass":
+        assert graph.elimination is not None
+        leaf, _, factors = graph.elimination.T
+        inwards = 2 * np.arange(graph.factors) + (ends.reshape(-1, 2)[factors, 0] == leaf)
+        return EdgeOrder(factors, itertools.repeat(_there_and_back(inwards)), once=True)
+    last = _last_arguments(starts, ends)
+    order = np.argsort(np.maximum.reduceat(ends, starts[:-1]), kind="stable")
+    factors = np.argsort(_forward_levels(order, starts, ends, last, graph.variables), kind="stable")
+    forward = 2 * np.arange(graph.factors) + last.reshape(-1, 2)[factors, 1]
+    return EdgeOrder(factors, itertools.repeat(_there_and_back(forward)))
+
+
+def _there_and_back(edges: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Some edges, and then the others of their pairs in the reverse order."""
+    return np.concatenate([edges, (edges ^ 1)[::-1]]).astype(np.uint32)
 
 
 SCHEDULES: dict[str, Callable[[Unrolled, np.random.Generator], Iterator[list[Step]]]] = {

@@ -1,59 +1,75 @@
 """Compiled sweeps for graphs of Ising pairs alone: every pair in one pass, with the totals of its two ends at hand.
 
 A message e^{Bs} is carried as r = e^{2B}, a total as T = e^{2H}, a coupling as w = e^{2J}. The cavity odds are T/r, and
-r' = (1 + wT/r)/(w + T/r) = (r + wT)/(wr + T): no transcendental function, one division, only positive terms.
+r' = (1 + wT/r)/(w + T/r) = (r + wT)/(wr + T): no transcendental function, one division, only positive terms. Maxima
+take the weaker of J and the cavity field H - B, in the fields themselves. An observed spin is one in a field so strong
+that what it sends is rounded to what it sends in an infinite one.
 """
 
 import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.engine.damping import Damping
+from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
 from factorgraph.engine.unroll import Unrolled, Weights
-from factorgraph.messages.natural import Array
+from factorgraph.messages.natural import Array, combine_maxima
 from factorgraph.numerics.elementwise import formula
 from factorgraph.runtime.compiled import njit
 
 #: Exponents below this stay clear of overflow, products of two such factors included.
 _SAFE_EXPONENT = 340.0
+#: A field of which no rounding tells that it is not infinite: e^{-2 · 20} is less than 2^-53.
+_CERTAIN = 20.0
+#: Changes of a ratio below which its powers are sums of six terms, and of three, to rounding.
+_SMALL, _TINY = 0.004, 1e-4
 
 
 def spin_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
-) -> "SpinFlooding | SpinTwoPass | None":
-    """Sweeps by odds ratios, or None: where they might overflow, with other variables, damping, or other schedules."""
-    if (
-        not graph.spin.all()
-        or schedule not in ("flooding", "two-pass")
-        or damping != Damping()
-        or not odds_are_safe(graph, weights, start)
-    ):
-        return None
-    if schedule == "flooding":
-        return SpinFlooding(graph, weights, start)
-    return SpinTwoPass(graph, weights, graph.elimination)
-
-
-def odds_are_safe(graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> bool:
-    """Whether no odds ratio can overflow: a total is at most |h| + Σ|J|, or what it starts at; nothing is observed."""
+    graph: Unrolled,
+    weights: Weights,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
+) -> "SpinSweeps | SpinTwoPass | None":
+    """Sweeps, or None: with other variables, reinforcement, or constraints, or where odds might overflow."""
     stack = graph.stacks[0]
-    if not np.isnan(weights.value).all():
-        return False
-    totals = [_largest_total(stack.variables, stack.parameters[0][:, None], weights.field)]
+    if not graph.spin.all() or damping.reinforcement:
+        return None
+    bounds = np.abs(stack.parameters[0])[:, None]
     if start is not None:
-        totals.append(_largest_total(stack.variables, start[0].reshape(-1, 2), weights.field))
-    return 2.0 * max(totals) < _SAFE_EXPONENT
+        bounds = np.maximum(bounds, np.abs(start[0].reshape(-1, 2)))
+    heard = np.zeros(graph.variables)
+    _add(stack.variables, bounds, heard)
+    known = ~np.isnan(weights.value)
+    field = np.where(known, (_CERTAIN + 2.0 * heard) * weights.value, weights.field) if known.any() else weights.field
+    if not 2.0 * float(np.max(np.abs(field) + heard)) < (math.inf if maximum else _SAFE_EXPONENT):
+        return None
+    if schedule == "two-pass" and not maximum:
+        return SpinTwoPass(graph, weights, field)
+    start = None if schedule == "two-pass" else start  # they are sent once and for all
+    kind = SpinResidual if schedule == "residual" else SpinSweeps
+    return kind(graph, weights, field, start, edge_order(graph, schedule, rng), damping.damping, maximum)
 
 
 @njit(cache=True, error_model="numpy")
-def _largest_total(ends: Any, B: Any, field: Any) -> float:
-    """The largest |h| + Σ|B| of a variable, with messages (F, 2), or bounds of both in one column."""
-    total = np.abs(field)
+def _add(ends: Any, B: Any, total: Any) -> None:
+    """Add messages (F, 2), or bounds of both in one column, to the totals of their variables."""
     for f in range(B.shape[0]):
-        total[ends[f, 0]] += abs(B[f, 0])
-        total[ends[f, 1]] += abs(B[f, -1])
-    return total.max()
+        total[ends[f, 0]] += B[f, 0]
+        total[ends[f, 1]] += B[f, -1]
+
+
+@njit(cache=True, error_model="numpy")
+def _multiply(ends: Any, r: Any, total: Any) -> None:
+    """Multiply the totals by the messages (F, 2)."""
+    for f in range(r.shape[0]):
+        total[ends[f, 0]] *= r[f, 0]
+        total[ends[f, 1]] *= r[f, 1]
 
 
 @formula
@@ -72,6 +88,15 @@ def _moments(T: Any) -> tuple[Array, Array]:
     return mean, variance
 
 
+def _beliefs(T: Array, value: Array) -> tuple[Array, Array]:
+    """Means and variances, with what is observed."""
+    mean, variance = _moments(T)
+    known = ~np.isnan(value)
+    if known.any():
+        mean[known], variance[known] = value[known], 0.0
+    return mean, variance
+
+
 def _logarithms(r: Array) -> tuple[Array, Array]:
     """B = ½ log r, and an A that is zero everywhere and takes no memory."""
     B = np.log(r.ravel())
@@ -79,7 +104,7 @@ def _logarithms(r: Array) -> tuple[Array, Array]:
     return B, np.broadcast_to(np.zeros(()), B.shape)
 
 
-# ---- flooding --------------------------------------------------------------------------------------------------------
+# ---- sweeps ----------------------------------------------------------------------------------------------------------
 
 
 @njit(cache=True, error_model="numpy")
@@ -94,61 +119,178 @@ def _flood(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> tuple[float, int]:
-    """The same, and the largest |log new - log old|/2, to first order, with its edge."""
-    worst, where = 0.0, 0
-    for f in range(w.size):
-        i, j = ends[f, 0], ends[f, 1]
-        a, b = r[f, 0], r[f, 1]
-        to_i, to_j = _odds(b, w[f], T[j]), _odds(a, w[f], T[i])
-        if abs(to_i - a) > worst * a:
-            worst, where = abs(to_i - a) / a, 2 * f
-        if abs(to_j - b) > worst * b:
-            worst, where = abs(to_j - b) / b, 2 * f + 1
-        r[f, 0], r[f, 1] = to_i, to_j
-        new_T[i] *= to_i
-        new_T[j] *= to_j
+def _binomials(share: float) -> Any:
+    """The coefficients of the powers 1 to 6 of d in (1 + d)^share."""
+    c1 = share
+    c2 = c1 * (share - 1.0) / 2.0
+    c3 = c2 * (share - 2.0) / 3.0
+    c4 = c3 * (share - 3.0) / 4.0
+    c5 = c4 * (share - 4.0) / 5.0
+    return c1, c2, c3, c4, c5, c5 * (share - 5.0) / 6.0
+
+
+@formula
+def _power(x: float, binomials: Any) -> float:
+    """The power of a ratio: the sum of six terms, or of three, is right to rounding near 1."""
+    c1, c2, c3, c4, c5, c6 = binomials
+    d = x - 1.0
+    if abs(d) < _TINY:
+        return 1.0 + d * (c1 + d * (c2 + d * c3))
+    if abs(d) < _SMALL:
+        return 1.0 + d * (c1 + d * (c2 + d * (c3 + d * (c4 + d * (c5 + d * c6)))))
+    return math.exp(c1 * math.log(x))
+
+
+@njit(cache=True, error_model="numpy")
+def _send(
+    order: Any, ends: Any, w: Any, r: Any, T: Any, new_r: Any, new_T: Any, share: float, look: bool
+) -> tuple[float, int]:
+    """Send on the edges of ``order``, as new messages and totals: at the same time, or one after the other in place.
+
+    With the share that damping lets through. If asked, the largest |log new - log old|/2 without damping, to first
+    order, and its edge.
+    """
+    worst, where, binomials = 0.0, 0, _binomials(share)
+    for n in range(order.size):
+        e = order[n]
+        back, old = r[e ^ np.uint32(1)], r[e]
+        coupling, total = w[e >> np.uint32(1)], T[ends[e ^ np.uint32(1)]]
+        x = (back + coupling * total) / ((coupling * back + total) * old)
+        if look and abs(x - 1.0) > worst:
+            worst, where = abs(x - 1.0), e
+        if share < 1.0:
+            x = _power(x, binomials)
+        new_r[e] = old * x
+        new_T[ends[e]] *= x
     return 0.5 * worst, where
 
 
-class SpinFlooding:
-    """Flooding of Ising pairs; the residual is the largest change of a message B, seen every fifth sweep."""
+@njit(cache=True, error_model="numpy")
+def _send_maxima(
+    order: Any, ends: Any, J: Any, B: Any, H: Any, new_B: Any, new_H: Any, share: float, look: bool
+) -> tuple[float, int]:
+    """The same for maxima: couplings, messages and totals are fields, and so is the change."""
+    worst, where = 0.0, 0
+    for n in range(order.size):
+        e = order[n]
+        old = B[e]
+        change = combine_maxima(J[e >> np.uint32(1)], H[ends[e ^ np.uint32(1)]] - B[e ^ np.uint32(1)]) - old
+        if look and abs(change) > worst:
+            worst, where = abs(change), e
+        new_B[e] = old + share * change
+        new_H[ends[e]] += share * change
+    return worst, where
+
+
+class SpinSweeps:
+    """Sweeps over Ising pairs in a given order; the residual is the largest change of a message B, seen every fifth.
+
+    Pairs lie in memory in the order in which they send. While flooding, an edge takes 28 bytes: 4 for its end, 8 for
+    the coupling, and twice 8 for its message.
+    """
 
     stride = 5
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> None:
-        stack = graph.stacks[0]
-        self.ends, self.w = stack.variables.view(np.uint32), np.exp(2.0 * stack.parameters[0])
-        self.base = np.exp(2.0 * weights.field)
-        self.T, self.next = self.base.copy(), np.empty_like(self.base)
-        if start is None:
-            self.r = np.ones(stack.variables.shape)
-            return
-        self.r = np.exp(2.0 * start[0]).reshape(-1, 2)
-        for column, r in zip(stack.variables.T, self.r.T, strict=True):
-            np.multiply.at(self.T, column, r)
+    def __init__(
+        self,
+        graph: Unrolled,
+        weights: Weights,
+        field: Array,
+        start: tuple[Array, Array] | None,
+        order: EdgeOrder,
+        damping: float,
+        maximum: bool,
+    ) -> None:
+        stack, self.order, self.maximum, self.share = graph.stacks[0], order, maximum, 1.0 - damping
+        self.value = weights.value
+        ends, J, B = stack.variables, stack.parameters[0], None if start is None else start[0].reshape(-1, 2)
+        if order.factors is not None:
+            ends, J, B = ends[order.factors], J[order.factors], None if B is None else B[order.factors]
+        self.ends = ends.view(np.uint32)
+        if maximum:
+            self.w, self.base = J, field
+            self.r = np.zeros(ends.shape) if B is None else B.copy()
+        else:
+            self.w, self.base = np.exp(2.0 * J), np.exp(2.0 * field)
+            self.r = np.ones(ends.shape) if B is None else np.exp(2.0 * B)
+        self.T = self._total()
+        self.old = (np.empty_like(self.r), np.empty_like(self.T)) if order.together else None
+
+    def _total(self) -> Array:
+        total = self.base.copy()
+        (_add if self.maximum else _multiply)(self.ends, self.r, total)
+        return total
+
+    def send(self, edges: NDArray[np.uint32], look: bool) -> tuple[float, int]:
+        """Send on some edges, at the same time if the order says so; the largest change and its edge, if asked."""
+        r, T = self.r, self.T
+        if self.old is not None:
+            r, T = self.old
+            np.copyto(r, self.r)
+            np.copyto(T, self.T)
+        function = _send_maxima if self.maximum else _send
+        arrays = self.ends.reshape(-1), self.w, r.reshape(-1), T, self.r.reshape(-1), self.T
+        change, edge = function(edges, *arrays, self.share, look)
+        return change, self.order.edge(edge)
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
         change = 0.0, 0
         for left in range(count, 0, -1):
-            np.copyto(self.next, self.base)
-            if left > 1:
-                _flood(self.ends, self.w, self.r, self.T, self.next)
+            if left > 1 and self.old is not None and self.share == 1.0 and not self.maximum:
+                T = self.old[1]
+                np.copyto(T, self.T)
+                np.copyto(self.T, self.base)
+                _flood(self.ends, self.w, self.r, T, self.T)
             else:
-                change = _flood_and_look(self.ends, self.w, self.r, self.T, self.next)
-            self.T, self.next = self.next, self.T
+                change = self.send(next(self.order.edges), left == 1 and not self.order.once)
+        self.T = self._total()  # step by step they collect what was rounded
         return change
 
     def messages(self) -> tuple[Array, Array]:
-        """B = ½ log r."""
-        return _logarithms(self.r)
+        """B = ½ log r, or B itself."""
+        r = self.r
+        if self.order.factors is not None:
+            r = np.empty_like(self.r)
+            r[self.order.factors] = self.r
+        return (r.ravel(), np.broadcast_to(np.zeros(()), r.size)) if self.maximum else _logarithms(r)
 
-    def moments(self) -> tuple[Array, Array]:
-        """Means and variances from the totals."""
-        return _moments(self.T)
+    def moments(self) -> tuple[Array, Array] | None:
+        """Means and variances from the totals; for maxima they follow from the messages."""
+        return None if self.maximum else _beliefs(self.T, self.value)
+
+
+@njit(cache=True, error_model="numpy")
+def _pending(ends: Any, w: Any, r: Any, T: Any, maximum: bool) -> Any:
+    """By how much the larger of the two messages of each pair (F,) would change: a field, or e^{2|field|} - 1."""
+    change = np.empty(w.size)
+    for f in range(w.size):
+        s, t, a, b, v = T[ends[f, 0]], T[ends[f, 1]], r[f, 0], r[f, 1], w[f]
+        if maximum:
+            change[f] = max(abs(combine_maxima(v, t - b) - a), abs(combine_maxima(v, s - a) - b))
+        else:
+            x, y = (b + v * t) / ((v * b + t) * a), (a + v * s) / ((v * a + s) * b)
+            change[f] = max(max(x, y), 1.0 / min(x, y)) - 1.0
+    return change
+
+
+class SpinResidual(SpinSweeps):
+    """The pairs whose messages would change most send first; see ``schedules.urgent``."""
+
+    stride = 1
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        for _ in range(ROUNDS):
+            first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
+            self.send(edges_of(first), False)
+        self.T = self._total()
+        change = _pending(self.ends, self.w, self.r, self.T, self.maximum)
+        where = int(change.argmax()) if change.size else 0
+        largest = float(change.max(initial=0.0))
+        return (largest if self.maximum else 0.5 * math.log1p(largest)), 2 * where
 
 
 # ---- two passes over a forest ----------------------------------------------------------------------------------------
@@ -210,16 +352,19 @@ class SpinTwoPass:
     stride = 1
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, order: Any) -> None:
+    def __init__(self, graph: Unrolled, weights: Weights, field: Array) -> None:
+        assert graph.elimination is not None
         stack = graph.stacks[0]
-        self.ends, self.w, self.order = stack.variables, np.exp(2.0 * stack.parameters[0]), order
-        self.base, self.log_base = np.exp(2.0 * weights.field), float(graph.own.base.sum())
-        self.T, self.inwards, self.log_partition = self.base, np.empty(len(order)), None
+        self.ends, self.w, self.order = stack.variables, np.exp(2.0 * stack.parameters[0]), graph.elimination
+        self.base, self.value = np.exp(2.0 * field), weights.value
+        self.log_base = float(graph.own.base.sum()) if field is weights.field else None  # else something is observed
+        self.T, self.inwards, self.log_partition = self.base, np.empty(len(self.order)), None
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
         self.T = self.base.copy()
-        self.log_partition = self.log_base + _two_pass(self.order, self.w, self.T, self.inwards)
+        log_z = _two_pass(self.order, self.w, self.T, self.inwards)
+        self.log_partition = None if self.log_base is None else self.log_base + log_z
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
@@ -228,4 +373,4 @@ class SpinTwoPass:
 
     def moments(self) -> tuple[Array, Array]:
         """Means and variances from the totals."""
-        return _moments(self.T)
+        return _beliefs(self.T, self.value)

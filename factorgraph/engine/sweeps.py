@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
-from factorgraph.engine.schedules import SCHEDULES, Batch, Step, Table, two_pass
+from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
 from factorgraph.engine.unroll import Unrolled, Weights, incoming
 from factorgraph.interface.errors import IndefiniteError
 from factorgraph.iteration import Outcome, Report, Turn, iterate
@@ -76,7 +76,7 @@ def repeat(
     largest change."""
 
     def step(turn: Turn) -> Report:
-        count = min(sweeps.stride, turn.left)
+        count = 1 if callback is not None else min(sweeps.stride, turn.left)  # a callback hears of every sweep
         try:
             residual, edge = sweeps.sweep(count)
         except IndefiniteError:
@@ -252,65 +252,38 @@ class ScheduledSweeps(GeneralSweeps):
 
 
 class ResidualSweeps(GeneralSweeps):
-    """The messages that would change most go first [Elidan-McGraw-Koller 2006].
+    """The messages that would change most go first [Elidan-McGraw-Koller 2006]; see ``schedules.urgent``.
 
-    A sixteenth of the factors, those with the largest pending changes, act together as far as they share no variable;
-    then the pending messages of their neighbours are computed again. A sweep is as many actions as there are factors.
+    In each round all pending messages are computed, and the most urgent factors act one after the other.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.table = Table.of(self.graph)
-        starts, order = self.graph.incidence
-        self.factors_of = starts, self.graph.owners[order]
-        self.pending = (self.B.copy(), self.A.copy())
-        self._look(np.arange(self.graph.factors))
-
-    def _look(self, factors: NDArray[np.intp]) -> None:
-        """Compute the pending messages of some factors."""
-        for step in self.table.steps(np.zeros(len(factors), np.int64), factors):
-            for batch, new in zip(step, self.compute(step), strict=True):
-                edges = self._edges(batch)
-                self.pending[0][edges] = new.B.ravel()
-                if new.A is not None:
-                    self.pending[1][edges] = new.A.ravel()
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """As many actions as there are factors, or until nothing is pending."""
-        count, done = self.graph.factors, 0
+        """Some rounds, with as many actions as there are factors, if so many are pending."""
+        acting = self.graph.acting
         self.measure()
-        while done < count:
-            change = self._changes()
-            if not change.any():
-                break
-            priority = np.maximum.reduceat(change, self.table.starts[:-1])
-            share = max(1, count // 16)
-            first = np.argpartition(-priority, share - 1)[:share]
-            first = first[np.argsort(-priority[first], kind="stable")]
-            first = first[_independent(first, self.table.starts, self.table.variables, self.graph.variables)]
-            first = first[priority[first] > 0.0]
-            self._send(first)
-            done += first.size
+        for _ in range(ROUNDS if acting.size else 0):
+            first = acting[urgent(np.maximum.reduceat(self._changes(), self.table.starts[:-1])[acting])]
+            for step in in_order(self.graph, self.table, first):
+                self.act(step)
         pull = self.reinforce()
-        if self.damping.reinforcement:
-            self._look(np.arange(count))
         self.measure()
         change = self._changes()
         return max(pull, (float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0))
 
     def _changes(self) -> Array:
         """Relative change (E,) that each pending message would make."""
-        return _pending_changes(self.B, self.pending[0], self.units[0], self.A, self.pending[1], self.units[1])
-
-    def _send(self, factors: NDArray[np.intp]) -> None:
-        edges = np.concatenate([np.arange(*self.table.starts[f : f + 2]) for f in factors])
-        slots = np.ones(edges.size, dtype=bool)
-        for old, new, units in zip((self.B, self.A), self.pending, self.units, strict=True):
-            commit(old, new[edges], edges, slots, self.damping.damping, units)
-        starts, owners = self.factors_of
-        touched = np.unique(self.graph.ends[edges])
-        neighbours = np.concatenate([owners[starts[i] : starts[i + 1]] for i in touched])
-        self._look(np.unique(neighbours))
+        step = [Batch(s) for s in range(len(self.graph.stacks))]
+        new = self.B.copy(), self.A.copy()
+        for batch, sent in zip(step, self.compute(step), strict=True):
+            edges = self.graph.stacks[batch.stack].edges
+            new[0][edges] = sent.B.ravel()
+            if sent.A is not None:
+                new[1][edges] = sent.A.ravel()
+        return _pending_changes(self.B, new[0], self.units[0], self.A, new[1], self.units[1])
 
 
 @njit(cache=True, error_model="numpy")
@@ -332,18 +305,3 @@ def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any) -> tup
         if not change <= worst:
             worst, where = (math.inf if math.isnan(change) else change), order[starts[i]]
     return worst, where
-
-
-@njit(cache=True)
-def _independent(factors: Any, starts: Any, variables: Any, size: int) -> Any:
-    """Mask of those factors that share no variable with an earlier one of the list."""
-    taken, chosen = np.zeros(size, np.bool_), np.zeros(factors.size, np.bool_)
-    for n in range(factors.size):
-        f, free = factors[n], True
-        for p in range(starts[f], starts[f + 1]):
-            free = free and not taken[variables[p]]
-        if free:
-            chosen[n] = True
-            for p in range(starts[f], starts[f + 1]):
-                taken[variables[p]] = True
-    return chosen

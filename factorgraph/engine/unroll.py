@@ -5,7 +5,7 @@ factors of one kind and arity: the edges of its factor f are ``offset + f k .. o
 """
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -47,6 +47,13 @@ class Stack:
     def edges(self) -> slice:
         """Its edges among all."""
         return slice(self.offset, self.offset + self.variables.size)
+
+    @property
+    def constant(self) -> bool:
+        """Whether its factors have one argument, a scalar, and tell it the same whatever else is known of it."""
+        kind = self.kind
+        depends = kind.projects or kind.relaxed or kind.approximate or kind.numerical or kind.whole or kind.dimensions
+        return self.variables.shape[1] == 1 and kind.law_slot is None and not depends
 
     def incoming(self, laws: tuple[Array, Array], known: "Beliefs") -> Incoming:
         """All cavity laws (E,) and beliefs as the factors of this stack see them."""
@@ -156,6 +163,11 @@ class Unrolled:
         return np.repeat(np.arange(self.factors), np.diff(self.factor_starts))
 
     @cached_property
+    def acting(self) -> NDArray[np.intp]:
+        """The factors, counted through the stacks, whose messages are not constant."""
+        return np.flatnonzero(np.repeat([not s.constant for s in self.stacks], [len(s.variables) for s in self.stacks]))
+
+    @cached_property
     def peeled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
         """For a forest, the round in which each edge (E,) is taken off, and whether with its factor as the leaf."""
         if self.heads is None:
@@ -183,6 +195,18 @@ class Unrolled:
     def is_forest(self) -> bool:
         """Whether there are no loops."""
         return self.elimination is not None or self.peeled is not None
+
+    def of_stack(self, stack: Stack) -> "Unrolled":
+        """The graph with this stack alone."""
+        if len(self.stacks) == 1:
+            return self
+        if stack.offset not in self._of_stacks:
+            self._of_stacks[stack.offset] = replace(self, stacks=(replace(stack, offset=0),))
+        return self._of_stacks[stack.offset]
+
+    @cached_property
+    def _of_stacks(self) -> dict[int, "Unrolled"]:
+        return {}
 
     @cached_property
     def law_of(self) -> NDArray[np.int8]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import indefinite
-from factorgraph.engine.damping import Damping
 from factorgraph.engine.forest import group_by
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
@@ -25,12 +24,11 @@ from factorgraph.runtime.compiled import njit
 _MANY = 8
 
 
-def vector_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
-) -> "VectorTwoPass | None":
+def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
     """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows.
 
-    They are sent once and for all, whatever the first messages; under damping there are no two passes.
+    They are sent once and for all, whatever the first messages; under damping there are no two passes, and maxima are
+    means.
 
     Raises:
         ModelError: factors that observations leave exactly determined.

@@ -177,45 +177,78 @@ def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, 
 
 
 @njit(cache=True, error_model="numpy")
-def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Array, Array]:
-    """With W the posterior variance of the spins' part and V_i = V - c_i² v_i, the message to a real argument i has
+def linear_messages(
+    a: int, b: int, c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, spins: Any, B: Any, A: Any
+) -> None:
+    """Fill in the messages B and A of one factor to its real arguments, at the places a..b-1 of flat arrays.
+
+    With W the posterior variance of the spins' part and V_i = V - c_i² v_i, the message to a real argument i has
     A = c_i² (1 - W/V)/(V_i + W c_i² v_i/V) and B = c_i (y - omega_i - c_i m_i W/V)/(the same), and omega_i = omega
     - c_i m_i.
 
     Without spins W = 0: the law of c_i x_i is N(y - omega_i, V_i). From a flat law e^{hx} dx of another argument x
     only the tilt -c_i h/c comes, and nothing from two.
+
+    Args:
+        a: place of the first argument.
+        b: that behind the last one.
+        c: coefficients.
+        y: target.
+        noise: its variance.
+        m: cavity means.
+        v: cavity variances.
+        spin: which arguments are spins; their messages become 0.
+        spins: V, and posterior mean and variance W of the spins' part; (1, 0, 0) without spins.
+        B: to be filled.
+        A: to be filled.
     """
-    F, k = m.shape
-    B, A = np.zeros((F, k)), np.zeros((F, k))
-    part, log_p, log_q = np.empty((3, 2 ** np.sum(spin)))
-    for f in range(F):
-        V, _, _, mean, W = _sums(c[f], y[f], noise[f], m[f], v[f], spin, part, log_p, log_q)
-        rest, variance = 0.0, noise[f]
-        for i in range(k):
-            B[f, i], A[f, i] = rest, variance
-            if not spin[i] and c[f, i] != 0.0:
-                rest += 0.0 if math.isinf(v[f, i]) else c[f, i] * m[f, i]
-                variance += c[f, i] ** 2 * v[f, i]
-        rest, variance = 0.0, 0.0
-        for i in range(k - 1, -1, -1):
-            omega_i, V_i = B[f, i] + rest + mean, A[f, i] + variance
-            B[f, i], A[f, i] = 0.0, 0.0
-            if spin[i] or c[f, i] == 0.0:
-                continue
-            flats, tilt = _flat(c[f], m[f], v[f], spin, i)
-            own_flat = math.isinf(v[f, i])
-            s = c[f, i] ** 2 * v[f, i]
-            if flats:
-                B[f, i] = -c[f, i] * tilt if flats == 1 and not own_flat else 0.0
+    V, mean, W = spins
+    omega, variance, flats = mean, noise, 0
+    for i in range(a, b):
+        B[i], A[i] = omega, variance
+        if not spin[i] and c[i] != 0.0:
+            if math.isinf(v[i]):
+                flats += 1
             else:
-                share, pull = (1.0, m[f, i] * W) if own_flat else (s / V, c[f, i] ** 2 * m[f, i] * (W / V))
-                D = V_i + (share * W if W > 0.0 else 0.0)
-                B[f, i] = (c[f, i] * (y[f] - omega_i) - pull) / D
-                A[f, i] = c[f, i] ** 2 * (1.0 - W / V) / D
-            rest, variance = rest + (0.0 if own_flat else c[f, i] * m[f, i]), variance + s
-        for i in range(k):
-            if spin[i]:
-                B[f, i] = _field_of_spin(i, m[f], spin, log_q)
+                omega, variance = omega + c[i] * m[i], variance + c[i] * c[i] * v[i]
+    omega, variance = 0.0, 0.0
+    for i in range(b - 1, a - 1, -1):
+        rest, D, left = y - (B[i] + omega), A[i] + variance, 1.0
+        B[i], A[i] = 0.0, 0.0
+        if spin[i] or c[i] == 0.0:
+            continue
+        flat, s = math.isinf(v[i]), c[i] * c[i] * v[i]
+        if not flat:
+            omega, variance = omega + c[i] * m[i], variance + s
+        if flats == flat:
+            if W != 0.0:
+                share, pull = (1.0, m[i] * W / c[i]) if flat else (s / V, c[i] * m[i] * (W / V))
+                rest, D, left = rest - pull, D + (share * W if W > 0.0 else 0.0), 1.0 - W / V
+            B[i], A[i] = c[i] * rest / D, c[i] * c[i] * left / D
+        elif flats == 1:
+            B[i] = -c[i] * _flat(c[a:b], m[a:b], v[a:b], spin[a:b], i - a)[1]
+
+
+@njit(cache=True, error_model="numpy")
+def mixed_messages(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, scratch: Any, B: Any, A: Any) -> None:
+    """Fill in the messages (k,) of a factor with spins; ``scratch`` is room for three numbers a state of these."""
+    V, _, _, mean, W = _sums(c, y, noise, m, v, spin, scratch[0], scratch[1], scratch[2])
+    linear_messages(0, c.size, c, y, noise, m, v, spin, (V, mean, W), B, A)
+    for i in range(c.size):
+        if spin[i]:
+            B[i] = _field_of_spin(i, m, spin, scratch[2])
+
+
+@njit(cache=True, error_model="numpy")
+def _messages(c: Any, y: Any, noise: Any, m: Any, v: Any, spin: Any) -> tuple[Array, Array]:
+    """The messages (F, k) of all factors."""
+    F, k = m.shape
+    B, A, scratch = np.empty(m.shape), np.empty(m.shape), np.empty((3, 2 ** np.sum(spin)))
+    for f in range(F):
+        if scratch.shape[1] > 1:
+            mixed_messages(c[f], y[f], noise[f], m[f], v[f], spin, scratch, B[f], A[f])
+        else:
+            linear_messages(0, k, c[f], y[f], noise[f], m[f], v[f], spin, (1.0, 0.0, 0.0), B[f], A[f])
     return B, A
 
 

@@ -11,6 +11,7 @@ from factorgraph.factors.parity import largest_parity, log_parity_sums, parity_l
 from factorgraph.messages.natural import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
 from factorgraph.model.description import Selection
 from factorgraph.model.layout import Layout
+from factorgraph.numerics.elementwise import formula
 from factorgraph.numerics.special import LOG_2PI, sech2
 from factorgraph.runtime.compiled import njit
 
@@ -186,16 +187,21 @@ class RealPair(Kind):
         return expand(parameters[0], x[0]) * x[0] * x[1]
 
 
+@formula
+def spin_real_messages(J: float, h: float, m: float, v: float) -> tuple[float, float, float]:
+    """B to the spin, B and A to the real variable, given the spin's field and the real one's law."""
+    if math.isinf(v):
+        return 0.0, 0.0, 0.0  # nothing is known of a flat law's place
+    B = J * m
+    t, c = math.tanh(h + B), J * J * sech2(h + B)
+    return B, (J * t - m * c) / (1.0 + c * v), -c / (1.0 + c * v)
+
+
 @njit(cache=True, error_model="numpy")
 def _spin_real_messages(J: Array, h: Array, m: Array, v: Array) -> tuple[Array, Array]:
     B, A = np.zeros((J.size, 2)), np.zeros((J.size, 2))
     for f in range(J.size):
-        if math.isinf(v[f]):
-            continue  # nothing is known of a flat law's place
-        B[f, 0] = J[f] * m[f]
-        t, c = math.tanh(h[f] + B[f, 0]), J[f] * J[f] * sech2(h[f] + B[f, 0])
-        B[f, 1] = (J[f] * t - m[f] * c) / (1.0 + c * v[f])
-        A[f, 1] = -c / (1.0 + c * v[f])
+        B[f, 0], B[f, 1], A[f, 1] = spin_real_messages(J[f], h[f], m[f], v[f])
     return B, A
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,18 +75,27 @@ def _parts(group: Group, layout: Layout, coupling: Array) -> list[Part]:
 
 
 @njit(cache=True, error_model="numpy")
+def parity_messages(J: float, h: Any, maximum: bool, B: Any) -> None:
+    """Fill in the messages (k,) of one factor, given the fields of its spins.
+
+    B_i = J combined with all h but h_i: from the left and from the right, without a division.
+    """
+    total = J
+    for i in range(h.size):
+        B[i] = total
+        total = combine_maxima(total, h[i]) if maximum else combine(total, h[i])
+    total = math.inf
+    for i in range(h.size - 1, -1, -1):
+        B[i] = combine_maxima(B[i], total) if maximum else combine(B[i], total)
+        total = combine_maxima(total, h[i]) if maximum else combine(total, h[i])
+
+
+@njit(cache=True, error_model="numpy")
 def _messages(J: Array, h: Array, maximum: bool) -> Array:
-    """B_i = J combined with all h but h_i: from the left and from the right, without a division."""
+    """The messages (F, k) of all factors."""
     B = np.empty_like(h)
     for f in range(J.size):
-        total = J[f]
-        for i in range(h.shape[1]):
-            B[f, i] = total
-            total = combine_maxima(total, h[f, i]) if maximum else combine(total, h[f, i])
-        total = math.inf
-        for i in range(h.shape[1] - 1, -1, -1):
-            B[f, i] = combine_maxima(B[f, i], total) if maximum else combine(B[f, i], total)
-            total = combine_maxima(total, h[f, i]) if maximum else combine(total, h[f, i])
+        parity_messages(J[f], h[f], maximum, B[f])
     return B
 
 

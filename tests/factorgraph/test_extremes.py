@@ -20,7 +20,7 @@ def run(seed):
     rng, spec = np.random.default_rng(seed), extreme_graphs.draw(seed)
     schedule = str(rng.choice(SCHEDULES)) if rng.random() < 0.5 else "auto"
     damped = schedule != "auto" and rng.random() < 0.4
-    options = {} if schedule == "auto" else {"damping": 0.3 * damped, "tolerance": 1e-13, "max_sweeps": 500}
+    options = {} if schedule == "auto" else {"damping": 0.3 * damped, "tolerance": 1e-14, "max_sweeps": 500}
     graph, observed = extreme_graphs.model_of(spec)
     try:
         return spec, infer(graph, observed=observed, schedule=schedule, **options)

@@ -1,12 +1,11 @@
 """Every message rule against numerical integration, the compiled sweeps against the general ones, and a user's kind."""
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import tolerances as tol
-from random_graphs import Groups, gaussian, ising
+from random_graphs import gaussian, ising
 
 from deepnet.network import perceptron
 from factorgraph import (
@@ -24,12 +23,6 @@ from factorgraph import (
     infer,
 )
 from factorgraph.channels import Identity, Probit, ReLU
-from factorgraph.engine.compiled_sweeps import compiled_sweeps
-from factorgraph.engine.damping import Damping
-from factorgraph.engine.infer import SCHEDULE_NAMES
-from factorgraph.engine.inputs import weights_of
-from factorgraph.engine.sweeps import Messages, ScheduledSweeps
-from factorgraph.engine.unroll import unroll
 from factorgraph.factors.base import Group, Kind, Part, aligned, expand, numbers
 from factorgraph.messages.natural import Outgoing, combine, combine_maxima
 
@@ -161,65 +154,7 @@ def test_combining_fields_over_the_whole_range():
     assert combine_maxima(-2.0, 3.0) == -2.0
 
 
-def tree(make, seed):
-    """The pairs of a random graph that close no loop."""
-    graph = make(seed, 12)
-    (pairs,) = graph.model.factors
-    (name, variable), joined, kept = *graph.model.variables.items(), Groups(12), []
-    for f, (i, j) in enumerate(zip(*(argument.indices for argument in pairs.arguments), strict=True)):
-        if joined.find(i) != joined.find(j):
-            joined.join([i, j])
-            kept.append(f)
-    forest = Graph()
-    add = forest.spins if variable.spin else forest.reals
-    options = {} if variable.spin else {"precision": variable.precision}
-    x = add(name, 12, field=variable.field, **options)
-    i, j = (argument.indices[kept] for argument in pairs.arguments)
-    forest.add(Pairwise(x[i], x[j], coupling=pairs.coupling[kept]))
-    return forest
-
-
 LOOPY = {"ising": ising, "gaussian": gaussian}
-#: Graph, schedule and damping of all runs for which there are compiled sweeps, without those of vectors.
-COMPILED = [
-    ("ising", "flooding", 0.0),
-    ("gaussian", "flooding", 0.0),
-    ("gaussian", "flooding", 0.3),
-    ("gaussian", "sequential", 0.0),
-    ("gaussian", "sequential", 0.3),
-    ("ising", "two-pass", 0.0),
-    ("gaussian", "two-pass", 0.0),
-]
-
-
-def prepared(name, schedule):
-    graph = unroll((tree(LOOPY[name], 5) if schedule == "two-pass" else LOOPY[name](5, 12)).model)
-    return graph, weights_of(graph, {}, {}, {})
-
-
-def test_runs_with_compiled_sweeps():
-    found = []
-    for name, schedule, damping in itertools.product(LOOPY, SCHEDULE_NAMES, [0.0, 0.3]):
-        if schedule != "two-pass" or not damping:
-            sweeps = compiled_sweeps(*prepared(name, schedule), None, schedule, Damping(damping))
-            found += [(name, schedule, damping)] if sweeps is not None else []
-    assert sorted(found) == sorted(COMPILED)
-
-
-@pytest.mark.parametrize(("name", "schedule", "damping"), COMPILED)
-def test_compiled_sweeps_send_what_the_general_ones_send(name, schedule, damping):
-    graph, weights = prepared(name, schedule)
-    rng = np.random.default_rng(0)
-    for sweeps in (1, 7, 33):
-        start = np.zeros(graph.edges), np.zeros(graph.edges)
-        general = ScheduledSweeps(graph, weights, start, Damping(damping), False, schedule=schedule, rng=rng)
-        for _ in range(sweeps):
-            general.sweep(1)
-        compiled = infer(graph, schedule=schedule, damping=damping, tolerance=0, max_sweeps=sweeps)
-        assert not isinstance(compiled.state, Messages), "the general sweeps would be compared with themselves"
-        assert compiled.sweeps <= sweeps and np.abs(general.B).max() > 0.1
-        np.testing.assert_allclose(compiled.B, general.B, atol=tol.COMPILED)
-        np.testing.assert_allclose(compiled.A, general.A, atol=tol.COMPILED)
 
 
 def plain_messages(graph, sweeps, sequential, damping):

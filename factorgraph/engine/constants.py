@@ -1,0 +1,85 @@
+"""Messages that depend on no others: those of factors of one argument, sent once and for all before the first sweep."""
+
+import numpy as np
+
+from factorgraph.engine.sweeps import Sweeps
+from factorgraph.engine.unroll import Stack, Unrolled, Weights
+from factorgraph.messages.natural import Array, Incoming, Outgoing
+
+
+def constant_messages(graph: Unrolled, maximum: bool) -> list[tuple[Stack, Outgoing]]:
+    """The constant messages, with their stacks."""
+    sent = []
+    for stack in graph.stacks:
+        if stack.constant:
+            shape = stack.variables.shape
+            given = Incoming(np.zeros(shape), np.ones(shape))
+            sent.append((stack, stack.kind.rule(stack.parameters, given, maximum=maximum)))
+    return sent
+
+
+def first_messages(graph: Unrolled, start: tuple[Array, Array] | None, maximum: bool) -> tuple[Array, Array]:
+    """The messages before the first sweep, those of an earlier run or silence, with the constant ones."""
+    if start is not None:
+        B, A = start
+    else:
+        B = np.zeros(graph.edges)
+        A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # a law begins with V = 1
+    _fill(B, A, constant_messages(graph, maximum))
+    return B, A
+
+
+def _fill(B: Array, A: Array, sent: list[tuple[Stack, Outgoing]]) -> None:
+    for stack, new in sent:
+        B[stack.edges] = new.B.ravel()
+        if new.A is not None:
+            A[stack.edges] = new.A.ravel()
+
+
+def add_constants(graph: Unrolled, weights: Weights, sent: list[tuple[Stack, Outgoing]]) -> Weights | None:
+    """The variables' own weights with the messages in them; a certain spin becomes an observed one.
+
+    None where certainties contradict each other.
+    """
+    field, precision, value = weights.field.copy(), weights.precision.copy(), weights.value.copy()
+    for stack, new in sent:
+        i = stack.variables[:, 0]
+        field += np.bincount(i, new.B[:, 0], graph.variables)
+        if new.A is not None:
+            precision += np.bincount(i, new.A[:, 0], graph.variables)
+    certain = np.isinf(field)
+    if np.isnan(field).any() or np.any(~np.isnan(value[certain]) & (value[certain] != np.sign(field[certain]))):
+        return None
+    value[certain], field[certain] = np.sign(field[certain]), weights.field[certain]
+    return Weights(field, precision, value, weights.own)
+
+
+class WithConstants:
+    """Sweeps over the one stack that sends other messages, beside constant ones."""
+
+    log_partition = None
+    entropy = None
+
+    def __init__(self, sweeps: Sweeps, graph: Unrolled, stack: Stack, sent: list[tuple[Stack, Outgoing]]) -> None:
+        self.sweeps, self.edges, self.stack, self.sent = sweeps, graph.edges, stack, sent
+
+    @property
+    def stride(self) -> int:
+        """That of the sweeps."""
+        return self.sweeps.stride
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every other message ``count`` times."""
+        change, edge = self.sweeps.sweep(count)
+        return change, self.stack.offset + edge
+
+    def messages(self) -> tuple[Array, Array]:
+        """All messages."""
+        B, A = np.zeros((2, self.edges))
+        B[self.stack.edges], A[self.stack.edges] = self.sweeps.messages()
+        _fill(B, A, self.sent)
+        return B, A
+
+    def moments(self) -> tuple[Array, Array] | None:
+        """Those of the sweeps."""
+        return self.sweeps.moments()
