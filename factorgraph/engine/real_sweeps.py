@@ -19,7 +19,7 @@ def real_sweeps(
     graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "RealSweeps | RealTwoPass | None":
     """Sweeps over Gaussian pairs, or None: with observations, reinforcement, other variables, or other schedules."""
-    if damping.reinforcement or graph.spin.any() or graph.vectors or not np.isnan(weights.value).all():
+    if damping.reinforcement or graph.spin.any() or not graph.single.all() or not np.isnan(weights.value).all():
         return None
     if schedule in ("flooding", "sequential"):
         return RealSweeps(graph, weights, start, schedule == "sequential", damping.damping)

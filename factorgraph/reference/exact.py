@@ -96,7 +96,7 @@ def exact(
     """
     model, evidence = model_of(model), values_of("observed", observed, missing=True)
     graph = unroll(model, data_sizes(model, evidence, 1))
-    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    weights = weights_of(graph, evidence, fields, precisions)
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
     spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)
