@@ -10,11 +10,27 @@ if TYPE_CHECKING:
     from factorgraph.factors.linear_map import LinearMap
     from factorgraph.factors.pairwise import Pairwise
     from factorgraph.factors.parity import Parity, PSpin
+    from factorgraph.factors.potts import Potts
     from factorgraph.factors.sum import Sum
+    from factorgraph.factors.table import Allowed, Table
 
-__all__ = ["Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"]
+__all__ = [
+    "Allowed",
+    "Bilinear",
+    "Function",
+    "Linear",
+    "LinearMap",
+    "Neurons",
+    "PSpin",
+    "Pairwise",
+    "Parity",
+    "Potts",
+    "Sum",
+    "Table",
+]
 
 _HOME = {
+    "Allowed": "table",
     "Bilinear": "bilinear",
     "Function": "function",
     "Linear": "linear",
@@ -23,7 +39,9 @@ _HOME = {
     "PSpin": "parity",
     "Pairwise": "pairwise",
     "Parity": "parity",
+    "Potts": "potts",
     "Sum": "sum",
+    "Table": "table",
 }
 
 
