@@ -3,8 +3,8 @@
 With cavity laws q normalised, log Z = Σ_f log E_q f + Σ_i log Z_i - Σ_e log Z_e, where Z_i is the integral of a
 variable's own weight times all its messages, and Z_e the mean of one message under the cavity law of its edge
 [Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that
-hard constraints stay finite; one to a category is normalised. One to a real variable is divided by its value at the variable's mean: far from zero, or
-where a factor is sharp, H²/2G and its like are much larger than what they leave.
+hard constraints stay finite; one to a category is normalised. One to a real variable is divided by its value at the
+variable's mean: far from zero, or where a factor is sharp, H²/2G and its like are much larger than what they leave.
 """
 
 import math

@@ -17,9 +17,7 @@ from factorgraph.model.layout import Layout
 Values = Mapping[str, ArrayLike]
 
 
-def values_of(
-    what: str, given: Any, *, missing: bool = False, infinite: Collection[str] = ()
-) -> dict[str, Array]:
+def values_of(what: str, given: Any, *, missing: bool = False, infinite: Collection[str] = ()) -> dict[str, Array]:
     """What a run is given by names, as arrays of real numbers; nothing for None.
 
     Args:
@@ -35,9 +33,7 @@ def values_of(
         return {}
     check_instance(what, given, Mapping, "arrays by names of variables, or None", error=ModelError)
     return {
-        name: real_array(
-            f"{what}` of `{name}", values, missing=missing, finite=name not in infinite, error=ModelError
-        )
+        name: real_array(f"{what}` of `{name}", values, missing=missing, finite=name not in infinite, error=ModelError)
         for name, values in given.items()
     }
 

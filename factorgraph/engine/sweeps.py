@@ -187,9 +187,7 @@ class GeneralSweeps:
             return change
         old, new, edges, slots = old[real], new[real], edges[real], slots[real]
         scale = np.maximum(units[edges], _LEAST_UNIT)
-        together = joint_change(
-            old / scale, np.where(slots, new, old) / scale, self.graph.heads[ends[real]], edges
-        )
+        together = joint_change(old / scale, np.where(slots, new, old) / scale, self.graph.heads[ends[real]], edges)
         return together if real.all() else max(change, together)
 
     def reinforce(self) -> tuple[float, int]:

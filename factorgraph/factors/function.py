@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
+from factorgraph.factors.base import Array, Group, Part, aligned, numbers
 from factorgraph.factors.integrals import Quadrature
 from factorgraph.factors.table import Tabulated, pattern_of, values_of_arguments
 from factorgraph.interface.arguments import check_instance, check_integer, shown

@@ -292,9 +292,7 @@ def _eliminate(
     return Exact(math.fsum([*logs, *settled]), "elimination", graph, mean, variance)
 
 
-def _decomposition(
-    graph: Unrolled, discrete: dict[int, _Discrete]
-) -> tuple[list[tuple[int, ...]], list[int]]:
+def _decomposition(graph: Unrolled, discrete: dict[int, _Discrete]) -> tuple[list[tuple[int, ...]], list[int]]:
     """Cliques of a tree decomposition in an order from the roots, and the parent of each (-1 for a root)."""
     import networkx as nx
     from networkx.algorithms.approximation import treewidth_min_fill_in
