@@ -347,9 +347,8 @@ class Result:
     def _joint(self, stack: Stack, rows: slice) -> Array:
         joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
         if joint is None:
-            raise ValueError(
-                f"`factor` must be a table or a pair of two spins or two real variables, got {stack.kind.name}"
-            )
+            need = "a table or a pair of two spins or two real variables"
+            raise ValueError(f"`factor` must be {need}, got {stack.kind.name}")
         return joint[rows]
 
     def __repr__(self) -> str:

@@ -83,8 +83,8 @@ class Messages:
 def units(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
     """What the changes of the messages B and A (E,) are compared with, where they are smaller.
 
-    Of a spin or a category 1. Of a real variable the root of its precision, or the precision, as far as it is known: what matters is
-    how far the mean moves in deviations, whatever the unit in which the variable is measured.
+    Of a spin or a category 1. Of a real variable the root of its precision, or the precision, as far as it is known:
+    what matters is how far the mean moves in deviations, whatever the unit in which the variable is measured.
     """
     scale = np.where(~graph.real, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
     root = np.sqrt(scale)

@@ -25,12 +25,13 @@ _MOST_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
 class Function(Group):
     """Factors e^{log_factor(x_1, ..., x_k, *parameters)}.
 
-    With spins and categories alone the function is tabulated once. With spins and real arguments, at most three, it is integrated at every
-    update: its mass is searched for about the cavity law and far beyond, and integrated adaptively, so that kinks,
-    jumps, several peaks and peaks much narrower than the law are resolved. No search can see a narrow feature whose
-    flanks lie hidden under a broader one. ``result.integration_error`` tells how large the errors are estimated to be;
-    above 1e-8 ``result.exact`` is not claimed. The messages to real arguments have the moments found. An argument of
-    which nothing else is known is integrated over the whole line, if the function falls off fast enough for variances.
+    With spins and categories alone the function is tabulated once. With spins and real arguments, at most three, it is
+    integrated at every update: its mass is searched for about the cavity law and far beyond, and integrated adaptively,
+    so that kinks, jumps, several peaks and peaks much narrower than the law are resolved. No search can see a narrow
+    feature whose flanks lie hidden under a broader one. ``result.integration_error`` tells how large the errors are
+    estimated to be; above 1e-8 ``result.exact`` is not claimed. The messages to real arguments have the moments found.
+    An argument of which nothing else is known is integrated over the whole line, if the function falls off fast enough
+    for variances.
 
     Args:
         log_factor: function of k + len(parameters) arrays that broadcast, values of reals, ±1 of spins, integers

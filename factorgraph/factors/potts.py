@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
 from factorgraph.factors.table import argument_values, pattern_of
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.categories import normalise
@@ -163,4 +163,4 @@ class PottsPair(Kind):
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
         """J where both states are the same."""
         a, b = argument_values(self.states, x)
-        return np.where(a == b, expand(parameters[0], a), 0.0)
+        return np.where(a == b, parameters[0].reshape(-1, *(1,) * (a.ndim - 1)), 0.0)

@@ -274,7 +274,7 @@ def _all_configurations(values: tuple[int, ...]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class Tabulated(Kind):
-    """Logarithms (F, M) at M configurations of discrete arguments: all of them in the order of a table, or those listed.
+    """Logarithms (F, M) at M configurations of discrete arguments: all, in the order of a table, or those listed.
 
     Attributes:
         states: of the arguments; 0 for a spin, whose values are +1 and -1 in this order.

@@ -3,8 +3,8 @@
 A vector of dimension d takes the d² places of a matrix. What is a matrix (precision, covariance) fills them; what is a
 vector (information, mean, value) fills the first column. Natural parameters then add place by place for vectors too.
 
-A category of q states takes q places, one for the indicator x_c of each state: its natural parameters are log-weights of
-the states, its mean their probabilities, and a value is 1 in one place and 0 in the others.
+A category of q states takes q places, one for the indicator x_c of each state: its natural parameters are log-weights
+of the states, its mean their probabilities, and a value is 1 in one place and 0 in the others.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Layout:
 
     @cached_property
     def heads(self) -> NDArray[np.int32]:
-        """(N,) first place of what each belongs to: a vector, a category, the elements that share a precision, or itself."""
+        """(N,) first place of what each belongs to: vector, category, elements that share a precision, or itself."""
         heads = np.arange(self.size, dtype=np.int32)
         for name, shape in self.shapes.items():
             variable = self.model.variables[name]

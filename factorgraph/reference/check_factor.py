@@ -69,8 +69,8 @@ def check_factor(
         spread: size of random fields, and of means about that place; variances lie between 0.3 and 2.
 
     Raises:
-        ModelError: not a factor with rules, or more than three real arguments (components of vectors), sixteen spins, or
-            as many states of all discrete arguments together.
+        ModelError: not a factor with rules, or more than three real arguments (components of vectors), or more joint
+            states of the others than sixteen spins have.
     """
     model = model_of(model)
     check_integer("cases", cases, least=1, most=_MOST_CASES, error=ModelError)

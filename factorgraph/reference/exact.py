@@ -1,4 +1,4 @@
-"""Ground truth: enumeration of spins and categories, dense Gaussian algebra, and elimination along a tree decomposition.
+"""Ground truth: enumeration of discrete variables, dense Gaussian algebra, elimination along a tree decomposition.
 
 Nothing here uses a message rule: factors enter through ``log_factor``, or as quadratic forms where they are on free
 real variables.
