@@ -86,6 +86,8 @@ def check_factor(
     rng = np.random.default_rng(seed)
     differences: list[list[float]] = [[], [], [], []]
     for stack in graph.stacks:
+        if graph.vectors and graph.categories:
+            raise ModelError(f"arguments must not be vectors and categories to be checked together, got {factor}")
         parameters = chosen(stack.parameters, np.arange(1))
         for _ in range(cases):
             if stack.kind.dimensions:
@@ -265,8 +267,9 @@ def _compare(kind: Kind, parameters: Parameters, incoming: Incoming, differences
         if i == kind.law_slot or i in categories:
             continue
         if spin:
-            odds = 0.5 * np.log(w[x[i] > 0].sum() / w[x[i] < 0].sum()) - first
-            differences[0].append(abs(odds - B[0, i]))
+            with np.errstate(divide="ignore"):
+                odds = 0.5 * (np.log(w[x[i] > 0].sum()) - np.log(w[x[i] < 0].sum())) - first
+            differences[0].append(0.0 if odds == B[0, i] else float(abs(odds - B[0, i])))
             continue
         mean = (w * x[i]).sum() / total
         variance = (w * (x[i] - mean) ** 2).sum() / total

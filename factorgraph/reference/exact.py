@@ -7,7 +7,7 @@ real variables.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from factorgraph.engine.inputs import data_sizes, values_of, weights_of
 from factorgraph.engine.result import marginal
 from factorgraph.engine.unroll import Stack, Unrolled, Weights, unroll
+from factorgraph.factors.switch import Switched
 from factorgraph.interface.brief import briefly
 from factorgraph.interface.errors import ContradictionError, ModelError
 from factorgraph.messages.categories import normalised
@@ -93,6 +94,13 @@ def exact(
     model, evidence = model_of(model), values_of("observed", observed, missing=True)
     graph = unroll(model, data_sizes(model, evidence, 1))
     weights = weights_of(graph, evidence, fields, precisions)
+    return _solved(graph, weights)
+
+
+def _solved(graph: Unrolled, weights: Weights) -> Exact:
+    """The exact solution by the method that costs least."""
+    if any(isinstance(stack.kind, Switched) for stack in graph.stacks):
+        return _mixture(graph, weights)
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
     discrete, reals = _free_discrete(graph, weights), np.flatnonzero(free & graph.real)
@@ -180,7 +188,7 @@ def _enumerate(graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete]
     joint = Joint(graph, weights, reals)
     gaussian = joint.gaussian() if reals.size else None
     counts = [len(own.values) for own in discrete.values()]
-    size, strides = math.prod(counts), np.cumprod([1, *counts[:-1]], dtype=np.int64)
+    size, strides = math.prod(counts), np.cumprod([1, *counts], dtype=np.int64)[:-1]
     chunk = max(1, _MOST_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
 
     def chunks() -> Iterator[tuple[Array, Array]]:
@@ -245,6 +253,49 @@ def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Arra
     position[reals] = np.arange(reals.size)
     row, column = (position[scalar] for scalar in _coordinates(graph))
     return np.where((row >= 0) & (column >= 0), covariance[row, column], 0.0)
+
+
+# ---- switches --------------------------------------------------------------------------------------------------------
+
+
+def _mixture(graph: Unrolled, weights: Weights) -> Exact:
+    """Sum over the states of the categories that switch; each with the solution of the model that it leaves."""
+    heads = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
+    discrete = _free_discrete(graph, weights)
+    switching = [discrete[i] for i in sorted(set(np.concatenate(heads).tolist()) & set(discrete))]
+    cost = _states(switching) * _enumeration_cost(graph, {}, int(np.sum(graph.real & np.isnan(weights.value))))
+    if cost > _MOST_OPERATIONS:
+        raise TooLargeError(
+            f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {cost:.1e} for "
+            f"{_states(switching):.1e} states of the categories that switch"
+        )
+    found = []
+    for numbers in itertools.product(*(range(len(own.values)) for own in switching)):
+        value = weights.value.copy()
+        for own, c in zip(switching, numbers, strict=True):
+            value[own.places] = own.values[c]
+        try:
+            found.append(_solved(_switched(graph, value), replace(weights, value=value)))
+        except ContradictionError:
+            continue
+    if not found:
+        raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
+    top = max(solution.log_partition for solution in found)
+    parts = [_Moments(math.exp(s.log_partition - top), s.mean, s.variance) for s in found]
+    total = _together(parts, *_coordinates(graph))
+    return Exact(top + math.log(total.weight), "enumeration", graph, total.mean, total.variance)
+
+
+def _switched(graph: Unrolled, value: Array) -> Unrolled:
+    """The graph in which each switch is the factor of its category's state."""
+    stacks = []
+    for stack in graph.stacks:
+        if isinstance(stack.kind, Switched):
+            q = stack.kind.count
+            given = stack.kind.given(stack.parameters, value[stack.variables[:, :q]].argmax(axis=1))
+            stack = Stack(stack.kind.inner, stack.variables[:, q:], given, stack.offset, stack.origins)
+        stacks.append(stack)
+    return replace(graph, stacks=tuple(stacks))
 
 
 # ---- elimination -----------------------------------------------------------------------------------------------------
