@@ -14,8 +14,10 @@ from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_weights
 from factorgraph.engine.cavity import beliefs, cavity_laws
 from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
+from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Stack, Unrolled, Weights
+from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text, briefly
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.messages.natural import Array
@@ -322,6 +324,32 @@ class Result:
         if not any(stack.kind.numerical for stack in self.graph.stacks):
             return 0.0
         return integration_error(self.graph, self._laws)
+
+    def sample(self, n: int, rng: np.random.Generator | int = 0) -> dict[str, NDArray[Any]]:
+        """n independent samples of the joint law.
+
+        Exact where the run is ``exact``. With loops by decimation: one variable after the other is drawn from its belief
+        and fixed, and the messages are sent again, which takes a run for every variable.
+
+        Args:
+            n: number of samples.
+            rng: generator or seed.
+
+        Returns:
+            By name arrays (n, *shape): ±1 of spins, states of categories, reals; vectors with one more axis.
+
+        Raises:
+            ValueError: a run for maxima or with a batch, or variables with a prior or channel that is neither of spins
+                nor Gaussian.
+        """
+        n, generator = check_integer("n", n, least=1), check_generator("rng", rng)
+        if self.maximum or self.graph.copies > 1:
+            got = "one for maxima" if self.maximum else f"a batch of {self.graph.copies}"
+            raise ValueError(f"samples must be drawn from a run for sums without a batch, got {got}")
+        if self.graph.laws or any(stack.kind.relaxed for stack in self.graph.stacks):
+            raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
+        _ = self.moments  # an improper or impossible model is an error that names its variable
+        return samples(self.graph, self.weights, (self.B, self.A), n, generator)
 
     def pairs(self, factor: Factor) -> Any:
         """Joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.

@@ -77,9 +77,7 @@ class Logical(Group):
         """One part: AND is OR with everything negated."""
         pattern = self.pattern(layout)
         if not all(pattern):
-            raise ModelError(
-                f"arguments of {self} must be spins, got `{self.arguments[pattern.index(False)].name}`"
-            )
+            raise ModelError(f"arguments of {self} must be spins, got `{self.arguments[pattern.index(False)].name}`")
         if self.relation in ("or", "and"):
             signs = self.signs if self.relation == "or" else -self.signs
             return [Part(Counted(pattern, 1, 1, True, True), self.table(layout), (signs,))]
@@ -157,9 +155,7 @@ class Counted(Kind):
     maximum = True
 
     def _passed(self, parameters: Parameters, incoming: Incoming, maximum: bool) -> tuple[Array, Array]:
-        return _messages(
-            parameters[0], incoming.first, self.least, self.top, self.saturates, self.output, maximum
-        )
+        return _messages(parameters[0], incoming.first, self.least, self.top, self.saturates, self.output, maximum)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """Half the log-odds of each argument, from the numbers of true ones to its left and to its right."""

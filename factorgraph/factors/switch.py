@@ -212,7 +212,9 @@ class Switched(Kind):
     def _repeated(self, incoming: Incoming) -> Incoming:
         """The laws of the real arguments for every state."""
         values = (incoming.first, incoming.second, incoming.centre)
-        first, second, centre = (None if v is None else np.repeat(v[:, self.count :], self.count, axis=0) for v in values)
+        first, second, centre = (
+            None if v is None else np.repeat(v[:, self.count :], self.count, axis=0) for v in values
+        )
         assert first is not None and second is not None
         return Incoming(first, second, centre=centre)
 
