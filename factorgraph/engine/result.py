@@ -328,8 +328,8 @@ class Result:
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> dict[str, NDArray[Any]]:
         """n independent samples of the joint law.
 
-        Exact where the run is ``exact``. With loops by decimation: one variable after the other is drawn from its belief
-        and fixed, and the messages are sent again, which takes a run for every variable.
+        Exact where the run is ``exact``. With loops by decimation: one variable after the other is drawn from its
+        belief and fixed, and the messages are sent again, which takes a run for every variable.
 
         Args:
             n: number of samples.

@@ -23,8 +23,9 @@ from factorgraph.model.layout import Layout
 class Switch(Group):
     """Factors N(target_c; Σ_i coefficient_ci x_i, noise_c), with the state c of a category.
 
-    The message to the category is exact given the laws of the x_i: the evidence of each state. Those to the x_i have the
-    moments of the exact mixture and are exact only as far as ``result.exact`` says [THEORY 12]. There are no maxima.
+    The message to the category is exact given the laws of the x_i: the evidence of each state. Those to the x_i have
+    the moments of the exact mixture, and results are exact only as far as ``result.exact`` says [THEORY 12]. There are
+    no maxima.
 
     Args:
         category: a selection of categories with q states.
@@ -257,9 +258,11 @@ def _match_vectors(weight: Array, first: Array, second: Array, B: Array, A: Arra
     law = received(first.reshape(F, d, d), second.reshape(F, d, d))
     free = np.repeat(law.free, q, axis=0)
     both = free[:, :, None] & free[:, None, :]
-    answer = np.where(both, A.reshape(F * q, d, d), 0.0)
-    precision = np.repeat(law.precision, q, axis=0) + 0.5 * (answer + np.swapaxes(answer, 1, 2))
-    information = np.repeat(law.information, q, axis=0) + np.where(free, B.reshape(F * q, d, d)[..., 0], 0.0)
+    answer = A.reshape(F * q, d, d)
+    answer = 0.5 * (answer + np.swapaxes(answer, 1, 2))
+    given = B.reshape(F * q, d, d)[..., 0] - np.einsum("nij,nj->ni", answer, np.repeat(law.known, q, axis=0))
+    precision = np.repeat(law.precision, q, axis=0) + np.where(both, answer, 0.0)
+    information = np.repeat(law.information, q, axis=0) + np.where(free, given, 0.0)
     proper = np.linalg.eigvalsh(precision)[:, 0] > 0.0
     precision = np.where(proper[:, None, None], precision, np.eye(d))
     mean, covariance = moments(Laws(information, precision, np.zeros_like(information), free))

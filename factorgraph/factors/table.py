@@ -80,6 +80,17 @@ class Table(Group):
         """None: factors one at a time have one table."""
         return {}
 
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The tables, if every factor has its own."""
+        own = self.log_table.ndim > len(self.arguments)
+        return {"log_table": self.log_table.reshape(-1, *self.log_table.shape[-len(self.arguments) :])} if own else {}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The one table otherwise."""
+        return {} if self.rows else {"log_table": self.log_table}
+
     def check(self, model: Model) -> None:
         """Also that the table has the values of all arguments."""
         super().check(model)
@@ -135,6 +146,18 @@ class Allowed(Group):
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """None: factors one at a time have the same configurations."""
         return {}
+
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The weights, if every factor has its own."""
+        own = self.log_weights.ndim > 1
+        return {"log_weights": self.log_weights.reshape(-1, len(self.configurations))} if own else {}
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What is common otherwise."""
+        weights = {} if self.rows else {"log_weights": self.log_weights}
+        return {"configurations": self.configurations, **weights}
 
     def check(self, model: Model) -> None:
         """Also that the configurations are values of the arguments."""
