@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from factorgraph.engine.category_sweeps import category_sweeps
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.real_sweeps import real_sweeps
 from factorgraph.engine.spin_sweeps import spin_sweeps
@@ -11,6 +12,8 @@ from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.engine.vector_sweeps import vector_sweeps
 from factorgraph.factors.base import Kind
 from factorgraph.factors.pairwise import RealPair, SpinPair
+from factorgraph.factors.potts import PottsPair
+from factorgraph.factors.table import Tabulated
 from factorgraph.factors.vector_linear import VectorGaussian
 from factorgraph.messages.natural import Array
 
@@ -19,6 +22,8 @@ _OF_KIND: dict[type[Kind], Callable[..., Any]] = {
     SpinPair: spin_sweeps,
     RealPair: real_sweeps,
     VectorGaussian: vector_sweeps,
+    PottsPair: category_sweeps,
+    Tabulated: category_sweeps,
 }
 
 

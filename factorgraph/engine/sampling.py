@@ -52,7 +52,8 @@ def samples(
 
 def _tiled(graph: Unrolled, weights: Weights, copies: int) -> Weights:
     own = Own(*(np.tile(values, copies) for values in weights.own))
-    return Weights(*(np.tile(v, copies) for v in (weights.field, weights.precision, weights.value)), own)
+    field, precision, value = (np.tile(v, copies) for v in (weights.field, weights.precision, weights.value))
+    return Weights(field, precision, value, own)
 
 
 def _tiled_messages(graph: Unrolled, messages: tuple[Array, Array], copies: int) -> tuple[Array, Array]:

@@ -53,7 +53,7 @@ class Potts(Group):
 
 
 @njit(cache=True, error_model="numpy")
-def _others(law: Array, others: Array) -> None:
+def log_others(law: Array, others: Array) -> None:
     """log Σ_{c' ≠ c} p(c') for all c, in O(q).
 
     Only without the most probable state is what is left small beside the sum of all: for that state it is summed anew.
@@ -101,7 +101,7 @@ def _messages(J: Array, laws: Array, maximum: bool) -> Array:
             if maximum:
                 _maxima_of_others(law, others)
             else:
-                _others(law, others)
+                log_others(law, others)
             for c in range(q):
                 own = J[f] + law[c]
                 sent[c] = max(own, others[c]) if maximum else log_sum_of_two(own, others[c])
@@ -116,7 +116,7 @@ def _equal_and_not(laws: Array) -> tuple[Array, Array]:
     F, q = laws.shape[0], laws.shape[1] // 2
     equal, other, others = np.full(F, -np.inf), np.full(F, -np.inf), np.empty(q)
     for f in range(F):
-        _others(laws[f, q:], others)
+        log_others(laws[f, q:], others)
         for c in range(q):
             equal[f] = log_sum_of_two(equal[f], laws[f, c] + laws[f, q + c])
             other[f] = log_sum_of_two(other[f], laws[f, c] + others[c])

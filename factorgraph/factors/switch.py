@@ -168,9 +168,9 @@ class Switched(Kind):
         weight = np.exp(normalised(incoming.first[:, : self.count] + evidence))
         sent = self.inner.rule(every, rows._replace(centre=None))
         assert sent.A is not None
+        answers = [values.reshape(len(weight), self.count, -1) for values in (sent.B, sent.A)]
         B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
         B[:, : self.count] = normalised(evidence)
-        answers = [values.reshape(len(B), self.count, -1) for values in sent]
         slot = 0
         for width in self.inner.widths:
             own, outer = slice(slot, slot + width), slice(self.count + slot, self.count + slot + width)
@@ -272,7 +272,7 @@ def _match_vectors(weight: Array, first: Array, second: Array, B: Array, A: Arra
     total = np.einsum("fq,fqij->fij", weight, covariance + rest[..., :, None] * rest[..., None, :])
     own = law.free[:, :, None] & law.free[:, None, :]
     matched = np.linalg.inv(np.where(own, total, np.eye(d)))
-    said = proper.reshape(F, q).all(axis=1)[:, None]
+    said = np.asarray(proper.reshape(F, q).all(axis=1))[:, None]
     new_A = np.where(own & said[..., None], matched - law.precision, 0.0)
     new_B = np.zeros((F, d, d))
     pulled = np.einsum("fij,fj->fi", np.where(own, matched, 0.0), centre) - law.information

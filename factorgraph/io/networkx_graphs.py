@@ -251,7 +251,7 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
         own[what] = values[np.argsort(order)].reshape((*shape, *values.shape[1:]))
     kind, dimension, states, prior, observed = common[0].values()
     if kind == "category":
-        whole = graph.categories(name, shape, states=states, field=own["field"], observed=bool(observed))
+        whole = graph.categories(name, shape, states=states or 0, field=own["field"], observed=bool(observed))
     elif dimension:
         whole = graph.vectors(name, shape, dimension, **own)
     elif kind == "spin":

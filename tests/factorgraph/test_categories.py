@@ -28,7 +28,10 @@ from factorgraph import (
     save_model,
     to_networkx,
 )
+from factorgraph.engine.category_sweeps import CategoryFlooding, CategoryTwoPass
+from factorgraph.engine.damping import Damping
 from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.sweeps import ScheduledSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors.table import Tabulated
 from factorgraph.messages.natural import Incoming
@@ -389,7 +392,7 @@ def test_a_run_is_continued_with_other_evidence():
     again = infer(graph, start=first, **tol.TIGHT)
     fresh = infer(graph, **tol.TIGHT)
     np.testing.assert_allclose(again["c"].probabilities, fresh["c"].probabilities, atol=tol.LOOPY)
-    assert infer(graph, start=fresh).sweeps <= 2
+    assert infer(graph, start=fresh).sweeps <= 5  # the first look at the change
 
 
 def test_reinforcement_decides():
@@ -422,7 +425,13 @@ def test_models_in_files_and_networks(tmp_path):
         assert result.log_partition == pytest.approx(log_z, abs=tol.TREE)
         agree(result, spec, nodes, marginals)
         assert infer(from_bipartite(to_networkx(graph))[0]).log_partition == pytest.approx(log_z, abs=tol.TREE)
-    assert kinds >= {Table, Allowed, Potts, Logical}
+    assert kinds >= {Table, Allowed, Potts}
+    graph = Graph()
+    s = graph.spins("s", 4, field=0.3)
+    graph.add(Logical(s[:2], s[1:3], s[2:], relation="at-most", count=2, signs=[[1, -1, 1], [1, 1, -1]]))
+    save_model(graph, tmp_path / "m")
+    for again in (load_model(tmp_path / "m"), from_bipartite(to_networkx(graph))[0]):
+        assert exact(again).log_partition == pytest.approx(exact(graph).log_partition, abs=tol.TREE)
 
 
 # ---- many arguments --------------------------------------------------------------------------------------------------
@@ -561,3 +570,83 @@ def test_impossible_evidence():
         infer(graph, fields={"c": np.array([[0, 0, 0], [0, 0, 0], [-np.inf] * 3])})
     with pytest.raises(ModelError, match="`fields"):
         infer(graph, fields={"s": -np.inf})
+
+
+# ---- compiled sweeps -------------------------------------------------------------------------------------------------
+
+
+def general(graph, schedule, sweeps, observed=None):
+    """Messages of the general sweeps."""
+    unrolled = unroll(graph.model)
+    weights = weights_of(unrolled, observed or {}, {}, {})
+    start = np.zeros(unrolled.edges), np.zeros(unrolled.edges)
+    slow = ScheduledSweeps(unrolled, weights, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0))
+    slow.sweep(1) if schedule == "two-pass" else [slow.sweep(1) for _ in range(sweeps)]
+    return slow.messages()[0]
+
+
+def pairs_of(kind, rng, q, tree):
+    """A random graph of pairs of one kind; on a tree with zeros and extreme entries."""
+    n = 8
+    field, size = rng.normal(size=(n, q)), 10.0 ** rng.uniform(0, 3 if tree else 0)
+    ends = np.array([(i, int(rng.integers(i))) for i in range(1, n)] + ([] if tree else [(0, 5), (7, 1), (2, 6)]))
+    ends = np.where(rng.random((len(ends), 1)) < 0.5, ends, ends[:, ::-1])
+    graph = Graph()
+    logs = size * rng.normal(size=(len(ends), q, q))
+    if tree:
+        field[rng.random(field.shape) < 0.2] = -np.inf
+        field[:, 0] = 0.0
+        logs[rng.random(logs.shape) < 0.2] = -np.inf
+        logs[:, 0, 0] = 0.0
+    c = graph.categories("c", n, states=q, field=size * field)
+    a, b = c[ends].columns
+    if kind == "potts":
+        J = size * rng.normal(size=len(ends))
+        graph.add(Potts(a, b, coupling=np.where(rng.random(len(ends)) < 0.2 * tree, -np.inf, J)))
+    else:
+        graph.add(Table(a, b, log_table=logs if kind == "own" else logs[0]))
+    return graph
+
+
+@quick
+@given(seeds, st.sampled_from(["potts", "own", "shared"]), st.integers(2, 5))
+def test_compiled_two_passes(seed, kind, q):
+    rng = np.random.default_rng(seed)
+    graph = pairs_of(kind, rng, q, True)
+    for observed in ({}, {"c": np.where(rng.random(8) < 0.3, 0.0, np.nan)}):
+        try:
+            solution = exact(graph, observed=observed)
+        except ContradictionError:
+            with pytest.raises(ContradictionError):
+                infer(graph, observed=observed)
+            continue
+        result = infer(graph, observed=observed)
+        assert isinstance(result.state, CategoryTwoPass) and result.exact
+        assert result.log_partition == pytest.approx(solution.log_partition, rel=tol.TREE, abs=tol.TREE)
+        assert result.energy.log_partition == pytest.approx(solution.log_partition, rel=1e-9, abs=1e-9)
+        np.testing.assert_allclose(result["c"].probabilities, solution["c"].probabilities, atol=1e-9)
+        np.testing.assert_allclose(result.B, general(graph, "two-pass", 1, observed), rtol=1e-9, atol=1e-9)
+
+
+@quick
+@given(seeds, st.sampled_from(["potts", "own", "shared"]), st.integers(2, 5))
+def test_compiled_flooding(seed, kind, q):
+    graph = pairs_of(kind, np.random.default_rng(seed), q, False)
+    few = infer(graph, schedule="flooding", max_sweeps=3)
+    assert isinstance(few.state, CategoryFlooding)
+    np.testing.assert_allclose(few.B, general(graph, "flooding", 3), atol=tol.COMPILED * 100)
+    again = infer(graph, schedule="flooding", start=few, max_sweeps=4)
+    np.testing.assert_allclose(again.B, general(graph, "flooding", 7), atol=tol.COMPILED * 100)
+    np.testing.assert_allclose(again["c"].probabilities, np.exp(normalised_beliefs(again)), atol=tol.TREE)
+
+
+def normalised_beliefs(result):
+    H = result.beliefs.H.reshape(8, -1)
+    return H - logsumexp(H, axis=1, keepdims=True)
+
+
+def test_what_products_cannot_carry_is_left_to_logarithms():
+    for change in ({"observed": {"c": [0] + [np.nan] * 7}}, {"fields": {"c": 400.0 * np.eye(3)[0]}}):
+        graph = pairs_of("own", np.random.default_rng(1), 3, False)
+        result = infer(graph, schedule="flooding", **change)
+        assert not isinstance(result.state, CategoryFlooding) and result.converged
