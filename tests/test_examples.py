@@ -13,6 +13,7 @@ ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],
     "10_loops": [],
+    "11_labels": [],
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,

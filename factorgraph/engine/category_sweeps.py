@@ -73,7 +73,7 @@ def _products_are_safe(graph: Unrolled, weights: Weights, start: tuple[Array, Ar
 
 @njit(cache=True, error_model="numpy")
 def _replaced(new: Any, r: Any, place: int, T: Any, look: bool, worst: float) -> float:
-    """Scale a message to a mean of 1, multiply it to the total, and put it in its place; the largest relative change."""
+    """Scale a message to a mean of 1, multiply it to the total, put it in its place; the largest relative change."""
     scale = new.size / new.sum()
     for c in range(new.size):
         value = new[c] * scale
