@@ -24,7 +24,7 @@ class Switch(Group):
     """Factors N(target_c; Σ_i coefficient_ci x_i, noise_c), with the state c of a category.
 
     The message to the category is exact given the laws of the x_i: the evidence of each state. Those to the x_i have
-    the moments of the exact mixture, and results are exact only as far as ``result.exact`` says [THEORY 12]. There are
+    the moments of the exact mixture, and results are exact only as far as ``result.exact`` says [Minka 2001]. There are
     no maxima.
 
     Args:

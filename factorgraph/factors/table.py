@@ -332,7 +332,7 @@ class Tabulated(Kind):
         return np.array(self.states, dtype=np.int64)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """log Σ over the other arguments of the factor times their laws [THEORY 12]."""
+        """log Σ over the other arguments of the factor times their laws [Mézard-Montanari, ch. 14]."""
         logs, laws = distinct(parameters[0]), log_laws(incoming.first, self._states)
         if len(self.states) == 2 and self.listed is None and not maximum:
             found = _pair_messages(logs, laws, self.values[0])
