@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
     from factorgraph.engine.result import Result
-    from factorgraph.factors import Bilinear, Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
+    from factorgraph.factors import (
+        Allowed,
+        Bilinear,
+        Function,
+        Linear,
+        LinearMap,
+        Logical,
+        Neurons,
+        Pairwise,
+        Parity,
+        Potts,
+        PSpin,
+        Sum,
+        Switch,
+        Table,
+    )
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.storage import load_model, save_model
@@ -22,6 +37,7 @@ if TYPE_CHECKING:
     from factorgraph.reference.exact import Exact, TooLargeError, exact
 
 __all__ = [
+    "Allowed",
     "Bilinear",
     "ContradictionError",
     "Exact",
@@ -32,17 +48,21 @@ __all__ = [
     "IndefiniteError",
     "Linear",
     "LinearMap",
+    "Logical",
     "Model",
     "ModelError",
     "Neurons",
     "PSpin",
     "Pairwise",
     "Parity",
+    "Potts",
     "Result",
     "Selection",
     "Spectral",
     "Status",
     "Sum",
+    "Switch",
+    "Table",
     "TooLargeError",
     "Variable",
     "check_factor",
@@ -59,7 +79,22 @@ __all__ = [
 _MODULES = {
     "reference.check_factor": ("FactorCheck", "check_factor"),
     "engine.infer": ("infer",),
-    "factors": ("Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"),
+    "factors": (
+        "Allowed",
+        "Bilinear",
+        "Function",
+        "Linear",
+        "LinearMap",
+        "Logical",
+        "Neurons",
+        "PSpin",
+        "Pairwise",
+        "Parity",
+        "Potts",
+        "Sum",
+        "Switch",
+        "Table",
+    ),
     "model.graph": ("Graph",),
     "reference.exact": ("Exact", "TooLargeError", "exact"),
     "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),

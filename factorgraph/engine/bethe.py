@@ -3,8 +3,8 @@
 With cavity laws q normalised, log Z = Σ_f log E_q f + Σ_i log Z_i - Σ_e log Z_e, where Z_i is the integral of a
 variable's own weight times all its messages, and Z_e the mean of one message under the cavity law of its edge
 [Mézard-Montanari, ch. 14; Yedidia-Freeman-Weiss]. A message e^{Bx} to a spin is divided by e^{|B|} in both, so that
-hard constraints stay finite. One to a real variable is divided by its value at the variable's mean: far from zero, or
-where a factor is sharp, H²/2G and its like are much larger than what they leave.
+hard constraints stay finite; one to a category is normalised. One to a real variable is divided by its value at the
+variable's mean: far from zero, or where a factor is sharp, H²/2G and its like are much larger than what they leave.
 """
 
 import math
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.unroll import Beliefs, Own, Unrolled, Weights
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.categories import log_sums
 from factorgraph.messages.natural import Array, log_gaussian_mean, log_mean_about, log_sum_of_two, log_weight
 from factorgraph.messages.vectors import conditioned, log_widths
 from factorgraph.numerics.special import LOG_2PI, log_2cosh_array
@@ -111,7 +112,7 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
         IndefiniteError: an integral over a real variable diverges.
     """
     up, down, edges = np.zeros((3, graph.variables))
-    silent = graph.silent | (graph.vector_of >= 0)[graph.ends] if graph.vectors else graph.silent
+    silent = graph.silent if graph.single.all() else graph.silent | ~graph.single[graph.ends]
     product = graph.plain & ~graph.relaxed
     centred, own = _centred(graph, weights.own)
     _edge_sums(graph.ends, graph.spin, silent, product, centred, known.mean, *laws, B, A, up, down, edges)
@@ -125,6 +126,7 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
         variables[where] += law.log_mean_about(known.mean[where], known.H[where], known.G[where], B, A, free)
     if graph.vectors:
         _vector_sums(graph, weights, known, variables, edges)
+    _category_sums(graph, weights, known, B, laws[0], variables, edges)
     _check(graph, variables - edges)
     factors = []
     for stack in graph.stacks:
@@ -167,6 +169,18 @@ def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: A
         edges[first] = count[first] * width
 
 
+def _category_sums(
+    graph: Unrolled, weights: Weights, known: Beliefs, B: Array, first: Array, variables: Array, edges: Array
+) -> None:
+    """Fill in log Z_i of categories, and log Z_e summed over their edges."""
+    for k, places in enumerate(graph.categories):
+        H, value = known.H[places], weights.value[places]
+        head, edge = places[:, 0], np.flatnonzero(graph.category_of[graph.ends] == k).reshape(-1, places.shape[1])
+        variables[places], edges[places] = 0.0, 0.0
+        variables[head] = log_sums(np.where(np.isnan(value) | (value > 0.0), H, -np.inf))
+        np.add.at(edges, graph.ends[edge[:, 0]], log_sums(first[edge] + B[edge]))
+
+
 def _own_of_vectors(own: Own, x: Array, places: Any) -> Array:
     """Logarithm of the own weights at values (N,) of vectors, (n,)."""
     vector = x[places[..., 0]]
@@ -193,14 +207,17 @@ def log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
 
 
 def bounds(graph: Unrolled, weights: Weights, state: Array) -> tuple[float, float]:
-    """What log Z lies between, whatever the messages: the log-weight of a state, and that of free spins with every
+    """What log Z lies between, whatever the messages: the log-weight of a state, and that of free variables with every
     factor at its largest. Without free real variables; ±∞ where nothing is known.
     """
     free = np.isnan(weights.value)
-    if (free & ~graph.spin).any():
+    if (free & graph.real).any():
         return -math.inf, math.inf
     known = _own_weights(graph, weights.own, np.where(free, 0.0, weights.value))
-    own = np.where(free, weights.own.base + log_2cosh_array(weights.own.field), known)
+    own = np.where(free & graph.spin, weights.own.base + log_2cosh_array(weights.own.field), known)
+    for places in graph.categories:
+        rows = places[free[places[:, 0]]]
+        own[rows[:, 0]] = log_sums(weights.own.field[rows])
     most = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
     return float(log_weights(graph, weights, state).sum()), float(own.sum()) + most
 
@@ -231,6 +248,6 @@ def _check(graph: Unrolled, values: Array) -> None:
     if np.isfinite(values.sum()):
         return
     i = int(np.flatnonzero(~np.isfinite(values))[0])
-    if graph.spin[i]:
+    if not graph.real[i]:
         raise ContradictionError(f"evidence must be consistent, got no possible state for {graph.label(i)}")
     raise IndefiniteError(f"the integral over {graph.label(i)} must be finite: its law has no normalisation")

@@ -2,7 +2,7 @@
 
 Cavity parameters are sums over all edges of a variable but one. They are built from the left and from the right, never
 by subtraction: nothing cancels, and infinite fields (hard constraints) need no special case; +∞ and -∞ together give
-NaN, a contradiction.
+NaN, a contradiction. So does a category all of whose states are impossible.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.unroll import Beliefs, Unrolled, Weights
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, spin_moment
 from factorgraph.messages.vectors import ROUNDING, blurred, conditioned, moments, represent, smallest_eigenvalues
 from factorgraph.runtime.compiled import njit
@@ -135,6 +136,7 @@ def cavity_laws(
     natural = (h[raw], g[raw]) if raw is not None else None
     laws = _law_moments(graph, weights, B, A, ends, h, g) if graph.laws else []
     laws += _observed_vectors(graph, weights, ends, h, g)
+    laws += _category_laws(graph, weights, ends, h)
     _represent(ends, graph.spin, graph.vector_of, weights.value, h, g)
     for where, mean, variance in laws:
         h[where], g[where] = mean, variance
@@ -175,6 +177,21 @@ def _observed_vectors(
     return result
 
 
+def _category_laws(
+    graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array
+) -> list[tuple[NDArray[np.intp], Array, Any]]:
+    """Positions among ``variables`` of all places of categories, and the log-probabilities that are sent from there."""
+    result = []
+    for k, places in enumerate(graph.categories):
+        where = np.flatnonzero(graph.category_of[variables] == k).reshape(-1, places.shape[1])
+        value = weights.value[variables[where]]
+        law = normalised(np.where(np.isnan(value), h[where], np.where(value > 0.0, 0.0, -np.inf)))
+        if (impossible := np.isneginf(law[:, 0]) & np.isneginf(law).all(axis=1)).any():
+            _contradiction(graph, int(variables[where[impossible][0, 0]]))
+        result.append((where.ravel(), law.ravel(), 0.0))
+    return result
+
+
 def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     """Moments of all variables.
 
@@ -184,9 +201,9 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
     """
     H, G = totals(graph, weights, B, A)
     mean, variance = np.zeros_like(H), np.zeros_like(H)
-    terms = np.zeros(0) if graph.spin.all() else _terms(graph, weights, A)
+    terms = _terms(graph, weights, A) if graph.real.any() else np.zeros(0)
     wrong = _moments(graph.spin, graph.plain, weights.value, H, G, terms, mean, variance)
-    if wrong >= 0 and graph.spin[wrong]:
+    if wrong >= 0 and not graph.real[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
         raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else float(G[wrong]))
@@ -204,7 +221,20 @@ def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
         lost = blurred(given, least, np.abs(weights.field[places[..., 0]]) + heard[places[..., 0]])
         if lost.any():
             raise _unresolved(graph, int(places[lost][0, 0, 0]))
+    for places in graph.categories:
+        mean[places] = _probabilities(graph, places, H[places], weights.value[places])
+        variance[places] = mean[places] * (1.0 - mean[places])
     return Beliefs(H, G, mean, variance)
+
+
+def _probabilities(graph: Unrolled, places: NDArray[np.intp], H: Array, value: Array) -> Array:
+    """(n, q) of the states of categories, given their total log-weights, and what is observed."""
+    free = np.isnan(value)
+    possible = np.where(free, H, np.where(value > 0.0, H, -np.inf))
+    wrong = ~(possible > -np.inf).any(axis=1) | np.isnan(H).any(axis=1)
+    if wrong.any():
+        _contradiction(graph, int(places[wrong][0, 0]))
+    return np.where(free, np.exp(normalised(H)), value)
 
 
 def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
@@ -243,7 +273,7 @@ def check_fields(graph: Unrolled, variables: NDArray[Any], h: Array) -> None:
     if not wrong.size:
         return
     i = int(variables[wrong[0]])
-    if graph.spin[i]:
+    if not graph.real[i]:
         _contradiction(graph, i)
     raise IndefiniteError(f"messages to {graph.label(i)} must be finite, got NaN: they diverged")
 

@@ -1,10 +1,11 @@
-"""Compiled sweeps for graphs of pairs, of vectors, and for forests: which there are, and for which runs they fit."""
+"""Compiled sweeps for graphs of pairs, vectors or categories, and for forests: which there are, for which runs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from factorgraph.engine.category_sweeps import category_sweeps
 from factorgraph.engine.constants import WithConstants, add_constants, constant_messages
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.real_sweeps import real_sweeps
@@ -16,6 +17,8 @@ from factorgraph.engine.vector_sweeps import vector_sweeps
 from factorgraph.factors.base import Kind
 from factorgraph.factors.pairwise import RealPair, SpinPair
 from factorgraph.factors.parity import SpinProduct
+from factorgraph.factors.potts import PottsPair
+from factorgraph.factors.table import Tabulated
 from factorgraph.factors.vector_linear import VectorGaussian
 from factorgraph.messages.natural import Array
 
@@ -40,9 +43,12 @@ def compiled_sweeps(
     """Sweeps equal to the general ones; None where there are none for this graph and this run."""
     if graph.laws:
         return None
-    if {type(stack.kind) for stack in graph.stacks} == {VectorGaussian}:
+    kinds = {type(stack.kind) for stack in graph.stacks}
+    if kinds == {VectorGaussian}:
         vectors: Any = vector_sweeps(graph, weights, schedule)  # log Z and entropy are computed when they are asked for
         return vectors
+    if kinds in ({PottsPair}, {Tabulated}) and graph.categories:
+        return None if maximum else category_sweeps(graph, weights, start, schedule, damping)
     sweeps = _over_pairs(graph, weights, start, schedule, damping, maximum, rng)
     return tree_sweeps(graph, weights, start, schedule, maximum) if sweeps is None else sweeps
 

@@ -24,6 +24,7 @@ def same_structure(one: Unrolled, other: Unrolled) -> bool:
             type(a.kind) is type(b.kind)
             and a.kind.spins == b.kind.spins
             and a.kind.dimensions == b.kind.dimensions
+            and a.kind.states == b.kind.states
             and np.array_equal(a.variables, b.variables)
             for a, b in zip(one.stacks, other.stacks, strict=True)
         )
@@ -31,9 +32,9 @@ def same_structure(one: Unrolled, other: Unrolled) -> bool:
     )
 
 
-def _form(graph: Unrolled, name: str) -> tuple[bool, int, bool]:
+def _form(graph: Unrolled, name: str) -> tuple[bool, int, int, bool]:
     variable = graph.layout.model.variables[name]
-    return variable.is_spin, variable.dimension, variable.shared
+    return variable.is_spin, variable.states, variable.dimension, variable.shared
 
 
 def continued(
@@ -56,12 +57,15 @@ def continued(
     lost = np.isnan(B) | ~np.isfinite(A)
     if np.isinf(B).any() and not _follows(graph, weights, *old):
         lost |= np.isinf(B)
+    for k, places in enumerate(graph.categories):
+        edge = np.flatnonzero(graph.category_of[graph.ends] == k).reshape(-1, places.shape[1])
+        lost[edge] = lost[edge].any(axis=1, keepdims=True)
     B[lost], A[lost] = 0.0, np.where(graph.silent[lost], 1.0, 0.0)
     if (A < 0.0).any():
         g = cavity_parameters(graph, weights, B, A)[1]
         bad = np.zeros(graph.variables, dtype=bool)
         bad[graph.ends[~(g >= 0.0)]] = True
-        lost = (bad & graph.plain & ~graph.spin)[graph.ends] & ~graph.silent
+        lost = (bad & graph.plain & graph.real)[graph.ends] & ~graph.silent
         B[lost], A[lost] = 0.0, 0.0
     return B, A
 

@@ -1,25 +1,27 @@
 """From the messages of maxima to one state: where beliefs are tied, spins are fixed one after the other.
 
-A belief of maxima says by how much the best state with the spin up is better than the best one with the spin down. If
-no belief is tied, the signs are the state. If some are, the signs of several best states would get mixed. On a forest
-the state is then found from the roots outwards, each spin given those that are fixed already [Viterbi]; with loops,
-one of each cluster of tied spins is fixed and the messages are sent again, until none is tied.
+A belief of maxima says by how much the best state with the spin up is better than the best one with the spin down, or
+of each state of a category, how much the best joint state with it weighs. If no belief is tied, where they lean is the
+state. If some are, several best states would get mixed. On a forest the state is then found from the roots outwards,
+each variable given those that are fixed already; with loops, one of each cluster of tied variables is fixed and the
+messages are sent again, until none is tied.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.bethe import log_weights
-from factorgraph.engine.cavity import beliefs, cavity_laws, totals
+from factorgraph.engine.cavity import beliefs, totals
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.schedules import Batch, two_pass
+from factorgraph.engine.outwards import from_the_roots
 from factorgraph.engine.sweeps import ScheduledSweeps, repeat
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Beliefs, Unrolled, Weights
 from factorgraph.interface.errors import ContradictionError
-from factorgraph.messages.natural import Array, Incoming
+from factorgraph.messages.categories import indicators, state_of
+from factorgraph.messages.natural import Array
 
 #: Beliefs that are smaller than this, relative to the messages that they are sums of, are rounding.
 _ROUNDING = 1e-12
@@ -32,7 +34,7 @@ class Assignment(NamedTuple):
 
     Attributes:
         values: (N,) of all scalars; means of real ones, which are where their maximum is.
-        tied: (N,) spins for which the other value is as good, as far as the messages tell.
+        tied: (N,) spins, and all places of categories, for which another value is as good, as far as messages tell.
     """
 
     values: Array
@@ -40,7 +42,7 @@ class Assignment(NamedTuple):
 
 
 def most_probable(graph: Unrolled, weights: Weights, B: Array, A: Array, change: float) -> Assignment:
-    """The state that messages of maxima point to, every spin ±1.
+    """The state that messages of maxima point to, every spin ±1, every category in one of its states.
 
     Args:
         graph: the factors.
@@ -54,12 +56,10 @@ def most_probable(graph: Unrolled, weights: Weights, B: Array, A: Array, change:
         IndefiniteError: a real variable without a positive precision.
     """
     known = beliefs(graph, weights, B, A)
-    values = known.mean.copy()
-    free = graph.spin & np.isnan(weights.value)
-    values[free] = np.where(known.H[free] >= 0.0, 1.0, -1.0)
+    values, free = leaning(graph, weights, known), ~graph.real & np.isnan(weights.value)
     tied = free & _tied(graph, weights, known.H, B, change)
     if graph.is_forest:
-        state = _backtrack(graph, weights, B, A, values) if tied.any() else values
+        state = from_the_roots(graph, weights, B, A, best, maximum=True) if tied.any() else values
     elif tied.any() or np.isneginf(log_weights(graph, weights, values)).any():
         state = _decimate(graph, weights, B, A, change)
     else:
@@ -68,54 +68,57 @@ def most_probable(graph: Unrolled, weights: Weights, B: Array, A: Array, change:
     return Assignment(values, tied)
 
 
+def leaning(graph: Unrolled, weights: Weights, known: Beliefs) -> Array:
+    """(N,) the likelier value of every spin, the likeliest state of every category, what is observed, other means."""
+    every = np.arange(graph.variables)
+    return np.where(graph.real | ~np.isnan(weights.value), known.mean, best(graph, every, known.H, known.G))
+
+
+def best(graph: Unrolled, places: NDArray[Any], H: Array, G: Array) -> Array:
+    """Where laws of natural parameters H (n,) at whole variables are largest; NaN for real ones: see ``Pick``."""
+    values = np.where(graph.spin[places], np.where(H >= 0.0, 1.0, -1.0), np.nan)
+    for rows, q in category_rows(graph, places):
+        values[rows] = indicators(state_of(H[rows]), q)
+    return values
+
+
+def category_rows(graph: Unrolled, places: NDArray[Any]) -> list[tuple[NDArray[np.intp], int]]:
+    """For each number q of states where in an array of places those of its categories are, (m, q); and q."""
+    kinds = graph.category_of[places]
+    sizes = [own.shape[1] for own in graph.categories]
+    return [(np.flatnonzero(kinds == k).reshape(-1, q), q) for k, q in enumerate(sizes)]
+
+
+def margins(graph: Unrolled, H: Array) -> Array:
+    """(N,) by how much the best value of a spin or category is better than the next, in halves of logarithms."""
+    margin = np.abs(H)
+    for places in graph.categories:
+        first, second = np.sort(H[places], axis=1).T[[-1, -2]]
+        with np.errstate(invalid="ignore"):  # nothing is possible: NaN
+            margin[places] = 0.5 * (first - second)[:, None]
+    return margin
+
+
 def _tied(graph: Unrolled, weights: Weights, H: Array, B: Array, change: float) -> NDArray[np.bool_]:
-    """Which beliefs (N,) are 0, up to rounding and the change that messages have left."""
-    size = np.abs(weights.field) + np.bincount(graph.ends, np.where(np.isinf(B), 0.0, np.abs(B)), graph.variables)
-    return np.isfinite(H) & (np.abs(H) <= _ROUNDING * size + change * np.maximum(size, 1.0))
+    """Which beliefs (N,) have two best values, up to rounding and the change that messages have left."""
+    size = _finite_size(weights.field) + np.bincount(graph.ends, _finite_size(B), graph.variables)
+    for places in graph.categories:
+        size[places] = size[places].max(axis=1, keepdims=True)
+    margin = margins(graph, H)
+    return np.isfinite(margin) & (margin <= _ROUNDING * size + change * np.maximum(size, 1.0))
 
 
-# ---- forests ---------------------------------------------------------------------------------------------------------
-
-
-def _backtrack(graph: Unrolled, weights: Weights, B: Array, A: Array, values: Array) -> Array:
-    """Values from the roots outwards: what is nearer to the root is fixed, what is farther away has told its part."""
-    steps = two_pass(graph)
-    assert steps is not None and graph.peeled is not None
-    outwards = ~graph.peeled[1] if graph.heads is None else np.zeros(graph.edges, dtype=bool)
-    roots = graph.spin & np.isnan(weights.value)
-    roots[graph.ends[outwards]] = False
-    fixed = replace(weights, value=weights.value.copy())
-    fixed.value[roots] = values[roots]
-    for step in steps:
-        for batch in step:
-            _fix(graph, fixed, B, A, batch, outwards)
-    return fixed.value
-
-
-def _fix(graph: Unrolled, fixed: Weights, B: Array, A: Array, batch: Batch, outwards: NDArray[np.bool_]) -> None:
-    """Fix the spins to which the factors of a batch send outwards, one argument after the other."""
-    stack = graph.stacks[batch.stack]
-    arity = stack.variables.shape[1]
-    for column in range(arity):
-        if not stack.kind.spins[column] or batch.rows is None or batch.slots is None:
-            continue
-        edges = stack.offset + batch.rows * arity + column
-        rows = batch.rows[batch.slots[:, column] & outwards[edges] & np.isnan(fixed.value[graph.ends[edges]])]
-        if not rows.size:
-            continue
-        own = stack.offset + rows[:, None] * arity + np.arange(arity)
-        h, g = (law.reshape(own.shape) for law in cavity_laws(graph, fixed, B, A, own.ravel()))
-        sent = stack.kind.rule(tuple(p[rows] for p in stack.parameters), Incoming(h, g), maximum=True).B[:, column]
-        fixed.value[stack.variables[rows, column]] = np.where(h[:, column] + sent >= 0.0, 1.0, -1.0)
+def _finite_size(values: Array) -> Array:
+    return np.where(np.isinf(values), 0.0, np.abs(values))
 
 
 # ---- loops -----------------------------------------------------------------------------------------------------------
 
 
 def _decimate(graph: Unrolled, weights: Weights, B: Array, A: Array, change: float) -> Array:
-    """Values found by fixing tied spins and sending the messages again.
+    """Values found by fixing tied variables and sending the messages again.
 
-    Where the signs that are left at the end violate a constraint, the clearest of them are fixed in the same way.
+    Where what is left at the end violates a constraint, the clearest of it is fixed in the same way.
     """
     value = weights.value.copy()
     sweeps = ScheduledSweeps(
@@ -129,20 +132,38 @@ def _decimate(graph: Unrolled, weights: Weights, B: Array, A: Array, change: flo
     )
     while True:
         H = totals(graph, weights, sweeps.B, sweeps.A)[0]
-        left = graph.spin & np.isnan(value)
-        state = np.where(left, np.where(H >= 0.0, 1.0, -1.0), value)
-        tied = left & (_tied(graph, weights, H, sweeps.B, change) | np.isnan(H))
+        left, margin = ~graph.real & np.isnan(value), margins(graph, H)
+        state = np.where(left, best(graph, np.arange(graph.variables), H, H), value)
+        tied = left & (_tied(graph, weights, H, sweeps.B, change) | np.isnan(margin))
         if not left.any() or not (tied.any() or np.isneginf(log_weights(graph, weights, _whole(state))).any()):
             return state
         if not tied.any():
-            tied = left & (np.abs(H) == np.abs(H[left]).max())
-        chosen = _one_each(graph, tied)
+            tied = left & (margin == margin[left].max())
+        chosen = _places(graph, _one_each(graph, tied))
         kept = sweeps.B.copy(), sweeps.A.copy()
-        for sign in (1.0, -1.0):
-            value[chosen] = sign * state[chosen]
+        for values in (state[chosen], _next_best(graph, chosen, H[chosen])):
+            value[chosen] = values
             sweeps.B, sweeps.A = kept[0].copy(), kept[1].copy()
             if _settle(sweeps):
                 break
+
+
+def _places(graph: Unrolled, variables: NDArray[np.intp]) -> NDArray[np.intp]:
+    """All places of the variables of which one is given."""
+    if graph.heads is None:
+        return variables
+    marked = np.zeros(graph.variables, dtype=bool)
+    marked[graph.heads[variables]] = True
+    return np.flatnonzero(marked[graph.heads])
+
+
+def _next_best(graph: Unrolled, places: NDArray[np.intp], H: Array) -> Array:
+    """The other value of spins, the second best state of categories."""
+    H = -H
+    for rows, _ in category_rows(graph, places):
+        H[rows] = -H[rows]
+        H[rows[np.arange(len(rows)), state_of(H[rows])]] = -np.inf
+    return best(graph, places, H, H)
 
 
 def _whole(state: Array) -> Array:

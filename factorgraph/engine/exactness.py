@@ -29,11 +29,10 @@ def is_exact(graph: Unrolled, weights: Weights) -> bool:
     from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
     from scipy.sparse.csgraph import connected_components
 
-    real = ~graph.spin & np.isnan(weights.value)
+    real = graph.real & np.isnan(weights.value)
     links = [np.empty((0, 2), np.int64)]
     for stack in graph.stacks:
-        linked = [i for i, spin in enumerate(stack.kind.spins) if not spin]
-        for pair in itertools.pairwise(linked):
+        for pair in itertools.pairwise(stack.kind.reals):
             ends = stack.variables[:, pair]
             links.append(ends[real[ends].all(axis=1)].astype(np.int64))
     entering = [_first_marked(stack.variables[:, stack.kind.projects], real) for stack in projecting]

@@ -105,7 +105,7 @@ def infer(
     check_flag("progress", progress)
     evidence = values_of("observed", observed, missing=True)
     graph = _unrolled(model, evidence, batch)
-    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    weights = weights_of(graph, evidence, fields, precisions)
     if check_flag("maximum", maximum):
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)

@@ -1,6 +1,6 @@
 """What a run is given besides the graph, checked: observations, fields, sizes that the data decide."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from factorgraph.engine.unroll import Unrolled, Weights
 from factorgraph.interface.arguments import check_instance, real_array
 from factorgraph.interface.errors import ModelError
+from factorgraph.messages.categories import indicators
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Model
 from factorgraph.model.layout import Layout
@@ -16,13 +17,14 @@ from factorgraph.model.layout import Layout
 Values = Mapping[str, ArrayLike]
 
 
-def values_of(what: str, given: Any, *, missing: bool = False) -> dict[str, Array]:
+def values_of(what: str, given: Any, *, missing: bool = False, infinite: Collection[str] = ()) -> dict[str, Array]:
     """What a run is given by names, as arrays of real numbers; nothing for None.
 
     Args:
         what: the argument.
         given: arrays by name.
         missing: elements that are NaN or masked stay free; they become NaN.
+        infinite: names of variables whose values may be infinite.
 
     Raises:
         ModelError: not arrays of finite numbers by names.
@@ -31,7 +33,7 @@ def values_of(what: str, given: Any, *, missing: bool = False) -> dict[str, Arra
         return {}
     check_instance(what, given, Mapping, "arrays by names of variables, or None", error=ModelError)
     return {
-        name: real_array(f"{what}` of `{name}", values, missing=missing, error=ModelError)
+        name: real_array(f"{what}` of `{name}", values, missing=missing, finite=name not in infinite, error=ModelError)
         for name, values in given.items()
     }
 
@@ -60,7 +62,7 @@ def data_sizes(model: Model, observed: Values, copies: int) -> dict[str, int]:
     return sizes
 
 
-def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Values) -> Weights:
+def weights_of(graph: Unrolled, observed: Values, fields: Values | None, precisions: Values | None) -> Weights:
     """The variables' own weights, with what the run adds to them.
 
     Raises:
@@ -68,9 +70,10 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
     """
     layout = graph.layout
     observed = values_of("observed", observed, missing=True)
-    fields, precisions = values_of("fields", fields), values_of("precisions", precisions)
+    categories = [name for name, variable in layout.model.variables.items() if variable.states]
+    fields, precisions = values_of("fields", fields, infinite=categories), values_of("precisions", precisions)
     value = np.full(graph.variables, np.nan)
-    _fill(graph, value, observed, "observed", layout.components, lambda old, new: new)
+    _fill(graph, value, _indicated(layout, observed, graph.copies), "observed", layout.components, lambda old, new: new)
     own, field, precision = graph.own, graph.field, graph.precision
     if fields:
         own, field = own._replace(field=own.field.copy()), field.copy()
@@ -81,7 +84,7 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
     for target in (precision, own.precision):
         _fill(graph, target, precisions, "precisions", layout.matrices, np.add)
     if precisions:
-        own.precision[graph.spin] = 0.0
+        own.precision[~graph.real] = 0.0
     for name, variable in layout.model.variables.items():
         values = layout.components(name, value.reshape(graph.copies, -1))
         if variable.observed and np.isnan(values).any():
@@ -91,13 +94,41 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values, precisions: Va
         if variable.is_spin and name in observed and not np.all(np.isnan(values) | (np.abs(values) == 1.0)):
             wrong = values[~(np.isnan(values) | (np.abs(values) == 1.0))][0]
             raise ModelError(f"`observed` values of the spins `{name}` must be 1, -1 or NaN (free), got {wrong:g}")
-    if not (np.isfinite(field).all() and np.isfinite(precision).all()):
+    allowed = np.isfinite(field) | (np.isneginf(field) & (graph.category_of >= 0))
+    if not (allowed.all() and np.isfinite(precision).all()):
         raise ModelError(
-            "`fields` and `precisions` must be finite with those of the variables added, got sums beyond float"
+            "`fields` and `precisions` must be finite with those of the variables added (-inf for states of categories "
+            "only), got sums beyond float"
         )
     for vectors in graph.vectors:
         value[vectors[:, :, 1:]] = 0.0  # only the first column of a vector's places is free
     return Weights(field, precision, value, own)
+
+
+def _indicated(layout: Layout, observed: Values, copies: int) -> dict[str, Any]:
+    """The observed values, those of categories as indicators of their states.
+
+    Raises:
+        ModelError: values that are no states.
+    """
+    given = dict(observed)
+    for name, values in observed.items():
+        states = layout.model.variables[name].states if name in layout.shapes else 0
+        if not states:
+            continue
+        array = np.asarray(values, dtype=np.float64)
+        wrong = ~(np.isnan(array) | ((array == np.floor(array)) & (array >= 0.0) & (array < states)))
+        if wrong.any():
+            raise ModelError(
+                f"`observed` values of the categories `{name}` must be integers in 0..{states - 1} or NaN (free), "
+                f"got {array[wrong].flat[0]:g}"
+            )
+        shape = layout.shapes[name]
+        if array.shape not in ((), shape, (copies, *shape)):
+            batch = f" or {(copies, *shape)}" if copies > 1 else ""
+            raise ModelError(f"`observed` of `{name}` must be of shape {shape}{batch}, got {array.shape}")
+        given[name] = indicators(array, states)
+    return given
 
 
 def _fill(graph: Unrolled, target: Array, given: Values, what: str, view: Any, update: Any) -> None:

@@ -29,7 +29,7 @@ def real_sweeps(
     rng: np.random.Generator,
 ) -> "RealSweeps | RealInOrder | RealTwoPass | None":
     """Sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
-    if graph.spin.any() or graph.vectors or damping.reinforcement:
+    if graph.spin.any() or not graph.single.all() or damping.reinforcement:
         return None
     held = _held(graph, weights)
     if schedule == "two-pass":

@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_weights
 from factorgraph.engine.cavity import beliefs, cavity_laws
-from factorgraph.engine.decoding import Assignment, most_probable
+from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
+from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Stack, Unrolled, Weights
+from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text, briefly
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
+from factorgraph.model.layout import Layout
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
@@ -60,6 +64,38 @@ class Marginal(NamedTuple):
 
     mean: Array
     variance: Array
+
+
+@briefly
+class Categorical(NamedTuple):
+    """The law of a category, in the variable's own shape (with the batch in front, if there is one).
+
+    Attributes:
+        probabilities: (..., q) of the states; for maxima 1 for the state found and 0 for the others.
+    """
+
+    probabilities: Array
+
+    @property
+    def mode(self) -> NDArray[np.intp]:
+        """(...) the most probable state; the first one of several."""
+        return self.probabilities.argmax(axis=-1)
+
+    @property
+    def entropy(self) -> Array:
+        """(...) -Σ p log p, in nats."""
+        return entr(self.probabilities).sum(axis=-1)
+
+
+def marginal(layout: Layout, name: Any, mean: Array, variance: Array) -> Any:
+    """What arrays (..., N) of means and variances say of a variable; raises ``KeyError`` if there is none."""
+    if not isinstance(name, str) or name not in layout.shapes:
+        raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
+    variable, mean = layout.model.variables[name], layout.components(name, mean)
+    if variable.states:
+        return Categorical(mean)
+    variance = layout.matrices(name, variance)
+    return Marginal(mean, np.diagonal(variance, axis1=-2, axis2=-1) if variable.dimension else variance)
 
 
 class Worst(NamedTuple):
@@ -142,24 +178,19 @@ class Result:
         """
         return beliefs(self.graph, self.weights, self.B, self.A)
 
-    def __getitem__(self, name: str) -> Marginal:
-        """Moments of a variable by its name.
+    def __getitem__(self, name: str) -> Any:
+        """Moments of a variable by its name, a ``Marginal``; the law of a category, ``Categorical``.
 
         Raises:
             KeyError: there is no such variable.
             ContradictionError: constraints that contradict each other.
             IndefiniteError: a real variable without a positive precision.
         """
-        layout = self.graph.layout
-        if not isinstance(name, str) or name not in layout.shapes:
-            raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        mean, variance = (self._rows(values) for values in self.moments)
-        mean, variance = layout.components(name, mean), layout.matrices(name, variance)
-        if layout.model.variables[name].dimension:
-            variance = np.diagonal(variance, axis1=-2, axis2=-1)
-        if self.maximum and layout.model.variables[name].is_spin:
-            mean, variance = layout.components(name, self._rows(self._assignment.values)), np.zeros_like(variance)
-        return Marginal(mean, variance)
+        mean, variance = self.moments
+        if self.maximum:
+            real = self.graph.real
+            mean, variance = np.where(real, mean, self._assignment.values), np.where(real, variance, 0.0)
+        return marginal(self.graph.layout, name, self._rows(mean), self._rows(variance))
 
     def covariance(self, name: str) -> Array:
         """Covariance matrices (..., d, d) of a variable of vectors.
@@ -194,13 +225,15 @@ class Result:
 
     @property
     def ties(self) -> dict[str, NDArray[np.bool_]]:
-        """For each variable of spins, in its shape, where both values are equally good, in a run for maxima.
+        """For each variable of spins or categories, in its shape, where two values are equally good, for maxima.
 
-        Tied spins are fixed one after the other, each given those before it: the result is one of several states.
+        What is tied is fixed one after the other, each given those before it: the result is one of several states.
         Errors as for ``log_weight``.
         """
         tied, layout = self._rows(self._assignment.tied), self.graph.layout
-        return {name: layout.matrices(name, tied) for name, v in layout.model.variables.items() if v.is_spin}
+        found = {name: layout.components(name, tied) for name, v in layout.model.variables.items() if v.is_spin}
+        categories = [name for name, v in layout.model.variables.items() if v.states]
+        return found | {name: layout.components(name, tied)[..., 0] for name in categories}
 
     def _rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array over all scalars with a row for each copy, if there are several."""
@@ -227,19 +260,17 @@ class Result:
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """Two numbers that log Z of a model of spins lies between, whatever the messages.
+        """Two numbers that log Z of a model of spins and categories lies between, whatever the messages.
 
-        They are the log-weight of one state, that of the signs of all means, and that of free spins with every factor
-        at its largest; ±∞ where nothing is known, with free real variables always. The Bethe approximation may be
+        They are the log-weight of one state, where every variable leans, and that of free ones with every factor at its
+        largest; ±∞ where nothing is known, with free real variables always. The Bethe approximation may be
         outside: see ``warnings``.
 
         Raises:
             ContradictionError: constraints that contradict each other.
         """
         known = self.beliefs
-        return bounds(
-            self.graph, self.weights, np.where(self.graph.spin, np.where(known.H < 0.0, -1.0, 1.0), known.mean)
-        )
+        return bounds(self.graph, self.weights, leaning(self.graph, self.weights, known))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -250,7 +281,7 @@ class Result:
         if not self.converged and self.status is not Status.OUTSIDE:
             return ()
         if self.maximum:
-            tied = int(self._assignment.tied.sum())
+            tied = int(self._assignment.tied[self.graph.firsts].sum())
             return (f"one of several best states: {tied} beliefs are tied",) if tied else ()
         if self.exact or not self.outside:
             return ()
@@ -294,12 +325,38 @@ class Result:
             return 0.0
         return integration_error(self.graph, self._laws)
 
-    def pairs(self, factor: Factor) -> Any:
-        """Joint beliefs of the two arguments of each factor of a ``Pairwise`` group, in the group's shape.
+    def sample(self, n: int, rng: np.random.Generator | int = 0) -> dict[str, NDArray[Any]]:
+        """n independent samples of the joint law.
+
+        Exact where the run is ``exact``. With loops by decimation: one variable after the other is drawn from its
+        belief and fixed, and the messages are sent again, which takes a run for every variable.
+
+        Args:
+            n: number of samples.
+            rng: generator or seed.
 
         Returns:
-            For spins, probabilities (..., 2, 2) of the values (+1, -1) of both; for real variables, covariances
-            (..., 2, 2).
+            By name arrays (n, *shape): ±1 of spins, states of categories, reals; vectors with one more axis.
+
+        Raises:
+            ValueError: a run for maxima or with a batch, or variables with a prior or channel that is neither of spins
+                nor Gaussian.
+        """
+        n, generator = check_integer("n", n, least=1), check_generator("rng", rng)
+        if self.maximum or self.graph.copies > 1:
+            got = "one for maxima" if self.maximum else f"a batch of {self.graph.copies}"
+            raise ValueError(f"samples must be drawn from a run for sums without a batch, got {got}")
+        if self.graph.laws or any(stack.kind.relaxed for stack in self.graph.stacks):
+            raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
+        _ = self.moments  # an improper or impossible model is an error that names its variable
+        return samples(self.graph, self.weights, (self.B, self.A), n, generator)
+
+    def pairs(self, factor: Factor) -> Any:
+        """Joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
+
+        Returns:
+            For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for two real
+            variables, covariances (..., 2, 2).
 
         Raises:
             ValueError: not a factor of this model, or of a kind without pair marginals.
@@ -311,13 +368,15 @@ class Result:
         for stack in self.graph.stacks:
             for number, rows in stack.origins:
                 if number == numbers[0]:
-                    return self._joint(stack, rows).reshape(*getattr(factor, "shape", (-1,)), 2, 2)
+                    joint = self._joint(stack, rows)
+                    return joint.reshape(*getattr(factor, "shape", (-1,)), *joint.shape[1:])
         raise ValueError(f"`factor` must contain at least one pair, got {factor}")
 
     def _joint(self, stack: Stack, rows: slice) -> Array:
         joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
         if joint is None:
-            raise ValueError(f"`factor` must be a pair of two spins or two real variables, got {stack.kind.name}")
+            need = "a table or a pair of two spins or two real variables"
+            raise ValueError(f"`factor` must be {need}, got {stack.kind.name}")
         return joint[rows]
 
     def __repr__(self) -> str:

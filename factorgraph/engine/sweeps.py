@@ -13,8 +13,10 @@ from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
 from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
 from factorgraph.engine.unroll import Unrolled, Weights, incoming
+from factorgraph.factors.base import chosen
 from factorgraph.interface.errors import IndefiniteError
 from factorgraph.iteration import Outcome, Report, Turn, iterate
+from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, Outgoing
 from factorgraph.runtime.compiled import njit
 
@@ -107,10 +109,10 @@ class Messages:
 def units(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
     """What the changes of the messages B and A (E,) are compared with, where they are smaller.
 
-    Of a spin 1. Of a real variable the root of its precision, or the precision, as far as it is known: what matters is
-    how far the mean moves in deviations, whatever the unit in which the variable is measured.
+    Of a spin or a category 1. Of a real variable the root of its precision, or the precision, as far as it is known:
+    what matters is how far the mean moves in deviations, whatever the unit in which the variable is measured.
     """
-    scale = np.where(graph.spin, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
+    scale = np.where(~graph.real, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
     root = np.sqrt(scale)
     for law in graph.laws:
         if law.parameter is None:
@@ -146,7 +148,7 @@ class GeneralSweeps:
 
     def measure(self) -> None:
         """Take the units in which the changes of the coming messages are measured; see ``units``."""
-        if self.graph.laws or not self.graph.spin.all():
+        if self.graph.laws or self.graph.real.any():
             self.units = units(self.graph, self.weights, self.B, self.A)
 
     def messages(self) -> tuple[Array, Array]:
@@ -177,7 +179,7 @@ class GeneralSweeps:
             laws = laws[0][edges], laws[1][edges]
         parameters, variables = stack.parameters, stack.variables
         if batch.rows is not None:
-            parameters, variables = tuple(p[batch.rows] for p in parameters), variables[batch.rows]
+            parameters, variables = chosen(parameters, batch.rows), variables[batch.rows]
         known = beliefs(self.graph, self.weights, self.B, self.A) if stack.kind.relaxed else None
         given = incoming(stack.kind, variables, laws, known)._replace(wanted=batch.slots)
         return stack.kind.rule(parameters, given, maximum=self.maximum)
@@ -201,25 +203,36 @@ class GeneralSweeps:
         self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
     ) -> tuple[float, int]:
         """Replace messages; the change of those that share a precision is taken, and measured, together."""
-        old = messages[edges] if self.graph.heads is not None else None
+        old = messages[edges] if self.graph.joined else None
         change = commit(messages, new, edges, slots, self.damping.damping, units)
         if old is None or self.graph.heads is None or not np.isfinite(change[0]):
             return change
+        ends = self.graph.ends[edges]
+        real = self.graph.real[ends]
+        if not real.any():
+            return change
+        old, new, edges, slots = old[real], new[real], edges[real], slots[real]
         scale = np.maximum(units[edges], _LEAST_UNIT)
-        groups = self.graph.heads[self.graph.ends[edges]]
-        return joint_change(old / scale, np.where(slots, new, old) / scale, groups, edges)
+        together = joint_change(old / scale, np.where(slots, new, old) / scale, self.graph.heads[ends[real]], edges)
+        return together if real.all() else max(change, together)
 
     def reinforce(self) -> tuple[float, int]:
         """Let the fields of the next sweep lean towards the present beliefs; the largest change of one, and its edge.
 
-        The change is relative, as that of a message; of a spin it is that of tanh: where the spin is almost certain,
-        the field may grow for ever, and nothing else changes.
+        The change is relative, as that of a message; of a spin it is that of tanh, of a category that of the
+        probabilities: where they are almost certain, the field may grow for ever, and nothing else changes.
         """
         if not self.damping.reinforcement:
             return 0.0, 0
-        old, H = self.weights.field, beliefs(self.graph, self.weights, self.B, self.A).H
+        old, H = self.weights.field.copy(), beliefs(self.graph, self.weights, self.B, self.A).H
+        for places in self.graph.categories:
+            H[places] = normalised(H[places])
         self.weights.field = self.base.field + self.damping.reinforcement * H
-        return _largest_pull(self.graph.spin, *self.graph.incidence, old, self.weights.field)
+        new = self.weights.field.copy()
+        for places in self.graph.categories:
+            for field in (old, new):
+                field[places] = np.exp(normalised(field[places]))
+        return _largest_pull(self.graph.spin, *self.graph.incidence, old, new, self.graph.category_of)
 
 
 class UnmeasuredSweeps(GeneralSweeps):
@@ -295,13 +308,16 @@ def _pending_changes(B: Any, new_B: Any, unit_B: Any, A: Any, new_A: Any, unit_A
 
 
 @njit(cache=True, error_model="numpy")
-def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any) -> tuple[float, int]:
-    """The largest change of the field of a variable that factors see, and an edge of it."""
+def _largest_pull(spin: Any, starts: Any, order: Any, old: Any, new: Any, category: Any) -> tuple[float, int]:
+    """The largest change of the field (of a category the probability) of what factors see, and an edge of it."""
     worst, where = 0.0, 0
     for i in range(spin.size):
         if starts[i] == starts[i + 1]:
             continue
-        change = abs(math.tanh(new[i]) - math.tanh(old[i])) if spin[i] else relative_change(old[i], new[i], 0.0)
+        if spin[i]:
+            change = abs(math.tanh(new[i]) - math.tanh(old[i]))
+        else:
+            change = abs(new[i] - old[i]) if category[i] >= 0 else relative_change(old[i], new[i], 0.0)
         if not change <= worst:
             worst, where = (math.inf if math.isnan(change) else change), order[starts[i]]
     return worst, where

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.forest import eliminate_pairs, group_by, peel
-from factorgraph.factors.base import Kind, Part, Unrollable
+from factorgraph.factors.base import Kind, Part, Unrollable, stacked
 from factorgraph.factors.projection import has_natural_prior, sites, whole
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming
@@ -107,6 +107,7 @@ class Unrolled:
         own: the same weights by what they are made of.
         laws: variables with more than that.
         vectors: for each dimension d the places (n, d, d) of all vectors, as ``layout`` has them.
+        categories: for each number q of states the places (n, q) of all categories.
         copies: how many copies of the model lie side by side (a batch).
     """
 
@@ -117,6 +118,7 @@ class Unrolled:
     own: "Own"
     laws: tuple[Law, ...]
     vectors: tuple[NDArray[np.intp], ...] = ()
+    categories: tuple[NDArray[np.intp], ...] = ()
     copies: int = 1
 
     @property
@@ -188,6 +190,8 @@ class Unrolled:
         """For a forest of pairs alone, the order in which its leaves go: see ``eliminate_pairs``."""
         if len(self.stacks) != 1 or self.stacks[0].variables.shape[1] != 2 or self.factors >= self.variables:
             return None
+        if self.heads is not None:
+            return None
         order = eliminate_pairs(self.stacks[0].variables, self.variables)
         return order if len(order) == self.factors else None
 
@@ -217,25 +221,42 @@ class Unrolled:
         return index
 
     @cached_property
-    def vector_of(self) -> NDArray[np.int8]:
+    def vector_of(self) -> NDArray[np.int16]:
         """(N,) index of the vectors that a place belongs to, -1 for a scalar."""
-        index = np.full(self.variables, -1, dtype=np.int8)
-        for number, places in enumerate(self.vectors):
-            index[places] = number
-        return index
+        return _numbered(self.vectors, self.variables)
+
+    @cached_property
+    def category_of(self) -> NDArray[np.int16]:
+        """(N,) index of the categories that a place belongs to, -1 for any other."""
+        return _numbered(self.categories, self.variables)
+
+    @cached_property
+    def real(self) -> NDArray[np.bool_]:
+        """(N,) real variables and places of vectors: neither spins nor categories."""
+        return ~self.spin & (self.category_of < 0)
+
+    @cached_property
+    def single(self) -> NDArray[np.bool_]:
+        """(N,) scalars: no places of vectors or categories."""
+        return (self.vector_of < 0) & (self.category_of < 0)
 
     @cached_property
     def firsts(self) -> NDArray[np.bool_]:
-        """(N,) scalars, and the first place of each vector."""
-        first = self.vector_of < 0
-        for places in self.vectors:
-            first[places[:, 0, 0]] = True
+        """(N,) scalars, and the first place of each vector and category."""
+        first = self.single.copy()
+        for places in (*self.vectors, *self.categories):
+            first[places.reshape(len(places), -1)[:, 0]] = True
         return first
 
     @cached_property
+    def joined(self) -> bool:
+        """Whether there are vectors or elements with a shared precision, whose messages are measured together."""
+        return bool(self.vectors) or any(variable.shared for variable in self.layout.model.variables.values())
+
+    @cached_property
     def heads(self) -> Index | None:
-        """(N,) first place of the vector, or of the elements with a shared precision, of each; None without any."""
-        if not self.vectors and not any(variable.shared for variable in self.layout.model.variables.values()):
+        """(N,) first place of the vector, category, or elements with a shared precision, of each; None without any."""
+        if not self.joined and not self.categories:
             return None
         shift = self.layout.size * np.arange(self.copies, dtype=np.int32)
         return (shift[:, None] + self.layout.heads).ravel()
@@ -243,7 +264,7 @@ class Unrolled:
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
         """(N,) scalars without a law of their own."""
-        return (self.law_of < 0) & (self.vector_of < 0)
+        return (self.law_of < 0) & self.single
 
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
@@ -293,8 +314,9 @@ class Own(NamedTuple):
     stiffness: Array
 
     def log_weight(self, x: Array) -> Array:
-        """The logarithm at values (N,) of scalars; ±1 for spins, which have no precision."""
-        return self.base + (self.field - 0.5 * self.precision * x) * x - 0.5 * self.stiffness * (x - self.centre) ** 2
+        """The logarithm at values (N,) of scalars; ±1 for spins, 0 or 1 for states, which have no precision."""
+        field = np.where(x == 0.0, 0.0, self.field)  # -∞ of a state that is not the one
+        return self.base + (field - 0.5 * self.precision * x) * x - 0.5 * self.stiffness * (x - self.centre) ** 2
 
 
 @dataclass
@@ -304,7 +326,7 @@ class Weights:
     Attributes:
         field: (N,) first natural parameter of its own weight.
         precision: (N,) second one.
-        value: (N,) what it is observed to be; NaN if it is free.
+        value: (N,) what it is observed to be, for a category indicators of its states; NaN if it is free.
         own: the same weight by what it is made of.
     """
 
@@ -321,7 +343,7 @@ class Beliefs:
     Attributes:
         H: (N,) total first natural parameter, its own weight included.
         G: (N,) second one.
-        mean: (N,).
+        mean: (N,); for categories probabilities of their states.
         variance: (N,).
     """
 
@@ -367,7 +389,8 @@ def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
         parts = [(number, whole(part, layout)) for number, part in parts]
     stacks = tuple(_stacks(parts))
     base, priors = _base(layout)
-    return Unrolled(layout, stacks, *base, laws=(*priors, *_output_laws(stacks)), vectors=_vectors(layout))
+    laws = (*priors, *_output_laws(stacks))
+    return Unrolled(layout, stacks, *base, laws=laws, vectors=_vectors(layout), categories=_categories(layout))
 
 
 def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
@@ -383,7 +406,7 @@ def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
         tables = [np.ascontiguousarray(part.variables, dtype=np.int32) for _, part in members]
         variables = tables[0] if len(tables) == 1 else np.concatenate(tables)
         columns = zip(*(part.parameters for _, part in members), strict=True)
-        yield Stack(first.kind, variables, tuple(np.concatenate(c) for c in columns), offset, tuple(origins))
+        yield Stack(first.kind, variables, tuple(stacked(c) for c in columns), offset, tuple(origins))
         offset += variables.size
 
 
@@ -425,6 +448,24 @@ def _vectors(layout: Layout) -> tuple[NDArray[np.intp], ...]:
     return tuple(np.concatenate(places) for places in found.values())
 
 
+def _categories(layout: Layout) -> tuple[NDArray[np.intp], ...]:
+    """Places of the categories by their number of states."""
+    found: dict[int, list[NDArray[np.intp]]] = {}
+    for name, variable in layout.model.variables.items():
+        if q := variable.states:
+            block = layout.slice(name)
+            found.setdefault(q, []).append(np.arange(block.start, block.stop).reshape(-1, q))
+    return tuple(np.concatenate(places) for places in found.values())
+
+
+def _numbered(places: tuple[NDArray[np.intp], ...], size: int) -> NDArray[np.int16]:
+    """(size,) in which of some arrays of places each one is; -1 if in none."""
+    index = np.full(size, -1, dtype=np.int16)
+    for number, own in enumerate(places):
+        index[own] = number
+    return index
+
+
 def _output_laws(stacks: tuple[Stack, ...]) -> list[Law]:
     """The channels whose real outputs have no other law."""
     laws: dict[Any, list[tuple[NDArray[Any], NDArray[np.intp]]]] = {}
@@ -449,7 +490,7 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
     shift = n * np.arange(copies, dtype=np.int32)
     for stack in graph.stacks:
         variables = (stack.variables[None] + shift[:, None, None]).reshape(-1, stack.variables.shape[1])
-        parameters = tuple(np.concatenate([p] * copies) for p in stack.parameters)
+        parameters = tuple(stacked([p] * copies) for p in stack.parameters)
         stacks.append(Stack(stack.kind, variables, parameters, offset, ()))
         moved[stack.offset] = offset
         offset += variables.size
@@ -461,5 +502,8 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
         if law.parameter is None
     ]
     vectors = tuple((shift[:, None, None, None] + places).reshape(-1, *places.shape[1:]) for places in graph.vectors)
+    categories = tuple((shift[:, None, None] + places).reshape(-1, places.shape[1]) for places in graph.categories)
     laws = (*priors, *_output_laws(tuple(stacks)))
-    return Unrolled(graph.layout, tuple(stacks), *base, laws=laws, vectors=vectors, copies=copies)
+    return Unrolled(
+        graph.layout, tuple(stacks), *base, laws=laws, vectors=vectors, categories=categories, copies=copies
+    )

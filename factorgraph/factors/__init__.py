@@ -8,22 +8,46 @@ if TYPE_CHECKING:
     from factorgraph.factors.function import Function
     from factorgraph.factors.linear import Linear
     from factorgraph.factors.linear_map import LinearMap
+    from factorgraph.factors.logical import Logical
     from factorgraph.factors.pairwise import Pairwise
     from factorgraph.factors.parity import Parity, PSpin
+    from factorgraph.factors.potts import Potts
     from factorgraph.factors.sum import Sum
+    from factorgraph.factors.switch import Switch
+    from factorgraph.factors.table import Allowed, Table
 
-__all__ = ["Bilinear", "Function", "Linear", "LinearMap", "Neurons", "PSpin", "Pairwise", "Parity", "Sum"]
+__all__ = [
+    "Allowed",
+    "Bilinear",
+    "Function",
+    "Linear",
+    "LinearMap",
+    "Logical",
+    "Neurons",
+    "PSpin",
+    "Pairwise",
+    "Parity",
+    "Potts",
+    "Sum",
+    "Switch",
+    "Table",
+]
 
 _HOME = {
+    "Allowed": "table",
     "Bilinear": "bilinear",
     "Function": "function",
     "Linear": "linear",
     "LinearMap": "linear_map",
+    "Logical": "logical",
     "Neurons": "bilinear",
     "PSpin": "parity",
     "Pairwise": "pairwise",
     "Parity": "parity",
+    "Potts": "potts",
     "Sum": "sum",
+    "Switch": "switch",
+    "Table": "table",
 }
 
 

@@ -12,7 +12,7 @@ from factorgraph.interface.arguments import real_array, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing
 from factorgraph.model.description import Model, Selection, printable
-from factorgraph.model.layout import Layout
+from factorgraph.model.layout import Layout, places
 
 Array = NDArray[np.float64]
 Parameters = tuple[Array, ...]
@@ -35,6 +35,8 @@ class Kind(ABC):
         quadratic: ``log_factor`` is quadratic in the real arguments for any values of the spins.
         maximum: whether the rule has a max-product form.
         dimensions: of the arguments, if they are vectors, which take as many consecutive slots as they have places.
+        states: numbers of states of the arguments, if there are categories among them, which take a slot for each
+            state; 0 for the others, which have one slot.
         centred: its log-partition takes cavity laws relative to their value at a centre, if one is given; see
             ``Incoming``. Kinds on vectors do, because flat laws have no normalisation.
         numerical: its rule integrates numerically; ``error`` tells how well.
@@ -51,6 +53,7 @@ class Kind(ABC):
     quadratic: bool = False
     maximum: bool = False
     dimensions: tuple[int, ...] = ()
+    states: tuple[int, ...] = ()
     numerical: bool = False
     whole: bool = False
 
@@ -58,6 +61,29 @@ class Kind(ABC):
     def centred(self) -> bool:
         """See above."""
         return bool(self.dimensions)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers of slots of the arguments."""
+        if self.states:
+            return tuple(max(1, q) for q in self.states)
+        return tuple(d * d for d in self.dimensions) or (1,) * len(self.spins)
+
+    @property
+    def discrete(self) -> tuple[slice, ...]:
+        """Slots of each argument that is a spin or a category."""
+        found, slot = [], 0
+        for i, width in enumerate(self.widths):
+            if self.spins[slot] or (self.states and self.states[i]):
+                found.append(slice(slot, slot + width))
+            slot += width
+        return tuple(found)
+
+    @property
+    def reals(self) -> tuple[int, ...]:
+        """Slots of the other arguments."""
+        taken = {slot for own in self.discrete for slot in range(own.start, own.stop)}
+        return tuple(slot for slot in range(len(self.spins)) if slot not in taken)
 
     def lifted(self, parameters: Parameters) -> Array | None:
         """(F, k) coefficients of x²/2 that are left to the variables' own weights where a centre is given, if any."""
@@ -84,7 +110,8 @@ class Kind(ABC):
         return np.zeros(len(incoming.first))
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
-        """Joint belief (F, 2, 2) of two spins (probabilities) or two real variables (covariances); None else."""
+        """Joint belief of discrete arguments, probabilities (F, values of each), with (+1, -1) for spins; covariances
+        (F, 2, 2) of two real variables; None else."""
         return None
 
     def quadratic_form(self, parameters: Parameters) -> "QuadraticForm":
@@ -227,13 +254,28 @@ class Group(ABC):
             raise ModelError(f"arguments of {self} must differ, got {layout.label(int(ordered[row, place]))} twice")
         return table
 
+    def states(self, layout: Layout) -> tuple[int, ...]:
+        """Numbers of states of the arguments; 0 for those that are no categories."""
+        return tuple(layout.model.variables[selection.name].states for selection in self.arguments)
+
+    def slots(self, layout: Layout) -> NDArray[np.int32]:
+        """Positions (F, slots) of all places of the arguments; errors as for ``table``."""
+        table = self.table(layout)
+        counts = [places(layout.model.variables[selection.name]) for selection in self.arguments]
+        if max(counts) == 1:
+            return table
+        columns = [first[:, None] + np.arange(n, dtype=np.int32) for first, n in zip(table.T, counts, strict=True)]
+        return np.concatenate(columns, axis=1)
+
     def pattern(self, layout: Layout) -> tuple[bool, ...]:
         """Which of the arguments are spins.
 
         Raises:
-            ModelError: an argument is a vector.
+            ModelError: an argument is a vector or a category.
         """
         for selection in self.arguments:
+            if layout.model.variables[selection.name].states:
+                raise ModelError(f"arguments of {self} must be spins or real variables, got `{selection.name}`")
             if layout.model.variables[selection.name].dimension:
                 raise ModelError(f"arguments of {self} must be scalars (only Linear takes vectors), got a vector")
         return tuple(layout.model.variables[selection.name].is_spin for selection in self.arguments)
@@ -277,6 +319,30 @@ def numbers(
         raise ModelError(f"`{name}` must be a number or of shape {(*shape, columns)}, got shape {array.shape}")
     array = real_array(name, array, shape=(*shape, *own), finite=False, error=ModelError)
     return np.ascontiguousarray(array).reshape(-1, *own)
+
+
+def stacked(parameters: Sequence[Array]) -> Array:
+    """Parameters (F, ...) of several groups in one array; what is one row for all stays a view of it."""
+    first = parameters[0]
+    if len(parameters) == 1:
+        return first
+    if first.ndim > 1 and all(_is_common(p) and np.array_equal(p[0], first[0]) for p in parameters):
+        return np.broadcast_to(first[:1], (sum(map(len, parameters)), *first.shape[1:]))
+    return np.concatenate(parameters)
+
+
+def chosen(parameters: Parameters, rows: Any) -> Parameters:
+    """Parameters of some factors."""
+    return tuple(np.broadcast_to(p[:1], (len(rows), *p.shape[1:])) if _is_common(p) else p[rows] for p in parameters)
+
+
+def distinct(parameter: Array) -> Array:
+    """Its rows (F, ...), or the one (1, ...) that all factors have in common, contiguous."""
+    return np.ascontiguousarray(parameter[:1] if _is_common(parameter) else parameter)
+
+
+def _is_common(parameter: Array) -> bool:
+    return len(parameter) > 0 and parameter.strides[0] == 0
 
 
 def expand(parameter: Array, x: Array) -> Array:

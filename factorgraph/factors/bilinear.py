@@ -66,6 +66,9 @@ class Bilinear:
                 raise ModelError(f"labels `{self.output}` of an argmax must be observed, got a free variable")
         if self.bias is not None:
             expected[self.bias] = (units,)
+        for name in self.variables:
+            if model.variables[name].states:
+                raise ModelError(f"`{name}` must be spins or real variables, got categories")
         for name, plates in expected.items():
             if model.variables[name].plates != plates:
                 raise ModelError(f"plates of `{name}` must be {plates}, got {model.variables[name].plates}")

@@ -18,7 +18,7 @@ from factorgraph.factors.base import Array, Kind, Parameters, Part
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural
 from factorgraph.messages.ranges import message_precision, message_precisions, quotient
-from factorgraph.model.layout import Layout
+from factorgraph.model.layout import Layout, places
 from factorgraph.priors import Prior
 
 
@@ -196,7 +196,7 @@ def _names(part: Part, layout: Layout) -> list[str]:
     names, slot = [], 0
     while slot < part.variables.shape[1]:
         names.append(layout.name_of(int(part.variables[0, slot])))
-        slot += max(1, layout.model.variables[names[-1]].dimension ** 2)
+        slot += places(layout.model.variables[names[-1]])
     return names
 
 
@@ -224,18 +224,17 @@ def whole(part: Part, layout: Layout) -> Part:
     F, k = part.variables.shape
     for name in _names(part, layout):
         variable = layout.model.variables[name]
-        places = max(1, variable.dimension**2)
         if variable.shared:
             table = part.variables[:, slot]
             fits = layout.shapes[name][-1] == size and F % size == 0
-            vectors = layout.heads[table[:: size if fits else 1], None] + places * np.arange(size)
+            vectors = layout.heads[table[:: size if fits else 1], None] + places(variable) * np.arange(size)
             if not fits or not np.array_equal(table, vectors.ravel()):
                 raise ModelError(
                     f"factors on `{name}` must take whole vectors, all {layout.shapes[name][-1]} elements of its last "
                     f"axis in their order, because these share one precision; got {part.kind.name} on some"
                 )
             slots.append((slot, variable.dimension))
-        slot += places
+        slot += places(variable)
     kind = Projected(part.kind, size, tuple(slots))
     parameters = tuple(values.reshape(-1, size, *values.shape[1:]) for values in part.parameters)
     return Part(kind, part.variables.reshape(F // size, size * k), parameters)

@@ -20,7 +20,7 @@ from factorgraph.interface.arguments import (
     shown,
 )
 from factorgraph.interface.errors import ModelError
-from factorgraph.model.description import MOST_COMPONENTS, Factor, Model, Selection, Variable, index_array
+from factorgraph.model.description import MOST_COMPONENTS, MOST_STATES, Factor, Model, Selection, Variable, index_array
 from factorgraph.model.graph import Graph, model_of
 from factorgraph.model.layout import Layout
 
@@ -103,10 +103,10 @@ def _attribute(graph: "nx.Graph", nodes: Sequence[Hashable], name: str) -> list[
 def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) -> "nx.Graph":
     """The bipartite graph of variables and factors; ``from_bipartite`` reads it.
 
-    Variables are nodes such as ``"s[3, 4]"`` with attributes kind ("spin" or "real"), variable (its name), index, field
-    and precision; dimension, prior and observed where there are any. Factors are nodes such as ``"Pairwise 7"`` with
-    attributes kind ("factor"), factor (the name of its class) and the parameters by the names of that class. Edges have
-    the attribute argument, the position in the factor.
+    Variables are nodes such as ``"s[3, 4]"`` with attributes kind ("spin", "real" or "category"), variable (its name),
+    index, field and precision; dimension, states, prior and observed where there are any. Factors are nodes such as
+    ``"Pairwise 7"`` with attributes kind ("factor"), factor (the name of its class) and the parameters by the names of
+    that class. Edges have the attribute argument, the position in the factor.
 
     Args:
         model: the description.
@@ -133,24 +133,32 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
             table = zip(*(selection.indices.ravel().tolist() for selection in group.arguments), strict=True)
             names = [selection.name for selection in group.arguments]
             rows = {name: values.tolist() for name, values in group.rows.items()}
+            shared = {name: _frozen(value) for name, value in group.shared.items()}
             for row, places in enumerate(table):
                 node, kind = f"{type(group).__name__} {number}", type(group).__name__
                 own = {name: values[row] for name, values in rows.items()}
-                result.add_node(node, bipartite=1, kind="factor", factor=kind, **own, **group.shared)
+                own |= {name: _frozen(value) for name, value in own.items() if name in group.shared_names}
+                result.add_node(node, bipartite=1, kind="factor", factor=kind, **own, **shared)
                 for position, (name, place) in enumerate(zip(names, places, strict=True)):
                     result.add_edge(node, labels[name][place], argument=position)
                 number += 1
     return result
 
 
+def _frozen(value: Any) -> Any:
+    """Arrays and lists as tuples, which factors can share."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 def _add_variable(graph: "nx.Graph", variable: Variable, shape: tuple[int, ...]) -> list[str]:
     """Add a node for each element of a variable; their names."""
-    d, labels = variable.dimension, []
-    field = np.broadcast_to(variable.field, (*shape, d) if d else shape)
+    d, q, labels = variable.dimension, variable.states, []
+    field = np.broadcast_to(variable.field, (*shape, d) if d else (*shape, q) if q else shape)
     precision = np.broadcast_to(variable.precision, (*shape, d, d) if d else shape)
-    extra = {"dimension": d, "prior": variable.prior, "observed": variable.observed}
+    extra = {"dimension": d, "states": q, "prior": variable.prior, "observed": variable.observed}
     extra = {name: value for name, value in extra.items() if value}
-    kind = "spin" if variable.is_spin else "real"
+    kind = "spin" if variable.is_spin else "category" if q else "real"
     for index in np.ndindex(*shape):
         label = f"{variable.name}[{', '.join(map(str, index))}]" if index else variable.name
         own = {"field": field[index].tolist(), "precision": precision[index].tolist(), **extra}
@@ -171,10 +179,10 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
     """A model from a bipartite graph of variables and factors of any kind, such as ``to_networkx`` makes.
 
     Variable nodes with the same attribute ``variable`` become one variable: in the shape that their ``index`` tells, if
-    all have one, and in the order of the graph else; without the attribute they are ``s`` (spins), ``x`` (reals) or
-    ``v3`` (vectors of dimension 3). A factor node needs ``factor``, the name of a class in ``factorgraph.factors``, and
-    its parameters, which have the defaults of that class. Its arguments are in the order of the edges' attribute
-    ``argument``, or of the edges.
+    all have one, and in the order of the graph else; without the attribute they are ``s`` (spins), ``x`` (reals),
+    ``v3`` (vectors of dimension 3) or ``c4`` (categories of 4 states). A factor node needs ``factor``, the name of a
+    class in ``factorgraph.factors``, and its parameters, which have the defaults of that class. Its arguments are in
+    the order of the edges' attribute ``argument``, or of the edges.
 
     Returns:
         the graph under construction, and for every variable node where its value is.
@@ -187,17 +195,16 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
     variables: dict[str, list[Hashable]] = {}
     for node, attributes in network.nodes(data=True):
         kind = attributes.get("kind")
-        if not isinstance(kind, str) or kind not in ("spin", "real", "factor"):
-            raise ModelError(f"`kind` of {node!r} must be 'spin', 'real' or 'factor', got {shown(kind)}")
+        if not isinstance(kind, str) or kind not in ("spin", "real", "category", "factor"):
+            raise ModelError(f"`kind` of {node!r} must be 'spin', 'real', 'category' or 'factor', got {shown(kind)}")
         if attributes["kind"] != "factor":
-            d = check_integer(
-                f"dimension` of `{shown(node)}",
-                attributes.get("dimension", 0),
-                least=0,
-                most=MOST_COMPONENTS,
-                error=ModelError,
+            d, q = (
+                check_integer(
+                    f"{what}` of `{shown(node)}", attributes.get(what, 0), least=0, most=most, error=ModelError
+                )
+                for what, most in (("dimension", MOST_COMPONENTS), ("states", MOST_STATES))
             )
-            name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else "x"
+            name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else f"c{q}" if q else "x"
             name = check_name(f"variable` of `{shown(node)}", attributes.get("variable", name), error=ModelError)
             variables.setdefault(name, []).append(node)
     for name, nodes in variables.items():
@@ -223,9 +230,11 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
 def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Hashable]) -> dict[Hashable, Selection]:
     """Add the variable that some nodes make up; where each of them is."""
     data = [network.nodes[node] for node in nodes]
-    common = [{what: d.get(what) for what in ("kind", "dimension", "prior", "observed")} for d in data]
+    common = [{what: d.get(what) for what in ("kind", "dimension", "states", "prior", "observed")} for d in data]
     if any(other != common[0] for other in common):
-        raise ModelError(f"nodes of `{name}` must agree in kind, dimension, prior and observed, got different ones")
+        raise ModelError(
+            f"nodes of `{name}` must agree in kind, dimension, states, prior and observed, got different ones"
+        )
     index: list[Any] = [d.get("index") for d in data]
     shape, order = (len(nodes),), list(range(len(nodes)))
     if not any(value is None for value in index):
@@ -237,10 +246,13 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
             raise ModelError(f"`index` of the nodes of `{name}` must fill an array once, got {len(nodes)} of {shape}")
     own = {}
     for what in ("field", "precision"):
-        values = real_array(f"{what}` of the nodes of `{name}", [d.get(what, 0.0) for d in data], error=ModelError)
+        given, finite = [d.get(what, 0.0) for d in data], common[0]["kind"] != "category"
+        values = real_array(f"{what}` of the nodes of `{name}", given, finite=finite, error=ModelError)
         own[what] = values[np.argsort(order)].reshape((*shape, *values.shape[1:]))
-    kind, dimension, prior, observed = common[0].values()
-    if dimension:
+    kind, dimension, states, prior, observed = common[0].values()
+    if kind == "category":
+        whole = graph.categories(name, shape, states=states or 0, field=own["field"], observed=bool(observed))
+    elif dimension:
         whole = graph.vectors(name, shape, dimension, **own)
     elif kind == "spin":
         whole = graph.spins(name, shape, prior=prior, field=own["field"])
@@ -280,7 +292,8 @@ def _signature(network: "nx.Graph", node: Hashable, places: Mapping[Hashable, Se
 
 
 def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, labels: bool = True) -> "Axes":
-    """Draw the bipartite graph of a small model: circles for spins, diamonds for real variables, squares for factors.
+    """Draw the bipartite graph of a small model: circles for spins, hexagons for categories, diamonds for
+    real variables, squares for factors.
 
     Args:
         model: the description; all its plates must have sizes.
@@ -304,7 +317,12 @@ def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, lab
     axes = plt.gca() if axes is None else axes
     places: dict[Any, Any] = nx.kamada_kawai_layout(graph) if len(graph) <= 60 else nx.spring_layout(graph, seed=seed)
     nx.draw_networkx_edges(graph, places, ax=axes, edge_color="0.6")
-    styles = {"spin": ("o", 260, "tab:blue"), "real": ("D", 220, "tab:green"), "factor": ("s", 90, "0.25")}
+    styles = {
+        "spin": ("o", 260, "tab:blue"),
+        "category": ("h", 280, "tab:orange"),
+        "real": ("D", 220, "tab:green"),
+        "factor": ("s", 90, "0.25"),
+    }
     for kind, (marker, size, colour) in styles.items():
         nodes = [node for node, value in graph.nodes(data="kind") if value == kind]
         nx.draw_networkx_nodes(graph, places, nodes, node_shape=marker, node_size=size, node_color=colour, ax=axes)

@@ -34,6 +34,8 @@ _CLASSES = {
     for name in module.__all__
     if dataclasses.is_dataclass(getattr(module, name))
 }
+#: Fields that files of earlier versions have not, and what they are then.
+_LATER: dict[str, dict[str, Any]] = {"Variable": {"states": 0}}
 _KNOWN: dict[str, Any] = {"Variable": Variable, "Selection": Selection, **_CLASSES}
 
 
@@ -192,6 +194,7 @@ class _Reader(NamedTuple):
         if not isinstance(name, str) or name not in _KNOWN:
             raise ModelError(f"classes in a model file must be among {sorted(_KNOWN)}, got {shown(name)}")
         cls, fields = _KNOWN[name], value.get("fields")
+        fields = _LATER.get(name, {}) | fields if isinstance(fields, dict) else fields
         if set(value) != {"class", "fields"} or not isinstance(fields, dict) or set(fields) != set(_fields(cls)):
             raise ModelError(f"fields of {name} must be {_fields(cls)}, got {shown(fields)}")
         if issubclass(cls, Group):

@@ -1,4 +1,4 @@
-"""The two message families and their scalar formulas.
+"""The message families and their scalar formulas.
 
 From factor to variable every message is e^{Bx - Ax²/2}: ``B`` alone for a spin, where x² = 1, and ``(B, A)`` for a real
 variable. From variable to factor goes the *cavity law*, the product of all other messages:
@@ -8,9 +8,11 @@ variable. From variable to factor goes the *cavity law*, the product of all othe
 | spin     | B               | field h of the law ∝ e^{hs}, ±∞ where the spin is observed; unused                |
 | Gaussian | B, A            | mean and variance; variance 0 where it is observed; h and ∞ for the law e^{hx} dx |
 | vector   | B, A            | information h and precision matrix G; value and ∞ for components that are observed |
+| category | B_c             | log-probability of each state c, -∞ where it is impossible; unused                |
 
 A vector of dimension d has d² places on every edge, as in ``layout``: B fills the first column, A is the matrix.
-Messages add place by place; what else the family needs is in ``vectors.py``.
+A category of q states has q places. Messages add place by place; what else the families need is in ``vectors.py`` and
+``categories.py``.
 """
 
 import math

@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 _MOST_SCALARS = 2**31 - 1
 #: Components of a vector, whose matrix has the square of it.
 MOST_COMPONENTS = 46340
+#: States of a category: a message has a number for each.
+MOST_STATES = 2**20
 #: Axes that NumPy has for a variable, a batch and the components of vectors together.
 _MOST_AXES = 32
 
@@ -55,6 +57,8 @@ class Variable:
         dimension: 0 for scalars; else each element is a vector of so many components, whose field and precision matrix
             are arrays with one and two more axes.
         shared: all elements along the last axis have one precision in every message: see ``families``.
+        states: 0 for numbers; else each element is a category with so many states, 0 .. states - 1, and the weight
+            e^{field[c]}, where the field is an array with one more axis and may be -∞.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Variable:
     precision: Any = dataclasses.field(default=0.0, compare=False, repr=False)
     dimension: int = 0
     shared: bool = False
+    states: int = 0
 
     @property
     def is_spin(self) -> bool:
@@ -74,6 +79,7 @@ class Variable:
 
     def __str__(self) -> str:
         shape = f"{self.name}[{', '.join(self.plates)}]"
+        shape += f" of {self.states} states" if self.states else ""
         if self.observed:
             return f"{shape} observed"
         return f"{shape} ~ {self.prior}" if self.prior is not None else shape
@@ -173,11 +179,12 @@ def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
     return array.astype(np.intp)
 
 
-def check_sizes(name: str, shape: Any, dimension: int = 0) -> tuple[int, ...]:
+def check_sizes(name: str, shape: Any, dimension: int = 0, states: int = 0) -> tuple[int, ...]:
     """The shape of a variable, whose scalars can be counted.
 
     Raises:
-        ModelError: not sizes >= 1, too many axes, or too many scalars (d² for a vector of dimension d).
+        ModelError: not sizes >= 1, too many axes, or too many scalars (d² for a vector of dimension d, q for a category
+            of q states).
     """
     try:
         sizes = check_shape(name, shape, error=ModelError)
@@ -185,10 +192,24 @@ def check_sizes(name: str, shape: Any, dimension: int = 0) -> tuple[int, ...]:
         raise ModelError(f"`{name}` must be of sizes >= 1 (an integer or several), got {shown(shape)}") from None
     if len(sizes) > _MOST_AXES:
         raise ModelError(f"`{name}` must have at most {_MOST_AXES} axes, got {len(sizes)}")
-    if math.prod(sizes) * max(1, dimension) ** 2 > _MOST_SCALARS:
-        vectors = f" (vectors take {dimension}^2 each)" if dimension else ""
-        raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{vectors}, got {shown(shape)}")
+    if math.prod(sizes) * (states or max(1, dimension) ** 2) > _MOST_SCALARS:
+        each = f" (vectors take {dimension}^2 each)" if dimension else f" ({states} for each)" if states else ""
+        raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{each}, got {shown(shape)}")
     return sizes
+
+
+def check_log_weights(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> Array:
+    """Logarithms of weights: numbers or -∞, one or an array of that shape.
+
+    Raises:
+        ModelError: anything else.
+    """
+    array = real_array(name, values, finite=False, error=ModelError)
+    if array.size and array.max() == np.inf:
+        raise ModelError(f"`{name}` must be finite or -inf, got inf")
+    if array.ndim and array.shape != shape:
+        raise ModelError(f"`{name}` must be a number or of shape {shape}, got {array.shape}")
+    return array
 
 
 def is_factor(value: Any) -> bool:
@@ -239,7 +260,11 @@ class Model:
         for plate in variable.plates:
             if plate not in self.plates:
                 raise ModelError(f"plates of `{name}` must be among {sorted(self.plates)}, got {plate!r}")
-        check_sizes(name, tuple(size for size in self.shape(name) if size is not None), variable.dimension)
+        sizes = tuple(size for size in self.shape(name) if size is not None)
+        check_sizes(name, sizes, variable.dimension, variable.states)
+        if variable.states:
+            self._check_category(name, variable)
+            return
         own = (variable.dimension,) if variable.dimension else ()
         for what, axes in (("field", own), ("precision", 2 * own)):
             shape = (*self.shape(name), *axes)
@@ -250,6 +275,14 @@ class Model:
                 raise ModelError(f"`precision` of `{name}` must be matrices of shape {shape}, got {shown(values)}")
         if variable.shared:
             self._check_shared(name, variable)
+
+    def _check_category(self, name: str, variable: Variable) -> None:
+        if variable.prior is not None or variable.spin or variable.shared or variable.dimension:
+            raise ModelError(f"the category `{name}` must have no prior (its field is one), got {variable}")
+        precision = real_array(f"precision` of `{name}", variable.precision, error=ModelError)
+        if precision.any():
+            raise ModelError(f"`precision` of the category `{name}` must be 0, got {shown(variable.precision)}")
+        check_log_weights(f"field` of `{name}", variable.field, (*self.shape(name), variable.states))
 
     def _check_shared(self, name: str, variable: Variable) -> None:
         if not variable.plates or variable.spin:
@@ -309,3 +342,6 @@ def _check_attributes(variable: Variable) -> None:
     for what in ("observed", "spin", "shared"):
         check_flag(what, getattr(variable, what), error=ModelError)
     check_integer("dimension", variable.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)
+    check_integer("states", variable.states, least=0, most=MOST_STATES, error=ModelError)
+    if variable.states == 1:
+        raise ModelError(f"`states` of `{variable.name}` must be >= 2, got 1")

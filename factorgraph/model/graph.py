@@ -13,7 +13,16 @@ from numpy.typing import ArrayLike
 from factorgraph.factors.base import Group
 from factorgraph.interface.arguments import check_flag, check_instance, check_integer, check_name, real_array, shown
 from factorgraph.interface.errors import ModelError
-from factorgraph.model.description import MOST_COMPONENTS, Factor, Model, Selection, Variable, check_sizes, is_factor
+from factorgraph.model.description import (
+    MOST_COMPONENTS,
+    MOST_STATES,
+    Factor,
+    Model,
+    Selection,
+    Variable,
+    check_sizes,
+    is_factor,
+)
 from factorgraph.priors import Prior
 
 #: Types of numbers that go into a typed array as they are.
@@ -129,6 +138,32 @@ class Graph:
             raise ModelError(f"`precision` of `{name}` must be symmetric, got {precision!r}")
         return self._variable(name, shape, field=values, precision=matrix, dimension=dimension, shared=shared)
 
+    def categories(
+        self,
+        name: str,
+        shape: int | Sequence[int] = (),
+        *,
+        states: int,
+        field: ArrayLike = 0.0,
+        observed: bool = False,
+    ) -> Selection:
+        """Add variables with values 0 .. states - 1 and weight e^{field[c]}.
+
+        Args:
+            name: of the variable.
+            shape: of its array; () for a single one.
+            states: q >= 2, number of values of each.
+            field: log-weights that broadcast to (*shape, q); -∞ for what is impossible.
+            observed: the values come with the data.
+
+        Raises:
+            ModelError: as for ``spins``.
+        """
+        states = check_integer(f"states` of `{name}", states, least=2, most=MOST_STATES, error=ModelError)
+        shape = check_sizes(f"shape` of `{name}", shape, states=states)
+        values = real_array(f"field` of `{name}", field, shape=(*shape, states), finite=False, error=ModelError)
+        return self._variable(name, shape, field=values, observed=observed, states=states)
+
     def add(self, factor: Factor) -> None:
         """Add factors: a group of any size in one object.
 
@@ -204,9 +239,9 @@ class Graph:
         check_name("name", name, error=ModelError)
         if name in self._variables:
             raise ModelError(f"names of variables must differ, got {name!r} twice")
-        shape = check_sizes(f"shape` of `{name}", shape, options.get("dimension", 0))
+        shape = check_sizes(f"shape` of `{name}", shape, options.get("dimension", 0), options.get("states", 0))
         for what in ("field", "precision"):
-            if what in options:
+            if what in options and "states" not in options:
                 options[what] = real_array(f"{what}` of `{name}", options[what], error=ModelError)
         plates = tuple(f"{name}.{axis}" for axis in range(len(shape)))
         variable = Variable(name, plates, **options)

@@ -2,6 +2,9 @@
 
 A vector of dimension d takes the d² places of a matrix. What is a matrix (precision, covariance) fills them; what is a
 vector (information, mean, value) fills the first column. Natural parameters then add place by place for vectors too.
+
+A category of q states takes q places, one for the indicator x_c of each state: its natural parameters are log-weights
+of the states, its mean their probabilities, and a value is 1 in one place and 0 in the others.
 """
 
 from collections.abc import Mapping
@@ -38,29 +41,33 @@ class Layout:
     def of(cls, model: Model, sizes: Mapping[str, int]) -> "Layout":
         """Lay out the variables in the order of the model; ``sizes`` are those of the plates without a size."""
         shapes = {name: _shape(model, variable, sizes) for name, variable in model.variables.items()}
-        counts = [int(np.prod(shape)) * _places(model.variables[name]) for name, shape in shapes.items()]
+        counts = [int(np.prod(shape)) * places(model.variables[name]) for name, shape in shapes.items()]
         offsets = dict(zip(shapes, np.cumsum([0, *counts])[:-1].tolist(), strict=True))
         spin = np.repeat([v.is_spin for v in model.variables.values()], counts).astype(bool)
         return cls(model, shapes, offsets, sum(counts), spin)
 
     def slice(self, name: str) -> slice:
         """The scalars of a variable."""
-        size = int(np.prod(self.shapes[name])) * _places(self.model.variables[name])
+        size = int(np.prod(self.shapes[name])) * places(self.model.variables[name])
         return slice(self.offsets[name], self.offsets[name] + size)
 
     def scalars(self, selection: Selection) -> NDArray[np.intp]:
         """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
-        places, offset = _places(self.model.variables[selection.name]), self.offsets[selection.name]
-        return (selection.indices if places == 1 else selection.indices * places) + offset
+        count, offset = places(self.model.variables[selection.name]), self.offsets[selection.name]
+        return (selection.indices if count == 1 else selection.indices * count) + offset
 
     def whole(self, name: str) -> NDArray[np.intp]:
         """Positions of all scalars of a variable, in its shape."""
         return self.scalars(Selection.whole(name, self.shapes[name]))
 
     def matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The view of a variable's part of an array (..., N), in its shape; for vectors with two more axes."""
-        d = self.model.variables[name].dimension
-        shape = (*values.shape[:-1], *self.shapes[name], *(2 * (d,) if d else ()))
+        """The view of a variable's part of an array (..., N), in its shape.
+
+        For vectors it has two more axes, for categories one of their states.
+        """
+        variable = self.model.variables[name]
+        own = (variable.states,) if variable.states else 2 * (variable.dimension,) if variable.dimension else ()
+        shape = (*values.shape[:-1], *self.shapes[name], *own)
         return values[..., self.slice(name)].reshape(shape)
 
     def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -71,17 +78,17 @@ class Layout:
         return self.matrices(name, values)
 
     def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The same of an array of numbers and vectors; for vectors with one more axis."""
+        """The same of an array of numbers and vectors; for vectors, and for categories, with one more axis."""
         view = self.matrices(name, values)
         return view[..., 0] if self.model.variables[name].dimension else view
 
     @cached_property
     def heads(self) -> NDArray[np.int32]:
-        """(N,) first place of what each belongs to: of a vector, of the elements that share a precision, or itself."""
+        """(N,) first place of what each belongs to: vector, category, elements that share a precision, or itself."""
         heads = np.arange(self.size, dtype=np.int32)
         for name, shape in self.shapes.items():
             variable = self.model.variables[name]
-            length = _places(variable) * (shape[-1] if variable.shared else 1)
+            length = places(variable) * (shape[-1] if variable.shared else 1)
             if length > 1:
                 members = heads[self.slice(name)].reshape(-1, length)
                 members[...] = members[:, :1].copy()
@@ -98,14 +105,14 @@ class Layout:
     def label(self, i: int) -> str:
         """Name of a scalar, such as ``s[3, 4]``."""
         name = self.name_of(i)
-        element = (i - self.offsets[name]) // _places(self.model.variables[name])
+        element = (i - self.offsets[name]) // places(self.model.variables[name])
         position = np.unravel_index(element, self.shapes[name])
         return f"{name}[{', '.join(map(str, position))}]" if position else name
 
 
-def _places(variable: Variable) -> int:
+def places(variable: Variable) -> int:
     """How many places an element of a variable takes."""
-    return max(1, variable.dimension**2)
+    return variable.states or max(1, variable.dimension**2)
 
 
 def _shape(model: Model, variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -1,15 +1,17 @@
 """A factor's message rule compared with numerical integration of its definition."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.unroll import unroll
-from factorgraph.factors.base import Array, Kind, Parameters, Unrollable
+from factorgraph.factors.base import Array, Kind, Parameters, Unrollable, chosen
 from factorgraph.interface.arguments import check_integer, check_number, shown
 from factorgraph.interface.errors import ModelError
+from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Incoming
 from factorgraph.model.description import Factor, Model, is_factor
 from factorgraph.model.graph import Graph, model_of
@@ -27,7 +29,7 @@ class FactorCheck:
     """The largest differences between a rule and the integral that it stands for.
 
     Attributes:
-        spins: of the messages B to spins.
+        spins: of the messages to spins and, normalised, to categories.
         means: of the means of real arguments, in units of their deviation.
         variances: of their variances, relative.
         log_partition: of the log-integral.
@@ -51,7 +53,8 @@ def check_factor(
 ) -> FactorCheck:
     """Compare the rule of a factor with numerical integration over random cavity laws.
 
-    The message to a spin must be half the log-odds of the integral over the other arguments, and with the message to a
+    The message to a spin must be half the log-odds of the integral over the other arguments, that to a category its
+    logarithm up to a constant, and with the message to a
     real argument its belief must have the mean and variance of the integral; with that to a vector, mean and covariance
     matrix. Linear factors are checked where they are not small, however far from zero that is. Messages that carry the
     parameters of a channel's law are left out. With several real arguments the integrand should be smooth on the scale
@@ -66,7 +69,8 @@ def check_factor(
         spread: size of random fields, and of means about that place; variances lie between 0.3 and 2.
 
     Raises:
-        ModelError: not a factor with rules, or more than three real arguments (components of vectors) or sixteen spins.
+        ModelError: not a factor with rules, or more than three real arguments (components of vectors), or more joint
+            states of the others than sixteen spins have.
     """
     model = model_of(model)
     check_integer("cases", cases, least=1, most=_MOST_CASES, error=ModelError)
@@ -82,7 +86,9 @@ def check_factor(
     rng = np.random.default_rng(seed)
     differences: list[list[float]] = [[], [], [], []]
     for stack in graph.stacks:
-        parameters = tuple(p[:1] for p in stack.parameters)
+        if graph.vectors and graph.categories:
+            raise ModelError(f"arguments must not be vectors and categories to be checked together, got {factor}")
+        parameters = chosen(stack.parameters, np.arange(1))
         for _ in range(cases):
             if stack.kind.dimensions:
                 _compare_vectors(stack.kind, parameters, rng, spread, differences)
@@ -107,9 +113,31 @@ def _random_laws(kind: Kind, parameters: Parameters, rng: np.random.Generator, s
     first += _place(kind, parameters)
     if kind.law_slot is not None:
         second[0, kind.law_slot] = np.inf  # an output is checked as an observed one
+    for own in _categories(kind):
+        first[:, own] = normalised(first[:, own])
     spin = np.array(kind.spins)
     mean, variance = np.where(spin, np.tanh(first), first), np.where(spin, 1.0 - np.tanh(first) ** 2, second)
     return Incoming(first, second, mean, variance)
+
+
+def _categories(kind: Kind) -> list[slice]:
+    """Slots of the arguments that are categories."""
+    return [own for own in kind.discrete if not kind.spins[own.start]]
+
+
+def _values(kind: Kind, slot: int) -> Array:
+    """(states, slots) what the slots of a discrete argument hold, which begins at ``slot``."""
+    if kind.spins[slot]:
+        return np.array([[1.0], [-1.0]])
+    return np.eye(next(own.stop - own.start for own in kind.discrete if own.start == slot))
+
+
+def _log_law(kind: Kind, first: Array, slot: int) -> Array:
+    """(states,) log-probabilities of a discrete argument under its cavity law."""
+    values = _values(kind, slot)
+    if kind.spins[slot]:
+        return -np.logaddexp(0.0, -2.0 * first[slot] * values[:, 0])
+    return first[slot : slot + len(values)]
 
 
 def _grid(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[list[Array], Array]:
@@ -117,33 +145,39 @@ def _grid(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[list[
 
     One real argument has a rule of its own, with panels as small as its factor needs in any state of the spins.
     """
-    reals = sum(not spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
-    spins = sum(spin for i, spin in enumerate(kind.spins) if i != kind.law_slot)
-    if reals > _MOST_REALS or spins > _MOST_SPINS:
-        raise ModelError(f"arguments must be at most 3 real ones and 16 spins to be checked, got {reals} and {spins}")
+    discrete = [own.start for own in kind.discrete if own.start != kind.law_slot]
+    reals, states = len(set(kind.reals) - {kind.law_slot}), math.prod(len(_values(kind, slot)) for slot in discrete)
+    if reals > _MOST_REALS or states > 2**_MOST_SPINS:
+        raise ModelError(
+            "arguments must be at most 3 real ones and 16 spins, or as many states, to be checked, "
+            f"got {reals} and {states} states"
+        )
     u, log_w = _normal_rule(reals)
     one = _adaptive_rule(kind, parameters, incoming) if reals == 1 else None
-    axes = []
-    for i, spin in enumerate(kind.spins):
-        a, b = incoming.first[0, i], incoming.second[0, i]
-        if i == kind.law_slot:
-            axes.append((np.array([a]), np.zeros(1)))
-        elif spin:
-            s = np.array([1.0, -1.0])
-            axes.append((s, -np.logaddexp(0.0, -2.0 * a * s)))
+    axes: list[tuple[Array, Array]] = []  # (nodes, slots) and (nodes,)
+    slot = 0
+    for width in kind.widths:
+        a, b = incoming.first[0, slot], incoming.second[0, slot]
+        if slot == kind.law_slot:
+            axes.append((np.array([[a]]), np.zeros(1)))
+        elif slot in discrete:
+            axes.append((_values(kind, slot), _log_law(kind, incoming.first[0], slot)))
         else:
-            axes.append(one or (a + np.sqrt(b) * u, log_w))
-    x = [m.ravel() for m in np.meshgrid(*(values for values, _ in axes), indexing="ij")]
-    weights = [m.ravel() for m in np.meshgrid(*(logs for _, logs in axes), indexing="ij")]
-    return x, sum(weights, np.zeros(x[0].size))
+            values, logs = one or (a + np.sqrt(b) * u, log_w)
+            axes.append((values[:, None], logs))
+        slot += width
+    index = [m.ravel() for m in np.meshgrid(*(np.arange(len(logs)) for _, logs in axes), indexing="ij")]
+    x = [column for (values, _), n in zip(axes, index, strict=True) for column in values[n].T]
+    return x, sum((logs[n] for (_, logs), n in zip(axes, index, strict=True)), np.zeros(x[0].size))
 
 
 def _adaptive_rule(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array]:
     """Nodes and log-weights of the only real argument, its cavity law included."""
-    slots = [i for i in range(len(kind.spins)) if i != kind.law_slot]
-    place = next(i for i in slots if not kind.spins[i])
+    place = next(i for i in kind.reals if i != kind.law_slot)
     mean, variance = incoming.first[0, place], incoming.second[0, place]
-    states = np.array(list(itertools.product([1.0, -1.0], repeat=len(slots) - 1)))
+    discrete = [own for own in kind.discrete if own.start != kind.law_slot]
+    rows = itertools.product(*(_values(kind, own.start) for own in discrete))
+    states = np.array([np.concatenate([np.empty(0), *row]) for row in rows])
 
     def log_density(index: NDArray[np.intp], z: Array) -> Array:
         spins = iter(states.T)
@@ -221,13 +255,21 @@ def _compare(kind: Kind, parameters: Parameters, incoming: Incoming, differences
     total = w.sum()
     differences[3].append(abs(top + np.log(total) - kind.log_partition(parameters, incoming)[0]))
     B, A = kind.rule(parameters, incoming)
+    for own in _categories(kind):
+        law = incoming.first[:, own]
+        with np.errstate(divide="ignore"):
+            weights = np.log([[w[x[i] > 0].sum() for i in range(own.start, own.stop)]])
+        exact, given = normalised(weights - law), normalised(B[:, own])
+        differences[0].append(float(np.abs(np.where(exact == given, 0.0, exact - given)).max()))
+    categories = {i for own in _categories(kind) for i in range(own.start, own.stop)}
     for i, spin in enumerate(kind.spins):
         first, second = incoming.first[0, i], incoming.second[0, i]
-        if i == kind.law_slot:
+        if i == kind.law_slot or i in categories:
             continue
         if spin:
-            odds = 0.5 * np.log(w[x[i] > 0].sum() / w[x[i] < 0].sum()) - first
-            differences[0].append(abs(odds - B[0, i]))
+            with np.errstate(divide="ignore"):
+                odds = 0.5 * (np.log(w[x[i] > 0].sum()) - np.log(w[x[i] < 0].sum())) - first
+            differences[0].append(0.0 if odds == B[0, i] else float(abs(odds - B[0, i])))
             continue
         mean = (w * x[i]).sum() / total
         variance = (w * (x[i] - mean) ** 2).sum() / total

@@ -1,4 +1,4 @@
-"""Ground truth: enumeration of spins, dense Gaussian algebra, and elimination along a tree decomposition.
+"""Ground truth: enumeration of discrete variables, dense Gaussian algebra, elimination along a tree decomposition.
 
 Nothing here uses a message rule: factors enter through ``log_factor``, or as quadratic forms where they are on free
 real variables.
@@ -6,19 +6,21 @@ real variables.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from factorgraph.engine.inputs import data_sizes, values_of, weights_of
-from factorgraph.engine.result import Marginal
+from factorgraph.engine.result import marginal
 from factorgraph.engine.unroll import Stack, Unrolled, Weights, unroll
+from factorgraph.factors.switch import Switched
 from factorgraph.interface.brief import briefly
 from factorgraph.interface.errors import ContradictionError, ModelError
+from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, spin_moments
 from factorgraph.model.description import Model
 from factorgraph.model.graph import Graph, model_of
@@ -45,7 +47,7 @@ class Exact:
         log_partition: log Z.
         method: how it was found.
         graph: the unrolled model.
-        mean: (N,) of all scalars.
+        mean: (N,) of all scalars; probabilities of the states in the places of categories.
         variance: (N,) of all scalars; covariance matrices in the places of vectors.
     """
 
@@ -55,15 +57,9 @@ class Exact:
     mean: Array
     variance: Array
 
-    def __getitem__(self, name: str) -> Marginal:
-        """Moments of a variable by its name; raises ``KeyError`` if there is none."""
-        layout = self.graph.layout
-        if not isinstance(name, str) or name not in layout.shapes:
-            raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-        variance = layout.matrices(name, self.variance)
-        if layout.model.variables[name].dimension:
-            variance = np.diagonal(variance, axis1=-2, axis2=-1)
-        return Marginal(layout.components(name, self.mean), variance)
+    def __getitem__(self, name: str) -> Any:
+        """Moments of a variable by its name, or the law of a category; raises ``KeyError`` if there is none."""
+        return marginal(self.graph.layout, name, self.mean, self.variance)
 
     def covariance(self, name: str) -> Array:
         """Covariance matrices (..., d, d) of a variable of vectors; raises ``KeyError`` if there is none."""
@@ -79,8 +75,9 @@ def exact(
 ) -> Exact:
     """Exact marginals and log Z.
 
-    Spins are enumerated, with the Gaussian integral over the real variables for each state, or, if there are no free
-    real variables, eliminated along a tree decomposition where that costs less. Real variables need Gaussian factors.
+    Spins and categories are enumerated, with the Gaussian integral over the real variables for each state, or, if there
+    are no free real variables, eliminated along a tree decomposition (by the order of least fill) where that costs
+    less. Real variables need Gaussian factors.
 
     Args:
         model: the description.
@@ -96,39 +93,76 @@ def exact(
     """
     model, evidence = model_of(model), values_of("observed", observed, missing=True)
     graph = unroll(model, data_sizes(model, evidence, 1))
-    weights = weights_of(graph, evidence, values_of("fields", fields), values_of("precisions", precisions))
+    weights = weights_of(graph, evidence, fields, precisions)
+    return _solved(graph, weights)
+
+
+def _solved(graph: Unrolled, weights: Weights) -> Exact:
+    """The exact solution by the method that costs least."""
+    if any(isinstance(stack.kind, Switched) for stack in graph.stacks):
+        return _mixture(graph, weights)
     _check_gaussian(graph, weights)
     free = np.isnan(weights.value)
-    spins, reals = np.flatnonzero(free & graph.spin), np.flatnonzero(free & ~graph.spin)
-    operations = _enumeration_cost(graph, spins.size, reals.size)
-    if reals.size or operations <= _LEAST_OPERATIONS * (1 + graph.factors + spins.size):
+    discrete, reals = _free_discrete(graph, weights), np.flatnonzero(free & graph.real)
+    operations = _enumeration_cost(graph, discrete, reals.size)
+    if reals.size or operations <= _LEAST_OPERATIONS * (1 + graph.factors + len(discrete)):
         if operations > _MOST_OPERATIONS or reals.size**2 > _MOST_NUMBERS:
             raise TooLargeError(
                 f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {operations:.1e}"
             )
-        return _enumerate(graph, weights, spins, reals)
-    cliques, parents = _decomposition(graph, spins)
-    numbers = sum(2.0 ** len(clique) for clique in cliques)
+        return _enumerate(graph, weights, discrete, reals)
+    cliques, parents = _decomposition(graph, discrete)
+    numbers = sum(_states([discrete[i] for i in clique]) for clique in cliques)
     if numbers <= _MOST_NUMBERS and numbers * _TABLE_OPERATIONS <= operations:
-        return _eliminate(graph, weights, cliques, parents)
+        return _eliminate(graph, weights, discrete, cliques, parents)
     if operations <= _MOST_OPERATIONS:
-        return _enumerate(graph, weights, spins, reals)
+        return _enumerate(graph, weights, discrete, reals)
     width = max(len(clique) for clique in cliques) - 1
+    power = sum(math.log2(len(own.values)) for own in discrete.values())
+    what = "variables" if graph.categories else "spins"
     raise TooLargeError(
         f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
-        f"of width {width}; enumeration of {spins.size} spins would take 2^{spins.size} states)"
+        f"of width {width}; enumeration of {len(discrete)} {what} would take 2^{power:.4g} states)"
     )
 
 
-def _enumeration_cost(graph: Unrolled, spins: int, reals: int) -> float:
+class _Discrete(NamedTuple):
+    """A spin or a category that is free.
+
+    Attributes:
+        places: (w,) where it is in the rows of all scalars.
+        values: (q, w) what is there in each of its states.
+    """
+
+    places: NDArray[np.intp]
+    values: Array
+
+
+def _free_discrete(graph: Unrolled, weights: Weights) -> dict[int, _Discrete]:
+    """The free spins and categories by their first places."""
+    free = np.isnan(weights.value)
+    spin = np.array([[1.0], [-1.0]])
+    found = {int(i): _Discrete(np.array([i]), spin) for i in np.flatnonzero(free & graph.spin)}
+    for places in graph.categories:
+        values = np.eye(places.shape[1])
+        found |= {int(own[0]): _Discrete(own, values) for own in places[free[places[:, 0]]]}
+    return dict(sorted(found.items()))
+
+
+def _states(discrete: Iterable[_Discrete]) -> float:
+    """Number of joint states; of very many, a large one."""
+    return 2.0 ** min(sum(math.log2(len(own.values)) for own in discrete), 900.0)
+
+
+def _enumeration_cost(graph: Unrolled, discrete: dict[int, _Discrete], reals: int) -> float:
     """Operations: one decomposition of the precision, and every term of every state twice."""
-    states, rows = 2.0 ** min(spins, 900), graph.factors + reals
+    states, rows = _states(discrete.values()), graph.factors + reals
     terms = _TERM_OPERATIONS * (graph.edges + graph.variables)
     return 2.0 * rows * reals**2 + states * (8.0 * rows * reals + terms)
 
 
 def _check_gaussian(graph: Unrolled, weights: Weights) -> None:
-    free = ~graph.spin & np.isnan(weights.value)
+    free = graph.real & np.isnan(weights.value)
     for law in graph.laws:
         if free[law.variables].any():
             i = int(law.variables[free[law.variables]][0])
@@ -149,18 +183,20 @@ class _Moments(NamedTuple):
     variance: Array
 
 
-def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals: NDArray[np.intp]) -> Exact:
-    """Sum over all states of the spins; each with its Gaussian integral."""
+def _enumerate(graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete], reals: NDArray[np.intp]) -> Exact:
+    """Sum over all states of the discrete variables; each with its Gaussian integral."""
     joint = Joint(graph, weights, reals)
     gaussian = joint.gaussian() if reals.size else None
-    size = 2**spins.size
+    counts = [len(own.values) for own in discrete.values()]
+    size, strides = math.prod(counts), np.cumprod([1, *counts], dtype=np.int64)[:-1]
     chunk = max(1, _MOST_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
 
     def chunks() -> Iterator[tuple[Array, Array]]:
         for start in range(0, size, chunk):
             numbers = np.arange(start, min(size, start + chunk))
             x = np.broadcast_to(weights.value, (len(numbers), graph.variables)).copy()
-            x[:, spins] = 1.0 - 2.0 * ((numbers[:, None] >> np.arange(spins.size)) & 1)
+            for own, stride in zip(discrete.values(), strides, strict=True):
+                x[:, own.places] = own.values[numbers // stride % len(own.values)]
             terms = joint.terms(x)
             yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
 
@@ -175,7 +211,7 @@ def _enumerate(graph: Unrolled, weights: Weights, spins: NDArray[np.intp], reals
     total = _together(parts, row, column)
     variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
     log_z = math.fsum([*reference, math.log(total.weight)])
-    return Exact(log_z, "enumeration" if spins.size else "dense", graph, total.mean, variance)
+    return Exact(log_z, "enumeration" if discrete else "dense", graph, total.mean, variance)
 
 
 def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
@@ -219,15 +255,64 @@ def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Arra
     return np.where((row >= 0) & (column >= 0), covariance[row, column], 0.0)
 
 
+# ---- switches --------------------------------------------------------------------------------------------------------
+
+
+def _mixture(graph: Unrolled, weights: Weights) -> Exact:
+    """Sum over the states of the categories that switch; each with the solution of the model that it leaves."""
+    heads = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
+    discrete = _free_discrete(graph, weights)
+    switching = [discrete[i] for i in sorted(set(np.concatenate(heads).tolist()) & set(discrete))]
+    cost = _states(switching) * _enumeration_cost(graph, {}, int(np.sum(graph.real & np.isnan(weights.value))))
+    if cost > _MOST_OPERATIONS:
+        raise TooLargeError(
+            f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {cost:.1e} for "
+            f"{_states(switching):.1e} states of the categories that switch"
+        )
+    found = []
+    for numbers in itertools.product(*(range(len(own.values)) for own in switching)):
+        value = weights.value.copy()
+        for own, c in zip(switching, numbers, strict=True):
+            value[own.places] = own.values[c]
+        try:
+            found.append(_solved(_switched(graph, value), replace(weights, value=value)))
+        except ContradictionError:
+            continue
+    if not found:
+        raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
+    top = max(solution.log_partition for solution in found)
+    parts = [_Moments(math.exp(s.log_partition - top), s.mean, s.variance) for s in found]
+    total = _together(parts, *_coordinates(graph))
+    return Exact(top + math.log(total.weight), "enumeration", graph, total.mean, total.variance)
+
+
+def _switched(graph: Unrolled, value: Array) -> Unrolled:
+    """The graph in which each switch is the factor of its category's state."""
+    stacks = []
+    for stack in graph.stacks:
+        if isinstance(stack.kind, Switched):
+            q = stack.kind.count
+            given = stack.kind.given(stack.parameters, value[stack.variables[:, :q]].argmax(axis=1))
+            stack = Stack(stack.kind.inner, stack.variables[:, q:], given, stack.offset, stack.origins)
+        stacks.append(stack)
+    return replace(graph, stacks=tuple(stacks))
+
+
 # ---- elimination -----------------------------------------------------------------------------------------------------
 
 
-def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]], parents: list[int]) -> Exact:
+def _eliminate(
+    graph: Unrolled,
+    weights: Weights,
+    discrete: dict[int, _Discrete],
+    cliques: list[tuple[int, ...]],
+    parents: list[int],
+) -> Exact:
     """Tables along a tree decomposition: inwards and outwards once [Lauritzen-Spiegelhalter 1988].
 
     Every table is relative to its largest value: fields and couplings of any size then leave the digits of the others.
     """
-    tables, logs = _clique_tables(graph, weights, cliques)
+    tables, logs = _clique_tables(graph, weights, discrete, cliques)
     order = range(len(cliques))
     upward: list[Array] = [np.zeros(()) for _ in order]
     # Inwards: every clique sends its parent the message of its own part of the tree.
@@ -244,7 +329,7 @@ def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
     logs += [float(np.asarray(logsumexp(tables[c]))) for c in order if parents[c] < 0]
     # What no clique contains has observed arguments only.
     left_out = np.zeros(graph.variables, dtype=bool)
-    left_out[np.concatenate([np.empty(0, np.intp), *(np.array(clique) for clique in cliques)]).astype(np.intp)] = True
+    left_out[np.concatenate([np.empty(0, np.intp), *(own.places for own in discrete.values())])] = True
     settled = Joint(graph, weights, np.empty(0, np.intp), left_out).terms(weights.value[None])[:, 0]
     if -np.inf in logs or np.isneginf(settled).any():
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
@@ -253,21 +338,24 @@ def _eliminate(graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
     for clique, table in zip(cliques, tables, strict=True):
         for axis, i in enumerate(clique):
             others = tuple(a for a in range(len(clique)) if a != axis)
-            up, down = np.asarray(logsumexp(table, axis=others))
-            moments = spin_moments(np.array([0.5 * (up - down)]))
-            mean[i], variance[i] = moments[0][0], moments[1][0]
+            logs_of_states, places = np.asarray(logsumexp(table, axis=others)), discrete[i].places
+            if graph.spin[i]:
+                mean[places], variance[places] = spin_moments(0.5 * (logs_of_states[:1] - logs_of_states[1:]))
+            else:
+                mean[places] = np.exp(normalised(logs_of_states[None])[0])
+                variance[places] = mean[places] * (1.0 - mean[places])
     return Exact(math.fsum([*logs, *settled]), "elimination", graph, mean, variance)
 
 
-def _decomposition(graph: Unrolled, spins: NDArray[np.intp]) -> tuple[list[tuple[int, ...]], list[int]]:
+def _decomposition(graph: Unrolled, discrete: dict[int, _Discrete]) -> tuple[list[tuple[int, ...]], list[int]]:
     """Cliques of a tree decomposition in an order from the roots, and the parent of each (-1 for a root)."""
     import networkx as nx
     from networkx.algorithms.approximation import treewidth_min_fill_in
 
     free = np.zeros(graph.variables, dtype=bool)
-    free[spins] = True
+    free[list(discrete)] = True  # their first places alone
     primal = nx.Graph()
-    primal.add_nodes_from(spins.tolist())
+    primal.add_nodes_from(discrete)
     for stack in graph.stacks:
         for row in stack.variables:
             primal.add_edges_from(itertools.combinations(row[free[row]].tolist(), 2))
@@ -285,11 +373,11 @@ def _decomposition(graph: Unrolled, spins: NDArray[np.intp]) -> tuple[list[tuple
 
 
 def _clique_tables(
-    graph: Unrolled, weights: Weights, cliques: list[tuple[int, ...]]
+    graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete], cliques: list[tuple[int, ...]]
 ) -> tuple[list[Array], list[float]]:
-    """Log-weights of the states of each clique, and what was taken from them: every spin's own weight and every factor
-    in one of them; state 0 is +1."""
-    tables, logs = [np.zeros((2,) * len(clique)) for clique in cliques], []
+    """Log-weights of the states of each clique, and what was taken from them: every variable's own weight and every
+    factor in one of them; state 0 of a spin is +1."""
+    tables, logs = [np.zeros([len(discrete[i].values) for i in clique]) for clique in cliques], []
     homes: dict[int, list[int]] = {}
     for c, clique in enumerate(cliques):
         for i in clique:
@@ -301,14 +389,15 @@ def _clique_tables(
         logs.append(top)
 
     for i, found in homes.items():
-        put(weights.own.field[i] * np.array([1.0, -1.0]), (i,), found[0])
+        field, values = weights.own.field[discrete[i].places], discrete[i].values
+        put(np.where(values == 0.0, 0.0, field * np.where(values == 0.0, 1.0, values)).sum(axis=1), (i,), found[0])
         logs.append(float(weights.own.base[i]))
     for stack in graph.stacks:
         for row, variables in enumerate(stack.variables.tolist()):
             free = tuple(i for i in variables if i in homes)
             if free:
                 home = next(c for c in homes[free[0]] if set(free) <= set(cliques[c]))
-                put(_factor_table(graph, weights, stack, row, free), free, home)
+                put(_factor_table(weights, discrete, stack, row, free), free, home)
     return tables, logs
 
 
@@ -318,20 +407,24 @@ def _anchored(table: Array) -> tuple[Array, float]:
     return (table - top if top > -np.inf else table), top
 
 
-def _factor_table(graph: Unrolled, weights: Weights, stack: Stack, row: int, free: tuple[int, ...]) -> Array:
+def _factor_table(
+    weights: Weights, discrete: dict[int, _Discrete], stack: Stack, row: int, free: tuple[int, ...]
+) -> Array:
     """The log-factor at all states of its free arguments."""
-    states = np.array(list(itertools.product((1.0, -1.0), repeat=len(free))))
-    columns = {i: states[:, a] for a, i in enumerate(free)}
-    x = [
-        np.asarray(columns.get(i, np.full(len(states), weights.value[i])))[None] for i in stack.variables[row].tolist()
-    ]
-    return stack.kind.log_factor(tuple(p[row : row + 1] for p in stack.parameters), *x)[0].reshape((2,) * len(free))
+    counts = [len(discrete[i].values) for i in free]
+    states, columns = np.indices(counts).reshape(len(free), -1), {}
+    for i, numbers in zip(free, states, strict=True):
+        columns |= dict(zip(discrete[i].places.tolist(), discrete[i].values[numbers].T, strict=True))
+    constant = np.ones(states.shape[1])
+    x = [np.asarray(columns.get(i, weights.value[i] * constant))[None] for i in stack.variables[row].tolist()]
+    return stack.kind.log_factor(tuple(p[row : row + 1] for p in stack.parameters), *x)[0].reshape(counts)
 
 
 def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
     """A table over the variables ``own`` as one over a clique that contains them."""
     order = np.argsort([clique.index(i) for i in own])
-    shape = tuple(2 if i in own else 1 for i in clique)
+    size = dict(zip(own, table.shape, strict=True))
+    shape = tuple(size.get(i, 1) for i in clique)
     return table.transpose(order).reshape(shape)
 
 

@@ -14,7 +14,7 @@ from factorgraph.channels import ReLU
 from factorgraph.engine.inputs import weights_of
 from factorgraph.engine.unroll import unroll
 from factorgraph.priors import Gaussian
-from factorgraph.reference.exact import _decomposition, _eliminate, _enumerate
+from factorgraph.reference.exact import _decomposition, _eliminate, _enumerate, _free_discrete
 
 seeds = st.integers(0, 2**32 - 1)
 shifts = st.sampled_from([0.0, 1e3, -1e5, 6.371e6, 1e8])
@@ -225,13 +225,14 @@ def test_huge_numbers_leave_the_others_alone(clamp):
     graph.add(Pairwise(s[0], s[1], coupling=1e12 if clamp == "coupling" else 0.4))
     graph.add(Pairwise(s[2], s[3], coupling=0.5))
     unrolled = unroll(graph.model)
-    weights, spins = weights_of(unrolled, {}, {}, {}), np.arange(4)
+    weights = weights_of(unrolled, {}, {}, {})
+    discrete = _free_discrete(unrolled, weights)
     w = np.array([[np.exp(0.5 * a * b + 0.3 * a - 0.2 * b) for b in (1, -1)] for a in (1, -1)])
     first = [1.0, np.tanh(0.4)] if clamp == "field" else [np.tanh(0.1)] * 2
     mean = [*first, (w[0] - w[1]).sum() / w.sum(), (w[:, 0] - w[:, 1]).sum() / w.sum()]
     for truth in (
-        _enumerate(unrolled, weights, spins, np.empty(0, np.intp)),
-        _eliminate(unrolled, weights, *_decomposition(unrolled, spins)),
+        _enumerate(unrolled, weights, discrete, np.empty(0, np.intp)),
+        _eliminate(unrolled, weights, discrete, *_decomposition(unrolled, discrete)),
     ):
         np.testing.assert_allclose(truth.mean, mean, rtol=0, atol=1e-14)
         np.testing.assert_allclose(truth.variance[2:], 1 - np.square(mean[2:]), rtol=1e-13)

@@ -13,7 +13,7 @@ from factorgraph.channels import Sign
 from factorgraph.engine.inputs import weights_of
 from factorgraph.engine.unroll import unroll
 from factorgraph.priors import GaussBernoulli, Mixture
-from factorgraph.reference.exact import _decomposition, _eliminate
+from factorgraph.reference.exact import _decomposition, _eliminate, _free_discrete
 
 quick = settings(max_examples=60)
 seeds = st.integers(0, 2**32 - 1)
@@ -101,7 +101,8 @@ def test_enumeration_equals_elimination(seed):
     reals = {"z": 0.3}
     truth = exact(graph, observed=reals)
     weights = weights_of(unrolled, reals, {}, {})
-    other = _eliminate(unrolled, weights, *_decomposition(unrolled, np.flatnonzero(np.isnan(weights.value))))
+    discrete = _free_discrete(unrolled, weights)
+    other = _eliminate(unrolled, weights, discrete, *_decomposition(unrolled, discrete))
     assert other.log_partition == pytest.approx(truth.log_partition, abs=tol.TREE)
     np.testing.assert_allclose(other.mean, truth.mean, atol=tol.TREE)
 

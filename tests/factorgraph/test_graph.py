@@ -242,7 +242,7 @@ def test_a_bipartite_graph_made_by_hand():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda n: n.add_node("a", kind="cat"), "`kind` of 'a' must be 'spin', 'real' or 'factor', got 'cat'"),
+        (lambda n: n.add_node("a", kind="cat"), "`kind` of 'a' must be 'spin', 'real', 'category' or"),
         (lambda n: n.add_node("a", kind="factor", factor="Cat"), "`factor` of 'a' must be one of .*got 'Cat'"),
         (lambda n: n.add_node("a", kind="factor", factor="Pairwise"), "neighbours of the factor 'a' must be variables"),
         (lambda n: n.add_node("a", kind="spin", variable="s", index=(3,)), "`index` of the nodes of `s` must fill"),

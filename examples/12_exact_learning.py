@@ -1,7 +1,7 @@
 """Networks small enough to be learned exactly: posteriors of ±1 weights by enumeration, and by messages.
 
 A perceptron has 2^9 states, a committee machine of three units 2^15 with its output weights. Run it with
-``python examples/11_exact_learning.py``; the figure goes to ``11_exact_learning.png`` in the current folder.
+``python examples/12_exact_learning.py``; the figure goes to ``12_exact_learning.png`` in the current folder.
 """
 
 import itertools
@@ -50,7 +50,7 @@ def main() -> None:
     for place in axes:
         place.legend(fontsize=8)
         place.grid(alpha=0.3)
-    figure.savefig("11_exact_learning.png", dpi=150)
+    figure.savefig("12_exact_learning.png", dpi=150)
 
 
 if __name__ == "__main__":

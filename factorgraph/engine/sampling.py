@@ -1,0 +1,138 @@
+"""Samples of the joint law: from the roots outwards on a forest, by decimation where there are loops.
+
+On a forest, spins and categories are drawn first, each given those before it, with the real variables integrated out by
+their messages; given all of them the rest is Gaussian, and drawn likewise. With loops one variable after the other is
+drawn from its belief, fixed, and the messages are sent again: the law of that is as good as the beliefs are.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from factorgraph.engine.cavity import totals
+from factorgraph.engine.damping import Damping
+from factorgraph.engine.decoding import category_rows
+from factorgraph.engine.outwards import Pick, from_the_roots
+from factorgraph.engine.sweeps import ScheduledSweeps
+from factorgraph.engine.unroll import Own, Unrolled, Weights, tile
+from factorgraph.messages.categories import indicators, state_of
+from factorgraph.messages.natural import Array
+from factorgraph.messages.vectors import conditioned, moments
+
+#: Sweeps after a variable was fixed, and the change at which there are no more.
+_SWEEPS, _TOLERANCE = 100, 1e-9
+#: Scalars of the copies that are drawn together.
+_MOST_SCALARS = 2**22
+
+
+def samples(
+    graph: Unrolled, weights: Weights, messages: tuple[Array, Array], n: int, rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """n samples by name, (n, *shape): ±1, numbers of states, reals, and vectors with one more axis.
+
+    Args:
+        graph: without a batch, and without laws of another form than messages.
+        weights: of the variables.
+        messages: B and A (E,) of a run that has converged.
+        n: number of samples.
+        rng: generator.
+    """
+    most = max(1, _MOST_SCALARS // max(1, graph.variables + graph.edges))
+    drawn = [
+        _drawn(tile(graph, count), _tiled(graph, weights, count), _tiled_messages(graph, messages, count), rng)
+        for count in [most] * (n // most) + [n % most] * (n % most > 0)
+    ]
+    values, layout = np.concatenate([own.reshape(-1, graph.variables) for own in drawn]), graph.layout
+    found = {name: layout.components(name, values) for name in layout.shapes}
+    return {name: state_of(v) if layout.model.variables[name].states else v for name, v in found.items()}
+
+
+def _tiled(graph: Unrolled, weights: Weights, copies: int) -> Weights:
+    own = Own(*(np.tile(values, copies) for values in weights.own))
+    field, precision, value = (np.tile(v, copies) for v in (weights.field, weights.precision, weights.value))
+    return Weights(field, precision, value, own)
+
+
+def _tiled_messages(graph: Unrolled, messages: tuple[Array, Array], copies: int) -> tuple[Array, Array]:
+    """Messages in the order of the edges of the copies, which lie side by side in each stack."""
+    parts = [stack.edges for stack in graph.stacks]
+    B, A = (np.concatenate([np.empty(0), *(np.tile(values[own], copies) for own in parts)]) for values in messages)
+    return B, A
+
+
+def _drawn(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
+    """Values (N,) of all variables of all copies."""
+    weights = replace(weights, value=weights.value.copy())
+    if not graph.is_forest:
+        return _by_decimation(graph, weights, messages, rng)
+    discrete = ~graph.real
+    if (discrete & np.isnan(weights.value)).any():
+        weights.value = from_the_roots(graph, weights, *messages, _draws(rng, reals=False), maximum=False)
+        if any(stack.kind.projects for stack in graph.stacks):
+            messages = _settled(graph, weights, messages, "two-pass")
+    if np.isnan(weights.value).any():
+        weights.value = from_the_roots(graph, weights, *messages, _draws(rng, reals=True), maximum=False)
+    return weights.value
+
+
+def _by_decimation(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
+    """One variable of each copy after the other, discrete ones first."""
+    size, pick = graph.layout.size, _draws(rng, reals=True)
+    heads = np.arange(size) if graph.heads is None else graph.heads[:size]
+    first = np.unique(heads)
+    for i in first[np.argsort(graph.real[first], kind="stable")]:
+        own = np.flatnonzero(heads == i)
+        places = (np.arange(graph.copies)[:, None] * size + own).ravel()
+        if not np.isnan(weights.value[places]).any():
+            continue
+        H, G = (values[places] for values in totals(graph, weights, *messages))
+        drawn = pick(graph, places, H, G)
+        weights.value[places] = np.where(np.isnan(weights.value[places]), drawn, weights.value[places])
+        messages = _settled(graph, weights, messages, "sequential")
+    return weights.value
+
+
+def _settled(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], schedule: str) -> tuple[Array, Array]:
+    """The messages given what is fixed so far."""
+    start = messages[0].copy(), messages[1].copy()
+    sweeps = ScheduledSweeps(graph, weights, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0))
+    with np.errstate(all="ignore"):
+        for _ in range(_SWEEPS):
+            if sweeps.sweep(1)[0] <= _TOLERANCE:
+                break
+    return sweeps.messages()
+
+
+def _draws(rng: np.random.Generator, *, reals: bool) -> Pick:
+    """Draws from the laws of variables; real ones only if asked."""
+
+    def pick(graph: Unrolled, places: NDArray[Any], H: Array, G: Array) -> Array:
+        spin = graph.spin[places]
+        with np.errstate(invalid="ignore"):
+            up = rng.random(H.size) < expit(2.0 * np.where(spin, H, 0.0))
+        values = np.where(spin, np.where(up, 1.0, -1.0), np.nan)
+        for rows, q in category_rows(graph, places):
+            # The maximum of log-weights with Gumbel noise is a draw, whatever their common term.
+            values[rows] = indicators(state_of(H[rows] + rng.gumbel(size=rows.shape)), q)
+        if reals:
+            own = np.flatnonzero(graph.real[places] & graph.single[places])
+            values[own] = H[own] / G[own] + rng.standard_normal(own.size) / np.sqrt(G[own])
+            for k, vectors in enumerate(graph.vectors):
+                d = vectors.shape[1]
+                rows = np.flatnonzero(graph.vector_of[places] == k).reshape(-1, d, d)
+                values[rows] = _drawn_vectors(H[rows][..., 0], G[rows], rng)
+        return values
+
+    return pick
+
+
+def _drawn_vectors(H: Array, G: Array, rng: np.random.Generator) -> Array:
+    """Vectors in their places (n, d, d), of information H and precision G."""
+    mean, covariance = moments(conditioned(H, 0.5 * (G + np.swapaxes(G, 1, 2)), np.full(H.shape, np.nan)))
+    drawn = np.zeros_like(G)
+    noise = rng.standard_normal(H.shape)
+    drawn[..., 0] = mean + np.einsum("nij,nj->ni", np.linalg.cholesky(covariance), noise)
+    return drawn
