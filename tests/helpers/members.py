@@ -10,7 +10,21 @@ from deepnet.network import perceptron
 from factorgraph import Graph, Model, Selection, channels, factors, priors
 from factorgraph.channels import Absolute, Argmax, Channel, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
 from factorgraph.engine.infer import SCHEDULE_NAMES
-from factorgraph.factors import Function, Linear, LinearMap, Neurons, Pairwise, Parity, PSpin, Sum
+from factorgraph.factors import (
+    Allowed,
+    Function,
+    Linear,
+    LinearMap,
+    Logical,
+    Neurons,
+    Pairwise,
+    Parity,
+    Potts,
+    PSpin,
+    Sum,
+    Switch,
+    Table,
+)
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Prior
 
 
@@ -62,6 +76,21 @@ def _scalars(add: Callable[[Selection, Selection], Any]) -> Graph:
     return graph
 
 
+def _categories(add: Callable[[Selection, Selection], Any]) -> Graph:
+    """A factor on some of four categories of three states and four spins."""
+    graph = Graph()
+    graph.add(add(graph.categories("c", 4, states=3, field=[0.2, 0.0, -0.3]), graph.spins("s", 4, field=0.1)))
+    return graph
+
+
+def _switch() -> Graph:
+    """A category that selects one of three relations between two real variables."""
+    graph = Graph()
+    c, x = graph.categories("c", 1, states=3), graph.reals("x", 2, precision=1.0)
+    graph.add(Switch(c[0], x[0], x[1], coefficients=[[1, -0.9], [1, -1.1], [1, 0.3]], target=[0, 0.5, 0], noise=0.4))
+    return graph
+
+
 def _quartic(a: Any, b: Any, j: Any) -> Any:
     """A coupling of real variables that is no Gaussian."""
     return -j * (a - b) ** 4 / 10 - 0.1 * a * b
@@ -78,16 +107,21 @@ def _map() -> Graph:
 
 #: A model with every factor kind, in tables as above.
 FACTORS: dict[str, Callable[[], Graph | Model]] = {
+    "Allowed": lambda: _categories(lambda c, s: Allowed(c[0], s[0], configurations=[[0, 1], [1, -1], [2, 1]])),
     "Bilinear": lambda: perceptron([3, 2, 1], rng=0),
     "Function": lambda: _scalars(lambda s, x: Function(_quartic, x[0], x[1], parameters=[0.4])),
     "Linear": lambda: _scalars(
         lambda s, x: Linear(x[0], s[1], s[2], x[1], coefficients=[1, -0.7, 0.4, 1.3], noise=0.6)
     ),
     "LinearMap": _map,
+    "Logical": lambda: _scalars(lambda s, x: Logical(*s[:4], relation="or")),
     "Neurons": lambda: _scalars(lambda s, x: Neurons(s[0], s[1:3], x[:2], channel=Probit(0.5), scale=0.5)),
     "PSpin": lambda: _scalars(lambda s, x: PSpin(*s[:4], coupling=0.9)),
     "Pairwise": lambda: _scalars(lambda s, x: Pairwise(s[0], s[1], coupling=0.7)),
     "Parity": lambda: _scalars(lambda s, x: Parity(*s[:5], sign=-1)),
+    "Potts": lambda: _categories(lambda c, s: Potts(c[0], c[1], coupling=0.7)),
     "Sum": lambda: _scalars(lambda s, x: Sum(s[0], x[0], x[1], channel=Probit(3.0, 0.2), coefficients=[0.8, -0.5])),
+    "Switch": _switch,
+    "Table": lambda: _categories(lambda c, s: Table(c[0], s[1], table=np.arange(1.0, 7.0).reshape(3, 2))),
 }
 assert FACTORS.keys() == set(factors.__all__), "tests/helpers/members.py must have a model with every factor kind"
