@@ -5,6 +5,7 @@ from factorgraph.channels.argmax import Argmax
 from factorgraph.channels.base import Channel, ChannelValues, ObservedValues
 from factorgraph.channels.heaviside import Heaviside
 from factorgraph.channels.identity import Identity
+from factorgraph.channels.logistic import Logistic
 from factorgraph.channels.numeric import Numeric
 from factorgraph.channels.poisson import Poisson
 from factorgraph.channels.probit import Probit
@@ -18,6 +19,7 @@ __all__ = [
     "ChannelValues",
     "Heaviside",
     "Identity",
+    "Logistic",
     "Numeric",
     "ObservedValues",
     "Poisson",

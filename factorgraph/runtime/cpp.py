@@ -29,7 +29,7 @@ template <class T> __device__ inline T squared(T a) { return a * a; }
 
 _FUNCTIONS: dict[Any, str] = {abs: "fabs", min: "lesser", max: "greater", int: "(int)", float: "(double)"}
 _FUNCTIONS |= {np.float32: "(float)", np.float64: "(double)", np.sqrt: "sqrt"}
-_MATH = "sqrt exp expm1 log log1p sinh cosh tanh atanh erf erfc copysign isfinite floor".split()
+_MATH = "sqrt exp expm1 log log1p sinh cosh tanh asinh atanh erf erfc copysign isfinite floor".split()
 _FUNCTIONS |= {getattr(math, name): name for name in _MATH}
 _OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.USub: "-", ast.Not: "!"}
 _OPERATORS |= {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -132,6 +132,8 @@ class _Body:
         match node:
             case ast.Expr(value=ast.Constant(value=str())):
                 return []
+            case ast.Break():
+                return ["break;"]
             case ast.Return(value=ast.expr() as value):
                 return [f"return {self._expression(value)};"]
             case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):

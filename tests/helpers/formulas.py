@@ -4,19 +4,19 @@ import inspect
 
 import numpy as np
 
-from factorgraph.channels import argmax, identity, probit, relu, sign
+from factorgraph.channels import argmax, identity, logistic, probit, relu, sign
 from factorgraph.numerics import special
 from factorgraph.numerics.elementwise import Elementwise
 from factorgraph.priors import binary, gauss_bernoulli, gaussian
 
 KERNELS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": function
-    for module in (special, sign, relu, identity, probit, argmax, binary, gaussian, gauss_bernoulli)
+    for module in (special, sign, relu, identity, logistic, probit, argmax, binary, gaussian, gauss_bernoulli)
     for name, function in vars(module).items()
     if isinstance(function, Elementwise)
 }
 
-POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision"}
+POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision", "temperature"}
 
 
 def arguments(kernel, inputs, rng, size=400):

@@ -8,7 +8,19 @@ import numpy as np
 
 from deepnet.network import perceptron
 from factorgraph import Graph, Model, Selection, channels, factors, priors
-from factorgraph.channels import Absolute, Argmax, Channel, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
+from factorgraph.channels import (
+    Absolute,
+    Argmax,
+    Channel,
+    Heaviside,
+    Identity,
+    Logistic,
+    Numeric,
+    Poisson,
+    Probit,
+    ReLU,
+    Sign,
+)
 from factorgraph.engine.infer import SCHEDULE_NAMES
 from factorgraph.factors import (
     Allowed,
@@ -47,7 +59,7 @@ CHANNELS: dict[str, list[Any]] = table(
     channels,
     Channel,
     [
-        Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1),
+        Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1), Logistic(), Logistic(0.5, 0.3),
         Numeric(np.tanh, noise=0.1, name="tanh"), Poisson(), Probit(math.inf), Probit(2.0, 0.3), ReLU(), Sign(),
     ],
 )  # fmt: skip
