@@ -59,7 +59,8 @@ CHANNELS: dict[str, list[Any]] = table(
     channels,
     Channel,
     [
-        Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1), Logistic(), Logistic(0.5, 0.3),
+        Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1),
+        Logistic(), Logistic(0.5, 0.3),
         Numeric(np.tanh, noise=0.1, name="tanh"), Poisson(), Probit(math.inf), Probit(2.0, 0.3), ReLU(), Sign(),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from members import HIDDEN, PRIORS, SCALAR
 
 from factorgraph import infer
 from factorgraph.channels import Absolute, Identity, Numeric
-from factorgraph.factors.sum import VARIANCE_FLOOR
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 from factorgraph.priors import Gaussian
 from models import MultiLayerGLM
 from models.inference import chain
