@@ -51,15 +51,24 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
-    weights, output = [most_probable_weights(layer) for layer in layers], output_of(layers[-1].plan)
-    x, labels = check_inputs(layers, x), []
-    for units in _chunks(x, operations):
+    output = output_of(layers[-1].plan)
+    return np.concatenate([output.pointwise(z) for z in _preactivations(layers, x, operations)])
+
+
+def preactivations(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
+    """Scaled sums into the outputs, (samples, outputs), with the most probable weights: see ``predict_pointwise``."""
+    return np.concatenate([z.T for z in _preactivations(layers, x, operations)])
+
+
+def _preactivations(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[Array]:
+    """The same in pieces (outputs, samples), in host memory."""
+    weights = [most_probable_weights(layer) for layer in layers]
+    for units in _chunks(check_inputs(layers, x), operations):
         for layer, W in zip(layers, weights, strict=True):
             z = _sums(layer, W, with_constant_unit(layer.plan, units, 1))
             z *= layer.plan.scale
             units = z if layer is layers[-1] else layer.plan.channel(z)
-        labels.append(output.pointwise(operations.host(units)))
-    return np.concatenate(labels)
+        yield operations.host(units)
 
 
 def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:

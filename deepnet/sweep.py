@@ -95,7 +95,7 @@ def train_batch(
     bases = [(layer.H, layer.G) if tau == 1 else (layer.H.copy(), _copied(layer.G)) for layer in layers]
     for layer, update in zip(layers, updates, strict=True):
         layer.beta, layer.damping = update.beta, update.damping
-    _start_batch(layers, x)
+    start_batch(layers, x)
     for iteration in range(tau):
         last = iteration == tau - 1
         steps = [
@@ -154,13 +154,13 @@ def output_moments(layers: Sequence[Layer], x: Array, operations: Operations) ->
     Returns:
         omega and V times scale and scale², as the output channel sees them, each (outputs, samples).
     """
-    _start_batch(layers, x)
+    start_batch(layers, x)
     forward(layers, operations, last=True)
     scale = layers[-1].plan.scale
     return scale * layers[-1].omega, scale * scale * layers[-1].V
 
 
-def _start_batch(layers: Sequence[Layer], x: Array) -> None:
+def start_batch(layers: Sequence[Layer], x: Array) -> None:
     """Data into the first layer; no message about the inputs of the others, no earlier iteration."""
     for layer in layers:
         layer.memory = None

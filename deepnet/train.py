@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepnet.baselines import Baseline, Epoch
 from deepnet.config import Config
 from deepnet.kernels.devices import operations_for
 from deepnet.lower import lower
-from deepnet.network import per_layer, perceptron
+from deepnet.network import choice, per_layer, perceptron
 from deepnet.observables import overlap, polarization
 from deepnet.outputs import output_name, output_of, units_for
 from deepnet.predict import check_inputs, error_percent, predict_bayes, predict_pointwise
@@ -46,7 +47,8 @@ class Network:
         layers: from the data to the output.
         operations: where its layers are.
         epoch: completed epochs.
-        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``.
+        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``. A baseline may train elsewhere.
+        memory: what a baseline carries from one epoch to the next besides the layers, by name.
     """
 
     config: Config
@@ -54,6 +56,7 @@ class Network:
     operations: Operations
     epoch: int = 0
     device: str = "cpu"
+    memory: dict[str, Array] = field(default_factory=dict, repr=False)
     _resident: "_Resident | None" = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -66,7 +69,11 @@ class Network:
 
     def to(self, device: str) -> "Network":
         """The network itself if it is there, else one with a copy of its state; errors as of ``operations_for``."""
-        return self if device == self.device else self.on(operations_for(device, self.config.dtype), device)
+        if device == self.device:
+            return self
+        if self.config.baseline is not None:  # whose layers stay in host memory
+            return replace(self, device=device)
+        return self.on(operations_for(device, self.config.dtype), device)
 
     def on(self, operations: Operations, device: str) -> "Network":
         """As ``to``, for given operations of the device."""
@@ -91,7 +98,7 @@ class Network:
             if layer.G is not None:
                 state[f"{layer.plan.name}.G"] = layer.G
                 state[f"{layer.plan.name}.variance"] = layer.sigma
-        return state
+        return state | self.memory
 
     def restore(self, arrays: dict[str, Array], epoch: int) -> None:
         """Take up a state given by ``arrays``; raises ``ValueError`` if names, shapes or types differ."""
@@ -124,12 +131,18 @@ def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, cla
     kinds = per_layer("weights", config.weights, config.layers)
     expected = {}
     for number, (shape, kind) in enumerate(zip(shapes(config, features, classes), kinds, strict=True)):
-        names = ("H", "mean") if kind == "binary" else ("H", "mean", "G", "variance")
-        expected |= {f"W{number}.{name}": shape for name in names}
+        expected |= {f"W{number}.{name}": each for name, each in _state(config, shape, kind == "binary").items()}
     for name, shape in expected.items():
         check_saved(name, arrays, shape, np.dtype(config.dtype))
     if unknown := sorted(set(arrays) - set(expected)):
         raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
+
+
+def _state(config: Config, shape: tuple[int, int], binary: bool) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the arrays of a layer that training carries from one epoch to the next."""
+    if config.baseline is not None:
+        return config.baseline.state(shape, binary)
+    return dict.fromkeys(("H", "mean") if binary else ("H", "mean", "G", "variance"), shape)
 
 
 def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -185,19 +198,25 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     Raises:
         ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
         DeviceUnavailableError: as by ``operations_for``.
+        BaselineError: the algorithm needs what is not installed.
     """
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2)
     operations = operations_for(device, config.dtype)
     check_fits_memory(config, features, classes)
-    layers = initial_layers(
+    baseline = config.baseline
+    if baseline is not None:
+        choice("device", device, dict.fromkeys(baseline.devices))
+    layers = (initial_layers if baseline is None else baseline.start)(
         lower(model(config, features, classes), config.closure),
         eps_init=config.initial_sizes(),
         rng=np.random.default_rng([config.seed, _INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
     network = Network(config, layers, operations_for("cpu", config.dtype))
+    if baseline is not None:
+        return replace(network, device=device, memory=baseline.memory(layers))
     return network if device == "cpu" else network.on(operations, device)
 
 
@@ -244,7 +263,10 @@ def train_epoch(
     order = rng.permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
     with network.operations.running():
-        if network.device == "cpu":
+        if config.baseline is not None:
+            batches = [order[start : start + config.batch_size] for start in starts]
+            _train_baseline(config.baseline, network, x, y, batches, rng, progress)
+        elif network.device == "cpu":
             for start in starts:
                 batch = order[start : start + config.batch_size]
                 inputs = network.operations.gather(x, batch)
@@ -256,6 +278,24 @@ def train_epoch(
             _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
+
+
+def _train_baseline(
+    baseline: Baseline,
+    network: Network,
+    x: Array,
+    y: Array,
+    batches: Sequence[Array],
+    rng: np.random.Generator,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """An epoch of these batches with another algorithm than message passing."""
+    config = network.config
+    epoch = Epoch(
+        x, y, batches, network.epoch, config.epochs, config.learning_rate, network.device, network.operations, rng,
+        progress,
+    )  # fmt: skip
+    baseline.train(network.layers, network.memory, epoch)
 
 
 def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
@@ -342,7 +382,7 @@ def check_finite(network: Network) -> None:
             if not np.isfinite(largest) or (name == "H" and largest > LARGEST_FIELD):
                 raise DivergenceError(
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
-                    f"largest value {largest:g}. Try a smaller `beta`, a larger `damping`, or `rho` nearer to 1"
+                    f"largest value {largest:g}. {advice(network.config)}"
                 )
 
 
@@ -378,6 +418,9 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
         ):
             numbers = output.numbers(y)
             for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
+                if prefix and _is_point(network):
+                    values[f"{prefix}{name}_error"] = values[f"{name}_error"]
+                    continue
                 predicted = output.numbers(predict(layers, x, operations))
                 values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
     if network.device != "cpu":
@@ -385,6 +428,11 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     values["polarization"] = [polarization(layer) for layer in layers]
     values["overlap"] = [overlap(layer) for layer in layers]
     return values
+
+
+def _is_point(network: Network) -> bool:
+    """Whether there is no posterior to average over, but one configuration of the weights."""
+    return network.config.baseline is not None and network.config.baseline.point
 
 
 def train(
@@ -408,14 +456,20 @@ def train(
         yield measured | {"seconds": seconds}
 
 
-def status(history: Sequence[dict[str, Any]], classes: int) -> str:
+#: What to do if message passing does not learn or diverges.
+_ADVICE = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
+
+
+def advice(config: Config) -> str:
+    """What to do if a network does not learn or diverges."""
+    return _ADVICE if config.baseline is None else config.baseline.remedy
+
+
+def status(history: Sequence[dict[str, Any]], classes: int, advice: str = _ADVICE) -> str:
     """What to make of a finished run, in a sentence."""
     if not history:
         return "nothing trained: no epoch was run"
     error, chance = history[-1]["train_error"], 100.0 * (1.0 - 1.0 / classes)
     if error > 0.9 * chance:
-        return (
-            f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). "
-            "Try a smaller `beta`, a larger `damping`, or more epochs"
-        )
+        return f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). {advice}"
     return f"trained: {history[-1]['epoch']} epochs, training error {error:.2f} %"

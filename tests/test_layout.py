@@ -24,7 +24,9 @@ FLOORS = {
     ],
     "deepnet": [
         ["deepnet.sizes", "deepnet.schedule", "deepnet.outputs"],
-        ["deepnet.network", "deepnet.config", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
+        ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
+        ["deepnet.baselines"],
+        ["deepnet.config"],
         ["deepnet.kernels"],
         ["deepnet.predict", "deepnet.train"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app"],

@@ -28,6 +28,8 @@ FIGURE_PERIOD = 30.0
 
 _DATASET_HELP = "digits, mnist, fashion-mnist or cifar10"
 
+_BASELINES = ("binarynet", "binarynet-adam", "binarynet-cosine", "ebp")
+
 _DEVICE_HELP = "where to compute: cpu, cuda, or cuda-tf32, which rounds the factors of matrix products to 10 bits"
 
 #: Arguments of ``train`` that are no settings of the network.
@@ -120,6 +122,7 @@ def _exit_code(error: Exception) -> int | None:
         return 2
     from deepnet.app.checkpoint import CheckpointError
     from deepnet.app.run import RunError
+    from deepnet.baselines import BaselineError
     from deepnet.bench import BenchError
     from deepnet.data import DataError
     from deepnet.kernels.devices import DeviceUnavailableError
@@ -128,7 +131,14 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, RunError):
         return 2
     failures = (
-        BenchError | CheckpointError | DataError | DeviceUnavailableError | DivergenceError | MemoryError | OSError
+        BaselineError
+        | BenchError
+        | CheckpointError
+        | DataError
+        | DeviceUnavailableError
+        | DivergenceError
+        | MemoryError
+        | OSError
     )
     return 1 if isinstance(error, failures) else None
 
@@ -181,6 +191,7 @@ def _add_train(commands: Any) -> None:
     value = "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch"
     add("dataset", metavar="DATASET", type=_dataset, help=f"{_DATASET_HELP}; comes before the options")
     add("--hidden", metavar="N", nargs="*", type=_width, help="units of each hidden layer")
+    add("--algorithm", metavar="NAME", help=f"message-passing, or a baseline: {', '.join(_BASELINES)}")
     add("--closure", metavar="NAME", nargs="+", help="bp, bpi, mf or amp")
     add("--weights", metavar="KIND", nargs="+", help="binary or continuous")
     add("--activation", metavar="NAME", nargs="+", help="sign or relu")
@@ -195,6 +206,7 @@ def _add_train(commands: Any) -> None:
     add("--beta", metavar="X", nargs="+", help="likelihood weight of the layers: likewise")
     add("--tau", metavar="N", type=integer, help="inner iterations a batch")
     add("--reinforcement", metavar="X", type=number, help="weight of the previous inner iteration's field")
+    add("--learning-rate", metavar="X", type=number, help="of a baseline trained by gradients (default: its own)")
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=integer, help="of everything random")
     add("--dtype", metavar="NAME", help="float32 or float64")
@@ -284,7 +296,7 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     with _wrong_input():
         config = Config(**settings)
         operations_for(args.device or "cpu", config.dtype)
-    directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
+    directory = args.out or default_directory(args.dataset, task, config.method, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
     run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu"))
@@ -301,8 +313,9 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
     from deepnet.config import Config
     from deepnet.kernels.devices import operations_for
 
-    defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
-    directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), **defaults)
+    defaults = {name: given.get(name, getattr(Config, name)) for name in ("algorithm", "closure", "seed")}
+    method = defaults["closure" if defaults["algorithm"] == Config.algorithm else "algorithm"]
+    directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), method, defaults["seed"])
     with Run.resumed(directory) as run:
         with _wrong_input():
             run.description.check_same(args.dataset, given)
@@ -318,7 +331,7 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
 
 
 def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
-    from deepnet.train import status
+    from deepnet.train import advice, status
 
     _say(_header(run, network))
     if network.epoch:
@@ -334,7 +347,7 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
                 drawn = perf_counter()
     if plot:
         _draw(run, network)
-    _say(_summary(run, status(run.history, data.classes), plot))
+    _say(_summary(run, status(run.history, data.classes, advice(network.config)), plot))
     return 0
 
 
