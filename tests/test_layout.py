@@ -29,7 +29,7 @@ FLOORS = {
         ["deepnet.config"],
         ["deepnet.kernels"],
         ["deepnet.predict", "deepnet.train"],
-        ["deepnet.estimator", "deepnet.bench", "deepnet.app"],
+        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
     ],
 }
 PACKAGES = ["factorgraph", "models", "deepnet"]

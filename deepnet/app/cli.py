@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepnet.app.options import integer, number, path, short
 from deepnet.bench.command import add_bench
+from deepnet.experiments.command import add_sweep
 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
@@ -127,6 +128,7 @@ def _exit_code(error: Exception) -> int | None:
     from deepnet.data import DataError
     from deepnet.kernels.devices import DeviceUnavailableError
     from deepnet.train import DivergenceError
+    from factorgraph.runtime.executor import ExecutorError
 
     if isinstance(error, RunError):
         return 2
@@ -137,6 +139,7 @@ def _exit_code(error: Exception) -> int | None:
         | DataError
         | DeviceUnavailableError
         | DivergenceError
+        | ExecutorError
         | MemoryError
         | OSError
     )
@@ -169,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--device", metavar="NAME", default="cpu", help=f"{_DEVICE_HELP} (default: cpu)")
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
     add_bench(commands, _dataset, _DATASET_HELP)
+    add_sweep(commands)
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=_show)

@@ -48,6 +48,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "beta": ("None", "float", "digits"),
     "reinforcement": ("float",),
     "eps_init": ("float",),
+    "learning_rate": ("None",),
     "random_state": ("None",),
 }
 
