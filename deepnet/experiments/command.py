@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         failed = _run(args, todo, len(jobs)) if todo else 0
     except KeyboardInterrupt:
-        command = shlex.join(["deepnet", *sys.argv[1:]]) if sys.argv[1:] else "the same command"
-        print(f"deepnet: interrupted; go on with: {command}", file=sys.stderr, flush=True)
+        print("deepnet: interrupted; go on with the same command", file=sys.stderr, flush=True)
         return 130
     finally:
         _save(spec, jobs, out, args.plot)
