@@ -23,6 +23,9 @@ LARGEST_SEED = 2**128 - 1
 #: The value of ``eps_init`` that means: as the depth demands.
 CRITICAL = "critical"
 
+#: What to do if message passing does not learn or diverges.
+REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
+
 #: Settings that only some algorithms read: message passing those that no baseline claims.
 _MESSAGE_PASSING_SETTINGS = ("closure", "preset", "rho", "damping", "beta", "tau", "reinforcement", "eps_init")
 _LEARNING_RATE = "learning_rate"
@@ -204,6 +207,11 @@ class Config:
             for field in fields(self)
             if field.name in own or field.name not in (*_MESSAGE_PASSING_SETTINGS, _LEARNING_RATE)
         )
+
+    @property
+    def remedy(self) -> str:
+        """What to do if a network does not learn or diverges."""
+        return REMEDY if self.baseline is None else self.baseline.remedy
 
     @property
     def baseline(self) -> Baseline | None:

@@ -20,12 +20,13 @@ except ModuleNotFoundError as error:
 
 from deepnet.config import Config, Settings
 from deepnet.kernels.devices import operations_for
+from deepnet.layers import Layer
 from deepnet.network import choice
 from deepnet.outputs import output_of
 from deepnet.predict import error_percent, preactivations, predict_pointwise, predict_proba
 from deepnet.sizes import check_count
-from deepnet.train import Network, advice, init, status, train, train_epoch
-from factorgraph.dense.state import Array, Layer
+from deepnet.train import Network, init, status, train, train_epoch
+from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, shown
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
@@ -149,7 +150,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         epochs = train(network, x, self._labels(numbers))
         history = [epoch | self._report(network, x, numbers) for epoch in epochs]
         if self.verbose:
-            print(status(history, len(self.classes_), advice(network.config)))
+            print(status(history, len(self.classes_), config.remedy))
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
@@ -347,19 +348,21 @@ def _moments(X: Array) -> tuple[float, float]:
     return mean, deviation or 1.0
 
 
-def _in_double(layers: Sequence[Layer]) -> list[Layer]:
+def _in_double(network: Network) -> list[Layer]:
     """Float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the network."""
     copies: list[Layer] = []
-    for layer in layers:
-        arrays = {name: getattr(layer, name) for name in ("H", "mean", "sigma")}
-        arrays = {name: None if values is None else values.astype(np.float64) for name, values in arrays.items()}
-        copies.append(Layer(layer.plan, **arrays, G=layer.G, below=copies[-1] if copies else None))
+    for layer in network.layers:
+        copies.append(layer.copied(_double, network.operations, copies[-1] if copies else None))
     return copies
+
+
+def _double(values: Array) -> Array:
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def _probabilities(network: Network, x: Array) -> Array:
     """(samples, classes), from inputs as the network takes them."""
-    layers, baseline = _in_double(network.layers), network.config.baseline
+    layers, baseline = _in_double(network), network.config.baseline
     if baseline is not None and baseline.point:
         p = baseline.probabilities(preactivations(layers, x))
     else:
@@ -376,7 +379,7 @@ def _bayes(network: Network, x: Array) -> Array:
 
 def _pointwise(network: Network, x: Array) -> Array:
     """Class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(_in_double(network.layers), x)
+    labels = predict_pointwise(_in_double(network), x)
     return output_of(network.layers[-1].plan).numbers(labels)
 
 

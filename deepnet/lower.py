@@ -1,27 +1,21 @@
-"""From a model to the layers of a dense sweep, or a refusal that says why."""
+"""From a model to the layers of a sweep, or a refusal that says why."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
+from deepnet.layers import KINDS, LoweringError, Plan
 from deepnet.network import choice, per_layer
 from deepnet.outputs import output_kind
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.dense.state import LayerPlan
-from factorgraph.factors import Bilinear
-from factorgraph.model.description import Model, Variable
+from factorgraph.model.description import Model
 
 
-class LoweringError(ValueError):
-    """A model that has no dense sweep; the message says what stands in the way."""
-
-
-def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
-    """Plan the dense sweep of a model that is a chain of bilinear layers with free weights.
+def lower(model: Model, closure: str | Sequence[str]) -> tuple[Plan, ...]:
+    """Plan the sweep of a model that is a chain of layers.
 
     Args:
-        model: observed inputs, free weights, observed output.
+        model: observed inputs, factors of ``KINDS`` with free weights, observed output.
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer. BP and BPI need the cavity of a scalar
             output; for one value serving all layers, an argmax layer falls to "mf", as in [DL App. A.9].
 
@@ -40,18 +34,22 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[LayerPlan, ...]:
                 "couples all units of a sample, and the sweep has no cavity of one edge for it"
             )
         closures[-1] = "mf"
-    plans: list[LayerPlan] = []
+    plans: list[Plan] = []
     for factor, name in zip(chain, closures, strict=True):
-        plans.append(_plan(model, factor, name, plans[-1].channel if plans else None))
+        below = plans[-1].channel if plans else None
+        _check_place(model, factor, below, last=len(plans) == len(chain) - 1)
+        plans.append(KINDS[type(factor)].of(model, factor, name, below))
     return tuple(plans)
 
 
-def _chain(model: Model) -> list[Bilinear]:
+def _chain(model: Model) -> list[Any]:
     """The factors in order from the data to the observed output."""
-    by_input: dict[str, Bilinear] = {}
+    by_input: dict[str, Any] = {}
+    factor: Any
     for factor in model.factors:
-        if not isinstance(factor, Bilinear):
-            raise LoweringError(f"factors must all be Bilinear, got {type(factor).__name__}: use the general engine")
+        if type(factor) not in KINDS:
+            known = " or ".join(kind.__name__ for kind in KINDS)
+            raise LoweringError(f"factors must all be {known}, got {type(factor).__name__}: use the general engine")
         if factor.inputs in by_input:
             raise LoweringError(f"`{factor.inputs}` must feed one layer, got {factor.weights} and others: not a chain")
         by_input[factor.inputs] = factor
@@ -69,14 +67,9 @@ def _chain(model: Model) -> list[Bilinear]:
     return chain
 
 
-def _plan(model: Model, factor: Bilinear, closure: str, input_channel: Channel | Argmax | None) -> LayerPlan:
-    weights, output = model.variables[factor.weights], model.variables[factor.output]
-    _require_free(weights)
-    if factor.bias is not None:
-        _require_free(model.variables[factor.bias])
-        if model.variables[factor.bias].prior != weights.prior:
-            raise LoweringError(f"`{factor.bias}` must have the prior of `{weights.name}`: it is one more column of it")
-    last = not any(other.inputs == factor.output for other in model.factors if isinstance(other, Bilinear))
+def _check_place(model: Model, factor: Any, input_channel: Channel | Argmax | None, *, last: bool) -> None:
+    """Raise ``LoweringError`` unless a layer fits between what is below and above it."""
+    output = model.variables[factor.output]
     if output.observed != last:
         raise LoweringError(
             f"`{output.name}` must be {'observed' if last else 'free'}: only the last output is observed"
@@ -85,29 +78,3 @@ def _plan(model: Model, factor: Bilinear, closure: str, input_channel: Channel |
         raise LoweringError(f"`{factor.inputs}` must not be an argmax: it is an output only")
     if not last and output.prior is not None:
         raise LoweringError(f"`{output.name}` must have no prior of its own: its layer determines it")
-    outputs, inputs = model.shape(factor.weights)
-    if outputs is None or inputs is None:
-        raise LoweringError(f"`{weights.name}` must have plates of known size, got {model.shape(factor.weights)}")
-    bias = factor.bias is not None
-    mask = factor.mask
-    if mask is not None and bias:
-        mask = np.concatenate([mask, np.ones((outputs, 1), dtype=bool)], axis=1)
-    return LayerPlan(
-        name=weights.name,
-        inputs=inputs + bias,
-        outputs=outputs,
-        prior=weights.prior,  # pyright: ignore[reportArgumentType]
-        channel=factor.channel,
-        closure=closure,
-        scale=factor.scale,
-        bias=bias,
-        input_channel=input_channel,
-        mask=mask,
-    )
-
-
-def _require_free(variable: Variable) -> None:
-    if variable.observed or variable.prior is None:
-        raise LoweringError(
-            f"`{variable.name}` must be free, with a prior: a layer of known weights is inference, not training"
-        )

@@ -23,12 +23,13 @@ FLOORS = {
         ["models.two_layer"],
     ],
     "deepnet": [
-        ["deepnet.sizes", "deepnet.schedule", "deepnet.outputs"],
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost"],
+        ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
         ["deepnet.baselines"],
         ["deepnet.config"],
         ["deepnet.kernels"],
-        ["deepnet.predict", "deepnet.train"],
+        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
     ],
 }

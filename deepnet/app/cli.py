@@ -335,7 +335,7 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
 
 
 def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
-    from deepnet.train import advice, status
+    from deepnet.train import status
 
     _say(_header(run, network))
     if network.epoch:
@@ -351,7 +351,7 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
                 drawn = perf_counter()
     if plot:
         _draw(run, network)
-    _say(_summary(run, status(run.history, data.classes, advice(network.config)), plot))
+    _say(_summary(run, status(run.history, data.classes, network.config.remedy), plot))
     return 0
 
 
@@ -424,9 +424,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _header(run: "Run", network: "Network") -> str:
     """What is trained on what: settings, model and layers."""
-    from deepnet.app.run import describe
-
-    layers = [f"  {describe(layer.plan)}" for layer in network.layers]
+    layers = [f"  {layer.plan}" for layer in network.layers]
     return "\n".join([f"run       {run.directory}", str(run.description), "layers", *layers])
 
 

@@ -32,8 +32,10 @@ from deepnet.app.checkpoint import (
 from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.history import check_history
 from deepnet.data import Dataset
-from deepnet.train import Evaluation, Network, check_arrays, init, metrics, train, warm_up
-from factorgraph.dense.state import Array, LayerPlan
+from deepnet.metrics import Evaluation, metrics
+from deepnet.state import Network, check_arrays, init
+from deepnet.train import train, warm_up
+from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
 
@@ -154,8 +156,8 @@ class Run:
             raise self._foreign(path, error) from error
         network = init(description.config, description.features, description.classes, device)
         try:
+            _check_drawn(network, meta)
             network.restore(arrays, epoch)
-            _check_masks(network, arrays, meta)
         except ValueError as error:
             raise self._foreign(path, error) from error
         self.history = history
@@ -229,7 +231,7 @@ class Run:
 
     def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
         """Write a checkpoint, and in it what tells whether it belongs to a description."""
-        meta = {"history": history, "trained": self.description.decisive(), "masks": _mask_digests(network)}
+        meta = {"history": history, "trained": self.description.decisive(), "masks": _digests(network)}
         save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
 
     def _watched(self, progress: Callable[[int], None] | None) -> Callable[[int], None]:
@@ -267,13 +269,6 @@ class Run:
 def evaluate(network: Network, data: Dataset) -> dict[str, Any]:
     """The metrics of a network on the whole training and test set."""
     return metrics(network, Evaluation(data.x_train, data.y_train, data.x_test, data.y_test))
-
-
-def describe(plan: LayerPlan) -> str:
-    """A layer in a line: shape of its weights, what they are, activation, closure."""
-    bias = ", bias in the last column" if plan.bias else ""
-    edges = "" if plan.mask is None else f", {plan.mask.mean():.1%} of the edges"
-    return f"{plan.name}: {plan.outputs} x {plan.inputs} {plan.prior}, {plan.channel}, {plan.closure}{bias}{edges}"
 
 
 def default_directory(dataset: str, task: str, method: str | Sequence[str], seed: int) -> Path:
@@ -358,25 +353,19 @@ def _problem(check: Callable[[], None]) -> list[str]:
     return []
 
 
-def _mask_digests(network: Network) -> dict[str, str]:
-    """A digest of the mask of every layer that has one."""
-    masks = {layer.plan.name: layer.plan.mask for layer in network.layers}
-    return {
-        name: hashlib.sha256(np.packbits(network.operations.host(mask)).tobytes()).hexdigest()
-        for name, mask in masks.items()
-        if mask is not None
-    }
+def _digests(network: Network) -> dict[str, str]:
+    """A digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
 
 
-def _check_masks(network: Network, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+def _packed(values: Array) -> Array:
+    return np.packbits(values) if values.dtype == bool else values
+
+
+def _check_drawn(network: Network, meta: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
-    if "masks" in meta and meta["masks"] != _mask_digests(network):
+    if "masks" in meta and meta["masks"] != _digests(network):
         raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
-    for layer in network.layers:
-        if layer.plan.mask is not None:
-            name = layer.plan.name
-            if np.any(arrays[f"{name}.mean"][~network.operations.host(layer.plan.mask)]):
-                raise ValueError(f"{name} must have weights where `seed` and `density` draw edges only")
 
 
 def _reason(error: Exception) -> str:

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from deepnet.layers import DensePlan, Layer, Plan
 from factorgraph.dense.operations import Operations
-from factorgraph.dense.state import Array, Layer, LayerPlan
+from factorgraph.dense.state import Array
 
 
 class BaselineError(RuntimeError):
@@ -66,35 +67,37 @@ class Baseline(ABC):
     remedy: ClassVar[str]
 
     @abstractmethod
-    def start(
-        self, plans: Sequence[LayerPlan], *, eps_init: Sequence[float], rng: np.random.Generator, dtype: np.dtype
-    ) -> list[Layer]:
-        """The layers of a new network.
+    def plans(self, plans: Sequence[Plan]) -> tuple[Plan, ...]:
+        """The layers as the baseline starts and keeps them, from those of message passing.
 
         Raises:
-            BaselineError: what the baseline needs is not installed.
+            ValueError: it does not train this kind of layer.
+            BaselineError: what it needs is not installed.
         """
 
     @abstractmethod
-    def state(self, shape: tuple[int, int], binary: bool) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of what training carries from one epoch to the next, of a layer with ``shape`` weights."""
-
-    @abstractmethod
-    def train(self, layers: Sequence[Layer], memory: dict[str, Array], epoch: Epoch) -> None:
-        """Train for an epoch; ``layers`` and ``memory``, the arrays of ``state`` that no layer has, change in place."""
-
-    def memory(self, layers: Sequence[Layer]) -> dict[str, Array]:
-        """The arrays of ``state`` that no layer has, by name, for a new network."""
-        return {}
+    def train(self, layers: Sequence[Layer], epoch: Epoch) -> None:
+        """Train layers of such plans for an epoch, in place."""
 
     def probabilities(self, z: Array) -> Array:
         """Where ``point``: what the loss takes pre-activations (samples, outputs) for, as ``predict_proba`` has it."""
         raise NotImplementedError
 
 
-def placed(plans: Sequence[LayerPlan], arrays: Sequence[dict[str, Array | None]]) -> list[Layer]:
-    """Layers with these arrays, each above the one before."""
-    layers: list[Layer] = []
-    for plan, values in zip(plans, arrays, strict=True):
-        layers.append(Layer(plan, **values, below=layers[-1] if layers else None))  # pyright: ignore[reportArgumentType]
-    return layers
+def dense(plans: Sequence[Plan]) -> list[DensePlan]:
+    """The plans, all of dense layers; raises ``ValueError`` for others."""
+    for plan in plans:
+        if not isinstance(plan, DensePlan):
+            raise ValueError(f"`algorithm` must be 'message-passing' for a layer that is not dense, got {plan}")
+    return cast(list[DensePlan], list(plans))
+
+
+def arguments(plan: DensePlan, **changes: Any) -> dict[str, Any]:
+    """All that makes a plan, for one of another class, but for some changes."""
+    return {each.name: getattr(plan, each.name) for each in fields(plan)} | changes
+
+
+def xavier(outputs: int, inputs: int, rng: np.random.Generator) -> Array:
+    """Initial weights: uniform, with the variance 2/(inputs + outputs) of Glorot and Bengio (2010)."""
+    bound = (6.0 / (inputs + outputs)) ** 0.5
+    return rng.uniform(-bound, bound, (outputs, inputs))

@@ -14,6 +14,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
+from deepnet.baselines.base import xavier
 from factorgraph.dense.state import Array
 
 #: Learning rates: that of [DL App. B.3] for SGD, the library's default for Adam.
@@ -46,12 +47,6 @@ class _SignUnits(torch.autograd.Function):
 
 #: By the name that settings give them.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"sign": _SignUnits.apply, "relu": torch.relu}
-
-
-def xavier(outputs: int, inputs: int, rng: np.random.Generator) -> Array:
-    """Initial weights: uniform, with the variance 2/(inputs + outputs) of Glorot and Bengio (2010)."""
-    bound = (6.0 / (inputs + outputs)) ** 0.5
-    return rng.uniform(-bound, bound, (outputs, inputs))
 
 
 class BinaryNet(torch.nn.Module):

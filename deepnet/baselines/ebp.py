@@ -7,16 +7,35 @@ variance of continuous weights is 1. The biases of the authors' program are left
 """
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
-from deepnet.baselines.base import Baseline, Epoch, placed
+from deepnet.baselines.base import Baseline, Epoch, arguments, dense
+from deepnet.layers import DenseLayer, DensePlan, Layer, Plan, Update
 from deepnet.outputs import output_of
 from deepnet.sweep import forward, start_batch
 from factorgraph.channels import Channel
 from factorgraph.dense.operations import Operations, Step
-from factorgraph.dense.state import Array, Layer, LayerPlan
+from factorgraph.dense.state import Array
+
+
+@dataclass(frozen=True)
+class UnitVariancePlan(DensePlan):
+    """A dense layer whose fields start as h ~ size · N(0, 1)/√inputs: the means of continuous weights of variance 1."""
+
+    def initial_layer(
+        self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
+    ) -> DenseLayer:
+        """As ``Plan.initial_layer``."""
+        H = (size * self.inputs**-0.5 * rng.standard_normal((self.outputs, self.inputs))).astype(dtype)
+        G = None if self.spin_weights else np.ones_like(H)
+        assert self.prior is not None
+        mean, sigma = self.prior.moments(H=H, G=0.0 if G is None else G)
+        if self.mask is not None:
+            mean, sigma = mean * self.mask, sigma * self.mask
+        return DenseLayer(self, H, G, mean.astype(dtype), None if G is None else sigma.astype(dtype), below=below)
 
 
 class ExpectationBackpropagation(Baseline):
@@ -27,26 +46,10 @@ class ExpectationBackpropagation(Baseline):
     point = False
     remedy = "Try smaller batches (10 samples), or another `eps_init`"
 
-    def start(
-        self, plans: Sequence[LayerPlan], *, eps_init: Sequence[float], rng: np.random.Generator, dtype: np.dtype
-    ) -> list[Layer]:
-        """Fields h ~ eps_init N(0, 1)/√inputs, which are the means of continuous weights."""
-        arrays = []
-        for plan, size in zip(plans, eps_init, strict=True):
-            H = size * plan.inputs**-0.5 * rng.standard_normal((plan.outputs, plan.inputs))
-            G = None if plan.spin_weights else np.ones_like(H)
-            assert plan.prior is not None
-            mean, sigma = plan.prior.moments(H=H, G=0.0 if G is None else G)
-            if plan.mask is not None:
-                mean, sigma = mean * plan.mask, sigma * plan.mask
-            values = {"H": H, "G": G, "mean": mean, "sigma": None if G is None else sigma}
-            arrays.append({name: None if each is None else each.astype(dtype) for name, each in values.items()})
-        return placed(plans, arrays)
+    def plans(self, plans: Sequence[Plan]) -> tuple[Plan, ...]:
+        return tuple(UnitVariancePlan(**arguments(plan, closure="mf")) for plan in dense(plans))
 
-    def state(self, shape: tuple[int, int], binary: bool) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(("H", "mean") if binary else ("H", "mean", "G", "variance"), shape)
-
-    def train(self, layers: Sequence[Layer], memory: dict[str, Array], epoch: Epoch) -> None:
+    def train(self, layers: Sequence[Layer], epoch: Epoch) -> None:
         output = output_of(layers[-1].plan)
         for batch in epoch.batches:
             y = output.encode(epoch.y[batch], epoch.x.dtype)
@@ -59,20 +62,19 @@ def train_batch(
     layers: Sequence[Layer], x: Array, y: Array, operations: Operations, rng: np.random.Generator | None = None
 ) -> None:
     """Add the messages of a mini-batch to the weights, in place: arguments as of ``deepnet.sweep.train_batch``."""
-    start_batch(layers, x)
+    start_batch(layers, x, [Update()] * len(layers))
     forward(layers, operations, last=True)
     plan, top = layers[-1].plan, layers[-1]
     g, _ = operations.derivatives(output_of(plan).observe(y, plan.scale, rng), top.omega, top.V)
     operations.require_finite(g)
-    for layer in reversed(layers):
-        below = layer.below
-        B = None if below is None else operations.times_transposed(layer.mean, g)[: below.plan.outputs]
+    for number in reversed(range(len(layers))):
+        layer = cast(DenseLayer, layers[number])
+        B = operations.times_transposed(layer.mean, g)[: layer.plan.features] if number else None
         operations.outer(g, layer.x_mean, layer.H_in)
         layer.G_in = None if layer.G is None else np.zeros_like(layer.G)
-        layer.beta, layer.damping = 1.0, 0.0
         operations.update_weights(layer, Step(layer.H, layer.G, rho=1.0, reinforcement=0.0))
-        if below is not None and B is not None:
-            g = (B * _slope(below)).astype(x.dtype)
+        if B is not None:
+            g = (B * _slope(layers[number - 1])).astype(x.dtype)
 
 
 def _slope(layer: Layer) -> Array:

@@ -2,20 +2,26 @@
 
 import importlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, cast
 
+import numba
 import numpy as np
 from scipy.special import expit, softmax
 
-from deepnet.baselines.base import Baseline, BaselineError, Epoch, placed
+from deepnet.baselines.base import Baseline, BaselineError, Epoch, arguments, dense, xavier
+from deepnet.layers import DenseLayer, DensePlan, Layer, Plan
 from deepnet.outputs import output_of
-from factorgraph.channels import ReLU
-from factorgraph.dense.state import Array, Layer, LayerPlan
+from factorgraph.channels import ReLU, Sign
+from factorgraph.dense.operations import Operations
+from factorgraph.dense.state import Array
 
 #: What Adam remembers of every layer, and what PyTorch calls it.
 _MEMORY = {"steps": "step", "first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
+
+#: What can be trained, and what PyTorch's side calls it.
+_ACTIVATIONS: dict[type, str] = {Sign: "sign", ReLU: "relu"}
 
 
 @dataclass(frozen=True)
@@ -43,50 +49,34 @@ class GradientDescent(Baseline):
     def anneals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.cosine
 
-    def start(
-        self, plans: Sequence[LayerPlan], *, eps_init: Sequence[float], rng: np.random.Generator, dtype: np.dtype
-    ) -> list[Layer]:
-        """See ``Baseline.start``."""
-        xavier = import_torch_module("binarynet").xavier
-        plans = [
-            replace(plan, closure="none", scale=plan.inputs**-0.5 if self.scaled or plan.spin_weights else 1.0)
-            for plan in plans
-        ]
-        arrays: list[dict[str, Array | None]] = []
-        for plan in plans:
-            H = xavier(plan.outputs, plan.inputs, rng).astype(dtype)
-            sigma = None if plan.spin_weights else np.zeros_like(H)
-            arrays.append({"H": H, "G": None, "mean": _used(plan, H), "sigma": sigma})
-        return placed(plans, arrays)
+    def plans(self, plans: Sequence[Plan]) -> tuple[Plan, ...]:
+        """See ``Baseline.plans``."""
+        import_torch()
+        for plan in plans[:-1]:
+            if type(plan.channel) not in _ACTIVATIONS:
+                raise ValueError(f"`activation` must be sign or relu for training by gradients, got {plan.channel}")
+        return tuple(self._plan(plan) for plan in dense(plans))
 
-    def state(self, shape: tuple[int, int], binary: bool) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys(("H", "mean"), shape) | self._remembered(shape)
+    def _plan(self, plan: DensePlan) -> "GradientPlan":
+        scale = plan.inputs**-0.5 if self.scaled or plan.spin_weights else 1.0
+        return GradientPlan(**arguments(plan, closure="none", scale=scale, adam=self.optimizer == "adam"))
 
-    def memory(self, layers: Sequence[Layer]) -> dict[str, Array]:
-        return {
-            f"{layer.plan.name}.{name}": np.zeros(shape, layer.H.dtype)
-            for layer in layers
-            for name, shape in self._remembered(layer.H.shape).items()
-        }
-
-    def _remembered(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of what the optimiser remembers of a layer."""
-        return {name: () if name == "steps" else shape for name in _MEMORY} if self.optimizer == "adam" else {}
-
-    def train(self, layers: Sequence[Layer], memory: dict[str, Array], epoch: Epoch) -> None:
+    def train(self, layers: Sequence[Layer], epoch: Epoch) -> None:
         torch, device = import_torch(), epoch.device.removesuffix("-tf32")
+        torch.set_num_threads(numba.get_num_threads())
         torch.backends.cuda.matmul.allow_tf32 = epoch.device == "cuda-tf32"
-        trainer = self._trainer(torch, layers, memory, epoch, device)
+        own = cast(Sequence[GradientLayer], layers)
+        trainer = self._trainer(torch, own, epoch, device)
         x = torch.from_numpy(epoch.x).to(device)
-        numbers = output_of(layers[-1].plan).numbers(epoch.y)
-        y = torch.from_numpy(numbers).to(device)
+        y = torch.from_numpy(output_of(layers[-1].plan).numbers(epoch.y)).to(device)
         if layers[-1].plan.outputs == 1:
             y = (2 * y - 1).to(x.dtype)
         for number, batch in enumerate(epoch.batches):
             trainer.batch(x, y, torch.from_numpy(batch).to(device), self._rate(epoch, number))
             if epoch.progress is not None:
                 epoch.progress(len(batch))
-        self._keep(trainer, layers, memory)
+        for layer, w in zip(own, trainer.network.weights, strict=True):
+            layer.take(w, trainer.optimizer.state[w])
 
     def _rate(self, epoch: Epoch, batch: int) -> float:
         """Learning rate of a batch."""
@@ -95,46 +85,94 @@ class GradientDescent(Baseline):
             return rate
         return rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch.fraction(batch) / epoch.epochs)))
 
-    def _trainer(self, torch: Any, layers: Sequence[Layer], memory: dict[str, Array], epoch: Epoch, device: str) -> Any:
+    def _trainer(self, torch: Any, layers: "Sequence[GradientLayer]", epoch: Epoch, device: str) -> Any:
         """A trainer that goes on where the last epoch ended."""
         plans = [layer.plan for layer in layers]
 
-        def there(values: Array | None) -> Any:
-            return None if values is None else torch.from_numpy(values.copy()).to(device)
+        def there(values: Array) -> Any:
+            return torch.from_numpy(values.copy()).to(device)
 
-        module = import_torch_module("binarynet")
+        module = importlib.import_module("deepnet.baselines.binarynet")
         network = module.BinaryNet(
             [there(layer.H) for layer in layers],
             masks=[None if plan.mask is None else there(plan.mask.astype(epoch.x.dtype)) for plan in plans],
             binary=[plan.spin_weights for plan in plans],
-            activation=["relu" if isinstance(plan.channel, ReLU) else "sign" for plan in plans[:-1]],
+            activation=[_ACTIVATIONS[type(plan.channel)] for plan in plans[:-1]],
             bias=plans[0].bias,
             scales=[plan.scale for plan in plans],
         )
         trainer = module.Trainer(network, optimizer=self.optimizer)
-        if memory:
-            for plan, w in zip(plans, network.weights, strict=True):
-                state = {theirs: there(memory[f"{plan.name}.{ours}"]) for ours, theirs in _MEMORY.items()}
+        for layer, w in zip(layers, network.weights, strict=True):
+            if layer.remembered:
+                state = {theirs: there(layer.remembered[ours]) for ours, theirs in _MEMORY.items()}
                 trainer.optimizer.state[w] = state | {"step": state["step"].float()}
         return trainer
-
-    def _keep(self, trainer: Any, layers: Sequence[Layer], memory: dict[str, Array]) -> None:
-        """Copy what the epoch has changed into the layers and the memory."""
-        for layer, w in zip(layers, trainer.network.weights, strict=True):
-            layer.H[...] = w.detach().cpu().numpy()
-            layer.mean[...] = _used(layer.plan, layer.H)
-            for ours, theirs in _MEMORY.items() if memory else ():
-                memory[f"{layer.plan.name}.{ours}"][...] = trainer.optimizer.state[w][theirs].cpu().numpy()
 
     def probabilities(self, z: Array) -> Array:
         """See ``Baseline.probabilities``: the logistic function of a single output, the softmax of several."""
         return expit(z) if z.shape[1] == 1 else softmax(z, axis=1)
 
 
-def _used(plan: LayerPlan, H: Array) -> Array:
-    """The weights with which the network computes: signs of ±1 ones, zero where there is no edge."""
-    used = np.where(H >= 0, H.dtype.type(1), H.dtype.type(-1)) if plan.spin_weights else H.copy()
-    return used if plan.mask is None else used * plan.mask
+@dataclass(frozen=True)
+class GradientPlan(DensePlan):
+    """A dense layer that is trained by gradients.
+
+    Attributes:
+        adam: whether the optimiser remembers moments of the gradients.
+    """
+
+    adam: bool = False
+
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """As ``Plan.state_shapes``: H, the continuous copy of the weights, their values, and what Adam remembers."""
+        shape = (self.outputs, self.inputs)
+        return dict.fromkeys(("H", "mean"), shape) | (self.remembered() if self.adam else {})
+
+    def remembered(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what Adam remembers."""
+        return {name: () if name == "steps" else (self.outputs, self.inputs) for name in _MEMORY}
+
+    def initial_layer(
+        self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
+    ) -> "GradientLayer":
+        """As ``Plan.initial_layer``, with the weights of Glorot and Bengio, whatever the ``size``."""
+        H = xavier(self.outputs, self.inputs, rng).astype(dtype)
+        sigma = None if self.spin_weights else np.zeros_like(H)
+        memory = {name: np.zeros(shape, dtype) for name, shape in self.remembered().items()} if self.adam else {}
+        return GradientLayer(self, H, None, self.used(H), sigma, below=below, remembered=memory)
+
+    def used(self, H: Array) -> Array:
+        """The weights with which the network computes: signs of ±1 ones, zero where there is no edge."""
+        used = np.where(H >= 0, H.dtype.type(1), H.dtype.type(-1)) if self.spin_weights else H.copy()
+        return used if self.mask is None else used * self.mask
+
+
+@dataclass
+class GradientLayer(DenseLayer):
+    """A dense layer in training by gradients.
+
+    Attributes:
+        remembered: what the optimiser knows of the gradients so far, by name.
+    """
+
+    remembered: dict[str, Array] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Array]:
+        """H, the values of the weights, and what the optimiser remembers."""
+        return {"H": self.H, "mean": self.mean} | self.remembered
+
+    def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
+        """As ``Layer.copied``."""
+        layer = super().copied(convert, operations, below)
+        layer.remembered = {name: convert(values) for name, values in self.remembered.items()}
+        return layer
+
+    def take(self, w: Any, memory: Mapping[str, Any]) -> None:
+        """Take up weights, and the memory of their optimiser, from PyTorch."""
+        self.H = w.detach().cpu().numpy().copy()
+        self.mean = cast(GradientPlan, self.plan).used(self.H)
+        for ours in self.remembered:
+            self.remembered[ours] = memory[_MEMORY[ours]].cpu().numpy().astype(self.H.dtype)
 
 
 def import_torch() -> Any:
@@ -147,9 +185,3 @@ def import_torch() -> Any:
         return importlib.import_module("torch")
     except ImportError as error:
         raise BaselineError(f"torch is needed for the baseline ({error}): pip install 'cavity[bench]'") from error
-
-
-def import_torch_module(name: str) -> Any:
-    """A module of this package that imports PyTorch; raises as ``import_torch``."""
-    import_torch()
-    return importlib.import_module(f"deepnet.baselines.{name}")

@@ -9,8 +9,9 @@ from deepnet.baselines.base import BaselineError
 from deepnet.baselines.gradient import import_torch
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
-from deepnet.bench.cost import Cost, binarynet, message_passing
-from deepnet.bench.limits import SIZE, Limits, limits
+from deepnet.bench.cost import binarynet, message_passing
+from deepnet.bench.limits import SIZE, limits
+from deepnet.cost import Cost, Limits
 
 if TYPE_CHECKING:
     from factorgraph.dense.state import Array
@@ -72,7 +73,7 @@ class MessagePassing(Contender):
         from deepnet import train
 
         self._network = train.init(self._config, self._case.widths[0], self._case.classes, self._case.device)
-        self.weights = sum(layer.H.size for layer in self._network.layers)
+        self.weights = sum(layer.plan.weights for layer in self._network.layers)
         self.operations = message_passing(layer.plan for layer in self._network.layers)
 
     def train(self, samples: int) -> None:
@@ -95,9 +96,7 @@ class MessagePassing(Contender):
 
     def polarization(self) -> list[float]:
         """See ``Contender.polarization``."""
-        from deepnet.observables import polarization
-
-        return [polarization(layer) for layer in self._network.to("cpu").layers]
+        return [layer.polarization() for layer in self._network.to("cpu").layers]
 
     def device_memory(self) -> int | None:
         """See ``Contender.device_memory``."""
@@ -164,11 +163,9 @@ def _masks(case: Case) -> "list[Array | None] | None":
     """The edges that message passing has in the same case."""
     if case.density == 1:
         return None
-    from deepnet.lower import lower
-    from deepnet.train import model
+    from deepnet.train import init
 
-    config = case.config("mf")
-    return [plan.mask for plan in lower(model(config, case.widths[0], case.classes), config.closure)]
+    return [layer.drawn() for layer in init(case.config("mf"), case.widths[0], case.classes).layers]
 
 
 def make(name: str, case: Case) -> Contender:

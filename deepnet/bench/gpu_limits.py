@@ -8,6 +8,7 @@ from deepnet import train
 from deepnet.bench.limits import SIZE, Limits, best_seconds, limits
 from deepnet.config import Config
 from deepnet.kernels.gpu import GpuOperations
+from deepnet.layers import DenseLayer
 from factorgraph.dense.state import Message
 
 #: Units below and above, and samples, of the layer in which evaluations of g are timed: it fills the device.
@@ -34,6 +35,7 @@ def measure(operations: GpuOperations, weights: int) -> Limits:
 def _evaluations(operations: GpuOperations) -> float:
     """Evaluations of g a second where a layer computes its messages."""
     layer = train.init(Config(hidden=(_SIDE,), closure="bp"), _SIDE, 2).on(operations, "cuda").layers[0]
+    assert isinstance(layer, DenseLayer)
     rng = np.random.default_rng(0)
     shape = (_SIDE, _SAMPLES)
     layer.x_mean, layer.omega, B = (operations.array(rng.standard_normal(shape, np.float32)) for _ in range(3))

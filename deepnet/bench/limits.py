@@ -1,30 +1,16 @@
 """Limits of the machine, measured on the spot with the libraries and threads in use."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from time import perf_counter
+
+from deepnet.cost import Limits
 
 #: Rows and columns of the product that is timed.
 SIZE = 2048
 
 #: How long everything is repeated, and how often at least.
 _SECONDS, _REPEATS = 0.3, 5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the machine can do with the threads and the library in use.
-
-    Attributes:
-        flops: floating-point operations a second in a large float32 matrix product; a multiply-add is two.
-        bytes: read and written a second when an array as large as all the weights is copied.
-        evaluations: of g a second, in a loop over arrays that stay in the cache; None where it does not matter.
-    """
-
-    flops: float
-    bytes: float
-    evaluations: float | None = None
 
 
 def best_seconds(action: Callable[[], object]) -> float:

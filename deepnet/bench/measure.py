@@ -11,9 +11,8 @@ from typing import Any
 
 from deepnet.bench.case import Case
 from deepnet.bench.contenders import BASELINES
-from deepnet.bench.cost import Cost
-from deepnet.bench.limits import Limits
 from deepnet.bench.worker import Worker
+from deepnet.cost import Cost, Limits
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.interface.arguments import shown
 

@@ -26,8 +26,7 @@ from typing import Any
 from deepnet.config import LARGEST_SEED, Config
 from deepnet.data import DATASETS, TASKS
 from deepnet.kernels.devices import DEVICES
-from deepnet.lower import lower
-from deepnet.train import model
+from deepnet.state import plans
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, shown
 
 #: What may be reported of a finished cell.
@@ -211,7 +210,7 @@ def _cells(labels: tuple[str, ...], origin: Mapping[str, Mapping[str, Any]], see
 def _check_network(config: Config, classes: int) -> None:
     """Raise ``ValueError`` unless there are networks of these settings: what does not depend on their sizes."""
     tiny = replace(config, hidden=(1,) * len(config.hidden))
-    lower(model(tiny, 1, classes), tiny.closure)
+    plans(tiny, 1, classes)
 
 
 def _located(message: str, sources: Mapping[str, str], labels: Sequence[str]) -> str:

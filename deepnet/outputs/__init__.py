@@ -3,12 +3,12 @@
 A new kind is a file with a class and its place in ``KINDS``.
 """
 
+from deepnet.layers import Plan
 from deepnet.outputs.argmax import ArgmaxOutput
 from deepnet.outputs.base import Output
 from deepnet.outputs.channel import ChannelOutput
 from deepnet.outputs.sign import SignOutput
 from factorgraph.channels import Argmax, Channel
-from factorgraph.dense.state import LayerPlan
 
 KINDS: tuple[type[Output], ...] = (SignOutput, ArgmaxOutput)
 
@@ -19,7 +19,7 @@ OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name
 AUTO = "auto"
 
 
-def output_of(plan: LayerPlan) -> Output:
+def output_of(plan: Plan) -> Output:
     """What the outputs of the last layer mean."""
     return output_kind(plan.channel)(plan.channel, plan.outputs)
 

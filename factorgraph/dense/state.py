@@ -7,7 +7,7 @@ pre-activations, in units where the scale of the layer is 1: z = Σ_i W_ki x_in.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -101,6 +101,23 @@ class Message:
         return replace(self, B=pick(self.B), A=pick(self.A), y=pick(self.y))
 
 
+class Source(Protocol):
+    """The layer that computes the inputs of another one, dense or not.
+
+    Attributes:
+        omega: mean of its pre-activations.
+        V: their variance.
+    """
+
+    omega: Array
+    V: Array
+
+    @property
+    def plan(self) -> Any:
+        """What it is: an object with its ``channel``."""
+        ...
+
+
 @dataclass
 class Layer:
     """One layer: the state of its weights, kept from batch to batch, and the messages of the current batch.
@@ -135,7 +152,7 @@ class Layer:
     mean: Any
     sigma: Any = None
     squares: Any = None
-    below: "Layer | None" = None
+    below: Source | None = None
     beta: float = field(init=False, default=1.0)
     damping: float = field(init=False, default=0.0)
     x_mean: Array = field(init=False)

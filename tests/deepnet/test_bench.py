@@ -15,11 +15,12 @@ import pytest
 from deepnet.app.cli import main
 from deepnet.bench import BenchError, contenders, measure
 from deepnet.bench.case import Case, synthetic
-from deepnet.bench.cost import Cost, binarynet, message_passing
+from deepnet.bench.cost import binarynet, message_passing
 from deepnet.bench.limits import Limits
 from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
 from deepnet.config import Config
+from deepnet.cost import Cost
 from deepnet.train import init, train_epoch
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Array

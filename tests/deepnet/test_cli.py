@@ -155,7 +155,7 @@ def test_settings_reach_config_json(tmp_path: Path) -> None:
 
 
 def test_ten_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepnet.train.predict_bayes", lambda layers, x, _: predict_pointwise(layers, x))  # quicker
+    monkeypatch.setattr("deepnet.metrics.predict_bayes", lambda layers, x, _: predict_pointwise(layers, x))  # quicker
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--hidden", "31", "--closure", "bp", "--epochs", "1", "--no-plot"]) == 0
     assert "10 x 31" in capsys.readouterr().out

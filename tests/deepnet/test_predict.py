@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepnet.config import Config
-from deepnet.predict import most_probable_weights, predict_pointwise
+from deepnet.predict import predict_pointwise
 from deepnet.train import init
 
 _INPUTS, _SAMPLES = 64, 300
@@ -24,12 +24,12 @@ def test_ties_are_decided_by_the_rule_and_not_by_rounding(dtype, density, shift)
     x = values[rng.choice(3, p=[0.7, 0.2, 0.1], size=(_SAMPLES, _INPUTS))]
     labels = predict_pointwise(network.layers, x)
 
-    W = most_probable_weights(first)
+    W = first.most_probable_weights()
     counts = W @ (x[..., None] == values).astype(float).transpose(2, 1, 0)  # of each value, signs included: integers
     assert (counts == 0).all(axis=0).sum() > 30  # ties, in fact
     units = np.where(np.einsum("vkn,v->kn", counts, values.astype(float)) >= 0, 1, -1)
     units[(counts == 0).all(axis=0)] = 1
-    expected = np.where(most_probable_weights(network.layers[1]) @ units >= 0, 1, -1)
+    expected = np.where(network.layers[1].most_probable_weights() @ units >= 0, 1, -1)
     np.testing.assert_array_equal(labels, expected.T)
 
     for _ in range(5):

@@ -22,7 +22,7 @@ from deepnet import network as network_module
 from deepnet.app import run as run_module
 from deepnet.app.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from deepnet.app.cli import main
-from deepnet.app.run import CONFIG, METRICS, Description, Run, RunError, check_free, describe, evaluate
+from deepnet.app.run import CONFIG, METRICS, Description, Run, RunError, check_free, evaluate
 from deepnet.config import Config
 from deepnet.data import Dataset, load_dataset
 from deepnet.lower import lower
@@ -103,7 +103,7 @@ def test_the_model_shown_is_the_model_trained(task: Any) -> None:
     description = Description.of(data, config)
     layers = init(config, description.features, description.classes).layers
     plans = lower(description.model(), config.closure)
-    assert [describe(plan) for plan in plans] == [describe(layer.plan) for layer in layers]
+    assert [str(plan) for plan in plans] == [str(layer.plan) for layer in layers]
     masks = [(plan.mask, layer.plan.mask) for plan, layer in zip(plans, layers, strict=True)]
     assert masks[0][0] is not None and 0.4 < masks[0][0].mean() < 0.6
     for mask, other in masks:
@@ -336,7 +336,7 @@ def test_a_full_disk_leaves_a_run_that_goes_on(
 def test_divergence_leaves_the_good_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on(begin(tmp_path, data), data, stop=1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("deepnet.train.LARGEST_FIELD", 1e-3)
+    monkeypatch.setattr("deepnet.layers.dense.LARGEST_FIELD", 1e-3)
     run = Run.open(tmp_path)
     with pytest.raises(DivergenceError, match="diverged in epoch 2"):
         next(run.train(run.load(), data))

@@ -5,10 +5,9 @@ import pytest
 from scipy.special import ndtr
 from tolerances import ERRORS
 
-from deepnet import train as training
+from deepnet import state
 from deepnet.config import Config
 from deepnet.data import load_dataset
-from deepnet.observables import overlap, polarization
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
@@ -247,9 +246,9 @@ def test_overlap_and_polarization_equal_their_definitions():
     layer = init(Config(**SMALL), 7, 10).layers[0]
     m = layer.mean.astype(float)
     pairs = [m[a] @ m[b] / 7 for a in range(31) for b in range(a)]
-    assert overlap(layer) == pytest.approx(np.mean(pairs), rel=1e-5)
-    assert polarization(layer) == pytest.approx(np.mean(m**2), rel=1e-5)
-    assert overlap(init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0]) == 0.0
+    assert layer.overlap() == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert layer.polarization() == pytest.approx(np.mean(m**2), rel=1e-5)
+    assert init(Config(**(SMALL | {"hidden": ()})), 7, 2).layers[0].overlap() == 0.0
 
 
 @pytest.mark.parametrize("activation", ["sign", "relu"])
@@ -262,4 +261,4 @@ def test_sums_of_continuous_weights_start_with_the_size_of_the_field(activation)
 
 
 def test_seeds_of_initialisation_and_epochs_are_independent():
-    assert len({training._INITIAL, training._EPOCHS, training._EVALUATION}) == 3
+    assert len({state.INITIAL, state.EPOCHS, state.EVALUATION}) == 3

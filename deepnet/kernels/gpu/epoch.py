@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 
 from deepnet.kernels.gpu.operations import GpuOperations
-from deepnet.sweep import Update, train_batch
-from factorgraph.dense.state import Array, Layer
+from deepnet.layers import Layer, Update
+from deepnet.sweep import train_batch
+from factorgraph.dense.state import Array
 
 
 class DeviceEpochs:

@@ -1,0 +1,275 @@
+"""The dense layer: z_kn = scale · Σ_i W_ki x_in with a weight of its own on every edge, ±1 or continuous."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from deepnet.cost import Cost
+from deepnet.layers.base import Layer, LoweringError, Update
+from factorgraph.channels import Channel
+from factorgraph.dense import state as dense
+from factorgraph.dense.closures import CLOSURES
+from factorgraph.dense.operations import Backward, Forward, Operations, Step
+from factorgraph.dense.state import Array, LayerPlan, Message
+from factorgraph.factors import Bilinear
+from factorgraph.model.description import Model, Variable
+
+if TYPE_CHECKING:
+    from models.preactivation import StochasticWeights
+
+#: Fields beyond this have no digits left for the message of a batch: the run has diverged.
+LARGEST_FIELD = 1e12
+
+_BYTES = 4  # of a float32
+
+
+@dataclass(frozen=True)
+class DensePlan(LayerPlan):
+    """What a dense layer is, and what one with free weights takes."""
+
+    def __str__(self) -> str:
+        bias = ", bias in the last column" if self.bias else ""
+        edges = "" if self.mask is None else f", {self.mask.mean():.1%} of the edges"
+        shape = f"{self.outputs} x {self.inputs}"
+        return f"{self.name}: {shape} {self.prior}, {self.channel}, {self.closure}{bias}{edges}"
+
+    @classmethod
+    def of(cls, model: Model, factor: Bilinear, closure: str, input_channel: Channel | None) -> "DensePlan":
+        """The plan of a factor; errors as of ``lower``."""
+        weights = model.variables[factor.weights]
+        _require_free(weights)
+        if factor.bias is not None:
+            _require_free(model.variables[factor.bias])
+            if model.variables[factor.bias].prior != weights.prior:
+                raise LoweringError(
+                    f"`{factor.bias}` must have the prior of `{weights.name}`: it is one more column of it"
+                )
+        outputs, inputs = model.shape(factor.weights)
+        if outputs is None or inputs is None:
+            raise LoweringError(f"`{weights.name}` must have plates of known size, got {model.shape(factor.weights)}")
+        bias, mask = factor.bias is not None, factor.mask
+        if mask is not None and bias:
+            mask = np.concatenate([mask, np.ones((outputs, 1), dtype=bool)], axis=1)
+        return cls(
+            name=weights.name,
+            inputs=inputs + bias,
+            outputs=outputs,
+            prior=weights.prior,  # pyright: ignore[reportArgumentType]
+            channel=factor.channel,
+            closure=closure,
+            scale=factor.scale,
+            bias=bias,
+            input_channel=input_channel,
+            mask=mask,
+        )
+
+    @property
+    def features(self) -> int:
+        """Number of inputs without the constant unit."""
+        return self.inputs - self.bias
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight array, masked ones included."""
+        return self.outputs * self.inputs
+
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """As ``Plan.state_shapes``: one number an edge in each array."""
+        names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
+        return dict.fromkeys(names, (self.outputs, self.inputs))
+
+    def initial_layer(
+        self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
+    ) -> "DenseLayer":
+        """As ``Plan.initial_layer``.
+
+        ±1 weights start with H ~ size · N(0, 1) [DL App. B.1]; continuous ones with means and deviations of size
+        size/(scale √inputs), so that the scaled sums over inputs of size 1 start with that size whatever the width.
+        """
+        noise = rng.standard_normal((self.outputs, self.inputs))
+        if self.spin_weights:
+            H, G = size * noise, None
+        else:
+            deviation = size / (self.scale * self.inputs**0.5)
+            H, G = noise / deviation, np.full(noise.shape, deviation**-2.0)
+        assert self.prior is not None
+        mean, sigma = self.prior.moments(H=H, G=0.0 if G is None else G)
+        if self.mask is not None:
+            mean, sigma = mean * self.mask, sigma * self.mask
+        return DenseLayer(
+            plan=self,
+            H=H.astype(dtype),
+            G=None if G is None else G.astype(dtype),
+            mean=mean.astype(dtype),
+            sigma=None if self.spin_weights else sigma.astype(dtype),
+            below=below,
+        )
+
+    def cost(self) -> Cost:
+        """As ``Plan.cost``, of the weights that are kept.
+
+        A batch reads m (and σ) forwards, and renews H and m (and G and σ) backwards.
+        """
+        edges = float(self.weights if self.mask is None else self.mask.sum())
+        read, renewed = (1, 2) if self.spin_weights else (2, 4)
+        return Cost(
+            flops=2.0 * edges * self._products(),
+            evaluations=edges if CLOSURES[self.closure].edgewise else 0.0,
+            bytes=_BYTES * edges * (read + 2 * renewed),
+        )
+
+    def _products(self) -> int:
+        """Matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A."""
+        count = 2 if self.is_first or self.full_spins else 3
+        to_inputs = 0 if self.is_first else 1
+        count += CLOSURES[self.closure].products * (1 + to_inputs)
+        if not self.spin_weights:
+            count += 1 + to_inputs
+        if to_inputs and not self.spin_inputs:
+            count += 1 if self.full_spins else 2
+        return count
+
+
+@dataclass
+class DenseLayer(dense.Layer):
+    """A dense layer in training, whose steps are those of ``Operations``."""
+
+    plan: DensePlan  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def state(self) -> dict[str, Array]:
+        """H and the damped m; G and σ as well for continuous weights."""
+        arrays = {"H": self.H, "mean": self.mean}
+        return arrays if self.G is None else arrays | {"G": self.G, "variance": self.sigma}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """As ``Layer.restore``: masked weights are 0."""
+        if self.plan.mask is not None and bool((state["mean"] * ~self.plan.mask != 0).sum() > 0):
+            raise ValueError(f"{self.plan.name} must have weights where `seed` and `density` draw edges only")
+        for name, own in self.state().items():
+            own[...] = state[name]
+        if self.plan.spin_weights and self.sigma is not None:
+            self.sigma[...] = self.spin_variance()
+
+    def drawn(self) -> Array | None:
+        """The mask."""
+        return self.plan.mask
+
+    def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
+        """As ``Layer.copied``; σ of ±1 weights, where it is kept, is for ``place`` to make anew."""
+
+        def optional(values: Array | None) -> Any:
+            return None if values is None else convert(values)
+
+        plan = replace(self.plan, mask=optional(self.plan.mask))
+        sigma = None if plan.spin_weights else convert(self.sigma)
+        layer = type(self)(
+            plan=plan, H=convert(self.H), G=optional(self.G), mean=convert(self.mean), sigma=sigma, below=below
+        )
+        operations.place(layer)
+        return layer
+
+    def watched(self) -> dict[str, tuple[Array, float]]:
+        """H, which must not outgrow the messages, and m, omega, V and g."""
+        infinite = float("inf")
+        found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
+        return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
+
+    def start(self, update: Update | None) -> None:
+        """As ``Layer.start``."""
+        self.memory = None
+        if update is not None:
+            self.beta, self.damping = update.beta, update.damping
+
+    def base(self, *, copied: bool) -> tuple[Array, Array | None]:
+        """H and G."""
+        return (self.H.copy(), None if self.G is None else self.G.copy()) if copied else (self.H, self.G)
+
+    def receive(self, mean: Array, variance: Array | None) -> None:
+        """As ``Layer.receive``, with the constant unit below."""
+        self.x_mean = self._with_constant_unit(mean, 1)
+        if variance is not None:
+            self.x_variance = self._with_constant_unit(variance, 0)
+
+    def forward(self, operations: Operations, *, last: bool, free_moments: bool) -> Forward:
+        """As ``Layer.forward``."""
+        return operations.forward(self, last=last, free_moments=free_moments)
+
+    def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
+        """As ``Layer.backward``; nobody waits for what is sent to the constant unit."""
+        field, precision = base
+        sent = operations.backward(self, above, Step(field, precision, update.rho, update.reinforcement), last=last)
+        if not self.plan.bias or sent.B is None:
+            return sent
+        A = None if sent.A is None else sent.A[: self.plan.features]
+        return sent._replace(B=sent.B[: self.plan.features], A=A)
+
+    def most_probable_weights(self) -> Array:
+        """sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
+        if not self.plan.spin_weights:
+            return self.mean
+        weights = np.where(self.mean >= 0, self.mean.dtype.type(1), self.mean.dtype.type(-1))
+        return weights if self.plan.mask is None else weights * self.plan.mask
+
+    def most_probable(self) -> Callable[[Array], Array]:
+        """As ``Layer.most_probable``.
+
+        A sum of inputs of which as many enter with +1 as with -1 is a tie where these are all alike, as pixels of a
+        background are: it is 0, and the unit decides by its rule for 0, not by how the sum was rounded.
+        """
+        W = self.most_probable_weights()
+        whole = self.plan.spin_weights and self.plan.spin_inputs
+
+        def preactivations(units: Array) -> Array:
+            x = self._with_constant_unit(units, 1)
+            z = W @ x if whole else _sums(W, x)  # those of integers are exact
+            z *= self.plan.scale
+            return z
+
+        return preactivations
+
+    def polarization(self) -> float:
+        """As ``Layer.polarization``, over the edges."""
+        edges = self.mean.size if self.plan.mask is None else int(np.count_nonzero(self.plan.mask))
+        return self._total_square() / max(1, edges)
+
+    def overlap(self) -> float:
+        """As ``Layer.overlap``: Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs."""
+        units, inputs = self.mean.shape
+        if units == 1:
+            return 0.0
+        total = np.square(self.mean.sum(axis=0, dtype=np.float64)).sum() - self._total_square()
+        return float(total) / (units * (units - 1) * inputs)
+
+    def stochastic_weights(self) -> "StochasticWeights":
+        """As ``Layer.stochastic_weights``: m, σ, scale and mask."""
+        from models.preactivation import StochasticWeights
+
+        plan = self.plan
+        return StochasticWeights(self.mean, self.variance, plan.spin_weights, scale=plan.scale, mask=plan.mask)
+
+    def _total_square(self) -> float:
+        """Σ m², summed in double precision."""
+        return float(np.einsum("ki,ki->", self.mean, self.mean, dtype=np.float64))
+
+    def _with_constant_unit(self, values: Array, constant: float) -> Array:
+        """Inputs with the value of the constant unit below them, if the layer has a bias."""
+        if not self.plan.bias:
+            return values
+        return np.concatenate([values, np.full_like(values, constant, shape=(1, values.shape[1]))])
+
+
+def _sums(W: Array, x: Array) -> Array:
+    """W @ x, 0 where nothing but rounding is left of the terms."""
+    z = W.astype(np.float64) @ x.astype(np.float64)
+    rounding = len(x) * np.finfo(np.float64).eps * np.abs(W).max() * np.abs(x).sum(axis=0, dtype=np.float64)
+    z *= np.abs(z) > rounding
+    return z.astype(x.dtype)
+
+
+def _require_free(variable: Variable) -> None:
+    if variable.observed or variable.prior is None:
+        raise LoweringError(
+            f"`{variable.name}` must be free, with a prior: a layer of known weights is inference, not training"
+        )

@@ -1,0 +1,203 @@
+"""A network in training: how it is made, moved to another device, saved and restored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from deepnet.config import Config
+from deepnet.kernels.devices import operations_for
+from deepnet.layers import Layer, Plan
+from deepnet.lower import lower
+from deepnet.network import choice, perceptron
+from deepnet.outputs import output_name, units_for
+from deepnet.sizes import check_count, total_memory
+from deepnet.sweep import initial_layers
+from factorgraph.dense.operations import Operations
+from factorgraph.dense.state import Array
+from factorgraph.interface.arguments import check_instance, shown
+from factorgraph.model.description import Model
+
+#: Numbers that start independent random streams from one seed.
+INITIAL, EPOCHS, EVALUATION = 0, 1, 2
+
+
+class DivergenceError(ArithmeticError):
+    """Training left the range of numbers; the message names layer, quantity and remedy."""
+
+
+@dataclass
+class Network:
+    """A network in training.
+
+    Attributes:
+        config: its settings.
+        layers: from the data to the output.
+        operations: where its layers are.
+        epoch: completed epochs.
+        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``. Those of a baseline are in host memory
+            all the time, and this is where it trains.
+        resident: what training keeps on a GPU beside the layers.
+    """
+
+    config: Config
+    layers: list[Layer]
+    operations: Operations
+    epoch: int = 0
+    device: str = "cpu"
+    resident: Any = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{layer.plan.outputs} x {layer.plan.features}" for layer in self.layers)
+        return f"<Network of layers {sizes}: epoch {self.epoch} on {self.device}, {self.config}>"
+
+    def arrays(self) -> dict[str, Array]:
+        """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
+        return {name: self.operations.host(values) for name, values in self._arrays().items()}
+
+    def to(self, device: str) -> "Network":
+        """The network itself if it is there, else one with a copy of its state; errors as of ``operations_for``."""
+        if device == self.device:
+            return self
+        if self.config.baseline is not None:  # whose layers stay in host memory
+            return replace(self, device=device)
+        return self.on(operations_for(device, self.config.dtype), device)
+
+    def on(self, operations: Operations, device: str) -> "Network":
+        """As ``to``, for given operations of the device."""
+
+        def moved(values: Array) -> Array:
+            return operations.array(self.operations.host(values).copy())
+
+        layers: list[Layer] = []
+        for layer in self.layers:
+            layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
+        return Network(self.config, layers, operations, self.epoch, device)
+
+    def drawn(self) -> dict[str, Array]:
+        """What chance has fixed before training in the layers where it has, by their names, in host memory."""
+        found = {layer.plan.name: layer.drawn() for layer in self.layers}
+        return {name: self.operations.host(values) for name, values in found.items() if values is not None}
+
+    def restore(self, arrays: Mapping[str, Array], epoch: int) -> None:
+        """Take up a state given by ``arrays``; raises ``ValueError`` unless it is one of such a network."""
+        for name, own in self._arrays().items():
+            check_saved(name, arrays, own.shape, own.dtype)
+        for layer in self.layers:
+            names = {f"{layer.plan.name}.{name}": name for name in layer.state()}
+            layer.restore({own: self.operations.array(arrays[name]) for name, own in names.items()})
+        self.epoch = epoch
+
+    def _arrays(self) -> dict[str, Array]:
+        return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
+
+
+def model(config: Config, features: int, classes: int) -> Model:
+    """The network of the settings as a model.
+
+    Args:
+        config: settings.
+        features: number of inputs.
+        classes: number of classes, from which the output follows if the settings leave it to them.
+    """
+    return perceptron(
+        [features, *config.hidden, units_for(config.output, classes)],
+        weights=config.weights,
+        activation=config.activation,
+        output=output_name(config.output, classes),
+        bias=config.bias,
+        density=config.density,
+        rng=np.random.default_rng([config.seed, INITIAL, 0]),
+    )
+
+
+def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
+    """What the layers of the settings are, with all edges: nothing is drawn or made, however large they are."""
+    return _plans(replace(config, density=1.0), features, classes)
+
+
+def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
+    """What the layers of the settings are, as their algorithm has them."""
+    lowered = lower(model(config, features, classes), config.closure)
+    return lowered if config.baseline is None else config.baseline.plans(lowered)
+
+
+def init(config: Config, features: int, classes: int, device: str = "cpu") -> Network:
+    """A network with random initial fields, the same on every device.
+
+    Args:
+        config: settings.
+        features: number of inputs.
+        classes: as of ``model``.
+        device: where it is trained: one of ``deepnet.kernels.devices.DEVICES``.
+
+    Raises:
+        ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
+        DeviceUnavailableError: as by ``operations_for``.
+        BaselineError: the algorithm needs what is not installed.
+    """
+    check_instance("config", config, Config, "a Config")
+    check_count("features", features, 1)
+    check_count("classes", classes, 2)
+    operations = operations_for(device, config.dtype)
+    check_fits_memory(plans(config, features, classes), config)
+    if config.baseline is not None:
+        choice("device", device, dict.fromkeys(config.baseline.devices))
+    layers = initial_layers(
+        _plans(config, features, classes),
+        eps_init=config.initial_sizes(),
+        rng=np.random.default_rng([config.seed, INITIAL, 1]),
+        dtype=np.dtype(config.dtype),
+    )
+    network = Network(config, layers, operations_for("cpu", config.dtype))
+    return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
+
+
+def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
+    """Raise ``ValueError`` unless ``arrays`` are those of a network of these settings, which need not be there yet."""
+    expected = {
+        f"{plan.name}.{name}": shape
+        for plan in plans(config, features, classes)
+        for name, shape in plan.state_shapes().items()
+    }
+    for name, shape in expected.items():
+        check_saved(name, arrays, shape, np.dtype(config.dtype))
+    if unknown := sorted(set(arrays) - set(expected)):
+        raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
+
+
+def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ValueError`` unless there is such an array of finite numbers."""
+    if name not in arrays:
+        raise ValueError(f"the saved network must have the array {name!r}, got {shown(sorted(arrays))}")
+    saved = arrays[name]
+    if saved.shape != shape or saved.dtype != dtype:
+        raise ValueError(f"saved {name!r} must be {dtype} of shape {shape}, got {saved.dtype} of {saved.shape}")
+    if not np.isfinite(saved).all():
+        raise ValueError(f"saved {name!r} must be finite numbers, got {saved[~np.isfinite(saved)][0]}")
+
+
+def check_fits_memory(plans: Sequence[Plan], config: Config) -> None:
+    """Raise ``ValueError`` if the state of the layers alone is more than all the memory of the machine."""
+    numbers = sum(prod(shape) for plan in plans for shape in plan.state_shapes().values())
+    needed, there = np.dtype(config.dtype).itemsize * numbers, total_memory()
+    if needed > there:
+        weights = sum(plan.weights for plan in plans)
+        raise ValueError(
+            f"`hidden` must make a network that fits into the memory of {there / 1e9:.3g} GB, got "
+            f"{shown(config.hidden)}: its {weights:.3g} weights need {needed / 1e9:.3g} GB and more"
+        )
+
+
+def check_finite(network: Network) -> None:
+    """Raise ``DivergenceError`` if a quantity is not a number, or larger than its layer can bear."""
+    for layer in network.layers:
+        for name, (values, limit) in layer.watched().items():
+            largest = float(np.abs(values).max())
+            if not np.isfinite(largest) or largest > limit:
+                raise DivergenceError(
+                    f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
+                    f"largest value {largest:g}. {network.config.remedy}"
+                )
