@@ -65,7 +65,9 @@ def _import_distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
-        raise ExecutorError(f"dask is needed for many processes ({error}): pip install 'cavity[dask]'") from error
+        raise ExecutorError(
+            f"dask is needed for many processes ({error}): pip install 'cavity[dask]', or --serial"
+        ) from error
 
 
 @contextlib.contextmanager
