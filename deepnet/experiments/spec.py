@@ -113,13 +113,17 @@ def _parsed(values: dict[str, Any], folder: Path, data_dir: Path | None) -> Spec
     if data_dir is None and "data_dir" in values:
         data_dir = folder / Path(check_instance("data_dir", values["data_dir"], str, "a folder")).expanduser()
     seeds, report = _seeds(values.get("seeds", 1)), _report(values.get("report", ["test_error", "train_error"]))
+    device = check_choice("device", values.get("device", "cpu"), DEVICES)
     common = _settings("settings", values.get("settings", {}))
     axes = {name: _axis(name, axis) for name, axis in _table("axes", values.get("axes", {})).items()}
     _check_disjoint(axes)
     cells = []
     for place in itertools.product(*(axis.items() for axis in axes.values())):
         labels = tuple(label for label, _ in place)
-        origin = {f"axes.{axis}.{label}": chosen for axis, (label, chosen) in zip(axes, place, strict=True)}
+        origin = {
+            f"axes.{axis}" if isinstance(values["axes"][axis], list) else f"axes.{axis}.{label}": chosen
+            for axis, (label, chosen) in zip(axes, place, strict=True)
+        }
         cells += _cells(labels, {"settings": common} | origin, seeds)
     folders = [cell.directory for cell in cells]
     if twice := {str(each) for each in folders if folders.count(each) > 1}:
@@ -129,7 +133,7 @@ def _parsed(values: dict[str, Any], folder: Path, data_dir: Path | None) -> Spec
         seeds=seeds,
         report=report,
         data_dir=data_dir,
-        device=check_choice("device", values.get("device", "cpu"), DEVICES),
+        device=device,
         cells=tuple(cells),
     )
 
@@ -193,7 +197,11 @@ def _check_disjoint(axes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None
 def _cells(labels: tuple[str, ...], origin: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> list[Cell]:
     """The runs at one place: later tables of ``origin`` override earlier ones."""
     values = {name: value for table in origin.values() for name, value in table.items()}
-    sources = {name: f"{where}.{name}" for where, table in origin.items() for name in table}
+    sources = {
+        name: where if where == f"axes.{name}" else f"{where}.{name}"
+        for where, table in origin.items()
+        for name in table
+    }
     if "dataset" not in values:
         raise ValueError("`settings` must have a `dataset`, unless every place on an axis has one")
     try:

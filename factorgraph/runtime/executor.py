@@ -65,9 +65,8 @@ def _import_distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
-        raise ExecutorError(
-            f"dask is needed for many processes ({error}): pip install 'cavity[dask]', or --serial"
-        ) from error
+        remedy = "pip install 'cavity[dask]', or --serial"
+        raise ExecutorError(f"dask is needed for many processes ({error}): {remedy}") from error
 
 
 @contextlib.contextmanager
