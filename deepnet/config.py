@@ -52,6 +52,9 @@ class Preset:
     beta: Setting
 
 
+#: Floating types that a network may have.
+DTYPES = ("float32", "float64")
+
 PRESETS = {
     "default": Preset(rho=1.0, rho_last=0.9, damping=0.95, beta="8:1:0.9"),
     "paper": Preset(rho=1.0001, rho_last=0.9, damping=0.8, beta=1.0),
@@ -127,7 +130,7 @@ class Config:
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, least=0))
-        choice("dtype", self.dtype, {"float32": 1, "float64": 1})
+        choice("dtype", self.dtype, dict.fromkeys(DTYPES))
         self._set_each("closure", self.layers, lambda value: _name("closure", value, CLOSURES))
         self._set_each("weights", self.layers, lambda value: _name("weights", value, WEIGHTS))
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))

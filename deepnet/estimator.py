@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_random_state
+    from sklearn.utils import check_consistent_length, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ModuleNotFoundError as error:
@@ -27,7 +27,7 @@ from deepnet.predict import error_percent, preactivations, predict_pointwise, pr
 from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
 from factorgraph.dense.state import Array
-from factorgraph.interface.arguments import check_flag, shown
+from factorgraph.interface.arguments import check_flag, real_array, shown
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init", "algorithm")
@@ -135,7 +135,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: inputs (samples, features).
-            y: labels (samples,) of any type that can be sorted; at least two different ones.
+            y: labels (samples,) of any type that can be sorted; at least two different ones. Or soft targets, the
+                probabilities (samples, K) of the classes 0, 1, ..., K-1: labels seen through noise.
 
         Raises:
             ValueError: a setting or the data are not as described.
@@ -144,11 +145,12 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         """
         config = self._config(_seed(self.random_state))
         vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
-        data = _validated(self, X=X, y=y)
-        network = self._start(config, *data, classes=data[1]).to(self.device)
-        x, numbers = self._samples(*data)
-        epochs = train(network, x, self._labels(numbers))
-        history = [epoch | self._report(network, x, numbers) for epoch in epochs]
+        inputs, targets = _validated(self, X=X, y=y)
+        classes = targets if targets.ndim == 1 else np.arange(targets.shape[1])
+        network = self._start(config, inputs, classes=classes, given="y")
+        x, labels = self._samples(inputs, targets)
+        network = network.to(self.device)
+        history = [epoch | self._report(network, x, labels) for epoch in train(network, x, labels)]
         if self.verbose:
             print(status(history, len(self.classes_), config.remedy))
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
@@ -162,7 +164,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: inputs (samples, features).
-            y: labels (samples,), some or all of ``classes``.
+            y: labels (samples,), some or all of ``classes``; or their probabilities (samples, K), in sorted order.
             classes: all labels that will ever occur; needed in the first call only.
 
         Raises:
@@ -175,13 +177,13 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("`classes` must be given in the first call of partial_fit, got None")
         if network:
             self._check_same(network.config, config, classes)
-        data = _validated(self, X=X, y=y, reset=network is None)
-        network = network or self._start(config, *data, classes=classes)
-        x, numbers = self._samples(*data)
+        inputs, targets = _validated(self, X=X, y=y, reset=network is None)
+        network = network or self._start(config, inputs, classes=classes, given="classes")
+        x, labels = self._samples(inputs, targets)
         network.config = config
         network = network.to(self.device)
-        train_epoch(network, x, self._labels(numbers))
-        self._report(network, x, numbers)
+        train_epoch(network, x, labels)
+        self._report(network, x, labels)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
@@ -225,18 +227,19 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             values["hidden"] = (self.hidden,)
         return Config(**values, seed=seed)
 
-    def _start(self, config: Config, X: Array, y: Array, *, classes: ArrayLike | None) -> Network:
-        """A new network, after the labels and the moments of the inputs have been learned."""
-        self.classes_ = _labels("y" if classes is y else "classes", classes)
+    def _start(self, config: Config, X: Array, *, classes: ArrayLike | None, given: str) -> Network:
+        """A new network, once the labels, of the argument ``given``, and the moments of the inputs are learned."""
+        self.classes_ = _labels(given, classes)
         self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
         return init(config, X.shape[1], len(self.classes_))
 
-    def _report(self, network: Network, x: Array, numbers: Array) -> dict[str, float]:
+    def _report(self, network: Network, x: Array, labels: Array) -> dict[str, float]:
         """With ``verbose``, print and return the error in percent on at most ``_REPORTED`` of the samples."""
         if not self.verbose:
             return {}
         some = slice(None, None, -(-len(x) // _REPORTED))
-        error = error_percent(self._predicted(network.to("cpu"), x[some].astype(np.float64)), numbers[some])
+        numbers = output_of(network.layers[-1].plan).likeliest(labels[some])
+        error = error_percent(self._predicted(network.to("cpu"), x[some].astype(np.float64)), numbers)
         print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
         return {"train_error": error}
 
@@ -257,18 +260,18 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return self.network_, self._inputs(_validated(self, X=X, reset=False))
 
     def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """Inputs and class numbers 0, 1, ... to learn from."""
-        known = np.isin(y, self.classes_)
-        if not known.all():
+        """Inputs, and labels of data or soft targets, to learn from."""
+        soft = y.ndim == 2
+        if soft and y.shape[1] != len(self.classes_):
+            raise ValueError(f"`y` must be probabilities of the {len(self.classes_)} classes, got shape {y.shape}")
+        known = soft or np.isin(y, self.classes_)
+        if not np.all(known):
             raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
         x = self._inputs(X)
         if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / _LARGEST_INPUT:
             raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
-        return x.astype(np.float32), np.searchsorted(self.classes_, y)
-
-    def _labels(self, numbers: Array) -> Array:
-        """Class numbers as labels of data, ±1 for two classes."""
-        return 2 * numbers - 1 if len(self.classes_) == 2 else numbers
+        numbers = y if soft else np.searchsorted(self.classes_, y)
+        return x.astype(np.float32), 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers
 
     def _inputs(self, X: Array) -> Array:
         """Inputs on the scale of the network."""
@@ -293,15 +296,32 @@ def _seed(random_state: Any) -> int:
 
 
 def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arrays: Any) -> Any:
-    """The arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them."""
+    """The arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them.
+
+    A ``y`` of two columns or more are soft targets, which scikit-learn does not know for a classifier.
+    """
     for name, values in arrays.items():
         if masked := _masked(values):
             raise ValueError(f"`{name}` must have no masked elements, got {masked} of them")
     try:
+        if "y" in arrays and _columns(arrays["y"]) > 1:
+            y = real_array("y", arrays["y"])
+            X = _validate(estimator, X=arrays["X"], dtype=np.float64, reset=reset)
+            check_consistent_length(X, y)
+            return X, y
         return _validate(estimator, **arrays, dtype=np.float64, reset=reset)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last from a tensor with a gradient
         need = "`X` must be samples of real features" + (", and `y` their labels" if "y" in arrays else "")
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{need}: {error}") from error
+
+
+def _columns(y: Any) -> int:
+    """Number of columns of an array with two axes; 0 for anything else."""
+    try:
+        shape = np.shape(y)
+    except ValueError:  # of lists of different lengths
+        return 0
+    return shape[1] if len(shape) == 2 else 0
 
 
 _validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types

@@ -42,7 +42,7 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            numbers = output.numbers(y)
+            numbers = output.likeliest(y)
             for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
                 if prefix and (baseline := network.config.baseline) is not None and baseline.point:
                     values[f"{prefix}{name}_error"] = values[f"{name}_error"]  # there is nothing to average over

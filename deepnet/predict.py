@@ -1,12 +1,14 @@
 """Predictions: pointwise with the most probable weights, Bayesian with the output marginals of one forward pass."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
 from deepnet.layers import Layer
 from deepnet.outputs import output_of
 from deepnet.sweep import output_moments
+from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
@@ -56,7 +58,9 @@ def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Itera
     for units in _chunks(check_inputs(layers, x), operations):
         z = sums[0](units)
         for below, layer_above in zip(layers, sums[1:], strict=False):
-            z = layer_above(below.plan.channel(z))
+            channel = cast(Channel, below.plan.channel)
+            units = channel(z) if channel.on_gpu else operations.array(channel(operations.host(z)))
+            z = layer_above(units)
         yield operations.host(z)
 
 
@@ -85,6 +89,30 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
         labels.append(output.most_probable(omega, V))
     return np.concatenate(labels)
+
+
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
+    """Mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of labels.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
+            Σ_c p_c P(c | x).
+        operations: where the layers are.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1].plan), 0.0
+    if not len(x):
+        raise ValueError("`x` must have at least one sample, got none")
+    output.check(y, len(x))
+    for start, chunk in zip(range(0, len(x), CHUNK), _chunks(x, operations), strict=True):
+        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
+        seen = output.encode(y[start : start + CHUNK], omega.dtype)
+        total += omega.shape[1] * output.loss(seen, omega, V)
+    return total / len(x)
 
 
 def error_percent(predicted: Array, y: Array) -> float:

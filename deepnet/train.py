@@ -77,7 +77,8 @@ def train_epoch(
     Args:
         network: changed in place.
         x: inputs (samples, features) of the network's floating type.
-        y: labels (samples,): ±1, or 0..classes-1.
+        y: labels (samples,), ±1 or 0..classes-1; or soft targets (samples, classes), their probabilities, which act as
+            labels seen through noise.
         progress: called with the number of samples after each batch.
         samples: the pass ends after so many of them, 1 to all; None for all.
 
@@ -139,11 +140,7 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
     x, y = check_inputs(layers, x), number_array("y", y)
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
-    if y.shape != (len(x),):
-        raise ValueError(f"`y` must be of shape {(len(x),)}, one label for each sample, got shape {y.shape}")
-    output = output_of(layers[-1].plan)
-    if not (valid := output.valid(y)).all():
-        raise ValueError(f"`y` must be {output.need}, got {y[~valid][0]}")
+    output_of(layers[-1].plan).check(y, len(x))
     return x.astype(network.config.dtype, copy=False), y
 
 
@@ -199,7 +196,7 @@ def updates(config: Config, epoch: float) -> list[Update]:
 
 
 def output_labels(network: Network, y: Array) -> Array:
-    """Labels as the output observes them, from those of the data."""
+    """Labels or soft targets as the output observes them, from those of the data."""
     return output_of(network.layers[-1].plan).encode(y, network.config.dtype)
 
 

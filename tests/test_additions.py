@@ -3,18 +3,23 @@
 from dataclasses import dataclass
 from unittest import mock
 
+import emulated_gpu
 import numpy as np
 import pytest
 
 from deepnet import MessagePassingClassifier
+from deepnet.app.cli import main
+from deepnet.config import PRESETS
+from deepnet.kernels.gpu import GpuOperations
 from deepnet.network import ACTIVATIONS, WEIGHTS
+from deepnet.outputs import OUTPUTS
 from factorgraph import Graph, check_factor, exact, infer
 from factorgraph.channels import Numeric, Probit
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.closures.mean_field import MeanField
 from factorgraph.factors.base import Array, Group, Kind, Part, aligned, expand, numbers
 from factorgraph.messages.natural import Outgoing
-from factorgraph.priors import Mixture
+from factorgraph.priors import GaussBernoulli, Mixture
 from models import Ensemble, state_evolution
 
 
@@ -27,17 +32,29 @@ def score(**settings):
     return MessagePassingClassifier(**options).fit(X, y).score(X, y)
 
 
+def helped(capsys, name):
+    """Whether the help of the command line has a name."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    return name in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name, channel", [("noisy", Probit(2.0)), ("clipped", Numeric(np.tanh, name="tanh"))])
-def test_an_activation(name, channel):
+def test_an_activation(name, channel, capsys):
     with mock.patch.dict(ACTIVATIONS, {name: channel}):
         assert score(activation=name, hidden=(7,), epochs=4) > 0.75
+        assert helped(capsys, name)
     evolution = state_evolution(Ensemble(Mixture([-1, 1], [1, 1]), [channel, Probit(5.0)], [1.5, 1.5]), iterations=3)
     assert 0.0 < evolution.mse[-1][0] < 1.0
 
 
-def test_a_prior():
-    with mock.patch.dict(WEIGHTS, {"ternary": Mixture([-1, 0, 1], [1, 2, 1])}):
+def test_a_prior(capsys):
+    prior = Mixture([-1, 0, 1], [1, 2, 1])
+    with mock.patch.dict(WEIGHTS, {"ternary": prior}):
         assert score(weights="ternary") > 0.8
+        assert helped(capsys, "ternary")
+    evolution = state_evolution(Ensemble(prior, [Probit(5.0)], [3.0]), iterations=3)
+    assert 0.0 < evolution.mse[-1][0] < 0.5
 
 
 class Halved(MeanField):
@@ -51,9 +68,42 @@ class Halved(MeanField):
         return B
 
 
-def test_a_closure():
+def test_a_closure(capsys):
     with mock.patch.dict(CLOSURES, {"halved": Halved()}):
         assert score(closure="halved") > 0.8
+        assert helped(capsys, "halved")
+
+
+def test_an_output_and_a_preset_and_a_data_set_are_told_of(capsys):
+    with mock.patch.dict(OUTPUTS, {"loud": Probit(1.0)}), mock.patch.dict(PRESETS, {"calm": PRESETS["paper"]}):
+        assert helped(capsys, "loud") and helped(capsys, "calm")
+    assert not helped(capsys, "loud")
+    with mock.patch("deepnet.data.DATASETS", ("digits", "letters")):
+        assert helped(capsys, "letters")
+    with mock.patch("deepnet.kernels.devices.DEVICES", ("cpu", "abacus")):
+        assert helped(capsys, "abacus")
+
+
+ON_GPU = [{"activation": "noisy"}, {"closure": "halved"}, {"weights": "sparse"}, {"weights": "ternary"}]
+
+
+@pytest.mark.parametrize("settings", [*ON_GPU, {"activation": "clipped", "closure": "bp", "tau": 2}], ids=str)
+def test_on_a_gpu(settings, monkeypatch):
+    """Formulas that are scalar kernels run there, captured; others on the processor, in steps that are not."""
+    if emulated_gpu.COMPILER is None:
+        pytest.skip("needs a C++ compiler to run the operations on the processor")
+    monkeypatch.setattr("factorgraph.runtime.device_arrays._compiled", emulated_gpu.apply_compiled)
+    operations = GpuOperations(emulated_gpu.EmulatedDevice())
+    monkeypatch.setattr("deepnet.kernels.devices._gpu_operations", lambda device: operations)
+    options = {"hidden": (3,), "epochs": 2, "damping": 0.5, "beta": 1.0} | settings
+    with (
+        mock.patch.dict(ACTIVATIONS, {"noisy": Probit(2.0), "clipped": Numeric(np.tanh, name="tanh")}),
+        mock.patch.dict(CLOSURES, {"halved": Halved()}),
+        mock.patch.dict(WEIGHTS, {"sparse": GaussBernoulli(0.5), "ternary": Mixture([-1, 0, 1], [1, 2, 1])}),
+    ):
+        scores = [score(device=device, **options) for device in ("cpu", "cuda")]
+    assert (operations.device.captures > 0) == (not {"ternary", "clipped"} & set(settings.values()))
+    assert scores[1] == pytest.approx(scores[0], abs=0.05) and scores[1] > 0.6
 
 
 @dataclass(frozen=True, eq=False, init=False)

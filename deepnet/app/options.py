@@ -1,11 +1,78 @@
-"""Types of command-line options: what is wrong with a text is said in words, in one line. Imports nothing heavy."""
+"""Types and help of command-line options: what is wrong with a text is said in words, in one line.
+
+Nothing heavy is imported before it is asked for: tables of names, defaults.
+"""
 
 import argparse
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 #: Longest text that an error repeats whole.
 _LONGEST = 60
+
+
+def tables() -> dict[str, Collection[str]]:
+    """The names that options take, by the option, as the tables have them that everything else reads."""
+    from deepnet.baselines import BASELINES, MESSAGE_PASSING
+    from deepnet.config import DTYPES, PRESETS
+    from deepnet.data import DATASETS
+    from deepnet.kernels.devices import DEVICES
+    from deepnet.network import ACTIVATIONS, WEIGHTS
+    from deepnet.outputs import AUTO, OUTPUTS
+    from factorgraph.dense.closures import CLOSURES
+
+    return {
+        "algorithm": (MESSAGE_PASSING, *BASELINES),
+        "dataset": DATASETS,
+        "closure": CLOSURES,
+        "weights": WEIGHTS,
+        "activation": ACTIVATIONS,
+        "output": (AUTO, *OUTPUTS),
+        "preset": PRESETS,
+        "dtype": DTYPES,
+        "device": DEVICES,
+    }
+
+
+class Help(argparse.HelpFormatter):
+    """Help with the names that an option takes for ``{names}``."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if text and "{names}" in text:
+            *names, last = tables()[action.dest]
+            text = text.replace("{names}", f"{', '.join(names)} or {last}")
+        return text
+
+
+class SettingsHelp(Help):
+    """The same with the defaults of ``Config``."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        from deepnet.config import Config
+
+        text, value = super()._get_help_string(action), getattr(Config, action.dest, None)
+        if value is None:
+            return text
+        return f"{text} (default: {' '.join(map(str, value)) if isinstance(value, tuple) else value})"
+
+
+def dataset(text: str) -> str:
+    """The name of a data set."""
+    return _one_of("dataset", text)
+
+
+def device(text: str) -> str:
+    """The name of a device."""
+    return _one_of("device", text)
+
+
+def _one_of(option: str, text: str) -> str:
+    names = tables()[option]
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, got {short(text)}")
+    return text
 
 
 def path(text: str) -> Path:

@@ -62,6 +62,8 @@ class GradientDescent(Baseline):
         return GradientPlan(**arguments(plan, closure="none", scale=scale, adam=self.optimizer == "adam"))
 
     def train(self, layers: Sequence[Layer], epoch: Epoch) -> None:
+        if epoch.y.ndim > 1:
+            raise ValueError(f"`y` must be a label for each sample where gradients train, got shape {epoch.y.shape}")
         torch, device = import_torch(), epoch.device.removesuffix("-tf32")
         torch.set_num_threads(numba.get_num_threads())
         torch.backends.cuda.matmul.allow_tf32 = epoch.device == "cuda-tf32"

@@ -1,12 +1,12 @@
 """The command ``deepnet bench``: its options, and what it does with them."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepnet.app.options import integer, number, path, short
+from deepnet.app.options import Help, dataset, device, integer, number, path, short
 from deepnet.bench import BenchError
 
 if TYPE_CHECKING:
@@ -18,18 +18,13 @@ data in memory and number of threads, each contender in a process of its own, wa
 Tables on the standard output stream, progress on the error stream."""
 
 
-def add_bench(commands: Any, dataset: Callable[[str], str], dataset_help: str) -> None:
-    """Add the command to those of ``deepnet``.
-
-    Args:
-        commands: the action that holds the commands.
-        dataset: type of DATASET, which is common to several commands.
-        dataset_help: its text.
-    """
-    command = commands.add_parser("bench", help="time message passing beside BinaryNet", allow_abbrev=False)
+def add_bench(commands: Any) -> None:
+    """Add the command to those of ``deepnet``, in the action that holds them."""
+    about = "time message passing beside BinaryNet"
+    command = commands.add_parser("bench", help=about, formatter_class=Help, allow_abbrev=False)
     command.description = _DESCRIPTION
     command.set_defaults(command=run, parser=command)
-    help_dataset = f"{dataset_help} (default: synthetic data of the shape of MNIST); comes before the options"
+    help_dataset = "{names} (default: synthetic data of the shape of MNIST); comes before the options"
     command.add_argument("dataset", metavar="DATASET", nargs="?", type=dataset, help=help_dataset)
     command.add_argument("--data-dir", metavar="DIR", type=path, help="folder with the files of the data set")
     _add_contenders(command)
@@ -57,11 +52,11 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
     )
     add("--samples", metavar="N", type=integer, help="samples in an epoch (default: 60000, or all of DATASET)")
     closures = ["mf", "amp", "bp"]
-    add("--closure", metavar="NAME", nargs="+", default=closures, help="bp, bpi, mf or amp (default: mf amp bp)")
+    add("--closure", metavar="NAME", nargs="+", default=closures, help="{names} (default: mf amp bp)")
     add("--density", metavar="X", type=number, default=1.0, help="fraction of the weights kept (default: 1)")
-    add("--preset", metavar="NAME", default="default", help="settings, default or paper (default: default)")
-    device = "where to train; cuda-tf32 lets products round their factors to 10 bits (default: cpu)"
-    add("--device", choices=("cpu", "cuda", "cuda-tf32"), default="cpu", help=device)
+    add("--preset", metavar="NAME", default="default", help="settings, {names} (default: default)")
+    where = "where to train: {names}; cuda-tf32 lets products round their factors to 10 bits (default: cpu)"
+    add("--device", metavar="NAME", type=device, default="cpu", help=where)
     add("--threads", metavar="N", type=integer, help="threads of each contender (default: as many as there are cores)")
     add("--seed", metavar="N", type=integer, default=0, help="of everything random (default: 0)")
     baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, all three on a GPU)"

@@ -74,6 +74,11 @@ class Plan(Protocol):
         """The channel sees scale · z of the pre-activations z."""
         ...
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a step of the layer can be captured on a GPU: none of its formulas is for the processor only."""
+        ...
+
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the arrays of the state, by name; nothing is made."""
         ...

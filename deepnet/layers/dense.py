@@ -8,7 +8,7 @@ import numpy as np
 
 from deepnet.cost import Cost
 from deepnet.layers.base import Layer, LoweringError, Update
-from factorgraph.channels import Channel
+from factorgraph.channels import Argmax, Channel
 from factorgraph.dense import state as dense
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
@@ -74,6 +74,12 @@ class DensePlan(LayerPlan):
     def weights(self) -> int:
         """Elements of the weight array, masked ones included."""
         return self.outputs * self.inputs
+
+    @property
+    def on_gpu(self) -> bool:
+        """As ``Plan.on_gpu``."""
+        channel = isinstance(self.channel, Argmax) or self.channel.on_gpu
+        return channel and self.prior is not None and self.prior.on_gpu
 
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """As ``Plan.state_shapes``: one number an edge in each array."""

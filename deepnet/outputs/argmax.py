@@ -3,10 +3,14 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 from deepnet.outputs.base import Labels, Output
 from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array, Message
+
+#: Probabilities of which the absolute accuracy of ``Argmax.probabilities``, 1e-12, is not enough for a logarithm.
+_SMALL = 1e-3
 
 
 class ArgmaxOutput(Output):
@@ -18,6 +22,7 @@ class ArgmaxOutput(Output):
         "argmax-exact": Argmax("exact"),
     }
     coupled = True
+    soft = True
 
     @staticmethod
     def serves(classes: int) -> bool:
@@ -39,10 +44,20 @@ class ArgmaxOutput(Output):
         return ((y > 0) if self.units == 2 else y).astype(np.intp, copy=False)
 
     def encode(self, y: Labels, dtype: Any) -> Array:
-        return self.numbers(y)
+        return np.ascontiguousarray(y.T, dtype) if y.ndim == 2 else self.numbers(y)
 
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
         return Message(self.channel, scale, y=y, rng=rng)
+
+    def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
+        """Exact, whatever the form of the channel is; small probabilities are computed anew, as logarithms."""
+        weights = y if y.ndim == 2 else np.arange(self.units)[:, None] == y
+        p = (weights * self.channel.probabilities(omega=omega, V=V)).sum(axis=0)
+        values, small = np.log(np.maximum(p, _SMALL)), p < _SMALL
+        if small.any():
+            log_p = self.channel.log_probabilities(omega=omega[:, small], V=V[:, small])
+            values[small] = logsumexp(log_p, b=weights[:, small], axis=0)
+        return values
 
     def pointwise(self, z: Array) -> Labels:
         return self.channel(z)

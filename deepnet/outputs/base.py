@@ -7,6 +7,10 @@ import numpy as np
 
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array, Message
+from factorgraph.interface.arguments import shown
+
+#: How far from 1 the sum of probabilities in float32 may be.
+_ROUNDING = 1e-5
 
 Labels = np.ndarray[Any, np.dtype[Any]]
 
@@ -15,7 +19,8 @@ class Output(ABC):
     """What the last layer of a network means.
 
     Labels have three forms: those of the data, ±1 or 0, 1, ..., K-1; class numbers, always 0, 1, ..., K-1; and those
-    that the channel observes. Soft targets, probabilities of the classes, have one more axis than the latter, in front.
+    that the channel observes. Soft targets are probabilities of the classes, messages in place of labels: (samples, K)
+    in the data; as the channel observes them they have one more axis than its labels, in front.
 
     Args:
         channel: of the last layer.
@@ -24,10 +29,12 @@ class Output(ABC):
     Attributes:
         channels: those that this class serves, by the names that settings give them.
         coupled: a label couples all units of a sample, so that no edge has a cavity of its own.
+        soft: whether ``observe`` and ``log_likelihood`` take soft targets.
     """
 
     channels: ClassVar[dict[str, Channel | Argmax]]
     coupled: ClassVar[bool] = False
+    soft: ClassVar[bool] = False
 
     def __init__(self, channel: Any, units: int) -> None:
         self.channel, self.units = channel, units
@@ -41,6 +48,11 @@ class Output(ABC):
     @abstractmethod
     def units_for(classes: int) -> int:
         """Number of outputs that so many classes need."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return max(2, self.units)
 
     @property
     @abstractmethod
@@ -57,7 +69,26 @@ class Output(ABC):
 
     @abstractmethod
     def encode(self, y: Labels, dtype: Any) -> Array:
-        """Labels as the channel observes them, from those of the data (samples,), or their numbers."""
+        """As the channel observes them: labels of the data (samples,), their numbers, or soft targets (samples, K)."""
+
+    def check(self, y: Labels, samples: int) -> None:
+        """Raise ``ValueError`` unless ``y`` are labels of the data or soft targets, one for each sample."""
+        if y.shape == (samples,):
+            if not (valid := self.valid(y)).all():
+                raise ValueError(f"`y` must be {self.need}, got {y[~valid][0]}")
+            return
+        shapes = f"{(samples,)}, one label for each sample"
+        if self.soft:
+            shapes += f", or {(samples, self.classes)}, probabilities of the classes"
+        if not self.soft or y.shape != (samples, self.classes):
+            raise ValueError(f"`y` must be of shape {shapes}, got shape {y.shape}")
+        valid = (y >= 0).all(axis=1) & (np.abs(y.sum(axis=1) - 1.0) <= _ROUNDING)
+        if not valid.all():
+            raise ValueError(f"`y` must have probabilities that add up to 1 in each row, got {shown(y[~valid][0])}")
+
+    def likeliest(self, y: Labels) -> Labels:
+        """Class numbers (samples,) of labels of the data, or of the largest probabilities of soft targets."""
+        return y.argmax(axis=1) if y.ndim == 2 else self.numbers(y)
 
     @abstractmethod
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
@@ -81,6 +112,10 @@ class Output(ABC):
     def probabilities(self, omega: Array, V: Array) -> Array:
         """Output marginals of the same, with the samples first."""
 
+    def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
+        """log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
+        return self.channel.observe(y, omega=omega, V=V).phi
+
     def loss(self, y: Array, omega: Array, V: Array) -> float:
-        """Mean of -log P(y | omega, V) over samples and labels y as the channel observes them."""
-        return -float(np.mean(self.channel.observe(y, omega=omega, V=V).phi))
+        """Mean of -``log_likelihood`` over the samples, and over the outputs if each has labels of its own."""
+        return -float(np.mean(self.log_likelihood(y, omega, V)))

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr
 
 from deepnet.outputs.base import Labels, Output
 from factorgraph.channels import Sign
@@ -17,6 +17,11 @@ class SignOutput(Output):
     """±1 = sign(z) for every output by itself; soft targets are probabilities (2, outputs, samples) of -1 and +1."""
 
     channels: ClassVar = {"sign": Sign()}
+    soft = True
+
+    @property
+    def classes(self) -> int:
+        return 2
 
     @staticmethod
     def serves(classes: int) -> bool:
@@ -37,6 +42,8 @@ class SignOutput(Output):
         return (y.reshape(len(y), -1)[:, 0] > 0).astype(np.intp)
 
     def encode(self, y: Labels, dtype: Any) -> Array:
+        if y.ndim == 2:
+            return np.ascontiguousarray(y.T[:, None], dtype)
         return (2 * self.numbers(y) - 1)[None].astype(dtype)
 
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
@@ -46,6 +53,12 @@ class SignOutput(Output):
         with np.errstate(divide="ignore"):
             B = 0.5 * (np.log(y[1]) - np.log(y[0]))
         return Message(self.channel, scale, B=np.clip(B, -_CERTAIN, _CERTAIN))
+
+    def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
+        if y.ndim == 2:
+            return super().log_likelihood(y, omega, V)
+        a = omega / np.sqrt(V)
+        return logsumexp(np.stack([log_ndtr(-a), log_ndtr(a)]), b=y, axis=0)
 
     def pointwise(self, z: Array) -> Labels:
         return self.channel(z).T

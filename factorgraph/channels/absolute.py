@@ -69,6 +69,7 @@ class Absolute(Channel):
 
     interval = (0.0, math.inf)
     kinks = (0.0,)
+    on_gpu = True
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         check_arguments(V, B=B, A=A, omega=omega)

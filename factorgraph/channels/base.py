@@ -84,6 +84,7 @@ class Channel(ABC):
         kinks: where P(x|z) is not smooth in z.
         scale_free: P(x|cz) = P(x|z) for c > 0, so that the scale of the pre-activations is of no account.
         noise: variance of a Gaussian part of the output, with which no single output has a probability.
+        on_gpu: the formulas take arrays on a GPU, as scalar kernels do.
     """
 
     spin: bool = False
@@ -92,6 +93,7 @@ class Channel(ABC):
     kinks: tuple[float, ...] = ()
     scale_free: bool = False
     noise: float = 0.0
+    on_gpu: bool = False
 
     @property
     def nonlinearity(self) -> Activation:

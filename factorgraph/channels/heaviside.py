@@ -56,6 +56,7 @@ class Heaviside(Channel):
     atoms = (0.0, 1.0)
     interval = None
     kinks = (0.0,)
+    on_gpu = True
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         check_arguments(V, B=B, A=A, omega=omega)

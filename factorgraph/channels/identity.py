@@ -99,6 +99,7 @@ class Identity(Channel):
     """
 
     noise: float = 0.0
+    on_gpu = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))

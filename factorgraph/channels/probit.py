@@ -68,6 +68,7 @@ class Probit(Channel):
     spin = True
     atoms = (-1.0, 1.0)
     interval = None
+    on_gpu = True
 
     def __post_init__(self) -> None:
         slope = number_array("slope", self.slope)

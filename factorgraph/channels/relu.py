@@ -162,6 +162,7 @@ class ReLU(Channel):
     atoms = (0.0,)
     interval = (0.0, math.inf)
     kinks = (0.0,)
+    on_gpu = True
 
     @property
     def nonlinearity(self) -> Activation:

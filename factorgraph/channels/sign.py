@@ -140,6 +140,7 @@ class Sign(Channel):
     atoms = (-1.0, 1.0)
     interval = None
     kinks = (0.0,)
+    on_gpu = True
 
     @property
     def nonlinearity(self) -> Activation:

@@ -72,7 +72,11 @@ class NumpyOperations:
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """As ``Operations.update_weights``."""
-        update_weights(layer, step)
+        update_weights(self, layer, step)
+
+    def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
+        """As ``Operations.weight_moments``."""
+        return prior.moments(H=H, G=G)
 
     def require_finite(self, values: Array) -> None:
         """As ``Operations.require_finite``."""
@@ -135,14 +139,14 @@ def edge_messages(
     return B
 
 
-def update_weights(layer: Layer, step: Step) -> None:
+def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
     """New fields, and from them the damped means [DL App. B]; H, G, mean and sigma are replaced in place."""
     _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
     if layer.G is not None:
         assert layer.G_in is not None and step.precision is not None
         _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
         np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
-    mean, variance = cast(Prior, layer.plan.prior).moments(H=layer.H, G=_or_zero(layer.G))
+    mean, variance = operations.weight_moments(cast(Prior, layer.plan.prior), layer.H, _or_zero(layer.G))
     layer.mean *= layer.damping
     layer.mean += (1.0 - layer.damping) * mean
     if layer.plan.mask is not None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.priors import Prior
 
 #: Means (m, x̂) of a block of edges: from the rows of the weight array to two (rows, inputs, samples) arrays.
 EdgeMeans = Callable[[slice], tuple[Array, Array]]
@@ -132,6 +133,10 @@ class Operations(Protocol):
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """New fields from H_in and G_in, and from them the damped means [DL App. B]; in place."""
+        ...
+
+    def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
+        """Mean and variance of weights with these natural parameters."""
         ...
 
     def require_finite(self, values: Array) -> None:

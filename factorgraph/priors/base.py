@@ -58,9 +58,11 @@ class Prior(ABC):
 
     Attributes:
         spin: w takes the values ±1 only, so that G w² is a constant and G drops out.
+        on_gpu: the formulas take arrays on a GPU, as scalar kernels do.
     """
 
     spin: bool = False
+    on_gpu: bool = False
 
     @property
     def natural(self) -> tuple[float, float, float] | None:

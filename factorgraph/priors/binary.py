@@ -65,6 +65,7 @@ class Binary(Prior):
     field: float = 0.0
 
     spin = True
+    on_gpu = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "field", check_number("field", self.field))

@@ -72,6 +72,7 @@ class GaussBernoulli(Prior):
     density: float
     mean: float = 0.0
     variance: float = 1.0
+    on_gpu = True
 
     def __post_init__(self) -> None:
         density = check_number("density", self.density)

@@ -83,6 +83,7 @@ class Gaussian(Prior):
 
     mean: float = 0.0
     precision: float = 1.0
+    on_gpu = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", check_number("mean", self.mean))

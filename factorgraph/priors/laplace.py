@@ -68,6 +68,7 @@ class Laplace(Prior):
     """
 
     scale: float = 1.0
+    on_gpu = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", check_number("scale", self.scale, above=0.0))

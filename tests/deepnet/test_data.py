@@ -13,8 +13,7 @@ import pooch
 import pytest
 from wrong_values import check_refusals
 
-from deepnet import data
-from deepnet.data import DATASETS, DataError, load_dataset
+from deepnet.data import DATASETS, DataError, Dataset, cifar, files, load_dataset, sources
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 RECORDS = 4
@@ -51,13 +50,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.fail(f"unexpected download of {url}")
 
     monkeypatch.delenv("CAVITY_DATA", raising=False)
-    monkeypatch.setattr(data, "_SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(sources, "_SYSTEM_FOLDER", tmp_path / "system")
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.setattr(pooch, "retrieve", no_network)
     return tmp_path / "cache" / "cavity"
 
 
-def assert_is(loaded: data.Dataset, arrays: list[np.ndarray]) -> None:
+def assert_is(loaded: Dataset, arrays: list[np.ndarray]) -> None:
     """The loaded set has the images and labels of `arrays`, standardised by the definition."""
     train = arrays[0].astype(np.float64)
     expected = [(x.reshape(len(x), -1) - train.mean()) / train.std() for x in (arrays[0], arrays[2])]
@@ -332,7 +331,7 @@ def test_a_damaged_gz_is_refused(how: str, fraction: float, tmp_path: Path) -> N
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """Small batches: (records, 1 + 3072) bytes each."""
-    monkeypatch.setattr(data, "_CIFAR_RECORDS", RECORDS)
+    monkeypatch.setattr(cifar, "RECORDS", RECORDS)
     rng = np.random.default_rng(3)
     made = {batch: rng.integers(0, 256, (RECORDS, 3073), dtype=np.uint8) for batch in BATCHES}
     for records in made.values():
@@ -426,7 +425,7 @@ def test_a_gz_that_unpacks_to_more_than_its_header_says(tmp_path: Path, monkeypa
     arrays = tiny_set()
     write_idx(tmp_path, arrays)
     stream = Unpacked(idx(arrays[0]))
-    monkeypatch.setattr(data.gzip, "open", lambda path: stream)
+    monkeypatch.setattr(files.gzip, "open", lambda path: stream)
     with pytest.raises(DataError, match=rf"{STEMS[0]}\.gz is damaged: must have {12 * 784} bytes of data, got more"):
         load_dataset("mnist", data_dir=tmp_path)
     assert stream.given == 16 + 12 * 784 + 1
@@ -460,7 +459,7 @@ def test_names_that_no_folder_can_have(folder: str, given: str, monkeypatch: pyt
     if given == "variable" and "\0" in folder:
         pytest.skip("no environment can hold it")
     if given == "variable":
-        monkeypatch.setattr(data.os, "environ", {"CAVITY_DATA": folder, "HOME": "/"})
+        monkeypatch.setattr(sources.os, "environ", {"CAVITY_DATA": folder, "HOME": "/"})
     with pytest.raises(DataError, match="must be an existing folder, got '"):
         load_dataset("mnist", data_dir=folder if given == "argument" else None)
 

@@ -245,7 +245,9 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepnet import data as data_module
 from deepnet.app.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.run import Run
@@ -24,7 +23,7 @@ from deepnet.bench.measure import Protocol
 from deepnet.bench.report import document, legend, table
 from deepnet.bench.results import read
 from deepnet.config import Config
-from deepnet.data import DataError, load_dataset
+from deepnet.data import DataError, cifar, idx, load_dataset
 
 #: Values that turn up in the place of others in JSON.
 STRANGE: list[Any] = [
@@ -274,7 +273,7 @@ def loads(name: str, folder: Path) -> bool:
 def idx_files(_: Path, folder: Path) -> Callable[[random.Random], bool]:
     """MNIST: its four files, plain and packed, the packed ones spoilt before or after they are packed."""
     values = np.random.default_rng(0)
-    stems = data_module._IDX_STEMS
+    stems = idx.STEMS
     contents = {}
     for stem, size in zip(stems, (7, 7, 3, 3), strict=True):
         shape = (size, 28, 28) if "images" in stem else (size,)
@@ -307,12 +306,12 @@ def cifar_archives(_: Path, folder: Path) -> Callable[[random.Random], bool]:
     """CIFAR-10: the archive, spoilt before or after it is packed."""
     values, stream = np.random.default_rng(0), io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        for batch in data_module._CIFAR_BATCHES:
-            records = values.integers(0, 10, (1, 1 + data_module._CIFAR_PIXELS), dtype=np.uint8)
+        for batch in cifar.BATCHES:
+            records = values.integers(0, 10, (1, 1 + cifar.PIXELS), dtype=np.uint8)
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{batch}")
             info.size = records.size
             archive.addfile(info, io.BytesIO(records.tobytes()))
-    path, content = folder / data_module._CIFAR_ARCHIVE, stream.getvalue()
+    path, content = folder / cifar.ARCHIVE, stream.getvalue()
     path.write_bytes(gzip.compress(content, 1))
     assert loads("cifar10", folder)
 
@@ -344,7 +343,7 @@ def fuzz(make: Callable[..., Callable[[random.Random], bool]], run: Path, folder
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_module, "_CIFAR_RECORDS", 1)
+    monkeypatch.setattr(cifar, "RECORDS", 1)
 
 
 @pytest.mark.parametrize("make", FILES)

@@ -74,6 +74,10 @@ class FlipsPlan:
     def weights(self):
         return self.features
 
+    @property
+    def on_gpu(self):
+        return False
+
     def state_shapes(self):
         return {"bias_to_plus": (self.features,), "mean": (self.features,)}
 

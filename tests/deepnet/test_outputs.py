@@ -12,7 +12,8 @@ from scipy.special import ndtr
 from deepnet import MessagePassingClassifier, outputs
 from deepnet.config import Config
 from deepnet.outputs import ArgmaxOutput, Output, SignOutput, output_name
-from deepnet.train import init, output_labels, train_batch, train_epoch, updates
+from deepnet.predict import log_loss, predict_proba
+from deepnet.train import Evaluation, init, metrics, output_labels, train_batch, train_epoch, updates
 from factorgraph.channels import Argmax, Probit, Sign
 from factorgraph.dense.numpy_operations import derivatives
 from factorgraph.dense.state import Message
@@ -75,6 +76,103 @@ def test_soft_targets_train_as_labels_do():
     for name, values in networks[0].arrays().items():
         scale = np.abs(values).max()
         np.testing.assert_allclose(networks[1].arrays()[name], values, rtol=0, atol=1e-4 * scale, err_msg=name)
+
+
+def task(classes):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 6)).astype(np.float32)
+    return x, np.argmax(x[:, :classes], axis=1)
+
+
+@pytest.mark.parametrize("output", ["sign", "argmax", "argmax-exact"])
+def test_certain_targets_are_labels_in_whole_epochs(output):
+    """By the same door; the network has float64, so that it is the same one."""
+    classes = 2 if output == "sign" else 3
+    x, y = task(classes)
+    hard = 2 * y - 1 if output == "sign" else y
+    config = Config(hidden=(9,), batch_size=16, output=output, dtype="float64", closure="amp", tau=2)
+    networks = [init(config, 6, classes) for _ in range(2)]
+    for _ in range(2):
+        for network, targets in zip(networks, (hard, np.eye(classes)[y]), strict=True):
+            train_epoch(network, x, targets)
+    for name, values in networks[0].arrays().items():
+        np.testing.assert_allclose(networks[1].arrays()[name], values, rtol=1e-6, err_msg=name)
+    found, expected = (metrics(networks[1], Evaluation(x, each, x, each)) for each in (np.eye(classes)[y], hard))
+    assert found == expected
+    losses = [log_loss(networks[1].layers, x, each, networks[1].operations) for each in (np.eye(classes)[y], hard)]
+    p = predict_proba(networks[1].layers, x, networks[1].operations)
+    chosen = np.where(y == 1, p[:, 0], 1 - p[:, 0]) if output == "sign" else p[np.arange(60), y]
+    assert losses == pytest.approx([-np.mean(np.log(chosen))] * 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_targets_without_information_teach_nothing(classes):
+    x, _ = task(classes)
+    network = init(Config(hidden=(9,), batch_size=16, damping=0.0, rho=1.0, dtype="float64"), 6, classes)
+    before = network.arrays()
+    before = {name: values.copy() for name, values in before.items()}
+    train_epoch(network, x, np.full((60, classes), 1 / classes))
+    if classes == 2:
+        for name, values in network.arrays().items():
+            np.testing.assert_allclose(values, before[name], rtol=0, atol=1e-12, err_msg=name)
+    assert log_loss(network.layers, x, np.full((60, classes), 1 / classes), network.operations) == pytest.approx(
+        np.log(classes), abs=1e-10
+    )
+
+
+@given(st.lists(finite, min_size=4, max_size=4), st.lists(st.floats(0.1, 4), min_size=4, max_size=4), st.floats(0, 1))
+def test_the_loss_of_soft_targets_of_two_classes(omega, V, p):
+    """Both outputs against the sums over the two labels that their definitions are."""
+    omega, V = np.array(omega).reshape(2, 2), np.array(V).reshape(2, 2)
+    soft = np.array([[1 - p, p], [0.25, 0.75]])
+    gap = (omega[1] - omega[0]) / np.sqrt(V.sum(axis=0))
+    argmax, sign = ArgmaxOutput(Argmax(), 2), SignOutput(Sign(), 1)
+    p = soft[:, 0] * ndtr(-gap) + soft[:, 1] * ndtr(gap)
+    assert argmax.loss(argmax.encode(soft, np.float64), omega, V) == pytest.approx(-np.mean(np.log(p)), rel=1e-8)
+    z = omega[0] / np.sqrt(V[0])
+    p = soft[:, 0] * ndtr(-z) + soft[:, 1] * ndtr(z)
+    found = sign.loss(sign.encode(soft, np.float64), omega[:1], V[:1])
+    assert found == pytest.approx(-np.mean(np.log(p)), rel=1e-9, abs=1e-12)
+
+
+def test_wrong_targets_are_refused_before_any_work():
+    x, y = task(3)
+    network = init(Config(hidden=(9,)), 6, 3)
+    before = network.layers[0].H.copy()
+    for wrong, message in (
+        (np.eye(4)[y], r"`y` must be of shape \(60,\), one label for each sample, or \(60, 3\), probabilities of"),
+        (2 * np.eye(3)[y], r"`y` must have probabilities that add up to 1 in each row, got array"),
+        (np.full((60, 3), np.nan), "`y` must have probabilities that add up to 1"),
+        (np.array([[1.5, -0.5, 0.0]] * 60), "`y` must have probabilities that add up to 1"),
+    ):  # fmt: skip
+        for use in (train_epoch, lambda network, x, y: log_loss(network.layers, x, y, network.operations)):
+            with pytest.raises(ValueError, match=message):
+                use(network, x, wrong)
+    assert network.epoch == 0 and np.array_equal(network.layers[0].H, before)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_estimator_takes_soft_targets(classes):
+    X, y = task(classes)
+    soft = np.eye(classes)[y]
+    options = {"hidden": 9, "epochs": 15, "random_state": 0, "output": "argmax", "batch_size": 10}
+    hard, certain = (MessagePassingClassifier(**options).fit(X, targets) for targets in (y, soft))
+    assert certain.classes_.tolist() == list(range(classes))
+    assert hard.score(X, y) > 0.9
+    np.testing.assert_allclose(certain.predict_proba(X), hard.predict_proba(X), atol=1e-4)
+    vague = MessagePassingClassifier(**options).fit(X, 0.6 * soft + 0.4 / classes)
+    entropy = [-np.sum(p * np.log(p + 1e-300)) for p in (vague.predict_proba(X), certain.predict_proba(X))]
+    assert entropy[0] > 1.01 * entropy[1]
+    online = MessagePassingClassifier(**options, verbose=1)
+    names = np.array(["a", "b", "c"][:classes])
+    online.partial_fit(X, soft, classes=names).partial_fit(X, names[y]).partial_fit(X, soft)
+    assert online.n_iter_ == 3 and set(online.predict(X)) <= set(names)
+    with pytest.raises(ValueError, match=f"`y` must be probabilities of the {classes} classes, got shape"):
+        online.partial_fit(X, np.full((60, 4), 0.25))
+    with pytest.raises(ValueError, match="`y` must have probabilities that add up to 1"):
+        MessagePassingClassifier(**options).fit(X, 2 * soft)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        MessagePassingClassifier(**options).fit(X, soft[:-1])
 
 
 def test_the_output_follows_from_the_labels_or_is_chosen():

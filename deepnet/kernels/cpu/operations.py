@@ -24,6 +24,7 @@ from factorgraph.dense import numpy_operations
 from factorgraph.dense.layer_steps import backward_step, forward_step
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.priors import Prior
 
 #: Elements below which a second thread costs more than it saves.
 _SMALL = 1 << 13
@@ -120,6 +121,10 @@ class CpuOperations:
         sparse.edge_messages(*self._edges_of(layer)[:2], *numbers, layer.H_in, B, get_num_threads())
         return None if layer.plan.is_first else B
 
+    def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
+        """As ``Operations.weight_moments``."""
+        return prior.moments(H=H, G=G)
+
     def require_finite(self, values: Array) -> None:
         """As ``Operations.require_finite``."""
         numpy_operations.require_finite(values)
@@ -192,7 +197,7 @@ class CpuOperations:
     def update_weights(self, layer: Layer, step: Step) -> None:
         """As ``Operations.update_weights``; fused for ±1 weights."""
         if not (layer.plan.spin_weights and layer.H.dtype == np.float32):
-            numpy_operations.update_weights(layer, step)
+            numpy_operations.update_weights(self, layer, step)
             return
         base, numbers = _update_arguments(layer, step)
         threads = _threads(layer.H)

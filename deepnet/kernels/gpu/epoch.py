@@ -22,7 +22,8 @@ class DeviceEpochs:
         layers: from the data to the output, on the device.
         operations: of the device.
         x: inputs (samples, features), float32.
-        y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32.
+        y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32; or soft targets,
+            with the axis of the classes last.
         batch_size: samples in a batch.
         tau: inner iterations.
         reinforcement: r of all layers.
@@ -70,7 +71,9 @@ class DeviceEpochs:
         full, rest = divmod(len(order), self._size)
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
-                self._steps[size] = self._operations.device.captured(partial(self._train, size))
+                step = partial(self._train, size)
+                whole = all(layer.plan.on_gpu for layer in self._layers)
+                self._steps[size] = self._operations.device.captured(step) if whole else step
             self._steps[size]()
             if progress is not None:
                 progress(size)

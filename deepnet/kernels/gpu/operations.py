@@ -1,7 +1,9 @@
 """The operations of a sweep on device arrays."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,11 +18,15 @@ from deepnet.kernels.support import (
     supports_fusing,
     supports_sign_units,
 )
-from factorgraph.channels import Argmax
+from factorgraph.channels import Argmax, Channel
 from factorgraph.dense import numpy_operations
 from factorgraph.dense.layer_steps import backward_step, forward_step
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.priors import Prior
+
+#: Moments or derivatives of units by the formulas of their channel.
+Formula = Callable[[Message, Array, Array], tuple[Array, Array]]
 
 #: Threads that keep a large device busy, several times over.
 _THREADS = 1 << 17
@@ -83,7 +89,7 @@ class GpuOperations:
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """As ``Operations.moments``."""
         if not supports_sign_units(message, omega):
-            return numpy_operations.moments(message, omega, V)
+            return self._by_formula(numpy_operations.moments, message, omega, V)
         mean, variance = self._empty(2, *omega.shape)
         B = np.zeros_like(omega) if message.B is None else message.B
         self.device.launch("sign_moments", omega.size, B, omega, V, mean, variance)
@@ -93,11 +99,9 @@ class GpuOperations:
         """As ``Operations.derivatives``; g and Γ lie one behind the other."""
         if isinstance(message.channel, Argmax):
             if not supports_argmax(message, omega):
-                labels = "labels" if message.y is not None and message.y.ndim == 1 else "soft targets"
-                raise ValueError(
-                    "`form` of an argmax must be 'double_jensen' with labels on a GPU, "
-                    f"got {message.channel.form!r} with {labels}"
-                )
+                if message.y is not None and message.y.ndim > 1:
+                    raise ValueError("`y` must be labels for an argmax output on a GPU, got soft targets")
+                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
             self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
@@ -105,7 +109,7 @@ class GpuOperations:
             g, gamma = self._empty(2, *omega.shape)
             self.device.launch("sign_derivatives", omega.size, fields(message), omega, V, g, gamma)
         else:
-            return numpy_operations.derivatives(message, omega, V)
+            return self._by_formula(numpy_operations.derivatives, message, omega, V)
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
@@ -129,6 +133,12 @@ class GpuOperations:
         B = self._empty(inputs, samples)
         launch("sum_parts_transposed", B.size, groups, inputs, B_parts, B)
         return B
+
+    def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
+        """As ``Operations.weight_moments``; on the processor, which takes time, without a scalar kernel."""
+        if prior.on_gpu:
+            return prior.moments(H=H, G=G)
+        return self._back(prior.moments(H=self.host(H), G=G if isinstance(G, float | int) else self.host(G)))
 
     def require_finite(self, values: Array) -> None:
         """Nothing: the answer would have to come from the device. The whole network is checked after the epoch."""
@@ -179,13 +189,25 @@ class GpuOperations:
         if layer.plan.spin_weights:
             self._update(layer, step, None)
         else:
-            numpy_operations.update_weights(layer, step)
+            numpy_operations.update_weights(self, layer, step)
 
     def _update(self, layer: Layer, step: Step, reaction: Array | None) -> None:
         arrays = (layer.H_in, reaction, step.field, layer.plan.mask)
         numbers = (self._number(layer.beta), self._number(step.rho), self._number(layer.damping))
         weights = (layer.H, layer.mean, layer.sigma)
         self.device.launch("update_spins", layer.H.size, *arrays, *numbers, float(step.reinforcement), *weights)
+
+    def _by_formula(self, function: Formula, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
+        """By the formulas of a channel; on the processor, which takes time, where they are no scalar kernels."""
+        if cast(Channel, message.channel).on_gpu:
+            return function(message, omega, V)
+        known = {name: values for name in ("B", "A", "y") if (values := getattr(message, name)) is not None}
+        there = replace(message, **{name: self.host(values) for name, values in known.items()})
+        return self._back(function(there, self.host(omega), self.host(V)))
+
+    def _back(self, results: tuple[Array, Array]) -> tuple[Array, Array]:
+        first, second = (self.array(np.asarray(values, np.float32)) for values in results)
+        return first, second
 
     def _number(self, value: Any) -> Array:
         """A hyper-parameter in device memory, where schedules have it already."""

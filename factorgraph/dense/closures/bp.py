@@ -85,16 +85,16 @@ class History:
         x: Array = self.x_mean[None] if self.x_mean.ndim == 2 else self.x_mean[rows]
         for past in self.iterations:
             g, _ = operations.derivatives(past.above.rows(rows), past.omega[rows, None] - m * x, past.V[rows, None])
-            m, x = _next_mean(layer, past, rows, m, x * g), _next_input(layer, past, x, m * g, operations)
+            m, x = _next_mean(layer, past, rows, m, x * g, operations), _next_input(layer, past, x, m * g, operations)
         return m, x
 
 
-def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array) -> Array:
+def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array, operations: Operations) -> Array:
     """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped; observed ones stay."""
     if past.H is None or layer.plan.prior is None:
         return m
     G = 0.0 if past.G is None else past.G[rows, :, None]
-    new, _ = layer.plan.prior.moments(H=past.H[rows, :, None] - layer.beta * own, G=G)
+    new, _ = operations.weight_moments(layer.plan.prior, past.H[rows, :, None] - layer.beta * own, G)
     m = layer.damping * m + (1.0 - layer.damping) * new
     return m if layer.plan.mask is None else m * layer.plan.mask[rows, :, None]
 

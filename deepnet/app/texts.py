@@ -1,0 +1,72 @@
+"""What the command line prints of a run: tables and lines."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepnet.app.run import Run
+    from deepnet.state import Network
+
+
+def header(run: "Run", network: "Network") -> str:
+    """What is trained on what: settings, model and layers."""
+    layers = [f"  {layer.plan}" for layer in network.layers]
+    return "\n".join([f"run       {run.directory}", str(run.description), "layers", *layers])
+
+
+def column_heads(network: "Network") -> str:
+    return (
+        f"\n{'':9}  {'error (%)':36}polarization of layer\n"
+        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'seconds':>7}  "
+    ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
+
+
+def row(measured: Mapping[str, Any], epochs: int) -> str:
+    """One epoch in one line."""
+    return (
+        f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:5.2f}  {measured['test_error']:5.2f}  "
+        f"{measured['bayes_test_error']:10.2f}  {measured['seconds']:7.2f}  "
+    ) + " ".join(f"{value:6.3f}" for value in measured["polarization"])
+
+
+def errors(measured: Mapping[str, Any]) -> str:
+    """The four errors as a table."""
+    lines = [f"{'error (%)':<10} {'pointwise':>9} {'Bayesian':>9}"]
+    for name in ("train", "test"):
+        lines.append(f"{name:<10} {measured[f'{name}_error']:9.2f} {measured[f'bayes_{name}_error']:9.2f}")
+    return "\n".join(lines)
+
+
+def summary(run: "Run", status: str, plot: bool) -> str:
+    """The end of a run: status, final errors, files."""
+    lines = [f"\n{status}"]
+    if run.history:
+        last = run.history[-1]
+        lines.append(f"final test error {last['test_error']:.2f} %, Bayesian {last['bayes_test_error']:.2f} %")
+    if plot and run.history:
+        lines.append(f"figure: {run.figure}")
+    return "\n".join([*lines, f"files:  {run.directory}"])
+
+
+def last_metrics(run: "Run", network: "Network") -> str:
+    """The metrics of the last epoch, and where the curves are."""
+    epochs = f"epoch {network.epoch} of {network.config.epochs}"
+    figure = f"figure: {run.figure if run.figure.exists() else 'none'}"
+    if not run.history:
+        return f"{epochs}\n{figure}"
+    last = run.history[-1]
+    times = f"{last['seconds']:.2f} s of training, {last['evaluation_seconds']:.2f} s of evaluation"
+    rows = [f"{'layer':<10} {'polarization':>12} {'overlap':>9}"]
+    for layer, q0, q_ab in zip(network.layers, last["polarization"], last["overlap"], strict=True):
+        rows.append(f"{layer.plan.name:<10} {q0:12.4f} {q_ab:9.4f}")
+    return "\n".join([f"{epochs}: {times}", errors(last), *rows, figure])
+
+
+def sums(network: "Network") -> str:
+    """What the pre-activations are expected to be, which the messages take for Gaussian."""
+    from deepnet.observables import expected_preactivations
+
+    rows = [f"{'layer':<10} {'known part':>12} {'excess kurtosis':>16}   of the sums into its units, expected"]
+    for layer, expected in zip(network.layers, expected_preactivations(network.layers), strict=True):
+        rows.append(f"{layer.plan.name:<10} {expected.known:12.4f} {expected.excess_kurtosis:16.4f}")
+    return "\n".join(rows)
