@@ -29,7 +29,7 @@ FLOORS = {
         ["deepnet.baselines"],
         ["deepnet.config"],
         ["deepnet.kernels"],
-        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train"],
+        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
     ],
 }

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from deepnet.app.commands import evaluate, show, train
+from deepnet.app.flatness import add_flatness
 from deepnet.app.options import Help, SettingsHelp, dataset, integer, number, path, short
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
@@ -116,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
     add_bench(commands)
     add_sweep(commands)
+    add_flatness(commands)
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=show)
