@@ -125,10 +125,10 @@ def test_train_prints_model_epochs_and_end(tmp_path: Path, capsys: pytest.Captur
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_is_for_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_bar_is_for_terminals_only(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(stream, "isatty", lambda: shown)
     monkeypatch.setattr(sys, "stderr", stream)
     progress = terminal.Progress(200)
     for _ in range(2):  # epochs
@@ -136,8 +136,8 @@ def test_the_bar_is_for_terminals_only(terminal: bool, monkeypatch: pytest.Monke
             progress(100)
         progress.close()
     bars = stream.getvalue()
-    assert bars.count("evaluating: 100%") == (2 if terminal else 0)
-    assert ("samples/s" in bars) == terminal == bool(bars)
+    assert bars.count("evaluating: 100%") == (2 if shown else 0)
+    assert ("samples/s" in bars) == shown == bool(bars)
 
 
 def test_settings_reach_config_json(tmp_path: Path) -> None:
