@@ -26,7 +26,7 @@ def add_flatness(commands: Any) -> None:
     command.set_defaults(command=run)
     add = command.add_argument
     add("run", metavar="RUN", type=path, help="folder of the run, of ±1 weights and any algorithm")
-    add("--data-dir", metavar="DIR", help="folder with the files of the data set")
+    add("--data-dir", metavar="DIR", type=path, help="folder with the files of the data set")
     add("--largest", metavar="P", type=number, default=0.2, help="largest probability (default: 0.2)")
     add("--points", metavar="N", type=integer, default=11, help="probabilities from 0 to P (default: 11)")
     add("--repeats", metavar="N", type=integer, default=10, help="random flips for each (default: 10)")
