@@ -65,8 +65,7 @@ def _import_distributed() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
-        remedy = "pip install 'cavity[dask]', or --serial"
-        raise ExecutorError(f"dask is needed for many processes ({error}): {remedy}") from error
+        raise ExecutorError(f"dask is needed for a cluster ({error}): pip install 'cavity[dask]'") from error
 
 
 @contextlib.contextmanager

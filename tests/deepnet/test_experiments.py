@@ -311,5 +311,4 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFix
 def test_without_dask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["sweep", str(written(tmp_path, SPEC)), "--out", str(tmp_path / "out")]) == 1
-    error = capsys.readouterr().err
-    assert "pip install 'cavity[dask]'" in error and "--serial" in error
+    assert "pip install 'cavity[dask]'" in capsys.readouterr().err
