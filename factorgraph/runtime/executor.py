@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -80,7 +82,8 @@ def _client(distributed: Any, scheduler: str | None, workers: int) -> Iterator[A
                 "env": ONE_THREAD,
                 "silence_logs": logging.ERROR,
             }
-            address = stack.enter_context(distributed.LocalCluster(n_workers=workers, **local))
+            with _deaf_to_interrupts():
+                address = stack.enter_context(distributed.LocalCluster(n_workers=workers, **local))
         try:
             client = distributed.Client(address)
         except (OSError, TimeoutError, ValueError) as error:
@@ -88,6 +91,19 @@ def _client(distributed: Any, scheduler: str | None, workers: int) -> Iterator[A
                 f"`scheduler` must be the address of a Dask scheduler that answers, got {scheduler!r}: {error}"
             ) from error
         yield stack.enter_context(client)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile leave Ctrl-C, which a terminal sends to all, to the one that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _outcome(future: Any) -> Any:
