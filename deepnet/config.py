@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS
 from deepnet.schedule import Schedule
@@ -21,6 +22,13 @@ LARGEST_SEED = 2**128 - 1
 
 #: The value of ``eps_init`` that means: as the depth demands.
 CRITICAL = "critical"
+
+#: What to do if message passing does not learn or diverges.
+REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
+
+#: Settings that only some algorithms read: message passing those that no baseline claims.
+_MESSAGE_PASSING_SETTINGS = ("closure", "preset", "rho", "damping", "beta", "tau", "reinforcement", "eps_init")
+_LEARNING_RATE = "learning_rate"
 
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
@@ -82,6 +90,9 @@ class Config:
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
         dtype: "float32" or "float64".
+        algorithm: "message-passing" or one of ``deepnet.baselines.BASELINES``, which leave the settings alone that they
+            do not know.
+        learning_rate: of training by gradients; None for that of the algorithm.
 
     Raises:
         ValueError: naming the setting, what it must be and what it was.
@@ -105,8 +116,11 @@ class Config:
     eps_init: float | str | tuple[float, ...] = 1.0
     seed: int = 0
     dtype: str = "float32"
+    algorithm: str = MESSAGE_PASSING
+    learning_rate: float | None = None
 
     def __post_init__(self) -> None:
+        choice("algorithm", self.algorithm, dict.fromkeys((MESSAGE_PASSING, *BASELINES)))
         self._set("hidden", self._widths())
         for name, least, most in (
             ("epochs", 0, LARGEST),
@@ -124,7 +138,11 @@ class Config:
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
         self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", most=1))
         self._check_eps_init()
-        self._complete_schedules()
+        if self.learning_rate is not None:
+            self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
+        self._check_unread()
+        if self.baseline is None:
+            self._complete_schedules()
 
     def _set(self, name: str, value: Any) -> None:
         """Keep a setting as a plain Python object, which JSON can hold."""
@@ -175,6 +193,41 @@ class Config:
         for schedule in self.schedules("beta"):
             _require("beta", 0 < schedule.smallest and schedule.largest < np.inf, "in (0, inf)", str(schedule))
 
+    def _check_unread(self) -> None:
+        """What the algorithm does not read must be as it is by default: nobody may take it to have an effect."""
+        unread = {field.name: field.default for field in fields(self)}
+        for name in self.read():
+            del unread[name]
+        for name, default in unread.items():
+            value = getattr(self, name)
+            if value is not default and not (isinstance(value, str | float | int) and value == default):
+                need = f"left alone with algorithm {self.algorithm!r}, which does not know it"
+                raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
+
+    def read(self) -> tuple[str, ...]:
+        """Names of the settings that the algorithm reads, in order."""
+        own = _MESSAGE_PASSING_SETTINGS if self.baseline is None else self.baseline.settings
+        return tuple(
+            field.name
+            for field in fields(self)
+            if field.name in own or field.name not in (*_MESSAGE_PASSING_SETTINGS, _LEARNING_RATE)
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What to do if a network does not learn or diverges."""
+        return REMEDY if self.baseline is None else self.baseline.remedy
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The algorithm, unless it is message passing."""
+        return BASELINES.get(self.algorithm)
+
+    @property
+    def method(self) -> str | tuple[str, ...]:
+        """What trains the network, in a word: the algorithm, and of message passing the closure."""
+        return self.closure if self.baseline is None else self.algorithm
+
     @property
     def layers(self) -> int:
         """Number of weight layers."""
@@ -197,7 +250,7 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and strings, from which ``from_json`` makes the same settings."""
         values = asdict(self)
-        for name in ("rho", "damping", "beta"):
+        for name in ("rho", "damping", "beta") if self.baseline is None else ():
             values[name] = [str(schedule) for schedule in self.schedules(name)]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

@@ -23,15 +23,16 @@ from deepnet.kernels.devices import operations_for
 from deepnet.layers import Layer
 from deepnet.network import choice
 from deepnet.outputs import output_of
-from deepnet.predict import error_percent, predict_pointwise, predict_proba
+from deepnet.predict import error_percent, preactivations, predict_pointwise, predict_proba
 from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, real_array, shown
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
-_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init")
-_SETTINGS = (*_STRUCTURE, "epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
+_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init", "algorithm")
+_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement", "learning_rate")
+_SETTINGS = (*_STRUCTURE, *_SCHEDULES)
 _LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32, and those of the inverse too
 _REPORTED = 1000
 
@@ -61,6 +62,9 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
         eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.
+        algorithm: "message-passing", or a baseline that trains the same network: "binarynet", "binarynet-adam",
+            "binarynet-cosine" (with PyTorch) or "ebp": see ``deepnet.baselines``.
+        learning_rate: of a baseline trained by gradients; None for its own.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
             last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
@@ -94,6 +98,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         tau: int = 1,
         reinforcement: float = 0.0,
         eps_init: float | str | Sequence[float] = 1.0,
+        algorithm: str = "message-passing",
+        learning_rate: float | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
@@ -116,6 +122,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.tau = tau
         self.reinforcement = reinforcement
         self.eps_init = eps_init
+        self.algorithm = algorithm
+        self.learning_rate = learning_rate
         self.random_state = random_state
         self.standardize = standardize
         self.device = device
@@ -144,7 +152,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         network = network.to(self.device)
         history = [epoch | self._report(network, x, labels) for epoch in train(network, x, labels)]
         if self.verbose:
-            print(status(history, len(self.classes_)))
+            print(status(history, len(self.classes_), config.remedy))
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
@@ -374,7 +382,11 @@ def _double(values: Array) -> Array:
 
 def _probabilities(network: Network, x: Array) -> Array:
     """(samples, classes), from inputs as the network takes them."""
-    p = predict_proba(_in_double(network), x, network.operations)
+    layers, baseline = _in_double(network), network.config.baseline
+    if baseline is not None and baseline.point:
+        p = baseline.probabilities(preactivations(layers, x))
+    else:
+        p = predict_proba(layers, x, network.operations)
     if p.shape[1] == 1:
         return np.concatenate([1.0 - p, p], axis=1)
     return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only

@@ -44,6 +44,9 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
         ):
             numbers = output.likeliest(y)
             for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
+                if prefix and (baseline := network.config.baseline) is not None and baseline.point:
+                    values[f"{prefix}{name}_error"] = values[f"{name}_error"]  # there is nothing to average over
+                    continue
                 predicted = output.numbers(predict(layers, x, operations))
                 values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
     if network.device != "cpu":

@@ -43,16 +43,25 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
     Returns:
         Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
     """
-    preactivations, output = [layer.most_probable() for layer in layers], output_of(layers[-1].plan)
-    x, labels = check_inputs(layers, x), []
-    for units in _chunks(x, operations):
-        z = preactivations[0](units)
-        for below, layer_above in zip(layers, preactivations[1:], strict=False):
+    output = output_of(layers[-1].plan)
+    return np.concatenate([output.pointwise(z) for z in _outputs(layers, x, operations)])
+
+
+def preactivations(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
+    """Scaled sums into the outputs, (samples, outputs), with the most probable weights: see ``predict_pointwise``."""
+    return np.concatenate([z.T for z in _outputs(layers, x, operations)])
+
+
+def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[Array]:
+    """The same in pieces (outputs, samples), in host memory."""
+    sums = [layer.most_probable() for layer in layers]
+    for units in _chunks(check_inputs(layers, x), operations):
+        z = sums[0](units)
+        for below, layer_above in zip(layers, sums[1:], strict=False):
             channel = cast(Channel, below.plan.channel)
             units = channel(z) if channel.on_gpu else operations.array(channel(operations.host(z)))
             z = layer_above(units)
-        labels.append(output.pointwise(operations.host(z)))
-    return np.concatenate(labels)
+        yield operations.host(z)
 
 
 def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:

@@ -11,7 +11,7 @@ from deepnet.config import Config
 from deepnet.kernels.devices import operations_for
 from deepnet.layers import Layer, Plan
 from deepnet.lower import lower
-from deepnet.network import perceptron
+from deepnet.network import choice, perceptron
 from deepnet.outputs import output_name, units_for
 from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import initial_layers
@@ -37,7 +37,8 @@ class Network:
         layers: from the data to the output.
         operations: where its layers are.
         epoch: completed epochs.
-        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``.
+        device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``. Those of a baseline are in host memory
+            all the time, and this is where it trains.
         resident: what training keeps on a GPU beside the layers.
     """
 
@@ -58,7 +59,11 @@ class Network:
 
     def to(self, device: str) -> "Network":
         """The network itself if it is there, else one with a copy of its state; errors as of ``operations_for``."""
-        return self if device == self.device else self.on(operations_for(device, self.config.dtype), device)
+        if device == self.device:
+            return self
+        if self.config.baseline is not None:  # whose layers stay in host memory
+            return replace(self, device=device)
+        return self.on(operations_for(device, self.config.dtype), device)
 
     def on(self, operations: Operations, device: str) -> "Network":
         """As ``to``, for given operations of the device."""
@@ -110,7 +115,13 @@ def model(config: Config, features: int, classes: int) -> Model:
 
 def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     """What the layers of the settings are, with all edges: nothing is drawn or made, however large they are."""
-    return lower(model(replace(config, density=1.0), features, classes), config.closure)
+    return _plans(replace(config, density=1.0), features, classes)
+
+
+def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
+    """What the layers of the settings are, as their algorithm has them."""
+    lowered = lower(model(config, features, classes), config.closure)
+    return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
 def init(config: Config, features: int, classes: int, device: str = "cpu") -> Network:
@@ -125,20 +136,23 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     Raises:
         ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
         DeviceUnavailableError: as by ``operations_for``.
+        BaselineError: the algorithm needs what is not installed.
     """
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2)
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
+    if config.baseline is not None:
+        choice("device", device, dict.fromkeys(config.baseline.devices))
     layers = initial_layers(
-        lower(model(config, features, classes), config.closure),
+        _plans(config, features, classes),
         eps_init=config.initial_sizes(),
         rng=np.random.default_rng([config.seed, INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
     network = Network(config, layers, operations_for("cpu", config.dtype))
-    return network if device == "cpu" else network.on(operations, device)
+    return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
@@ -185,5 +199,5 @@ def check_finite(network: Network) -> None:
             if not np.isfinite(largest) or largest > limit:
                 raise DivergenceError(
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
-                    f"largest value {largest:g}. Try a smaller `beta`, a larger `damping`, or `rho` nearer to 1"
+                    f"largest value {largest:g}. {network.config.remedy}"
                 )

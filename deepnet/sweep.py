@@ -61,7 +61,7 @@ def train_batch(
         FloatingPointError: before any weight is changed, if the messages of the labels are no numbers.
     """
     bases = [layer.base(copied=tau > 1) for layer in layers]
-    _start_batch(layers, x, updates)
+    start_batch(layers, x, updates)
     for iteration in range(tau):
         last = iteration == tau - 1
         now = updates if iteration else [replace(update, reinforcement=0.0) for update in updates]
@@ -118,13 +118,13 @@ def output_moments(layers: Sequence[Layer], x: Array, operations: Operations) ->
     Returns:
         omega and V times scale and scale², as the output channel sees them, each (outputs, samples).
     """
-    _start_batch(layers, x, [None] * len(layers))
+    start_batch(layers, x, [None] * len(layers))
     forward(layers, operations, last=True)
     scale = layers[-1].plan.scale
     return scale * layers[-1].omega, scale * scale * layers[-1].V
 
 
-def _start_batch(layers: Sequence[Layer], x: Array, updates: Sequence[Update | None]) -> None:
+def start_batch(layers: Sequence[Layer], x: Array, updates: Sequence[Update | None]) -> None:
     """Data into the first layer; no message about the inputs of the others."""
     for layer, update in zip(layers, updates, strict=True):
         layer.start(update)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepnet.config import Config
+from deepnet.baselines import Baseline, Epoch
+from deepnet.config import REMEDY, Config
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
 from deepnet.outputs import output_of
@@ -94,7 +95,10 @@ def train_epoch(
     order = rng.permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
     with network.operations.running():
-        if network.device == "cpu":
+        if config.baseline is not None:
+            batches = [order[start : start + config.batch_size] for start in starts]
+            _train_baseline(config.baseline, network, x, y, batches, rng, progress)
+        elif network.device == "cpu":
             for start in starts:
                 batch = order[start : start + config.batch_size]
                 inputs = network.operations.gather(x, batch)
@@ -106,6 +110,24 @@ def train_epoch(
             _epochs_on_device(network, x, y).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
+
+
+def _train_baseline(
+    baseline: Baseline,
+    network: Network,
+    x: Array,
+    y: Array,
+    batches: Sequence[Array],
+    rng: np.random.Generator,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """An epoch of these batches with another algorithm than message passing."""
+    config = network.config
+    epoch = Epoch(
+        x, y, batches, network.epoch, config.epochs, config.learning_rate, network.device, network.operations, rng,
+        progress,
+    )  # fmt: skip
+    baseline.train(network.layers, epoch)
 
 
 def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
@@ -199,14 +221,11 @@ def train(
         yield measured | {"seconds": seconds}
 
 
-def status(history: Sequence[dict[str, Any]], classes: int) -> str:
+def status(history: Sequence[dict[str, Any]], classes: int, remedy: str = REMEDY) -> str:
     """What to make of a finished run, in a sentence."""
     if not history:
         return "nothing trained: no epoch was run"
     error, chance = history[-1]["train_error"], 100.0 * (1.0 - 1.0 / classes)
     if error > 0.9 * chance:
-        return (
-            f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). "
-            "Try a smaller `beta`, a larger `damping`, or more epochs"
-        )
+        return f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). {remedy}"
     return f"trained: {history[-1]['epoch']} epochs, training error {error:.2f} %"

@@ -27,10 +27,12 @@ FLOORS = {
     "deepnet": [
         ["deepnet.sizes", "deepnet.schedule", "deepnet.cost"],
         ["deepnet.layers", "deepnet.outputs"],
-        ["deepnet.network", "deepnet.config", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
+        ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
+        ["deepnet.baselines"],
+        ["deepnet.config"],
         ["deepnet.kernels"],
-        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train"],
-        ["deepnet.estimator", "deepnet.bench", "deepnet.app"],
+        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness"],
+        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
     ],
 }
 

@@ -11,9 +11,11 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from deepnet.app.commands import evaluate, show, train
+from deepnet.app.flatness import add_flatness
 from deepnet.app.options import Help, SettingsHelp, dataset, integer, number, path, short
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
+from deepnet.experiments.command import add_sweep
 
 _DATASET_HELP = "{names}"
 
@@ -73,15 +75,25 @@ def _exit_code(error: Exception) -> int | None:
         return 2
     from deepnet.app.checkpoint import CheckpointError
     from deepnet.app.run import RunError
+    from deepnet.baselines import BaselineError
     from deepnet.bench import BenchError
     from deepnet.data import DataError
     from deepnet.kernels.devices import DeviceUnavailableError
     from deepnet.train import DivergenceError
+    from factorgraph.runtime.executor import ExecutorError
 
     if isinstance(error, RunError):
         return 2
     failures = (
-        BenchError | CheckpointError | DataError | DeviceUnavailableError | DivergenceError | MemoryError | OSError
+        BaselineError
+        | BenchError
+        | CheckpointError
+        | DataError
+        | DeviceUnavailableError
+        | DivergenceError
+        | ExecutorError
+        | MemoryError
+        | OSError
     )
     return 1 if isinstance(error, failures) else None
 
@@ -104,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--device", metavar="NAME", default="cpu", help=f"{_DEVICE_HELP} (default: cpu)")
     evaluating.add_argument("--json", action="store_true", help="print one JSON object")
     add_bench(commands)
+    add_sweep(commands)
+    add_flatness(commands)
     showing = commands.add_parser("show", help="settings, network and last metrics of a run", allow_abbrev=False)
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=show)
@@ -126,6 +140,7 @@ def _add_train(commands: Any) -> None:
     value = "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch"
     add("dataset", metavar="DATASET", type=dataset, help=f"{_DATASET_HELP}; comes before the options")
     add("--hidden", metavar="N", nargs="*", type=_width, help="units of each hidden layer")
+    add("--algorithm", metavar="NAME", help="{names}")
     add("--closure", metavar="NAME", nargs="+", help="{names}")
     add("--weights", metavar="KIND", nargs="+", help="{names}")
     add("--activation", metavar="NAME", nargs="+", help="{names}")
@@ -140,11 +155,12 @@ def _add_train(commands: Any) -> None:
     add("--beta", metavar="X", nargs="+", help="likelihood weight of the layers: likewise")
     add("--tau", metavar="N", type=integer, help="inner iterations a batch")
     add("--reinforcement", metavar="X", type=number, help="weight of the previous inner iteration's field")
+    add("--learning-rate", metavar="X", type=number, help="of a baseline trained by gradients (default: its own)")
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=integer, help="of everything random")
     add("--dtype", metavar="NAME", help="{names}")
     _add_data_options(training)
-    add("--out", metavar="DIR", type=path, default=None, help="folder of the run (default: runs/DATASET-CLOSURE-SEED)")
+    add("--out", metavar="DIR", type=path, default=None, help="folder of the run (default: runs/DATASET-METHOD-SEED)")
     add("--resume", action="store_true", default=False, help="go on with the run in the folder, with its settings")
     add("--device", metavar="NAME", default=None, help=f"{_DEVICE_HELP} (default: cpu, or that of a resumed run)")
     add("--no-plot", dest="plot", action="store_false", default=True, help="draw no figure")

@@ -65,7 +65,7 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     with wrong_input():
         config = Config(**settings)
         operations_for(args.device or "cpu", config.dtype)
-    directory = args.out or default_directory(args.dataset, task, config.closure, config.seed)
+    directory = args.out or default_directory(args.dataset, task, config.method, config.seed)
     check_free(directory)
     data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
     run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu"))
@@ -82,8 +82,9 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
     from deepnet.config import Config
     from deepnet.kernels.devices import operations_for
 
-    defaults = {name: given.get(name, getattr(Config, name)) for name in ("closure", "seed")}
-    directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), **defaults)
+    defaults = {name: given.get(name, getattr(Config, name)) for name in ("algorithm", "closure", "seed")}
+    method = defaults["closure" if defaults["algorithm"] == Config.algorithm else "algorithm"]
+    directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), method, defaults["seed"])
     with Run.resumed(directory) as run:
         with wrong_input():
             run.description.check_same(args.dataset, given)
@@ -115,7 +116,7 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
                 drawn = perf_counter()
     if plot:
         _draw(run, network)
-    say(summary(run, status(run.history, data.classes), plot))
+    say(summary(run, status(run.history, data.classes, network.config.remedy), plot))
     return 0
 
 

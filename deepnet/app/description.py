@@ -23,6 +23,9 @@ from factorgraph.model.description import Model
 #: The file that holds a description, in the folder of a run.
 CONFIG = "config.json"
 
+#: Settings that the runs of earlier versions are without, and what they were.
+_ADDED = {"algorithm": "message-passing", "learning_rate": None}
+
 _SCHEDULED = ("rho", "damping", "beta")
 
 
@@ -72,7 +75,7 @@ class Description:
         """The reverse of ``to_json``; raises ``ValueError`` that names the field for anything else."""
         values = {"device": "cpu", **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
         _check_names(CONFIG, values, [each.name for each in fields(cls)])
-        config = check_instance("config", values["config"], dict, "a JSON object")
+        config = _ADDED | check_instance("config", values["config"], dict, "a JSON object")
         _check_names("config", config, [each.name for each in fields(Config)])
         if values["data_dir"] is not None:
             check_name("data_dir", values["data_dir"])
@@ -92,11 +95,16 @@ class Description:
     def decisive(self) -> dict[str, Any]:
         """What decides the weights: all but the number of epochs, the device and the circumstances."""
         own = {name: getattr(self, name) for name in ("dataset", "task", "features", "classes")}
-        return own | {name: value for name, value in self.config.to_json().items() if name != "epochs"}
+        free = () if self._anneals() else ("epochs",)
+        return own | {name: value for name, value in self.config.to_json().items() if name not in free}
+
+    def _anneals(self) -> bool:
+        """Whether the number of epochs decides what each of them does."""
+        return self.config.baseline is not None and self.config.baseline.anneals
 
     def check_decisive(self, trained: Any) -> None:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
-        own, trained = self.decisive(), check_instance("trained", trained, dict, "settings by name")
+        own, trained = self.decisive(), _ADDED | check_instance("trained", trained, dict, "settings by name")
         _check_names("trained", trained, list(own))
         for name, value in own.items():
             if _canonical(name, value) != _canonical(name, trained[name]):
@@ -138,7 +146,7 @@ class Description:
         """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside) differ from its own."""
         own = self.config.to_json() | {"dataset": self.dataset, "task": self.task}
         for name, value in {"dataset": dataset, **given}.items():
-            if name == "epochs":
+            if name == "epochs" and not self._anneals():
                 if value < own["epochs"]:
                     raise RunError(f"`epochs` of a resumed run may only grow: the run has {own['epochs']}, got {value}")
             elif _canonical(name, value) != _canonical(name, own[name]):
@@ -150,11 +158,14 @@ class Description:
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
         names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
+        if config.baseline is not None:
+            names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
         return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"
 
     def __str__(self) -> str:
-        values = {name.replace("_", "-"): _shown(value) for name, value in self.config.to_json().items()}
+        read, settings = self.config.read(), self.config.to_json()
+        values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
         return "\n".join(
             [
                 f"data set  {self.dataset} ({self.task}), {self.features} features, {self.classes} classes",
@@ -190,7 +201,7 @@ def _check_names(what: str, values: Mapping[str, Any], names: Sequence[str]) -> 
 def _canonical(name: str, value: Any) -> Any:
     """A form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if name in _SCHEDULED:
+    if name in _SCHEDULED and value is not None:
         values = [str(Schedule.of(name, each)) for each in values]
     same = name != "hidden" and all(each == values[0] for each in values[1:])
     return values[:1] if same else values

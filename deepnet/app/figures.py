@@ -1,4 +1,4 @@
-"""The figure of a run: errors and polarization against the epoch."""
+"""The figure of a run: errors, polarization and overlap against the epoch."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ _ERRORS = (
 
 
 def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[str], title: str) -> None:
-    """Draw errors and polarization against the epoch into a PNG file, replaced in one step.
+    """Draw errors, polarization and overlap against the epoch into a PNG file, replaced in one step.
 
     Args:
         path: of the file.
@@ -42,8 +42,13 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
     Raises:
         CheckpointError: the disk is full or refuses; the old file is untouched.
     """
+    save_figure(path, curves(history, layers, title))
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Draw a figure into a PNG file; as ``save_curves``."""
     stream = io.BytesIO()
-    curves(history, layers, title).savefig(stream, format="png", dpi=150)
+    figure.savefig(stream, format="png", dpi=150)
     try:
         write_bytes_atomic(path, stream.getvalue())
     except OSError as error:
@@ -53,19 +58,24 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
 
 def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str) -> Figure:
     """The figure, not yet drawn: see ``save_curves``."""
-    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    unbroken = title.replace(" ", "\N{NO-BREAK SPACE}").replace(
-        ",\N{NO-BREAK SPACE}", ", "
-    )  # wrapped after commas only
-    figure.suptitle(textwrap.fill(unbroken, 110), fontsize=10)
-    left, right = figure.subplots(1, 2)
+    figure = titled_figure(title, (14.0, 4.8))
+    left, middle, right = figure.subplots(1, 3)
     _draw_errors(left, history)
-    _draw_polarization(right, history, layers)
-    for axes in (left, right):
+    _draw_polarization(middle, history, layers)
+    _draw_overlap(right, history, layers)
+    for axes in (left, middle, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3, which="both")
+    return figure
+
+
+def titled_figure(title: str, size: tuple[float, float]) -> Figure:
+    """An empty figure of so many inches, its title wrapped after commas only."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    unbroken = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+    figure.suptitle(textwrap.fill(unbroken, int(11 * size[0])), fontsize=10)
     return figure
 
 
@@ -89,16 +99,26 @@ def _draw_errors(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_polarization(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
-    epochs = [measured["epoch"] for measured in history]
-    colours = matplotlib.colormaps["viridis"]
-    for i, layer in enumerate(layers):
-        values = [measured["polarization"][i] for measured in history]
-        colour = colours(0.85 * i / max(1, len(layers) - 1))
-        axes.plot(epochs, values, color=colour, label=layer, lw=1.5, **_marker(history))
+    _draw_layers(axes, history, layers, "polarization")
     if max(max(measured["polarization"]) for measured in history) <= 1.0:
         axes.set_ylim(0.0, 1.03)
     axes.set_ylabel("polarization: mean of m², from 0 to 1")
     axes.set_title("Polarization of the weights", fontsize=10)
+
+
+def _draw_overlap(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
+    _draw_layers(axes, history, layers, "overlap")
+    axes.set_ylabel("overlap: mean of m·m' of two units, an input")
+    axes.set_title("Overlap of the units", fontsize=10)
+
+
+def _draw_layers(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequence[str], key: str) -> None:
+    """A line for each layer."""
+    epochs, colours = [measured["epoch"] for measured in history], matplotlib.colormaps["viridis"]
+    for i, layer in enumerate(layers):
+        values = [measured[key][i] for measured in history]
+        colour = colours(0.85 * i / max(1, len(layers) - 1))
+        axes.plot(epochs, values, color=colour, label=layer, lw=1.5, **_marker(history))
     axes.legend(fontsize=8, title="layer", title_fontsize=8)
 
 

@@ -14,6 +14,7 @@ _LONGEST = 60
 
 def tables() -> dict[str, Collection[str]]:
     """The names that options take, by the option, as the tables have them that everything else reads."""
+    from deepnet.baselines import BASELINES, MESSAGE_PASSING
     from deepnet.config import DTYPES, PRESETS
     from deepnet.data import DATASETS
     from deepnet.kernels.devices import DEVICES
@@ -22,6 +23,7 @@ def tables() -> dict[str, Collection[str]]:
     from factorgraph.dense.closures import CLOSURES
 
     return {
+        "algorithm": (MESSAGE_PASSING, *BASELINES),
         "dataset": DATASETS,
         "closure": CLOSURES,
         "weights": WEIGHTS,

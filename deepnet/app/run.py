@@ -271,9 +271,9 @@ def evaluate(network: Network, data: Dataset) -> dict[str, Any]:
     return metrics(network, Evaluation(data.x_train, data.y_train, data.x_test, data.y_test))
 
 
-def default_directory(dataset: str, task: str, closure: str | Sequence[str], seed: int) -> Path:
-    """Where a run goes unless the user says otherwise: runs/DATASET[-parity]-CLOSURE-SEED."""
-    kind = closure if isinstance(closure, str) else "+".join(closure)
+def default_directory(dataset: str, task: str, method: str | Sequence[str], seed: int) -> Path:
+    """Where a run goes unless the user says otherwise: runs/DATASET[-parity]-METHOD-SEED, see ``Config.method``."""
+    kind = method if isinstance(method, str) else "+".join(method)
     return Path("runs", "-".join([dataset, *([task] if task != "multiclass" else []), kind, str(seed)]))
 
 

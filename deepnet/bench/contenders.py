@@ -1,16 +1,20 @@
 """What is compared: each contender holds its network and the data, and trains on request."""
 
-import importlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepnet.baselines.base import BaselineError
+from deepnet.baselines.gradient import import_torch
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
 from deepnet.bench.cost import binarynet, message_passing
 from deepnet.bench.limits import SIZE, limits
 from deepnet.cost import Cost, Limits
+
+if TYPE_CHECKING:
+    from factorgraph.dense.state import Array
 
 #: The baseline and its variants on the command line, and their names in the results.
 BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled", "graph": "binarynet-graph"}
@@ -105,7 +109,10 @@ class Baseline(Contender):
     """BinaryNet."""
 
     def __init__(self, case: Case, mode: str) -> None:
-        torch = self._torch = _import_torch()
+        try:
+            torch = self._torch = import_torch()
+        except BaselineError as error:
+            raise BenchError(f"{error}, or compare nothing with --no-baseline") from error
         if case.device != "cpu" and not torch.cuda.is_available():
             raise BenchError("`device` must be cpu here: torch finds no CUDA device, or was built without CUDA")
         if mode == "graph" and case.device == "cpu":
@@ -119,10 +126,10 @@ class Baseline(Contender):
 
     def build(self) -> None:
         """See ``Contender.build``."""
-        from deepnet.bench.binarynet import BinaryNet, Trainer
+        from deepnet.baselines.binarynet import BinaryNet, Trainer
 
         case = self._case
-        network = BinaryNet(case.widths, density=case.density, seed=case.seed).to(self._device)
+        network = BinaryNet.of(case.widths, masks=_masks(case), seed=case.seed).to(self._device)
         self._trainer = Trainer(network, optimizer=case.optimizer, mode=self._mode)
         self.weights = sum(w.numel() for w in network.weights)
         self.operations = binarynet(network.edges())
@@ -152,12 +159,13 @@ class Baseline(Contender):
             self._torch.cuda.synchronize()
 
 
-def _import_torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        remedy = "pip install 'cavity[bench]', or compare nothing with --no-baseline"
-        raise BenchError(f"torch is needed for the baseline ({error}): {remedy}") from error
+def _masks(case: Case) -> "list[Array | None] | None":
+    """The edges that message passing has in the same case."""
+    if case.density == 1:
+        return None
+    from deepnet.train import init
+
+    return [layer.drawn() for layer in init(case.config("mf"), case.widths[0], case.classes).layers]
 
 
 def make(name: str, case: Case) -> Contender:

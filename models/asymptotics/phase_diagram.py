@@ -1,6 +1,7 @@
 """Phase diagrams: where finding the signal is easy, hard or impossible, over any two parameters of a model."""
 
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from factorgraph.interface.arguments import check_flag, check_instance, check_integer, check_number, shown
+from factorgraph.runtime.executor import run_on_dask
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.free_entropy import fixed_point_free_entropy
 from models.asymptotics.phase_file import PhaseFile
@@ -77,6 +79,7 @@ def phase_diagram(
     success: float = 1e-3,
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
     iterations: int = 1000,
     progress: bool = True,
 ) -> PhaseDiagram:
@@ -93,18 +96,22 @@ def phase_diagram(
         path: file to which finished points are appended one by one; points that it has are not computed again. Killed
             or with a full disk, a sweep loses the points that it was computing, and continues when called again.
         workers: number of processes, by default that of the cores; 1 computes in this one. They end with this process.
+        scheduler: address of a Dask cluster that computes the points instead; None for processes on this machine.
         iterations: of state evolution, at most.
         progress: show a progress bar.
 
     Raises:
         ValueError: an argument outside its domain, or a file of another diagram, in use, or changed by others.
         OSError: the disk refuses a point; those before it are kept.
+        ExecutorError: Dask is missing, or the scheduler does not answer.
     """
     if not callable(family):
         raise ValueError(f"`family` must be a function of two numbers that returns an Ensemble, got {shown(family)}")
     x, y = vector("x", x), vector("y", y)
     success = check_number("success", success, above=0.0)
     iterations = check_integer("iterations", iterations, least=1)
+    if scheduler is not None:
+        check_instance("scheduler", scheduler, str, "the address of a Dask scheduler")
     workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, least=1)
     progress = check_flag("progress", progress)
     for name, values in (("x", x), ("y", y)):
@@ -114,7 +121,10 @@ def phase_diagram(
         done = storage.points if storage is not None else {}
         todo = [(i, j) for i in range(y.size) for j in range(x.size) if (i, j) not in done]
         models = ((i, j, _member(family, float(x[j]), float(y[i]))) for i, j in todo)
-        results = _computed(models, min(workers, len(todo)), success, iterations)
+        if scheduler is None:
+            results = _computed(models, min(workers, len(todo)), success, iterations)
+        else:
+            results = _computed_by(scheduler, models, success, iterations)
         with contextlib.closing(results), tqdm(total=len(todo), disable=not progress) as bar:
             for i, j, low, best in results:
                 done[i, j] = (low, best)
@@ -155,6 +165,22 @@ def _computed(
             yield *futures[future], *future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _computed_by(
+    scheduler: str, models: Iterable[tuple[int, int, Ensemble]], success: float, iterations: int
+) -> Generator[tuple[int, int, float, float], None, None]:
+    """As ``_computed``, on a Dask cluster."""
+    task = functools.partial(_point, success=success, iterations=iterations)
+    with contextlib.closing(run_on_dask(task, list(models), scheduler=scheduler)) as outcomes:
+        for (i, j, _), outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield i, j, *outcome
+
+
+def _point(task: tuple[int, int, Ensemble], *, success: float, iterations: int) -> tuple[float, float]:
+    return errors(task[2], success, iterations)
 
 
 def _end_with_parent() -> None:

@@ -329,7 +329,7 @@ def test_without_matplotlib(
 BENCH = ["bench", "--network", "20-7-3", "--samples", "300", "--batch-size", "15", "--rounds", "1", "--threads", "1",
          "--closure", "mf", "--no-baseline"]  # fmt: skip
 PATHS = {"--out": ["train", "digits"], "--data-dir": ["bench", "mnist"], "--json": ["bench"], "--from": ["bench"],
-         "--plot": ["bench", "--scaling", "width"], "RUN": ["show"]}  # fmt: skip
+         "--plot": ["bench", "--scaling", "width"], "RUN": ["show"], "SPEC": ["sweep"]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -348,9 +348,9 @@ def test_paths_that_cannot_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    for argv in [[*PATHS[option], text], ["evaluate", text, "digits"]] if option == "RUN" else [
-        [*PATHS[option], option, text], [*PATHS[option], f"{option}={text}"]
-    ]:  # fmt: skip
+    positional = {"RUN": [["show", text], ["evaluate", text, "digits"], ["flatness", text]], "SPEC": [["sweep", text]]}
+    named = [[*PATHS[option], option, text], [*PATHS[option], f"{option}={text}"]]
+    for argv in positional.get(option, named):
         code, error = failure(capsys, *argv)
         assert code == 2 and f"argument {option}: " in error and message in error and len(error) < 250
     assert not list(tmp_path.iterdir())
@@ -505,7 +505,8 @@ def size(path: Path) -> tuple[int, int]:
 
 def history(epochs: int, error: float = 8.0) -> list[dict[str, Any]]:
     names = ("train_error", "bayes_train_error", "test_error", "bayes_test_error")
-    return [{name: error / epoch for name in names} | {"epoch": epoch, "polarization": [0.1, 0.2 + 0.01 * epoch]}
+    return [{name: error / epoch for name in names} | {"epoch": epoch, "polarization": [0.1, 0.2 + 0.01 * epoch],
+             "overlap": [0.01, -0.02 * epoch]}
             for epoch in range(1, epochs + 1)]  # fmt: skip
 
 
@@ -517,17 +518,18 @@ def test_the_figure_of_a_run(finished: Path) -> None:
 
 @pytest.mark.parametrize("values", [history(1), history(60), history(3, error=0.0)])
 def test_what_the_figure_shows(values: list[dict[str, Any]], tmp_path: Path) -> None:
-    left, right = figures.curves(values, ["W0", "W1"], "digits, seed 0").axes
+    left, right, overlaps = figures.curves(values, ["W0", "W1"], "digits, seed 0").axes
     assert left.get_yscale() == "log" and right.get_yscale() == "linear"
     assert left.get_ylabel().startswith("error (%)") and left.get_xlabel() == right.get_xlabel() == "epoch"
     assert [line.get_label() for line in right.get_lines()] == ["W0", "W1"]
     assert len(left.get_lines()) == 4
     assert np.asarray(right.get_lines()[1].get_ydata()).tolist() == [line["polarization"][1] for line in values]
+    assert np.asarray(overlaps.get_lines()[1].get_ydata()).tolist() == [line["overlap"][1] for line in values]
     assert ("0 % is below" in left.get_ylabel()) == (values[0]["test_error"] == 0)
     low, high = left.get_ylim()
     assert all(low < line["test_error"] < high for line in values if line["test_error"])
     figures.save_curves(tmp_path / "x.png", values, ["W0", "W1"], "a title, " * 40)
-    assert size(tmp_path / "x.png") == (1500, 720)
+    assert size(tmp_path / "x.png") == (2100, 720)
 
 
 def test_a_full_disk_keeps_the_old_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

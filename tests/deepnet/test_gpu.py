@@ -354,11 +354,11 @@ def test_replayed_epochs_on_a_gpu_equal_plain_ones(closure, options):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_replayed_baseline_equals_the_eager_one(optimizer):
     torch = pytest.importorskip("torch")
-    from deepnet.bench.binarynet import BinaryNet, Trainer
+    from deepnet.baselines.binarynet import BinaryNet, Trainer
 
     rng = torch.Generator().manual_seed(0)
     x, y = torch.randn(50, 9, generator=rng).cuda(), torch.randint(3, (50,), generator=rng).cuda()
-    networks = [BinaryNet((9, 8, 3)).cuda() for _ in range(2)]
+    networks = [BinaryNet.of((9, 8, 3)).cuda() for _ in range(2)]
     for network, mode in zip(networks, ("graph", "eager"), strict=True):
         trainer = Trainer(network, optimizer=optimizer, mode=mode)
         for epoch in range(3):

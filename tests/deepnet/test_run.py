@@ -473,8 +473,12 @@ EDITS: dict[str, Any] = {
 }  # fmt: skip
 
 
+#: Another algorithm does not know the settings of the run, nor this one those of another.
+FOREIGN: dict[str, Any] = {"algorithm": "ebp", "learning_rate": 0.1}
+
+
 def test_the_edits_are_complete(data: Dataset, tmp_path: Path) -> None:
-    assert set(EDITS) == set(begin(tmp_path, data).description.decisive())
+    assert set(EDITS) | set(FOREIGN) == set(begin(tmp_path, data).description.decisive())
 
 
 @pytest.fixture(scope="module")
@@ -499,6 +503,16 @@ def test_an_edited_description_is_noticed(name: str, sparse: Path, tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"checkpoint-00001\.npz does not belong to the run .* in config\.json: "
                        rf"`{name}` must be .*, with which it was trained, got"):  # fmt: skip
         run.load()
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_settings_of_another_algorithm_are_noticed(name: str, sparse: Path, tmp_path: Path) -> None:
+    shutil.copytree(sparse, tmp_path / "run")
+    path = tmp_path / "run" / CONFIG
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"config": values["config"] | {name: FOREIGN[name]}}))
+    with pytest.raises(CheckpointError, match=r"cannot read .*config\.json: .* must be left alone with algorithm"):
+        Run.open(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["seed", "density"])

@@ -48,6 +48,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "beta": ("None", "float", "digits"),
     "reinforcement": ("float",),
     "eps_init": ("float",),
+    "learning_rate": ("None",),
     "random_state": ("None",),
 }
 
@@ -247,7 +248,7 @@ def test_inputs_of_any_scale(scale: float) -> None:
             "cavity[gpu]",
         ),
         ("matplotlib", "import deepnet.app.figures", "cavity[plots]"),
-        ("torch", "import deepnet.bench.contenders as c; c._import_torch()", "cavity[bench]"),
+        ("torch", "import deepnet.baselines.gradient as g; g.import_torch()", "cavity[bench]"),
     ],
 )
 def test_the_extra_is_named(absent: str, code: str, extra: str, tmp_path: Path) -> None:

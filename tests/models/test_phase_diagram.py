@@ -1,6 +1,7 @@
 """Sweeps of two parameters: phases known from elsewhere, continuation after a kill, figure."""
 
 import errno
+import json
 import math
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -277,3 +279,33 @@ except ValueError as error:
     with PhaseFile(path, X, Y, SETTINGS):
         output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "`path` must be written by one process at a time" in output
+
+
+def test_a_cluster_computes_the_same(tmp_path):
+    """A scheduler with a worker, each in a process of its own."""
+    pytest.importorskip("distributed")
+    address, root = tmp_path / "scheduler.json", Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(Path(__file__).parent)])}
+    commands = [
+        ["dask_scheduler", "--port", "0", "--no-dashboard"],
+        ["dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"],
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{name}", "--scheduler-file", str(address), *options],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for name, *options in commands
+    ]  # fmt: skip
+    try:
+        while not address.exists():
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.05)
+        scheduler = json.loads(address.read_text())["address"]
+        there = phase_diagram(sparse_regression, [0.25, 0.52], [0.05], scheduler=scheduler, progress=False)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    here = phase_diagram(sparse_regression, [0.25, 0.52], [0.05], workers=1, progress=False)
+    assert np.array_equal(there.algorithm, here.algorithm) and np.array_equal(there.phase, here.phase)
