@@ -318,7 +318,7 @@ def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arr
 def _columns(y: Any) -> int:
     """Number of columns of an array with two axes; 0 for anything else."""
     try:
-        shape = np.shape(y)
+        shape = np.asarray(y).shape
     except ValueError:  # of lists of different lengths
         return 0
     return shape[1] if len(shape) == 2 else 0

@@ -18,6 +18,7 @@ from deepnet.sweep import initial_layers
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_instance, shown
+from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import Model
 
 #: Numbers that start independent random streams from one seed.
@@ -114,8 +115,17 @@ def model(config: Config, features: int, classes: int) -> Model:
 
 
 def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
-    """What the layers of the settings are, with all edges: nothing is drawn or made, however large they are."""
-    return _plans(replace(config, density=1.0), features, classes)
+    """What the layers of the settings are, with all edges: nothing is drawn or made, however large they are.
+
+    Raises:
+        ValueError: a layer has more weights than can be counted.
+    """
+    try:
+        return _plans(replace(config, density=1.0), features, classes)
+    except ModelError as error:
+        raise ValueError(
+            f"`hidden` must make a network that can be built, got {shown(config.hidden)}: {error}"
+        ) from error
 
 
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:

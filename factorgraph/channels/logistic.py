@@ -52,12 +52,23 @@ def _sigmoids(z: float) -> tuple[float, float]:
 
 
 @formula
-def _log_ratio(d: float, s: float, q: float, V: float) -> float:
-    """Log of σ(z) N(z; omega, V) at a distance d from its mode, relative to there; the mode's equation is used."""
+def _softplus(x: float) -> float:
+    """log(1 + e^x)."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@formula
+def _log_ratio(d: float, mode: float, s: float, q: float, V: float) -> float:
+    """Log of σ(z) N(z; omega, V) at a distance d from its mode, relative to there; the mode's equation is used.
+
+    Of the two equal forms of what σ bends down from its tangent, each is taken where it does not cancel.
+    """
     c, rest = (s, q) if d > 0.0 else (q, s)
     a = abs(d)
-    fallen = -c * math.expm1(-a)
-    bend = c * a + (math.log1p(-fallen) if fallen < 0.5 else math.log(rest + c * math.exp(-a)))
+    if c <= 0.5:
+        bend = c * a + math.log1p(c * math.expm1(-a))
+    else:
+        bend = _softplus(a - abs(mode)) - _softplus(-abs(mode)) - rest * a
     return -bend - 0.5 * d * (d / V)
 
 
@@ -69,14 +80,14 @@ def _sums(mode: float, s: float, q: float, V: float) -> tuple[float, float, floa
     + (E σ)² by parts, which keeps its relative accuracy where σ is small.
 
     The integrand is analytic about the real axis and vanishes at both ends: there the rule converges exponentially.
-    Steps are in z itself, or in t of z = sinh t where the Gaussian is wider than the bend of the sigmoid. A Gaussian k
-    deviations left of the bend grows by e^{k² sin²a/(2 cos 2a)} at Im t = a: smaller steps keep the error.
+    Steps are in d = z - mode, or in t of z = sinh t where the Gaussian is wider than the bend of the sigmoid. A
+    Gaussian k deviations left of the bend grows by e^{k² sin²a/(2 cos 2a)} at Im t = a: smaller steps keep the error.
     """
     deviation = math.sqrt(V)
-    left, right = mode - _REACH * deviation, mode + _REACH * deviation
+    left, right = -_REACH * deviation, _REACH * deviation
     mapped = V > _WIDE
     if mapped:
-        left, right = math.asinh(left), math.asinh(right)
+        left, right = math.asinh(mode + left), math.asinh(mode + right)
         h = _MAPPED / (1.0 + 0.165 * max(-mode / deviation, 0.0))
     else:
         h = min(_DIRECT, 0.6 / math.sqrt(1.0 / V + s * q))
@@ -86,9 +97,9 @@ def _sums(mode: float, s: float, q: float, V: float) -> tuple[float, float, floa
     total, shift, fall, growth, smaller, product, curvature = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(points):
         t = left + i * h
-        z = math.sinh(t) if mapped else t
-        d = z - mode
-        weight = math.exp(_log_ratio(d, s, q, V)) * (math.cosh(t) if mapped else 1.0)
+        z = math.sinh(t) if mapped else mode + t
+        d = z - mode if mapped else t
+        weight = math.exp(_log_ratio(d, mode, s, q, V)) * (math.cosh(t) if mapped else 1.0)
         below, e = _sigmoids(z)
         total += weight
         fall += weight * below
@@ -115,8 +126,7 @@ def _rare(omega: float, V: float) -> tuple[float, float, float]:
         return omega + 0.5 * V + math.log1p(-lost), 1.0 - lost, lost
     total, g, gamma = _sums(mode, s, q, V)
     pull = (mode - omega) / V if s * q * V > 1.0 else s  # equal; the smaller rounding error
-    log_sigmoid = -math.log1p(math.exp(-mode)) if mode > 0.0 else mode - math.log1p(math.exp(mode))
-    phi = log_sigmoid - 0.5 * V * pull * pull + math.log(total) - 0.5 * (LOG_2PI + math.log(V))
+    phi = -_softplus(-mode) - 0.5 * V * pull * pull + math.log(total) - 0.5 * (LOG_2PI + math.log(V))
     return phi, g, gamma
 
 

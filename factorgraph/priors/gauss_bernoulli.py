@@ -11,6 +11,7 @@ from factorgraph.interface.arguments import check_number
 from factorgraph.numerics.elementwise import Elementwise, check_real, formula
 from factorgraph.priors.base import Prior, PriorValues, check_drawn
 from factorgraph.priors.gaussian import gaussian_moments, log_ratio
+from factorgraph.runtime.device_arrays import on_device
 
 
 @formula
@@ -100,6 +101,9 @@ class GaussBernoulli(Prior):
         return m, variance
 
     def _check(self, G: ArrayLike) -> None:
+        """Nothing is read back from a GPU."""
+        if on_device(G):
+            return
         if not 1.0 + np.min(np.asarray(G, dtype=np.float64), initial=math.inf) * self.variance > 0.0:
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepnet.app import cli, figures
+from deepnet.app import cli, commands, figures, terminal
 from deepnet.app.checkpoint import CheckpointError
 from deepnet.app.cli import main
 from deepnet.app.run import Run
@@ -125,10 +125,10 @@ def test_train_prints_model_epochs_and_end(tmp_path: Path, capsys: pytest.Captur
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_is_for_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_the_bar_is_for_terminals_only(at_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(stream, "isatty", lambda: at_terminal)
     monkeypatch.setattr(sys, "stderr", stream)
     progress = terminal.Progress(200)
     for _ in range(2):  # epochs
@@ -136,8 +136,8 @@ def test_the_bar_is_for_terminals_only(terminal: bool, monkeypatch: pytest.Monke
             progress(100)
         progress.close()
     bars = stream.getvalue()
-    assert bars.count("evaluating: 100%") == (2 if terminal else 0)
-    assert ("samples/s" in bars) == terminal == bool(bars)
+    assert bars.count("evaluating: 100%") == (2 if at_terminal else 0)
+    assert ("samples/s" in bars) == at_terminal == bool(bars)
 
 
 def test_settings_reach_config_json(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     error = capsys.readouterr().err
     assert error == f"deepnet: interrupted after epoch 1; go on with: deepnet train digits --out '{folder}' --resume\n"
     assert main(["train", "digits", "--out", str(folder), "--resume", "--no-plot"]) == 0
-    monkeypatch.setattr(cli, "_begun", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(commands, "_begun", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(TINY) == 130
     assert capsys.readouterr().err == "deepnet: interrupted\n"
 
@@ -398,10 +398,13 @@ def test_numbers_that_are_none_or_too_large(
 
 
 def test_a_network_that_cannot_fit_is_refused_before_it_is_made(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, error = failure(capsys, "train", "digits", "--out", str(tmp_path / "x"), "--hidden", "900000000", "900000000")
-    assert code == 2 and "`hidden` must make a network that fits into the memory of" in error
+    assert code == 2 and "`hidden` must make a network that can be built, got" in error
+    monkeypatch.setattr("deepnet.state.total_memory", lambda: 20_000_000_000)
+    code, error = failure(capsys, "train", "digits", "--out", str(tmp_path / "x"), "--hidden", "30000000", "60")
+    assert code == 2 and "`hidden` must make a network that fits into the memory of 20 GB" in error
     assert not list(tmp_path.iterdir())
 
 
@@ -546,7 +549,7 @@ def test_a_full_disk_keeps_the_old_figure(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_figure_is_drawn_while_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
-    monkeypatch.setattr(cli, "FIGURE_PERIOD", 0.0)
+    monkeypatch.setattr(commands, "FIGURE_PERIOD", 0.0)
     monkeypatch.setattr(figures, "save_curves", lambda _, values, *__: drawn.append(len(values)))
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     assert drawn == [1, 2, 2]

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 import factorgraph.channels as channels
 import factorgraph.priors as priors
-from factorgraph.channels import Absolute, Argmax, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
+from factorgraph.channels import Absolute, Argmax, Heaviside, Identity, Logistic, Numeric, Poisson, Probit, ReLU, Sign
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture
 
 SPINS, POSITIVE, COUNTS = (-1.0, 1.0), (0.0, 1e-30, 2.0, 7e4), (0.0, 1.0, 15.0, 16.0, 1e6, 1e15)
@@ -22,6 +22,7 @@ CHANNELS = {
     "Absolute": [(Absolute(), POSITIVE)],
     "Heaviside": [(Heaviside(), (0.0, 1.0))],
     "Identity": [(Identity(), ANY), (Identity(0.3), ANY), (Identity(1e20), ANY)],
+    "Logistic": [(Logistic(T, t), SPINS) for T, t in ((1.0, 0.0), (1e-6, -0.1), (1e6, 1e3))],
     "Poisson": [(Poisson(), COUNTS)],
     "Probit": [(Probit(s, t), SPINS) for s, t in ((300.0, -0.1), (1e-100, 0.0), (math.inf, 1e3))],
     "ReLU": [(ReLU(), POSITIVE)],

@@ -347,6 +347,7 @@ def test_entry_points(name, tmp_path, monkeypatch):
 #: A right value for each argument of the constructors that have any.
 CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
     "Identity": (channels.Identity, {"noise": (0.5, NUMBER)}),
+    "Logistic": (channels.Logistic, {"temperature": (1.0, NUMBER), "threshold": (0.0, ALSO_NEGATIVE)}),
     "Probit": (channels.Probit, {"slope": (1.0, ("float", "inf")), "threshold": (0.0, ALSO_NEGATIVE)}),
     "Numeric": (
         channels.Numeric,

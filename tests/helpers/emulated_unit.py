@@ -27,7 +27,7 @@ def number(bits: np.ndarray) -> np.ndarray:
 
 
 def room(count: int, kind: type) -> np.ndarray:
-    """As ``amx._room``, full of NaN."""
+    """As ``amx._aligned``, full of NaN."""
     return np.full(count, NAN_PAIR, np.uint32).view(kind)
 
 
@@ -95,7 +95,7 @@ def install(monkeypatch: Any) -> None:
         "_split_lines": split_lines,
         "_transpose": transpose,
         "_multiply": multiply,
-        "_room": room,
+        "_aligned": room,
         "_configure": lambda layout: None,
         "_release": lambda: None,
         "put": tile.put.py_func,
