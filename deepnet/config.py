@@ -122,21 +122,21 @@ class Config:
     def __post_init__(self) -> None:
         choice("algorithm", self.algorithm, dict.fromkeys((MESSAGE_PASSING, *BASELINES)))
         self._set("hidden", self._widths())
-        for name, least, most in (
+        for name, minimum, maximum in (
             ("epochs", 0, LARGEST),
             ("batch_size", 1, LARGEST),
             ("tau", 1, LARGEST),
             ("seed", 0, LARGEST_SEED),
         ):
-            self._set(name, check_count(name, getattr(self, name), least, most))
+            self._set(name, check_count(name, getattr(self, name), minimum, maximum))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
         self._set("bias", check_flag("bias", self.bias))
-        self._set("reinforcement", check_number("reinforcement", self.reinforcement, least=0))
+        self._set("reinforcement", check_number("reinforcement", self.reinforcement, minimum=0))
         choice("dtype", self.dtype, dict.fromkeys(DTYPES))
         self._set_each("closure", self.layers, lambda value: _name("closure", value, CLOSURES))
         self._set_each("weights", self.layers, lambda value: _name("weights", value, WEIGHTS))
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
-        self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", most=1))
+        self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", maximum=1))
         self._check_eps_init()
         if self.learning_rate is not None:
             self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
@@ -205,7 +205,7 @@ class Config:
                 raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
 
     def read(self) -> tuple[str, ...]:
-        """Names of the settings that the algorithm reads, in order."""
+        """Return the names of the settings that the algorithm reads, in order."""
         own = _MESSAGE_PASSING_SETTINGS if self.baseline is None else self.baseline.settings
         return tuple(
             field.name
@@ -234,7 +234,7 @@ class Config:
         return len(self.hidden) + 1
 
     def initial_sizes(self) -> tuple[float, ...]:
-        """ε of each layer, numbers also where ``eps_init`` is "critical"."""
+        """Return ε of each layer, numbers also where ``eps_init`` is "critical"."""
         if self.eps_init != CRITICAL:
             return per_layer("eps_init", self.eps_init, self.layers)  # pyright: ignore[reportReturnType]
         from models.preactivation import critical_field
@@ -244,11 +244,11 @@ class Config:
         return (critical_field(units),) * self.layers
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:
-        """One schedule per layer of "rho", "damping" or "beta"."""
+        """Return one schedule per layer of "rho", "damping" or "beta"."""
         return getattr(self, name)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and strings, from which ``from_json`` makes the same settings."""
+        """Return plain numbers and strings, from which ``from_json`` makes the same settings."""
         values = asdict(self)
         for name in ("rho", "damping", "beta") if self.baseline is None else ():
             values[name] = [str(schedule) for schedule in self.schedules(name)]
@@ -256,7 +256,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Config":
-        """Settings as written by ``to_json``; raises ``ValueError`` for unknown names."""
+        """Return settings as written by ``to_json``; raise ``ValueError`` for unknown names."""
         check_instance("config", values, Mapping, "settings by name")
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
@@ -264,14 +264,14 @@ class Config:
         return cls(**values)
 
 
-def _is_integer(value: object, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+def _is_integer(value: object, minimum: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= minimum
 
 
-def _number(name: str, value: object, need: str, most: float = np.inf) -> float:
-    """A number above 0; what it must be is said in the words of ``need``."""
+def _number(name: str, value: object, need: str, maximum: float = np.inf) -> float:
+    """Return a number above 0; what it must be is said in the words of ``need``."""
     try:
-        return check_number(name, value, above=0, most=most)
+        return check_number(name, value, above=0, maximum=maximum)
     except ValueError:
         raise ValueError(f"`{name}` must be {need}, got {shown(value)}") from None
 

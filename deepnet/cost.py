@@ -36,7 +36,7 @@ class Cost:
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.flops + other.flops, self.evaluations + other.evaluations, self.bytes + other.bytes)
 
-    def least_seconds(self, limits: Limits, samples: int, batches: int) -> float:
+    def min_seconds(self, limits: Limits, samples: int, batches: int) -> float:
         """Time of an epoch at the limits of the machine: arithmetic or traffic, whichever takes longer."""
         arithmetic = self.flops / limits.flops
         if self.evaluations:

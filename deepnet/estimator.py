@@ -188,7 +188,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> Array:
-        """The most probable label of every sample, according to ``prediction``.
+        """Return the most probable label of every sample, according to ``prediction``.
 
         Args:
             X: inputs (samples, features).
@@ -203,7 +203,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[numbers]
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """Probabilities of the labels: the output's marginal, with the weights averaged over their posterior.
+        """Return the probabilities of the labels: the output's marginal, with the weights averaged over their
+        posterior.
 
         Args:
             X: inputs (samples, features).
@@ -228,7 +229,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return Config(**values, seed=seed)
 
     def _start(self, config: Config, X: Array, *, classes: ArrayLike | None, given: str) -> Network:
-        """A new network, once the labels, of the argument ``given``, and the moments of the inputs are learned."""
+        """Return a new network, once the labels, of the argument ``given``, and the moments of the inputs are
+        learned."""
         self.classes_ = _labels(given, classes)
         self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
         return init(config, X.shape[1], len(self.classes_))
@@ -260,7 +262,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return self.network_, self._inputs(_validated(self, X=X, reset=False))
 
     def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """Inputs, and labels of data or soft targets, to learn from."""
+        """Return inputs, and labels of data or soft targets, to learn from."""
         soft = y.ndim == 2
         if soft and y.shape[1] != len(self.classes_):
             raise ValueError(f"`y` must be probabilities of the {len(self.classes_)} classes, got shape {y.shape}")
@@ -274,7 +276,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         return x.astype(np.float32), 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers
 
     def _inputs(self, X: Array) -> Array:
-        """Inputs on the scale of the network."""
+        """Return inputs on the scale of the network."""
         with np.errstate(over="ignore"):
             x = (X - self.mean_) / self.scale_
         if not np.abs(x).max() <= _LARGEST_INPUT:
@@ -284,7 +286,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _seed(random_state: Any) -> int:
-    """The seed of a run; an integer is its own."""
+    """Return the seed of a run; an integer is its own."""
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     try:
@@ -296,7 +298,7 @@ def _seed(random_state: Any) -> int:
 
 
 def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arrays: Any) -> Any:
-    """The arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them.
+    """Return the arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them.
 
     A ``y`` of two columns or more are soft targets, which scikit-learn does not know for a classifier.
     """
@@ -316,7 +318,7 @@ def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arr
 
 
 def _columns(y: Any) -> int:
-    """Number of columns of an array with two axes; 0 for anything else."""
+    """Return the number of columns of an array with two axes; 0 for anything else."""
     try:
         shape = np.asarray(y).shape
     except ValueError:  # of lists of different lengths
@@ -328,7 +330,7 @@ _validate: Any = validate_data  # which has no annotations, and defaults that mi
 
 
 def _labels(name: str, values: Any) -> Array:
-    """The different labels among ``values``, sorted.
+    """Return the different labels among ``values``, sorted.
 
     Raises:
         ValueError: no list of labels, or of fewer than two.
@@ -349,12 +351,12 @@ def _labels(name: str, values: Any) -> Array:
 
 
 def _masked(values: Any) -> int:
-    """Number of masked elements."""
+    """Return the number of masked elements."""
     return int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
 
 
 def _moments(X: Array) -> tuple[float, float]:
-    """Mean and standard deviation of all entries; 1 for a deviation of zero, which rounding would hide."""
+    """Return mean and standard deviation of all entries; 1 for a deviation of zero, which rounding would hide."""
     if X.min() == X.max():
         return float(X.flat[0]), 1.0
     largest = float(np.abs(X).max())
@@ -369,7 +371,8 @@ def _moments(X: Array) -> tuple[float, float]:
 
 
 def _in_double(network: Network) -> list[Layer]:
-    """Float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the network."""
+    """Return float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the
+    network."""
     copies: list[Layer] = []
     for layer in network.layers:
         copies.append(layer.copied(_double, network.operations, copies[-1] if copies else None))
@@ -381,7 +384,7 @@ def _double(values: Array) -> Array:
 
 
 def _probabilities(network: Network, x: Array) -> Array:
-    """(samples, classes), from inputs as the network takes them."""
+    """Return (samples, classes), from inputs as the network takes them."""
     layers, baseline = _in_double(network), network.config.baseline
     if baseline is not None and baseline.point:
         p = baseline.probabilities(preactivations(layers, x))
@@ -393,12 +396,12 @@ def _probabilities(network: Network, x: Array) -> Array:
 
 
 def _bayes(network: Network, x: Array) -> Array:
-    """Class numbers (samples,) of the largest probabilities."""
+    """Return class numbers (samples,) of the largest probabilities."""
     return _probabilities(network, x).argmax(axis=1)
 
 
 def _pointwise(network: Network, x: Array) -> Array:
-    """Class numbers (samples,) by the most probable weights."""
+    """Return class numbers (samples,) by the most probable weights."""
     labels = predict_pointwise(_in_double(network), x)
     return output_of(network.layers[-1].plan).numbers(labels)
 

@@ -43,7 +43,7 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[Plan, ...]:
 
 
 def _chain(model: Model) -> list[Any]:
-    """The factors in order from the data to the observed output."""
+    """Return the factors in order from the data to the observed output."""
     by_input: dict[str, Any] = {}
     factor: Any
     for factor in model.factors:

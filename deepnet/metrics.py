@@ -23,7 +23,8 @@ class Evaluation:
 
     @classmethod
     def of(cls, x_train: Array, y_train: Array, x_test: Array, y_test: Array, *, seed: int) -> "Evaluation":
-        """The whole test set and, of the training set, a fixed random 1/60: at least 1000 samples, or all if fewer.
+        """Return the whole test set and, of the training set, a fixed random 1/60: at least 1000 samples, or all if
+        fewer.
 
         More would make the figures cost more than a tenth of the epoch that they are about.
         """
@@ -33,7 +34,7 @@ class Evaluation:
 
 
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
-    """Errors in percent, polarization and overlap of every layer."""
+    """Return errors in percent, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     layers, operations = network.layers, network.operations
     output = output_of(layers[-1].plan)

@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, Channel] = {"sign": Sign(), "relu": ReLU()}
 
 
 def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
-    """One value for all layers, or one each.
+    """Return one value for all layers, or one each.
 
     Raises:
         ValueError: if a sequence has a length other than 1 or ``layers``.
@@ -38,7 +38,7 @@ def per_layer(name: str, value: T | Sequence[T], layers: int) -> tuple[T, ...]:
 
 
 def sequence(value: Any) -> tuple[Any, ...] | None:
-    """A list, tuple or one-dimensional array as a tuple; None for anything else, which is one value."""
+    """Return a list, tuple or one-dimensional array as a tuple; None for anything else, which is one value."""
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return tuple(value)
     return tuple(value) if isinstance(value, list | tuple) else None
@@ -61,7 +61,7 @@ def perceptron(
     density: float | Sequence[float] = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> Model:
-    """A multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL eq. 18].
+    """Return a multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL eq. 18].
 
     Args:
         widths: number of inputs, of units in each hidden layer, and of outputs.
@@ -117,7 +117,7 @@ def perceptron(
 
 
 def random_mask(outputs: int, inputs: int, density: float, rng: np.random.Generator) -> np.ndarray | None:
-    """A random boolean mask (outputs, inputs), True with probability ``density``; None if nothing is masked."""
+    """Return a random boolean mask (outputs, inputs), True with probability ``density``; None if nothing is masked."""
     density = _checked_density(density)
     return None if density == 1 else rng.random((outputs, inputs)) < density
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def overlap_per_unit(layer: Layer) -> float:
-    """(1/units) Σ_{a<b} q_ab as [DL App. B.8] defines it: (units - 1)/2 times the mean over pairs, ``layer.overlap()``.
+    """Return (1/units) Σ_{a<b} q_ab as [DL App. B.8] defines it: (units - 1)/2 times the mean over pairs,
+    ``layer.overlap()``.
 
     Unlike a mean it is not bounded by 1.
     """
@@ -19,7 +20,8 @@ def overlap_per_unit(layer: Layer) -> float:
 
 
 def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]":
-    """How known and how Gaussian the sums into each layer are expected to be, for inputs ±1: see ``expected_sums``.
+    """Return how known and how Gaussian the sums into each layer are expected to be, for inputs ±1: see
+    ``expected_sums``.
 
     The Gaussian is what every message assumes; a large excess kurtosis says where it is wrong.
     """

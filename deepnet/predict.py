@@ -21,7 +21,7 @@ CHUNK = 1024
 
 
 def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
-    """Inputs for a network.
+    """Return inputs for a network.
 
     Raises:
         ValueError: they are no real numbers, or not of shape (samples, features).
@@ -33,7 +33,7 @@ def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
 
 
 def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
-    """Labels by the network with its most probable weights, which do not depend on the number of threads.
+    """Return labels by the network with its most probable weights, which do not depend on the number of threads.
 
     Args:
         layers: a trained network.
@@ -48,12 +48,13 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
 
 
 def preactivations(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:
-    """Scaled sums into the outputs, (samples, outputs), with the most probable weights: see ``predict_pointwise``."""
+    """Return scaled sums into the outputs, (samples, outputs), with the most probable weights: see
+    ``predict_pointwise``."""
     return np.concatenate([z.T for z in _outputs(layers, x, operations)])
 
 
 def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[Array]:
-    """The same in pieces (outputs, samples), in host memory."""
+    """Yield the same in pieces (outputs, samples), in host memory."""
     sums = [layer.most_probable() for layer in layers]
     for units in _chunks(check_inputs(layers, x), operations):
         z = sums[0](units)
@@ -65,7 +66,7 @@ def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Itera
 
 
 def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
-    """Output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
+    """Return output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
@@ -83,7 +84,7 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
-    """The most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
+    """Return the most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
     x, output, labels = check_inputs(layers, x), output_of(layers[-1].plan), []
     for chunk in _chunks(x, operations):
         omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
@@ -92,7 +93,8 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
 
 
 def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
-    """Mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of labels.
+    """Return the mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of
+    labels.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
@@ -116,11 +118,11 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
 
 
 def error_percent(predicted: Array, y: Array) -> float:
-    """Share of wrong labels, in percent."""
+    """Return the share of wrong labels, in percent."""
     return 100.0 * float(np.mean(predicted.reshape(y.shape) != y))
 
 
 def _chunks(x: Array, operations: Operations) -> Iterator[Array]:
-    """Contiguous (features, samples) pieces of ``x``, where the layers are."""
+    """Yield contiguous (features, samples) pieces of ``x``, where the layers are."""
     for start in range(0, max(len(x), 1), CHUNK):
         yield operations.array(np.ascontiguousarray(x[start : start + CHUNK].T))

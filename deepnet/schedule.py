@@ -24,10 +24,10 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("start", "end"):
             object.__setattr__(self, name, check_number(name, getattr(self, name)))
-        object.__setattr__(self, "rate", check_number("rate", self.rate, least=0, most=1))
+        object.__setattr__(self, "rate", check_number("rate", self.rate, minimum=0, maximum=1))
 
     def __call__(self, epoch: float) -> float:
-        """Value after ``epoch`` epochs."""
+        """Return value after ``epoch`` epochs."""
         if self.start == self.end:
             return self.start
         return self.end + (self.start - self.end) * self.rate**epoch
@@ -49,7 +49,7 @@ class Schedule:
 
     @classmethod
     def of(cls, name: str, value: "Schedule | float | str") -> "Schedule":
-        """A schedule from a number or its written form.
+        """Return a schedule from a number or its written form.
 
         Raises:
             ValueError: if ``value`` is neither, naming ``name``.
@@ -69,5 +69,5 @@ class Schedule:
 
 
 def _written(value: float) -> str:
-    """The shortest decimal that reads back as ``value``, without a trailing ".0"."""
+    """Return the shortest decimal that reads back as ``value``, without a trailing ".0"."""
     return repr(float(value)).removesuffix(".0")

@@ -9,16 +9,16 @@ from factorgraph.interface.arguments import check_integer, shown
 LARGEST = 10**9
 
 
-def check_count(name: str, value: Any, least: int, most: int = LARGEST) -> int:
-    """``value`` as an int; raises ``ValueError`` unless it is an integer from ``least`` to ``most``."""
-    number = check_integer(name, value, least=least)
-    if number > most:
-        raise ValueError(f"`{name}` must be at most {most}, got {shown(value)}")
+def check_count(name: str, value: Any, minimum: int, maximum: int = LARGEST) -> int:
+    """Return ``value`` as an int; raise ``ValueError`` unless it is an integer from ``minimum`` to ``maximum``."""
+    number = check_integer(name, value, minimum=minimum)
+    if number > maximum:
+        raise ValueError(f"`{name}` must be at most {maximum}, got {shown(value)}")
     return number
 
 
 def total_memory() -> float:
-    """Bytes of memory in this machine; infinite where the system does not say."""
+    """Return the bytes of memory in this machine; infinite where the system does not say."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):

@@ -55,11 +55,13 @@ class Network:
         return f"<Network of layers {sizes}: epoch {self.epoch} on {self.device}, {self.config}>"
 
     def arrays(self) -> dict[str, Array]:
-        """The state of the weights, by name, in host memory: all that training carries from one epoch to the next."""
+        """Return the state of the weights, by name, in host memory: all that training carries from one epoch to the
+        next."""
         return {name: self.operations.host(values) for name, values in self._arrays().items()}
 
     def to(self, device: str) -> "Network":
-        """The network itself if it is there, else one with a copy of its state; errors as of ``operations_for``."""
+        """Return the network itself if it is there, else one with a copy of its state; errors as of
+        ``operations_for``."""
         if device == self.device:
             return self
         if self.config.baseline is not None:  # whose layers stay in host memory
@@ -78,7 +80,7 @@ class Network:
         return Network(self.config, layers, operations, self.epoch, device)
 
     def drawn(self) -> dict[str, Array]:
-        """What chance has fixed before training in the layers where it has, by their names, in host memory."""
+        """Return what chance has fixed before training in the layers where it has, by their names, in host memory."""
         found = {layer.plan.name: layer.drawn() for layer in self.layers}
         return {name: self.operations.host(values) for name, values in found.items() if values is not None}
 
@@ -96,7 +98,7 @@ class Network:
 
 
 def model(config: Config, features: int, classes: int) -> Model:
-    """The network of the settings as a model.
+    """Return the network of the settings as a model.
 
     Args:
         config: settings.
@@ -115,7 +117,7 @@ def model(config: Config, features: int, classes: int) -> Model:
 
 
 def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
-    """What the layers of the settings are, with all edges: nothing is drawn or made, however large they are.
+    """Return what the layers of the settings are, with all edges: nothing is drawn or made, however large they are.
 
     Raises:
         ValueError: a layer has more weights than can be counted.
@@ -129,13 +131,13 @@ def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
 
 
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
-    """What the layers of the settings are, as their algorithm has them."""
+    """Return what the layers of the settings are, as their algorithm has them."""
     lowered = lower(model(config, features, classes), config.closure)
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
 def init(config: Config, features: int, classes: int, device: str = "cpu") -> Network:
-    """A network with random initial fields, the same on every device.
+    """Return a network with random initial fields, the same on every device.
 
     Args:
         config: settings.

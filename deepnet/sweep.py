@@ -21,7 +21,7 @@ def initial_layers(
     rng: np.random.Generator,
     dtype: np.dtype | type = np.float32,
 ) -> list[Layer]:
-    """Layers with random initial states, which break the permutation symmetry of the hidden units.
+    """Return layers with random initial states, which break the permutation symmetry of the hidden units.
 
     Args:
         plans: from the data to the output.
@@ -113,7 +113,7 @@ def backward(
 
 
 def output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> tuple[Array, Array]:
-    """Mean and variance of the outputs' pre-activations for new inputs (features, samples): one forward pass.
+    """Return mean and variance of the outputs' pre-activations for new inputs (features, samples): one forward pass.
 
     Returns:
         omega and V times scale and scale², as the output channel sees them, each (outputs, samples).

@@ -131,7 +131,7 @@ def _train_baseline(
 
 
 def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
-    """Inputs and labels, which are those given if they are as they should be.
+    """Return inputs and labels, which are those given if they are as they should be.
 
     Raises:
         ValueError: naming what they must be.
@@ -147,7 +147,7 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
 def _own_arrays(network: Network) -> None:
     """Copy what must not be written to, as in a network that was mapped from a file into memory.
 
-    Compiled code does not ask: it would write there all the same, and end the process.
+    Compiled code would write there all the same, and end the process.
     """
     for layer in network.layers:
         for name, values in vars(layer).items():
@@ -156,7 +156,7 @@ def _own_arrays(network: Network) -> None:
 
 
 def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
-    """The data on the device and the captured steps, kept while data and settings are the same."""
+    """Return the data on the device and the captured steps, kept while data and settings are the same."""
     from deepnet.kernels.gpu import DeviceEpochs, GpuOperations
 
     config, operations, kept = network.config, network.operations, network.resident
@@ -187,7 +187,7 @@ def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.ran
 
 
 def updates(config: Config, epoch: float) -> list[Update]:
-    """The update of every layer at a fractional epoch."""
+    """Return the update of every layer at a fractional epoch."""
     names = ("rho", "damping", "beta")
     return [
         Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement)
@@ -196,7 +196,7 @@ def updates(config: Config, epoch: float) -> list[Update]:
 
 
 def output_labels(network: Network, y: Array) -> Array:
-    """Labels or soft targets as the output observes them, from those of the data."""
+    """Return labels or soft targets as the output observes them, from those of the data."""
     return output_of(network.layers[-1].plan).encode(y, network.config.dtype)
 
 
@@ -222,7 +222,7 @@ def train(
 
 
 def status(history: Sequence[dict[str, Any]], classes: int, remedy: str = REMEDY) -> str:
-    """What to make of a finished run, in a sentence."""
+    """Return what to make of a finished run, in a sentence."""
     if not history:
         return "nothing trained: no epoch was run"
     error, chance = history[-1]["train_error"], 100.0 * (1.0 - 1.0 / classes)

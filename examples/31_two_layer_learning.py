@@ -28,7 +28,7 @@ PRIOR = GaussianRows(np.eye(UNITS))
 
 
 class Problem(NamedTuple):
-    """A network with unit normal weights, its data, and the weights to begin with."""
+    """A network with standard normal weights, its data, and the weights to begin with."""
 
     head: Head
     X: np.ndarray

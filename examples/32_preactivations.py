@@ -47,20 +47,20 @@ def main() -> None:
         for width, colour in zip(WIDTHS, plt.colormaps["viridis"](np.linspace(0.0, 0.8, len(WIDTHS))), strict=True):
             theory = propagate(INPUT, [width] * DEPTH, activation, weight_variance=C_W)
             parts = np.split(sampled(activation, C_W, width, networks, 0), BLOCKS)
-            kernel = np.array([layer.kernel[0, 0] for layer in theory])
+            limit = np.array([layer.limit_covariance[0, 0] for layer in theory])
             # A unit is Gaussian given the layers below: its fourth moment is 3 <metric²>.
-            kurtosis, error = with_errors(np.array([3.0 * np.var(part, axis=0) / kernel**2 for part in parts]))
-            shift, shift_error = with_errors(np.array([part.mean(axis=0) / kernel - 1.0 for part in parts]))
+            kurtosis, error = with_errors(np.array([3.0 * np.var(part, axis=0) / limit**2 for part in parts]))
+            shift, shift_error = with_errors(np.array([part.mean(axis=0) / limit - 1.0 for part in parts]))
             style = {"color": colour, "fmt": marker, "ms": 4, "mfc": colour if filled else "white"}
             left.errorbar(layers / width, kurtosis, error, label=f"{activation}, n = {width}", **style)
             if activation is TANH:
                 middle.errorbar(layers / width, shift, shift_error, label=f"n = {width}", **style)
-                exact = [layer.shift[0, 0] / layer.kernel[0, 0] for layer in theory]
+                exact = [layer.shift[0, 0] / layer.limit_covariance[0, 0] for layer in theory]
                 middle.plot(layers / width, exact, "--", color=colour, lw=1)
             print(
                 f"{activation!s:5} n {width:4}, layer {DEPTH + 1}: kurtosis {kurtosis[-1]:.3f} ± {error[-1]:.3f},"
                 f" theory {theory[-1].excess_kurtosis[0]:.3f}; change of the variance {shift[-1]:+.4f} ± "
-                f"{shift_error[-1]:.4f}, theory {theory[-1].shift[0, 0] / kernel[-1]:+.4f}"
+                f"{shift_error[-1]:.4f}, theory {theory[-1].shift[0, 0] / limit[-1]:+.4f}"
             )
         ratio = layers / WIDTHS[0]
         theory = propagate(INPUT, [WIDTHS[0]] * DEPTH, activation, weight_variance=C_W)
@@ -84,9 +84,9 @@ def flow(axes: Axes) -> None:
     place = np.arange(len(theory)) / width
     for neurons, colour in zip((1, 2, 4, 8), plt.colormaps["plasma"](np.linspace(0.0, 0.8, 4)), strict=True):
         couplings = [layer.couplings(neurons=neurons) for layer in theory]
-        kernel = theory[0].kernel[0, 0]
-        axes.plot(place, [1.0 / c.g[0, 0] / kernel for c in couplings], color=colour, label=f"1/g, m = {neurons}")
-        axes.plot(place, [c.covariance()[0, 0] / kernel for c in couplings], ":", color=colour)
+        limit = theory[0].limit_covariance[0, 0]
+        axes.plot(place, [1.0 / c.g[0, 0] / limit for c in couplings], color=colour, label=f"1/g, m = {neurons}")
+        axes.plot(place, [c.covariance()[0, 0] / limit for c in couplings], ":", color=colour)
     axes.plot([], [], "k:", label="covariance from g and v")
     axes.set(xlabel="depth/width", ylabel="in units of the covariance", title="ReLU, m neurons of a wide layer kept")
     axes.legend(fontsize=8)

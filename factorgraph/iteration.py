@@ -21,7 +21,7 @@ _PATIENCE = 50
 
 
 class Status(StrEnum):
-    """How an iteration stands or has ended; the values are what a reader is told."""
+    """How an iteration stands or has ended; the values are what a reader sees."""
 
     EXACT = "exact"  # on a forest, where two passes send every message once
     CONVERGED = "converged"
@@ -36,7 +36,7 @@ class Status(StrEnum):
         return self in (Status.EXACT, Status.CONVERGED)
 
     def explained(self, why: str) -> str:
-        """The message to a reader: the status, and its cause and what to try if there is something to say."""
+        """Return the message to a reader: the status, and its cause and what to try if there is something to say."""
         return f"{self}: {why}" if why else str(self)
 
 
@@ -72,7 +72,8 @@ class Turn(NamedTuple):
     previous: Report | None
 
     def judge(self, residual: float, *, steps: int = 1, extra: Any = None) -> Report:
-        """A report with the usual verdict: diverged if the residual is not finite, converged within the tolerance."""
+        """Return a report with the usual verdict: diverged if the residual is not finite, converged within the
+        tolerance."""
         if residual <= self.tolerance:
             status = Status.CONVERGED
         else:
@@ -114,12 +115,12 @@ class DampingLevels:
         if isinstance(damping, str) and damping == "adaptive":
             return cls(*levels)
         try:
-            return cls(check_number("damping", damping, least=0.0, below=1.0))
+            return cls(check_number("damping", damping, minimum=0.0, below=1.0))
         except ValueError:
             raise ValueError(f"`damping` must be 'adaptive' or a number in [0, 1), got {shown(damping)}") from None
 
     def begins_again(self, turn: Turn, report: Report) -> bool:
-        """Whether the step shows that more damping is needed, and there is more."""
+        """Return whether the step shows that more damping is needed, and there is more."""
         if report.status is not Status.NOT_CONVERGED:
             return report.status is Status.DIVERGED and self.raise_level()
         if turn.previous is None:  # its residual compares with nothing
@@ -210,7 +211,7 @@ def iterate(
 
 
 def _bar(limit: int, name: str) -> Any:
-    """A progress bar, or None, as a context."""
+    """Return a progress bar, or None, as a context."""
     if not name:
         return contextlib.nullcontext()
     from tqdm import tqdm  # here, because it is seldom needed

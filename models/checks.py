@@ -13,33 +13,33 @@ from factorgraph.priors import Prior
 
 Array = NDArray[np.float64]
 
-_MOST = 2**31 - 1
+_MAX = 2**31 - 1
 
 
 def check_prior(name: str, value: Any) -> Prior:
-    """A prior; raises ValueError for anything else."""
+    """Return a prior; raise ValueError for anything else."""
     return check_instance(name, value, Prior, "a prior of factorgraph.priors")  # pyright: ignore[reportAbstractUsage]
 
 
 def check_channel(name: str, value: Any) -> Channel:
-    """A channel that acts on scalars; raises ValueError for anything else."""
+    """Return a channel that acts on scalars; raise ValueError for anything else."""
     return check_instance(name, value, Channel, "a channel of factorgraph.channels that acts on scalars")  # pyright: ignore[reportAbstractUsage]
 
 
-def check_size(name: str, value: Any, *, least: int = 1) -> int:
-    """A number of rows, nodes and the like, which arrays can have; raises ValueError for anything else."""
-    return check_integer(name, value, least=least, most=_MOST)
+def check_size(name: str, value: Any, *, minimum: int = 1) -> int:
+    """Return a number of rows, nodes and the like, which arrays can have; raise ValueError for anything else."""
+    return check_integer(name, value, minimum=minimum, maximum=_MAX)
 
 
 def check_callback(value: Any) -> Callable[..., Any] | None:
-    """A function or None; raises ValueError for anything else."""
+    """Return a function or None; raise ValueError for anything else."""
     if value is not None and not callable(value):
         raise ValueError(f"`callback` must be a function or None, got {shown(value)}")
     return value
 
 
 def generator(value: Any) -> np.random.Generator:
-    """The generator ``rng``, or one from this seed, or one that nobody can foresee for None.
+    """Return the generator ``rng``, or one from this seed, or an unpredictable one for None.
 
     Raises:
         ValueError: anything else.
@@ -48,14 +48,14 @@ def generator(value: Any) -> np.random.Generator:
 
 
 def check_sequence(name: str, values: Any, need: str) -> tuple[Any, ...]:
-    """The members of a list, tuple or other sequence; raises ValueError for what is none."""
+    """Return the members of a list, tuple or other sequence; raise ValueError for what is none."""
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
         raise ValueError(f"`{name}` must be {need}, got {shown(values)}")
     return tuple(values)
 
 
 def vector(name: str, values: ArrayLike, size: int | None = None) -> Array:
-    """A vector of finite numbers, of that size if one is given, never broadcast.
+    """Return a vector of finite numbers, of that size if one is given, never broadcast.
 
     Raises:
         ValueError: anything else.
@@ -68,7 +68,7 @@ def vector(name: str, values: ArrayLike, size: int | None = None) -> Array:
 
 
 def matrix(name: str, values: ArrayLike, shape: str, columns: int | None = None) -> Array:
-    """A matrix of finite numbers, not empty; ``shape`` in words. Raises ValueError for anything else."""
+    """Return a matrix of finite numbers, not empty; ``shape`` in words. Raises ValueError for anything else."""
     array = real_array(name, values)
     if array.ndim != 2 or 0 in array.shape or (columns is not None and array.shape[1] != columns):
         raise ValueError(f"`{name}` must be a matrix {shape}, got shape {array.shape}")
@@ -76,7 +76,7 @@ def matrix(name: str, values: ArrayLike, shape: str, columns: int | None = None)
 
 
 def samples_of(name: str, values: ArrayLike, rows: int, *, what: str = "numbers") -> Array:
-    """Finite numbers (rows,) or (rows, samples) as a matrix (rows, samples).
+    """Return finite numbers (rows,) or (rows, samples) as a matrix (rows, samples).
 
     Raises:
         ValueError: of another shape, or not such numbers.
@@ -89,7 +89,7 @@ def samples_of(name: str, values: ArrayLike, rows: int, *, what: str = "numbers"
 
 
 def number_or_vector(name: str, values: ArrayLike, size: int) -> Array:
-    """One finite number for all, or a vector of that size, as a vector of its own.
+    """Return one finite number for all, or a vector of that size, as a vector of its own.
 
     Raises:
         ValueError: anything else.
@@ -101,7 +101,7 @@ def number_or_vector(name: str, values: ArrayLike, size: int) -> Array:
 
 
 def check_activations(name: str, values: Any, number: int | None = None) -> list[Activation]:
-    """Activations, one for all ``number`` layers or a sequence of as many.
+    """Return activations, one for all ``number`` layers or a sequence of as many.
 
     Raises:
         ValueError: anything else.

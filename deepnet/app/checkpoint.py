@@ -104,18 +104,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[int, dict[str, NDArra
 
 
 def latest_checkpoint(directory: str | os.PathLike[str]) -> Path | None:
-    """Path of the checkpoint with the highest epoch in a folder; None if there is none, or no such folder."""
+    """Return the path of the checkpoint with the highest epoch in a folder; None if there is none, or no such
+    folder."""
     found = checkpoints(directory)
     return found[-1] if found else None
 
 
 def checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
-    """Paths of the checkpoints in a folder, oldest first."""
+    """Return the paths of the checkpoints in a folder, oldest first."""
     return [path for _, path in _checkpoints(as_path("directory", directory))]
 
 
 def as_path(name: str, value: Any) -> Path:
-    """A path from its name; raises ``ValueError`` for what is none."""
+    """Return a path from its name; raise ``ValueError`` for what is none."""
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
         raise ValueError(f"`{name}` must be the name of a file or folder, got {shown(value)}")
     return Path(text)
@@ -140,7 +141,7 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 
 def _check_epoch(epoch: int) -> int:
     try:
-        return check_integer("epoch", epoch, least=0, most=_LAST_EPOCH)
+        return check_integer("epoch", epoch, minimum=0, maximum=_LAST_EPOCH)
     except ValueError:
         raise ValueError(f"`epoch` must be a non-negative integer, got {shown(epoch)}") from None
 
@@ -157,7 +158,7 @@ def _check_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def _pack(epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]) -> memoryview:
-    """Bytes of the .npz, made in memory: what cannot be stored is found out before any file is touched."""
+    """Return the bytes of the .npz, made in memory: what cannot be stored is found out before any file is touched."""
     content: dict[str, Any] = {f"{_PREFIX}{name}": _check_array(name, value) for name, value in arrays.items()}
     document = {"format": _FORMAT, "epoch": epoch, "arrays": list(arrays), "meta": meta}
     try:
@@ -170,7 +171,8 @@ def _pack(epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]) -> 
 
 
 def _unpack(file: io.BufferedReader) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]]:
-    """Content of an open .npz; raises CheckpointError if another version wrote it, else whatever the readers raise."""
+    """Return the content of an open .npz; raise CheckpointError if another version wrote it, else whatever the readers
+    raise."""
     with zipfile.ZipFile(file) as archive:
         if damaged := archive.testzip():  # np.load stops reading where an array ends, which may be before the CRC
             raise ValueError(f"the checksum of {damaged} is wrong")
@@ -204,14 +206,14 @@ def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 
 def _document(text: str, where: str) -> dict[str, Any]:
-    """The JSON document of a checkpoint, every field of the right type."""
+    """Return the JSON document of a checkpoint, every field of the right type."""
     document = check_instance("document", parse_json(text), dict, "a JSON object")
     if (version := document.get("format")) != _FORMAT or isinstance(version, bool):
         raise CheckpointError(
             f"the checkpoint {where} has format version {shown(version)}, this program reads version "
             f"{_FORMAT}: use the program that wrote it"
         )
-    check_integer("epoch", document.get("epoch"), least=0, most=_LAST_EPOCH)
+    check_integer("epoch", document.get("epoch"), minimum=0, maximum=_LAST_EPOCH)
     check_instance("meta", document.get("meta"), dict, "a JSON object")
     for name in check_instance("arrays", document.get("arrays"), list, "a list of names"):
         check_name("arrays", name)
@@ -231,7 +233,7 @@ def _check_name(path: Path, epoch: int) -> None:
 
 
 def file_name(epoch: int) -> str:
-    """Name of the checkpoint of an epoch."""
+    """Return the name of the checkpoint of an epoch."""
     return f"checkpoint-{epoch:05d}.npz"
 
 
@@ -239,7 +241,7 @@ def file_name(epoch: int) -> str:
 
 
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Epochs and paths of the checkpoints in a folder, oldest first."""
+    """Return epochs and paths of the checkpoints in a folder, oldest first."""
     try:
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return args.command(args)
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where an error can be told, and not when the program has ended
+                sys.stdout.flush()  # here, where an error can be reported, and not when the program has ended
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str:
-    """What an error says; one of the system, which may be about the output or a file, in words."""
+    """Return what an error says; one of the system, which may be about the output or a file, in words."""
     if type(error).__module__ != "builtins" or not isinstance(error, OSError):
         return str(error)
     what = "the output" if error.filename is None else str(error.filename)
@@ -70,7 +70,7 @@ def _message(error: Exception) -> str:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """2 for wrong input, 1 for a failure at run time, None for a mistake in this program."""
+    """Return 2 for wrong input, 1 for a failure at run time, None for a mistake in this program."""
     if isinstance(error, UsageError):
         return 2
     from deepnet.app.checkpoint import CheckpointError
@@ -102,7 +102,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands. A setting that is not given is absent from its result."""
+    """Return the parser of all commands. A setting that is not given is absent from its result."""
     top = _Parser(prog="deepnet", description="Deep networks trained by message passing.", allow_abbrev=False)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepnet.data import Dataset
     from deepnet.state import Network
 
-#: Least time between two drawings of the figure while training goes on, in seconds.
+#: Smallest time between two drawings of the figure while training goes on, in seconds.
 FIGURE_PERIOD = 30.0
 
 #: Arguments of ``train`` that are no settings of the network.
@@ -48,7 +48,8 @@ def _require_matplotlib() -> None:
 
 
 def _unwrapped(name: str, value: Any) -> Any:
-    """A single value of a list as itself: it is meant for all layers, those that come to it by default included."""
+    """Return a single value of a list as itself: it is meant for all layers, those that come to it by default
+    included."""
     return value[0] if isinstance(value, list) and len(value) == 1 and name != "hidden" else value
 
 

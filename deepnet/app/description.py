@@ -30,7 +30,7 @@ _SCHEDULED = ("rho", "damping", "beta")
 
 
 class RunError(Exception):
-    """A folder, data set or setting that does not fit what was asked for; the message says what to do."""
+    """A folder, data set or setting that does not fit the request; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class Description:
     def of(
         cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None, device: str = "cpu"
     ) -> "Description":
-        """The description of a run that begins now."""
+        """Return the description of a run that begins now."""
         folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
         features = data.x_train.shape[1]
         return cls(data.name, data.task, folder, features, data.classes, config, versions(), device)
 
     def to_json(self) -> str:
-        """Text of ``config.json``."""
+        """Return the text of ``config.json``."""
         return json.dumps(vars(self) | {"config": self.config.to_json()}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Description":
-        """The reverse of ``to_json``; raises ``ValueError`` that names the field for anything else."""
+        """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
         values = {"device": "cpu", **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
         _check_names(CONFIG, values, [each.name for each in fields(cls)])
         config = _ADDED | check_instance("config", values["config"], dict, "a JSON object")
@@ -85,21 +85,21 @@ class Description:
             dataset=check_choice("dataset", values["dataset"], DATASETS),
             task=check_choice("task", values["task"], TASKS),
             data_dir=values["data_dir"],
-            features=check_integer("features", values["features"], least=1, most=LARGEST),
-            classes=check_integer("classes", values["classes"], least=2, most=LARGEST),
+            features=check_integer("features", values["features"], minimum=1, maximum=LARGEST),
+            classes=check_integer("classes", values["classes"], minimum=2, maximum=LARGEST),
             config=Config.from_json(config),
             versions=values["versions"],
             device=check_choice("device", values["device"], DEVICES),
         )
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the weights: all but the number of epochs, the device and the circumstances."""
+        """Return what decides the weights: all but the number of epochs, the device and the circumstances."""
         own = {name: getattr(self, name) for name in ("dataset", "task", "features", "classes")}
         free = () if self._anneals() else ("epochs",)
         return own | {name: value for name, value in self.config.to_json().items() if name not in free}
 
     def _anneals(self) -> bool:
-        """Whether the number of epochs decides what each of them does."""
+        """Return whether the number of epochs decides what each of them does."""
         return self.config.baseline is not None and self.config.baseline.anneals
 
     def check_decisive(self, trained: Any) -> None:
@@ -112,11 +112,11 @@ class Description:
                 raise ValueError(f"`{name}` must be {was}, with which it was trained, got {got} in {CONFIG}")
 
     def model(self) -> Model:
-        """The network as a model, the one that ``train.init`` lowers."""
+        """Return the network as a model, the one that ``train.init`` lowers."""
         return model(self.config, self.features, self.classes)
 
     def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
-        """The data set of the run, from where it was when the run began, unless other ones are given.
+        """Return the data set of the run, from where it was when the run began, unless other ones are given.
 
         Raises:
             DataError: it cannot be had.
@@ -137,7 +137,7 @@ class Description:
                 raise RunError(f"data set {data.name} must have {need} {name} for this network, got {value}")
 
     def changed_versions(self) -> str:
-        """What has another version than when the run began, in words; empty if nothing has."""
+        """Return what has another version than when the run began, in words; empty if nothing has."""
         now = versions()
         changed = [name for name in now if self.versions.get(name) != now[name]]
         return ", ".join(f"{name} was {self.versions.get(name)} and is {now[name]}" for name in changed)
@@ -154,7 +154,7 @@ class Description:
                 raise RunError(f"`{name}` must stay as it was in a resumed run: the run has {has}, got {got}")
 
     def title(self) -> str:
-        """The settings that matter, in a line."""
+        """Return the settings that matter, in a line."""
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
         names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
@@ -180,7 +180,7 @@ class Description:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, and of what its numbers depend on."""
+    """Return the versions of this package, and of what its numbers depend on."""
     found = {"python": platform.python_version()}
     for name in ("cavity", "numpy", "scipy", "numba"):
         try:
@@ -199,7 +199,7 @@ def _check_names(what: str, values: Mapping[str, Any], names: Sequence[str]) -> 
 
 
 def _canonical(name: str, value: Any) -> Any:
-    """A form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
+    """Return a form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if name in _SCHEDULED and value is not None:
         values = [str(Schedule.of(name, each)) for each in values]

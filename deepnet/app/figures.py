@@ -57,7 +57,7 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str) -> Figure:
-    """The figure, not yet drawn: see ``save_curves``."""
+    """Return the figure, not yet drawn: see ``save_curves``."""
     figure = titled_figure(title, (14.0, 4.8))
     left, middle, right = figure.subplots(1, 3)
     _draw_errors(left, history)
@@ -71,7 +71,7 @@ def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str)
 
 
 def titled_figure(title: str, size: tuple[float, float]) -> Figure:
-    """An empty figure of so many inches, its title wrapped after commas only."""
+    """Return an empty figure of so many inches, its title wrapped after commas only."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     unbroken = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from factorgraph.interface.arguments import check_number
 
     with wrong_input():
-        largest = check_number("largest", args.largest, above=0, most=1)
+        largest = check_number("largest", args.largest, above=0, maximum=1)
         points, repeats = check_count("points", args.points, 2), check_count("repeats", args.repeats, 2)
         samples = None if args.samples is None else check_count("samples", args.samples, 1)
         seed = check_count("seed", args.seed, 0, LARGEST_SEED)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(found: "Sequence[LocalEnergy]") -> str:
-    """The local energy in lines."""
+    """Return the local energy in lines."""
     rows = [f"{each.p:8.4f} {each.mean:12.3f} {each.error:8.3f}" for each in found]
     return "\n".join([f"{'p':>8} {'δE (%)':>12} {'error':>8}", *rows])
 

@@ -12,7 +12,7 @@ _MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
 
 
 def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
-    """The metrics in a checkpoint, one entry for every epoch, with all that is read of them.
+    """Return the metrics in a checkpoint, one entry for every epoch, with all that is read of them.
 
     Raises:
         ValueError: naming the entry and the field.
@@ -25,11 +25,11 @@ def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
         check_instance(where, measured, dict, "a JSON object")
         if missing := [name for name in _MEASURED if name not in measured]:
             raise ValueError(f"`{where}` must have {', '.join(_MEASURED)}, and lacks {', '.join(missing)}")
-        check_integer(f"{where}.epoch", measured["epoch"], least=number, most=number)
+        check_integer(f"{where}.epoch", measured["epoch"], minimum=number, maximum=number)
         for name in _ERRORS:
-            check_number(f"{where}.{name}", measured[name], least=0, most=100)
+            check_number(f"{where}.{name}", measured[name], minimum=0, maximum=100)
         for name in _SECONDS:
-            check_number(f"{where}.{name}", measured[name], least=0)
+            check_number(f"{where}.{name}", measured[name], minimum=0)
         for name in _OF_LAYERS:
             each = check_instance(f"{where}.{name}", measured[name], list, "a list")
             if len(each) != layers:

@@ -13,7 +13,7 @@ _LONGEST = 60
 
 
 def tables() -> dict[str, Collection[str]]:
-    """The names that options take, by the option, as the tables have them that everything else reads."""
+    """Return the names that options take, by the option, as the tables have them that everything else reads."""
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
     from deepnet.config import DTYPES, PRESETS
     from deepnet.data import DATASETS
@@ -59,12 +59,12 @@ class SettingsHelp(Help):
 
 
 def dataset(text: str) -> str:
-    """The name of a data set."""
+    """Return the name of a data set."""
     return _one_of("dataset", text)
 
 
 def device(text: str) -> str:
-    """The name of a device."""
+    """Return the name of a device."""
     return _one_of("device", text)
 
 
@@ -76,7 +76,7 @@ def _one_of(option: str, text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A path that a file or folder can have, with the home of ``~`` or ``~user`` put in."""
+    """Return a path that a file or folder can have, with the home of ``~`` or ``~user`` put in."""
     if not text:
         raise argparse.ArgumentTypeError("must be the name of a file or folder, got ''")
     try:
@@ -92,7 +92,7 @@ def path(text: str) -> Path:
 
 
 def integer(text: str) -> int:
-    """An integer."""
+    """Return an integer."""
     try:
         return int(text)
     except ValueError:
@@ -100,7 +100,7 @@ def integer(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A number, which may be infinite."""
+    """Return a number, which may be infinite."""
     try:
         return float(text)
     except ValueError:
@@ -108,5 +108,5 @@ def number(text: str) -> float:
 
 
 def short(text: str) -> str:
-    """A text as an error repeats it."""
+    """Return a text as an error repeats it."""
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

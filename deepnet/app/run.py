@@ -67,7 +67,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> "Run":
-        """The run in a folder.
+        """Return the run in a folder.
 
         Raises:
             RunError: there is none.
@@ -121,7 +121,7 @@ class Run:
         self.description = replace(self.description, config=config, device=device or self.description.device)
 
     def load(self, device: str = "cpu") -> Network:
-        """The network at the newest checkpoint, the history with it; the initial network if there is none.
+        """Return the network at the newest checkpoint, the history with it; the initial network if there is none.
 
         Raises:
             DeviceUnavailableError: the device is not there.
@@ -139,7 +139,7 @@ class Run:
         return init(self.description.config, self.description.features, self.description.classes, device)
 
     def _restored(self, path: Path, device: str) -> Network:
-        """The network in a checkpoint, which must be one of this run."""
+        """Return the network in a checkpoint, which must be one of this run."""
         description = self.description
         epoch, arrays, meta = load_checkpoint(path)
         problems = []
@@ -230,12 +230,12 @@ class Run:
         self._write_metrics()
 
     def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
-        """Write a checkpoint, and in it what tells whether it belongs to a description."""
+        """Write a checkpoint, with what decides whether it belongs to a description."""
         meta = {"history": history, "trained": self.description.decisive(), "masks": _digests(network)}
         save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
 
     def _watched(self, progress: Callable[[int], None] | None) -> Callable[[int], None]:
-        """The same ``progress``, and an error soon after the folder is gone: the epoch could not be kept."""
+        """Return the same ``progress``, and an error soon after the folder is gone: the epoch could not be kept."""
         checked = perf_counter()
 
         def watch(samples: int) -> None:
@@ -267,7 +267,7 @@ class Run:
 
 
 def evaluate(network: Network, data: Dataset) -> dict[str, Any]:
-    """The metrics of a network on the whole training and test set."""
+    """Return the metrics of a network on the whole training and test set."""
     return metrics(network, Evaluation(data.x_train, data.y_train, data.x_test, data.y_test))
 
 
@@ -345,7 +345,7 @@ def _locked(directory: Path) -> Iterator[int | None]:
 
 
 def _problem(check: Callable[[], None]) -> list[str]:
-    """What a check complains of, if it does."""
+    """Return what a check complains of, if it does."""
     try:
         check()
     except ValueError as error:
@@ -354,7 +354,7 @@ def _problem(check: Callable[[], None]) -> list[str]:
 
 
 def _digests(network: Network) -> dict[str, str]:
-    """A digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
     return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
 
 

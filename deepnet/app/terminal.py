@@ -8,7 +8,7 @@ from typing import Any
 
 
 class UsageError(Exception):
-    """The command line is wrong, or asks for what cannot be."""
+    """The command line is wrong, or impossible."""
 
 
 @contextlib.contextmanager

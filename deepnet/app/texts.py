@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def header(run: "Run", network: "Network") -> str:
-    """What is trained on what: settings, model and layers."""
+    """Return what is trained on what: settings, model and layers."""
     layers = [f"  {layer.plan}" for layer in network.layers]
     return "\n".join([f"run       {run.directory}", str(run.description), "layers", *layers])
 
@@ -22,7 +22,7 @@ def column_heads(network: "Network") -> str:
 
 
 def row(measured: Mapping[str, Any], epochs: int) -> str:
-    """One epoch in one line."""
+    """Return one epoch in one line."""
     return (
         f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:5.2f}  {measured['test_error']:5.2f}  "
         f"{measured['bayes_test_error']:10.2f}  {measured['seconds']:7.2f}  "
@@ -30,7 +30,7 @@ def row(measured: Mapping[str, Any], epochs: int) -> str:
 
 
 def errors(measured: Mapping[str, Any]) -> str:
-    """The four errors as a table."""
+    """Return the four errors as a table."""
     lines = [f"{'error (%)':<10} {'pointwise':>9} {'Bayesian':>9}"]
     for name in ("train", "test"):
         lines.append(f"{name:<10} {measured[f'{name}_error']:9.2f} {measured[f'bayes_{name}_error']:9.2f}")
@@ -38,7 +38,7 @@ def errors(measured: Mapping[str, Any]) -> str:
 
 
 def summary(run: "Run", status: str, plot: bool) -> str:
-    """The end of a run: status, final errors, files."""
+    """Return the end of a run: status, final errors, files."""
     lines = [f"\n{status}"]
     if run.history:
         last = run.history[-1]
@@ -49,7 +49,7 @@ def summary(run: "Run", status: str, plot: bool) -> str:
 
 
 def last_metrics(run: "Run", network: "Network") -> str:
-    """The metrics of the last epoch, and where the curves are."""
+    """Return the metrics of the last epoch, and where the curves are."""
     epochs = f"epoch {network.epoch} of {network.config.epochs}"
     figure = f"figure: {run.figure if run.figure.exists() else 'none'}"
     if not run.history:
@@ -63,7 +63,7 @@ def last_metrics(run: "Run", network: "Network") -> str:
 
 
 def sums(network: "Network") -> str:
-    """What the pre-activations are expected to be, which the messages take for Gaussian."""
+    """Return what the pre-activations are expected to be, which the messages take for Gaussian."""
     from deepnet.observables import expected_preactivations
 
     rows = [f"{'layer':<10} {'known part':>12} {'excess kurtosis':>16}   of the sums into its units, expected"]

@@ -45,7 +45,7 @@ class Epoch:
     progress: Callable[[int], None] | None
 
     def fraction(self, batch: int) -> float:
-        """Epochs before a batch, a share of this one included."""
+        """Return epochs before a batch, a share of this one included."""
         return self.number + sum(map(len, self.batches[:batch])) / len(self.x)
 
 
@@ -68,7 +68,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def plans(self, plans: Sequence[Plan]) -> tuple[Plan, ...]:
-        """The layers as the baseline starts and keeps them, from those of message passing.
+        """Return the layers as the baseline starts and keeps them, from those of message passing.
 
         Raises:
             ValueError: it does not train this kind of layer.
@@ -85,7 +85,7 @@ class Baseline(ABC):
 
 
 def dense(plans: Sequence[Plan]) -> list[DensePlan]:
-    """The plans, all of dense layers; raises ``ValueError`` for others."""
+    """Return the plans, all of dense layers; raise ``ValueError`` for others."""
     for plan in plans:
         if not isinstance(plan, DensePlan):
             raise ValueError(f"`algorithm` must be 'message-passing' for a layer that is not dense, got {plan}")
@@ -93,11 +93,11 @@ def dense(plans: Sequence[Plan]) -> list[DensePlan]:
 
 
 def arguments(plan: DensePlan, **changes: Any) -> dict[str, Any]:
-    """All that makes a plan, for one of another class, but for some changes."""
+    """Return all that makes a plan, for one of another class, but for some changes."""
     return {each.name: getattr(plan, each.name) for each in fields(plan)} | changes
 
 
 def xavier(outputs: int, inputs: int, rng: np.random.Generator) -> Array:
-    """Initial weights: uniform, with the variance 2/(inputs + outputs) of Glorot and Bengio (2010)."""
+    """Return initial weights: uniform, with the variance 2/(inputs + outputs) of Glorot and Bengio (2010)."""
     bound = (6.0 / (inputs + outputs)) ** 0.5
     return rng.uniform(-bound, bound, (outputs, inputs))

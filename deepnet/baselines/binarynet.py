@@ -84,24 +84,24 @@ class BinaryNet(torch.nn.Module):
 
     @classmethod
     def of(cls, widths: Sequence[int], *, masks: Sequence[Array | None] | None = None, seed: int = 0) -> "BinaryNet":
-        """A network of so many inputs, units in each hidden layer, and outputs, with random ±1 weights on all edges or
-        those of the masks (outputs, inputs)."""
+        """Return a network of so many inputs, units in each hidden layer, and outputs, with random ±1 weights on all
+        edges or those of the masks (outputs, inputs)."""
         rng = np.random.default_rng(seed)
         weights = [torch.from_numpy(xavier(k, i, rng).astype(np.float32)) for i, k in pairwise(widths)]
         given = [None if mask is None else torch.from_numpy(mask.astype(np.float32)) for mask in masks or ()]
         return cls(weights, masks=given or None)
 
     def mask(self, layer: int) -> torch.Tensor | None:
-        """1 where a layer has an edge; None for all edges."""
+        """Return 1 where a layer has an edge; None for all edges."""
         return getattr(self, f"mask{layer}")
 
     def edges(self) -> list[int]:
-        """Number of weights kept in each layer."""
+        """Return the number of weights kept in each layer."""
         masks = [self.mask(layer) for layer in range(len(self.weights))]
         return [w.numel() if mask is None else int(mask.sum()) for w, mask in zip(self.weights, masks, strict=True)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs (samples, outputs) of inputs (samples, features)."""
+        """Return outputs (samples, outputs) of inputs (samples, features)."""
         for layer, w in enumerate(self.weights):
             if layer:
                 x = self.activations[layer - 1](x)
@@ -113,7 +113,7 @@ class BinaryNet(torch.nn.Module):
 
 
 def loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of labels (samples,): class numbers, or ±1 for a single output."""
+    """Return mean cross-entropy of labels (samples,): class numbers, or ±1 for a single output."""
     if outputs.shape[1] == 1:
         return functional.soft_margin_loss(outputs[:, 0], y)
     return functional.cross_entropy(outputs, y)

@@ -1,8 +1,8 @@
 """Expectation backpropagation of Soudry, Hubara and Meir (2014), the parameter-free Bayesian baseline of [DL App. B.7].
 
 It is mean-field message passing to first order in what comes back: with the message B from above, a hidden unit passes
-g = B ∂_omega x̂ down, where message passing has the full ∂_omega phi(B, omega, V). The label enters in full. Every batch
-adds its messages Σ_n g x̂ to the fields of the weights, whose posterior is the next prior; nothing is damped. The
+g = B ∂_omega x̂ down, where message passing has the full ∂_omega phi(B, omega, V). The label enters in full. Every
+batch adds its messages Σ_n g x̂ to the fields of the weights, whose posterior is the next prior; nothing is damped. The
 variance of continuous weights is 1. The biases of the authors' program are left to the settings, as in [DL].
 """
 
@@ -78,6 +78,6 @@ def train_batch(
 
 
 def _slope(layer: Layer) -> Array:
-    """∂_omega x̂ of the units of a hidden layer, of which no message from above is known."""
+    """Return ∂_omega x̂ of the units of a hidden layer, of which no message from above is known."""
     scale, channel = layer.plan.scale, cast(Channel, layer.plan.channel)
     return scale * channel.nonlinearity.linearised(scale * layer.omega, scale * scale * layer.V).slope

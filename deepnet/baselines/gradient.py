@@ -81,14 +81,14 @@ class GradientDescent(Baseline):
             layer.take(w, trainer.optimizer.state[w])
 
     def _rate(self, epoch: Epoch, batch: int) -> float:
-        """Learning rate of a batch."""
+        """Return learning rate of a batch."""
         rate = self.learning_rate if epoch.learning_rate is None else epoch.learning_rate
         if not self.cosine:
             return rate
         return rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch.fraction(batch) / epoch.epochs)))
 
     def _trainer(self, torch: Any, layers: "Sequence[GradientLayer]", epoch: Epoch, device: str) -> Any:
-        """A trainer that goes on where the last epoch ended."""
+        """Return a trainer that goes on where the last epoch ended."""
         plans = [layer.plan for layer in layers]
 
         def there(values: Array) -> Any:
@@ -131,7 +131,7 @@ class GradientPlan(DensePlan):
         return dict.fromkeys(("H", "mean"), shape) | (self.remembered() if self.adam else {})
 
     def remembered(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of what Adam remembers."""
+        """Return the shapes of what Adam remembers."""
         return {name: () if name == "steps" else (self.outputs, self.inputs) for name in _MEMORY}
 
     def initial_layer(
@@ -144,7 +144,7 @@ class GradientPlan(DensePlan):
         return GradientLayer(self, H, None, self.used(H), sigma, below=below, remembered=memory)
 
     def used(self, H: Array) -> Array:
-        """The weights with which the network computes: signs of ±1 ones, zero where there is no edge."""
+        """Return the weights with which the network computes: signs of ±1 ones, zero where there is no edge."""
         used = np.where(H >= 0, H.dtype.type(1), H.dtype.type(-1)) if self.spin_weights else H.copy()
         return used if self.mask is None else used * self.mask
 
@@ -160,7 +160,7 @@ class GradientLayer(DenseLayer):
     remembered: dict[str, Array] = field(default_factory=dict)
 
     def state(self) -> dict[str, Array]:
-        """H, the values of the weights, and what the optimiser remembers."""
+        """Return H, the values of the weights, and what the optimiser remembers."""
         return {"H": self.H, "mean": self.mean} | self.remembered
 
     def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
@@ -178,7 +178,7 @@ class GradientLayer(DenseLayer):
 
 
 def import_torch() -> Any:
-    """PyTorch.
+    """Return pyTorch.
 
     Raises:
         BaselineError: it is not installed, or broken.

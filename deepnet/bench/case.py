@@ -22,7 +22,7 @@ _SIGNAL = 0.1
 
 
 #: Most threads, and the largest seed that PyTorch takes.
-_MOST_THREADS, _LARGEST_SEED = 100_000, 2**63 - 1
+_MAX_THREADS, _LARGEST_SEED = 100_000, 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class Case:
             raise ValueError(f"`network` must be at least two integers >= 1 joined by '-', got {shown(self.name)}")
         if max(self.widths) > LARGEST:
             raise ValueError(f"`network` must be at most {LARGEST} units a layer, got {shown(self.name)}")
-        for name, least, most in (("samples", 1, LARGEST), ("threads", 1, _MOST_THREADS), ("seed", 0, _LARGEST_SEED)):
-            check_count(name, getattr(self, name), least, most)
+        for name, minimum, maximum in (
+            ("samples", 1, LARGEST),
+            ("threads", 1, _MAX_THREADS),
+            ("seed", 0, _LARGEST_SEED),
+        ):
+            check_count(name, getattr(self, name), minimum, maximum)
         self.config("mf")  # checks the rest
         weights = sum(a * b for a, b in pairwise(self.widths))
         for name, numbers in (("network", 2 * weights), ("samples", self.samples * self.widths[0])):
@@ -89,7 +93,7 @@ class Case:
         return -(-self.samples // self.batch_size)
 
     def config(self, closure: str) -> "Config":
-        """Settings of message passing with a closure."""
+        """Return the settings of message passing with a closure."""
         from deepnet.config import Config
 
         return Config(
@@ -102,7 +106,7 @@ class Case:
         )
 
     def load(self) -> "tuple[Array, Array]":
-        """Inputs (samples, features), float32, and labels (samples,): class numbers (int64) or ±1 (int8).
+        """Return inputs (samples, features), float32, and labels (samples,): class numbers (int64) or ±1 (int8).
 
         Raises:
             BenchError: the network does not fit the data set, or the data set has too few samples.
@@ -122,7 +126,7 @@ class Case:
 
 
 def synthetic(samples: int, features: int, classes: int, seed: int) -> "tuple[Array, Array]":
-    """Standardised inputs round one mean a class, and labels: as ``Case.load`` returns them."""
+    """Return standardised inputs round one mean a class, and labels: as ``Case.load`` returns them."""
     rng = np.random.default_rng(seed)
     means = _SIGNAL * rng.standard_normal((classes, features), np.float32)
     labels = rng.integers(classes, size=samples)

@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> Plan:
-    """The plan; what is wrong with it is an error of the command line."""
+    """Return the plan; what is wrong with it is an error of the command line."""
     try:
         return _plan(args)
     except ValueError as error:
@@ -201,7 +201,7 @@ def _measured(chosen: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _read(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The results in files that ``--json`` wrote; all are read before anything is shown."""
+    """Return the results in files that ``--json`` wrote; all are read before anything is shown."""
     from deepnet.bench.results import read
 
     return [result for path in paths for result in read(path)]

@@ -46,11 +46,11 @@ class Contender(ABC):
         """Of the machine, with the contender's libraries."""
 
     def polarization(self) -> list[float] | None:
-        """Mean of m² in each layer; None where the weights have no means."""
+        """Return the mean of m² in each layer; None where the weights have no means."""
         return None
 
     def device_memory(self) -> int | None:
-        """Largest size of the pool of GPU memory so far, in bytes; None on the CPU."""
+        """Return largest size of the pool of GPU memory so far, in bytes; None on the CPU."""
         return None
 
 
@@ -160,7 +160,7 @@ class Baseline(Contender):
 
 
 def _masks(case: Case) -> "list[Array | None] | None":
-    """The edges that message passing has in the same case."""
+    """Return the edges that message passing has in the same case."""
     if case.density == 1:
         return None
     from deepnet.train import init
@@ -169,7 +169,7 @@ def _masks(case: Case) -> "list[Array | None] | None":
 
 
 def make(name: str, case: Case) -> Contender:
-    """The contender of a name: a closure, or a baseline.
+    """Return the contender of a name: a closure, or a baseline.
 
     Raises:
         BenchError: what it needs is not installed or not there, or the case does not fit the data set.

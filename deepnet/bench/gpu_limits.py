@@ -33,7 +33,7 @@ def measure(operations: GpuOperations, weights: int) -> Limits:
 
 
 def _evaluations(operations: GpuOperations) -> float:
-    """Evaluations of g a second where a layer computes its messages."""
+    """Return the evaluations of g a second where a layer computes its messages."""
     layer = train.init(Config(hidden=(_SIDE,), closure="bp"), _SIDE, 2).on(operations, "cuda").layers[0]
     assert isinstance(layer, DenseLayer)
     rng = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def _evaluations(operations: GpuOperations) -> float:
 
 
 def _complete(operations: GpuOperations, action: Callable[[], object]) -> Callable[[], None]:
-    """The action until the device has done it."""
+    """Return the action until the device has done it."""
 
     def run() -> None:
         with operations.running():

@@ -14,7 +14,7 @@ _SECONDS, _REPEATS = 0.3, 5
 
 
 def best_seconds(action: Callable[[], object]) -> float:
-    """The shortest of some calls, after one that is not timed."""
+    """Return the shortest of some calls, after one that is not timed."""
     action()
     best, total, calls = inf, 0.0, 0
     while calls < _REPEATS or total < _SECONDS:

@@ -116,7 +116,7 @@ def _timed(
     protocol: Protocol,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Polarizations after ``epoch`` epochs, and seconds of an epoch in each of the rounds that follow."""
+    """Return polarizations after ``epoch`` epochs, and seconds of an epoch in each of the rounds that follow."""
     polarizations = {}
     for worker in workers:
         progress(f"{worker.name}: training until epoch {epoch}")
@@ -143,8 +143,8 @@ def _compared(seconds: list[float], reference: list[float] | None) -> dict[str, 
 
 
 def _rates(operations: Cost, limits: Limits, seconds: float, case: Case) -> dict[str, Any]:
-    """What is achieved in an epoch of so many seconds."""
-    share = operations.least_seconds(limits, case.samples, case.batches) / seconds
+    """Return what is achieved in an epoch of so many seconds."""
+    share = operations.min_seconds(limits, case.samples, case.batches) / seconds
     return {
         "flops": operations.flops * case.samples / seconds,
         "evaluations": operations.evaluations * case.samples / seconds,

@@ -35,7 +35,7 @@ def measure(weights: int) -> Limits:
 
 
 def _evaluations(threads: int) -> float:
-    """Evaluations of g a second."""
+    """Return the evaluations of g a second."""
     t, c = np.random.default_rng(0).standard_normal((2, threads, _CACHED), np.float32)
     g = np.empty_like(t)
     return _REPEATS * t.size / best_seconds(lambda: _evaluate(t, c, g, _REPEATS))

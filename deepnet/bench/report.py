@@ -14,11 +14,12 @@ from deepnet.bench.measure import Protocol
 
 _VERSIONS = ("cavity", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch")
 
-_HEADS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "1e9 g/s", "of limit", "memory", "own")
+_HEADINGS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "1e9 g/s", "of limit", "memory", "own")
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Processor, number of its cores that may be used, GPU if it is the device, system, and versions of libraries."""
+    """Return processor, number of its cores that may be used, GPU if it is the device, system, and versions of
+    libraries."""
     return {
         "gpu": None if device == "cpu" else _gpu(),
         "processor": _processor(),
@@ -30,7 +31,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -55,15 +56,15 @@ def _gpu() -> str:
 
 
 def document(results: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
-    """Machine, protocol (``seconds`` null where epochs are never cut) and results as JSON."""
+    """Return machine, protocol (``seconds`` null where epochs are never cut) and results as JSON."""
     device = results[0]["case"]["device"]
-    told = asdict(protocol) | {"seconds": protocol.seconds if math.isfinite(protocol.seconds) else None}
-    content = {"machine": machine(device), "protocol": told, "results": results}
+    settings = asdict(protocol) | {"seconds": protocol.seconds if math.isfinite(protocol.seconds) else None}
+    content = {"machine": machine(device), "protocol": settings, "results": results}
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The result of ``measure`` as lines of text."""
+    """Return the result of ``measure`` as lines of text."""
     case = result["case"]
     lines = [
         f"{'-'.join(map(str, case['widths']))}, batch {case['batch_size']}, {case['samples']} samples"
@@ -74,12 +75,12 @@ def table(result: Mapping[str, Any]) -> str:
         rows = [row for row in result["contenders"] if row["after"] == after]
         if after or len(rows) < len(result["contenders"]):
             lines.append(f"after {after} epochs{_polarizations(rows)}")
-        lines += _columns([_HEADS, *map(_cells, rows)])
+        lines += _columns([_HEADINGS, *map(_cells, rows)])
     return "\n".join(lines)
 
 
 def _polarizations(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Mean of m² in each layer, of the contenders that have it."""
+    """Return the mean of m² in each layer, of the contenders that have it."""
     texts = [
         f"{row['name']} {' '.join(f'{value:.2f}' for value in row['polarization'])}"
         for row in rows
@@ -110,7 +111,7 @@ def _megabytes(size: int | None) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, the first column flush left, the others flush right."""
+    """Return the rows of cells, the first column flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -120,7 +121,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def legend(results: Iterable[Mapping[str, Any]]) -> str:
-    """What the columns are, and the limits that were measured."""
+    """Return what the columns are, and the limits that were measured."""
     limits: dict[str, list[Mapping[str, Any]]] = {}
     for row in (row for result in results for row in result["contenders"]):
         limits.setdefault(row["name"], []).append(row["limits"])

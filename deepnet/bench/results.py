@@ -23,7 +23,7 @@ _Check = Callable[[str, Any], object]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The results in a file.
+    """Return the results in a file.
 
     Raises:
         BenchError: it cannot be read, or is no such file; names the field.
@@ -39,7 +39,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _object(name: str, value: Any, checks: Mapping[str, _Check]) -> dict[str, Any]:
-    """A JSON object with at least the fields that are checked."""
+    """Return a JSON object with at least the fields that are checked."""
     found = check_instance(name, value, dict, "a JSON object")
     if missing := [field for field in checks if field not in found]:
         raise ValueError(f"`{name}` must have the fields {', '.join(checks)}, and lacks {', '.join(missing)}")
@@ -48,11 +48,11 @@ def _object(name: str, value: Any, checks: Mapping[str, _Check]) -> dict[str, An
     return found
 
 
-def _each(check: _Check, least: int = 0) -> Callable[[str, Any], list[Any]]:
+def _each(check: _Check, minimum: int = 0) -> Callable[[str, Any], list[Any]]:
     def every(name: str, value: Any) -> list[Any]:
         found = check_instance(name, value, list, "a list")
-        if len(found) < least:
-            raise ValueError(f"`{name}` must have at least {least} elements, got {len(found)}")
+        if len(found) < minimum:
+            raise ValueError(f"`{name}` must have at least {minimum} elements, got {len(found)}")
         for number, element in enumerate(found):
             check(f"{name}[{number}]", element)
         return found
@@ -64,8 +64,8 @@ def _or_none(check: _Check) -> _Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _whole(least: int) -> _Check:
-    return lambda name, value: check_integer(name, value, least=least, most=_LARGEST)
+def _whole(minimum: int) -> _Check:
+    return lambda name, value: check_integer(name, value, minimum=minimum, maximum=_LARGEST)
 
 
 def _positive(name: str, value: Any) -> float:
@@ -73,15 +73,15 @@ def _positive(name: str, value: Any) -> float:
 
 
 def _not_negative(name: str, value: Any) -> float:
-    return check_number(name, value, least=0)
+    return check_number(name, value, minimum=0)
 
 
 def _share(name: str, value: Any) -> float:
-    return check_number(name, value, least=0, most=1)
+    return check_number(name, value, minimum=0, maximum=1)
 
 
 def _density(name: str, value: Any) -> float:
-    return check_number(name, value, above=0, most=1)
+    return check_number(name, value, above=0, maximum=1)
 
 
 def _among(*choices: str) -> _Check:
@@ -93,7 +93,7 @@ def _result(name: str, value: Any) -> None:
     found = _object(name, value, {"axis": _or_none(_among(*AXES)), "value": _or_none(_positive), "case": _case})
     if (found["axis"] is None) != (found["value"] is None):
         raise ValueError(f"`{name}` must have both an axis and a value, or neither")
-    _object(name, value, {"contenders": _each(_row, least=1)})
+    _object(name, value, {"contenders": _each(_row, minimum=1)})
     rounds = {
         len(row[field]) for row in found["contenders"] for field in ("seconds", "ratios") if row[field] is not None
     }
@@ -103,7 +103,7 @@ def _result(name: str, value: Any) -> None:
 
 def _case(name: str, value: Any) -> None:
     checks: dict[str, _Check] = {
-        "widths": _each(_whole(1), least=2),
+        "widths": _each(_whole(1), minimum=2),
         "batch_size": _whole(1),
         "samples": _whole(1),
         "density": _density,
@@ -134,9 +134,9 @@ _ROW: dict[str, _Check] = {
     "polarization": _or_none(_each(check_number)),
     "batches": _whole(1),
     "epoch_batches": _whole(1),
-    "seconds": _each(_positive, least=1),
+    "seconds": _each(_positive, minimum=1),
     "median_seconds": _positive,
-    "ratios": _or_none(_each(_positive, least=1)),
+    "ratios": _or_none(_each(_positive, minimum=1)),
     "median_ratio": _or_none(_positive),
     "flops": _not_negative,
     "evaluations": _not_negative,

@@ -31,7 +31,7 @@ class Axis:
     whole: bool = False
 
     def cases(self, case: Case, values: Sequence[float] | None = None) -> list[tuple[float, Case]]:
-        """The values (the usual ones if None) and their cases; raises ``ValueError`` for impossible ones."""
+        """Return the values (the usual ones if None) and their cases; raise ``ValueError`` for impossible ones."""
         if values and self.kind is int and not all(float(value).is_integer() for value in values):
             raise ValueError(f"`values` must be integers for this axis, got {list(values)}")
         chosen = [self.kind(value) for value in values or self.values]
@@ -87,7 +87,7 @@ _Point = tuple[float, float, Mapping[str, Any]]
 
 
 def figure(results: Sequence[Mapping[str, Any]]) -> bytes:
-    """Time, and for the width memory, against every property that was varied: a PNG file.
+    """Return time, and for the width memory, against every property that was varied: a PNG file.
 
     Args:
         results: of ``measure``, with the keys ``axis`` and ``value``; those without an axis are left out.
@@ -152,7 +152,7 @@ def _draw(axes: Any, name: str, results: Sequence[Mapping[str, Any]], quantity: 
 
 
 def _curve(axis: Axis, contender: str, results: Sequence[Mapping[str, Any]]) -> list[_Point]:
-    """Points of a contender in order, where it was timed; the first number of epochs only."""
+    """Return the points of a contender in order, where it was timed; the first number of epochs only."""
     curve = {}
     for result in results:
         row = next((row for row in result["contenders"] if row["name"] == contender), None)

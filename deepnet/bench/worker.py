@@ -27,8 +27,8 @@ _THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS
 #: Batches before each measurement that are not timed: caches and threads have gone to sleep since the last one.
 _LEAD_IN = 2
 
-#: Least number of batches of an epoch that is cut: what there is to do once an epoch counts with them.
-_LEAST = 8
+#: Smallest number of batches of an epoch that is cut: what there is to do once an epoch counts with them.
+_MIN_BATCHES = 8
 
 
 class Worker:
@@ -133,7 +133,7 @@ class Session:
         return {"weights": contender.weights, "operations": contender.operations}
 
     def batches(self, seconds: float) -> int:
-        """How many batches of an epoch take about so long; at least ``_LEAST``, at most all."""
+        """Return how many batches of an epoch take about so long; at least ``_MIN_BATCHES``, at most all."""
         case, tried = self._case, 2
         if math.isinf(seconds):
             return case.batches
@@ -142,7 +142,7 @@ class Session:
             samples = min(tried * case.batch_size, case.samples)
             taken = min(self._seconds_aside(samples) for _ in range(3))  # one alone may have been disturbed
             if taken > seconds / 8 or tried == case.batches:
-                return min(case.batches, max(_LEAST, round(tried * seconds / taken)))
+                return min(case.batches, max(_MIN_BATCHES, round(tried * seconds / taken)))
             tried *= 4
 
     def advance(self, epoch: int) -> list[float] | None:
@@ -152,7 +152,7 @@ class Session:
         return self._contender.polarization()
 
     def measure(self, batches: int) -> float:
-        """Seconds of an epoch of so many batches."""
+        """Return the seconds of an epoch of so many batches."""
         samples = min(batches * self._case.batch_size, self._case.samples)
         self._train_aside(min(_LEAD_IN * self._case.batch_size, samples))
         start = perf_counter()
@@ -160,13 +160,13 @@ class Session:
         return perf_counter() - start
 
     def memory(self) -> dict[str, int | None]:
-        """Peak memory of the process, what of it came after libraries and data, and the GPU's, in bytes."""
+        """Return peak memory of the process, what of it came after libraries and data, and the GPU's, in bytes."""
         peak, before = memory("VmHWM"), self._before
         own = None if peak is None or before is None else max(0, peak - before)
         return {"peak": peak, "own": own, "device": self._contender.device_memory()}
 
     def limits(self) -> Limits:
-        """Limits of the machine."""
+        """Return the limits of the machine."""
         return self._contender.limits()
 
     def _seconds_aside(self, samples: int) -> float:
@@ -182,7 +182,8 @@ class Session:
 
 
 def memory(name: str) -> int | None:
-    """Memory of this process, in bytes: "VmRSS" now, "VmHWM" at its peak; None where the system does not say."""
+    """Return the memory of this process, in bytes: "VmRSS" now, "VmHWM" at its peak; None where the system does not
+    say."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(f"{name}:"):

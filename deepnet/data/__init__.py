@@ -30,10 +30,10 @@ __all__ = ["DATASETS", "TASKS", "DataError", "Dataset", "Task", "load_dataset"]
 
 Task = Literal["multiclass", "parity"]
 
-#: The tasks that `load_dataset` knows.
+#: The tasks of `load_dataset`.
 TASKS: tuple[str, ...] = get_args(Task)
 
-#: The data sets that `load_dataset` knows.
+#: The data sets of `load_dataset`.
 DATASETS: tuple[str, ...] = ("digits", *SOURCES)
 
 
@@ -123,7 +123,7 @@ def _targets(labels: NDArray[np.uint8], task: Task) -> NDArray[np.integer]:
 
 
 def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, from the exact counts of their 256 values."""
+    """Return mean and standard deviation of all pixels, from the exact counts of their 256 values."""
     counts = np.zeros(256, dtype=np.int64)
     for rows in np.array_split(pixels, math.ceil(len(pixels) / 1024)):
         counts += np.bincount(rows.ravel(), minlength=256)
@@ -135,7 +135,7 @@ def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 def _standardise(
     pixels: NDArray[np.uint8], mean: float, deviation: float, dtype: np.dtype[np.floating]
 ) -> NDArray[np.floating]:
-    """(pixels - mean) / deviation; without a deviation (a constant training set), only shifted."""
+    """Return (pixels - mean) / deviation; without a deviation (a constant training set), only shifted."""
     x = pixels.astype(dtype)
     x -= mean
     x /= deviation or 1.0
@@ -143,7 +143,7 @@ def _standardise(
 
 
 def _read_digits() -> Raw:
-    """The 1797 digits of 8 x 8 pixels in scikit-learn; of every class, each fifth sample is for testing.
+    """Return the 1797 digits of 8 x 8 pixels in scikit-learn; of every class, each fifth sample is for testing.
 
     No random numbers are involved, so the split is the same for every seed and with every version of every library.
     """

@@ -20,7 +20,7 @@ _OTHERS = 1 << 20  # bytes of the archive besides the batches: names, a text, pa
 
 
 def find(folder: Path) -> list[Path] | None:
-    """The six batch files, in the folder or the sub-folder that the archive unpacks to, or else the archive."""
+    """Return the six batch files, in the folder or the sub-folder that the archive unpacks to, or else the archive."""
     for place in (folder / "cifar-10-batches-bin", folder):
         paths = [place / batch for batch in BATCHES]
         if all(path.is_file() for path in paths):
@@ -45,7 +45,7 @@ def _read_batch(path: Path) -> bytes:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """Contents of the batch files in the archive, in the order of `BATCHES`; nothing is unpacked to disk."""
+    """Return the contents of the batch files in the archive, in the order of `BATCHES`; nothing is unpacked to disk."""
     found: dict[str, bytes] = {}
     size = RECORDS * (1 + PIXELS)
     with reading(path), gzip.open(path) as unpacked:
@@ -65,20 +65,20 @@ def _read_archive(path: Path) -> dict[str, bytes]:
 class _Bounded(io.RawIOBase):
     """A stream that is an error as soon as it has more bytes than it may."""
 
-    def __init__(self, stream: IO[bytes], most: int) -> None:
-        self._stream, self._most, self._left = stream, most, most
+    def __init__(self, stream: IO[bytes], maximum: int) -> None:
+        self._stream, self._maximum, self._left = stream, maximum, maximum
 
     def read(self, size: int = -1) -> bytes:
         """Not more than is left, and one byte to see that it is too much."""
         data = self._stream.read(self._left + 1 if size < 0 else min(size, self._left + 1))
         self._left -= len(data)
         if self._left < 0:
-            raise FileTooLargeError(f"it unpacks to more than {self._most} bytes")
+            raise FileTooLargeError(f"it unpacks to more than {self._maximum} bytes")
         return data
 
 
 def _cifar_records(data: bytes, where: str) -> NDArray[np.uint8]:
-    """(records, 1 + 3072) bytes: label, then pixels."""
+    """Return (records, 1 + 3072) bytes: label, then pixels."""
     records = np.frombuffer(data, np.uint8).reshape(-1, 1 + PIXELS)
     check_labels(records[:, 0], where)
     return records

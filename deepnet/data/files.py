@@ -29,7 +29,8 @@ class Raw(NamedTuple):
 
 
 def read_announced(stream: IO[bytes], size: int, where: Path | str) -> bytes:
-    """The rest of a stream, to the very end, where the CRC of a packed one is checked; its size must be as announced.
+    """Return the rest of a stream, to the very end, where the CRC of a packed one is checked; its size must be as
+    announced.
 
     Memory is taken for what is there, and for one byte more than announced at most.
     """
@@ -43,7 +44,7 @@ def read_announced(stream: IO[bytes], size: int, where: Path | str) -> bytes:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """A file to read from, unpacked if it is a .gz."""
+    """Return a file to read from, unpacked if it is a .gz."""
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 

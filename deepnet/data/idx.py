@@ -19,7 +19,7 @@ _LARGEST = 1_000_000  # images or labels in a file
 
 
 def find(folder: Path) -> list[Path] | None:
-    """The four files, each as .gz or plain, in the order of `STEMS`."""
+    """Return the four files, each as .gz or plain, in the order of `STEMS`."""
     paths = []
     for stem in STEMS:
         found = [path for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()]
@@ -41,7 +41,7 @@ def _read_idx_pair(images: Path, labels: Path) -> tuple[NDArray[np.uint8], NDArr
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(n, *shape) bytes of an IDX file: magic number 0x000008<dimensions>, big-endian sizes, data."""
+    """Return (n, *shape) bytes of an IDX file: magic number 0x000008<dimensions>, big-endian sizes, data."""
     ndim = 1 + len(shape)
     start = 4 * (1 + ndim)
     with reading(path), opened(path) as stream:

@@ -25,7 +25,7 @@ class Source:
 
 
 def locate(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
-    """The files of a data set, from the first place in the order of the module's text."""
+    """Return the files of a data set, from the first place in the order of the module's text."""
     source = SOURCES[name]
     try:
         if data_dir is not None:
@@ -38,7 +38,7 @@ def locate(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def _find_given(what: str, folder: str | os.PathLike[str], name: str, source: Source) -> list[Path]:
-    """The files in a folder that the user named, or in its sub-folder."""
+    """Return the files in a folder that the user named, or in its sub-folder."""
     root = _folder(folder)
     if root is None:
         raise DataError(f"{what} must be an existing folder, got {shown(os.fspath(folder))}")
@@ -54,7 +54,7 @@ def _find_given(what: str, folder: str | os.PathLike[str], name: str, source: So
 
 
 def _folder(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of a name, the home of ``~`` or ``~user`` put in; None if there is none."""
+    """Return the folder of a name, the home of ``~`` or ``~user`` put in; None if there is none."""
     try:
         root = Path(name).expanduser()
         return root if os.fspath(name) and root.is_dir() else None
@@ -63,7 +63,7 @@ def _folder(name: str | os.PathLike[str]) -> Path | None:
 
 
 def _from_cache(name: str, source: Source) -> list[Path]:
-    """The files in the user's cache folder, after downloading those that are not there."""
+    """Return the files in the user's cache folder, after downloading those that are not there."""
     folder = Path(import_package("pooch", "pooch").os_cache("cavity"), name)
     if paths := source.find(folder):
         return paths

@@ -56,7 +56,7 @@ class Job:
             raise RunError(f"{self.directory} cannot go on as {self.cell}: {error}") from error
 
     def result(self) -> dict[str, Any] | None:
-        """The figures of the cell; None unless it is done."""
+        """Return the figures of the cell; None unless it is done."""
         try:
             result = parse_json((self.directory / RESULT).read_bytes())
         except (OSError, ValueError):
@@ -64,7 +64,7 @@ class Job:
         return result if isinstance(result, dict) and result.get("epoch") == self.cell.config.epochs else None
 
     def history(self) -> list[dict[str, Any]]:
-        """The metrics of the epochs so far."""
+        """Return the metrics of the epochs so far."""
         try:
             return [json.loads(line) for line in (self.directory / METRICS).read_text().splitlines()]
         except OSError:

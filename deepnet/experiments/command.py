@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> "tuple[Spec, list[Job]]":
-    """The specification and its jobs; what is wrong is found before anything runs or is written.
+    """Return the specification and its jobs; what is wrong is found before anything runs or is written.
 
     Raises:
         RunError: a folder holds another run.
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace, todo: "Sequence[Job]", total: int) -> int:
 
 
 def _line(job: "Job", outcome: Any) -> str:
-    """A finished cell in a line."""
+    """Return a finished cell in a line."""
     if isinstance(outcome, Exception):
         return f"{job.cell}: failed: {' '.join(f'{type(outcome).__name__}: {outcome}'.split())}"
     result = job.result() or {}

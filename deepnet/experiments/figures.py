@@ -15,7 +15,7 @@ _BESIDE = 3
 
 
 def figure(spec: Spec, jobs: Sequence[Job]) -> bytes:
-    """A PNG file: the first report against the epoch, means with bands of one deviation."""
+    """Return a PNG file: the first report against the epoch, means with bands of one deviation."""
     measured = spec.report[0]
     found = curves(spec, jobs, measured)
     *rows, columns = list(spec.axes.values()) or [("",)]

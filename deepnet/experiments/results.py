@@ -67,7 +67,7 @@ def save_results(spec: Spec, jobs: Sequence[Job], out: Path) -> None:
 
 
 def entries(spec: Spec, jobs: Sequence[Job], measured: str) -> list[Entry]:
-    """What was measured at every place, in the order of the axes."""
+    """Return what was measured at every place, in the order of the axes."""
     found: dict[tuple[str, ...], list[float]] = {labels: [] for labels in _places(spec)}
     for job in jobs:
         if (result := job.result()) is not None:
@@ -76,7 +76,7 @@ def entries(spec: Spec, jobs: Sequence[Job], measured: str) -> list[Entry]:
 
 
 def markdown(spec: Spec, jobs: Sequence[Job]) -> str:
-    """One table for each report: the last axis makes the columns, the others the rows."""
+    """Return one table for each report: the last axis makes the columns, the others the rows."""
     *rows, columns = spec.axes or {"": ("",)}
     width = len(spec.axes[columns]) if spec.axes else 1
     parts = []
@@ -106,7 +106,7 @@ def _numbers(spec: Spec, jobs: Sequence[Job]) -> Iterator[list[object]]:
 
 
 def curves(spec: Spec, jobs: Sequence[Job], measured: str) -> dict[tuple[str, ...], tuple[NDArray, NDArray, NDArray]]:
-    """Epochs, means and deviations over the seeds (0 for one), at every place where something is trained.
+    """Return epochs, means and deviations over the seeds (0 for one), at every place where something is trained.
 
     They end where the first of the seeds ends.
     """

@@ -87,7 +87,7 @@ class Spec:
 
 
 def read_spec(path: Path, data_dir: Path | None = None) -> Spec:
-    """The sweep that a file describes.
+    """Return the sweep that a file describes.
 
     Args:
         path: of the TOML file.
@@ -144,8 +144,8 @@ def _table(name: str, value: Any) -> dict[str, Any]:
 
 def _seeds(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list):
-        return tuple(range(check_integer("seeds", value, least=1, most=10_000)))
-    seeds = tuple(check_integer("seeds", each, least=0, most=LARGEST_SEED) for each in value)
+        return tuple(range(check_integer("seeds", value, minimum=1, maximum=10_000)))
+    seeds = tuple(check_integer("seeds", each, minimum=0, maximum=LARGEST_SEED) for each in value)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"`seeds` must be at least one integer, all different, got {shown(value)}")
     return seeds
@@ -159,7 +159,7 @@ def _report(value: Any) -> tuple[str, ...]:
 
 
 def _settings(where: str, value: Any) -> dict[str, Any]:
-    """Settings by name; their values are checked together."""
+    """Return settings by name; their values are checked together."""
     for name in _table(where, value):
         if name not in _SETTINGS:
             raise ValueError(f"`{where}.{name}` must be one of the settings {', '.join(_SETTINGS)}")
@@ -167,7 +167,7 @@ def _settings(where: str, value: Any) -> dict[str, Any]:
 
 
 def _axis(name: str, value: Any) -> dict[str, dict[str, Any]]:
-    """The settings at each label."""
+    """Return the settings at each label."""
     if not isinstance(value, list | dict) or not value:
         need = "a list of values, or settings by label, at least one"
         raise ValueError(f"`axes.{name}` must be {need}, got {shown(value)}")
@@ -195,7 +195,7 @@ def _check_disjoint(axes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None
 
 
 def _cells(labels: tuple[str, ...], origin: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> list[Cell]:
-    """The runs at one place: later tables of ``origin`` override earlier ones."""
+    """Return the runs at one place: later tables of ``origin`` override earlier ones."""
     values = {name: value for table in origin.values() for name, value in table.items()}
     sources = {
         name: where if where == f"axes.{name}" else f"{where}.{name}"
@@ -222,7 +222,7 @@ def _check_network(config: Config, classes: int) -> None:
 
 
 def _located(message: str, sources: Mapping[str, str], labels: Sequence[str]) -> str:
-    """The message with the place of the setting in the file, where it begins with one."""
+    """Return the message with the place of the setting in the file, where it begins with one."""
     named = re.match(r"`(\w+)`", message)
     if named and named[1] in sources:
         return f"`{sources[named[1]]}`{message[named.end() :]}"

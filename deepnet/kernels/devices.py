@@ -17,7 +17,7 @@ class DeviceUnavailableError(RuntimeError):
 
 
 def operations_for(device: str, dtype: str) -> Operations:
-    """The operations of a device.
+    """Return the operations of a device.
 
     Args:
         device: one of ``DEVICES``.

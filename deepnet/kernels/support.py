@@ -13,30 +13,32 @@ _OBSERVED = np.float32(1e30)
 
 
 def supports_sign_units(message: Message, omega: Array) -> bool:
-    """Whether these are whole layers of sign units in float32; blocks of edges have three axes."""
+    """Return whether these are whole layers of sign units in float32; blocks of edges have three axes."""
     per_edge = omega.ndim > 2 or (message.B is not None and message.B.ndim > 2)
     return isinstance(message.channel, Sign) and omega.dtype == np.float32 and not per_edge
 
 
 def supports_argmax(message: Message, omega: Array) -> bool:
-    """Whether these are labels of an argmax, in the form and the precision that the loops have."""
+    """Return whether these are labels of an argmax, in the form and the precision that the loops have."""
     channel, hard = message.channel, message.y is not None and message.y.ndim == 1
     return isinstance(channel, Argmax) and channel.form == "double_jensen" and hard and omega.dtype == np.float32
 
 
 def supports_fusing(plan: LayerPlan, dtype: np.dtype) -> bool:
-    """Whether a layer may be fused at all: ±1 weights, sign inputs or data, float32, and a closure of ``REACTIONS``."""
+    """Return whether a layer may be fused at all: ±1 weights, sign inputs or data, float32, and a closure of
+    ``REACTIONS``."""
     spins = plan.spin_weights and (plan.is_first or plan.spin_inputs)
     return spins and dtype == np.float32 and plan.closure in REACTIONS
 
 
 def fuses_iteration(layer: Layer, *, last: bool) -> bool:
-    """Whether no other iteration takes part in this one: the fused loops keep nothing for AMP's reaction terms."""
+    """Return whether no other iteration takes part in this one: the fused loops keep nothing for AMP's reaction
+    terms."""
     return not REACTIONS[layer.plan.closure] or (layer.memory is None and last)
 
 
 def fields(message: Message) -> Array:
-    """B of sign units, huge where they are observed."""
+    """Return B of sign units, huge where they are observed."""
     if message.y is not None:
         return np.where(message.y > 0, _OBSERVED, -_OBSERVED)
     assert message.B is not None

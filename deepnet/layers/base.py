@@ -80,13 +80,13 @@ class Plan(Protocol):
         ...
 
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of the arrays of the state, by name; nothing is made."""
+        """Return the shapes of the arrays of the state, by name; nothing is made."""
         ...
 
     def initial_layer(
         self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: "Layer | None"
     ) -> "Layer":
-        """A layer with a random state.
+        """Return a layer with a random state.
 
         Args:
             size: of the random fields or pre-activations.
@@ -97,7 +97,7 @@ class Plan(Protocol):
         ...
 
     def cost(self) -> Cost:
-        """What training the layer takes."""
+        """Return what training the layer takes."""
         ...
 
 
@@ -124,7 +124,7 @@ class Layer(Protocol):
         ...
 
     def state(self) -> dict[str, Array]:
-        """The arrays of the state by name: all that training carries from one epoch to the next."""
+        """Return the arrays of the state by name: all that training carries from one epoch to the next."""
         ...
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -136,11 +136,11 @@ class Layer(Protocol):
         ...
 
     def drawn(self) -> Array | None:
-        """What chance has fixed before training, where the layer is; None if nothing."""
+        """Return what chance has fixed before training, where the layer is; None if nothing."""
         ...
 
     def copied(self, convert: Callable[[Array], Array], operations: Operations, below: "Layer | None") -> Self:
-        """The same state in other arrays.
+        """Return the same state in other arrays.
 
         Args:
             convert: from an array to the other one.
@@ -153,7 +153,8 @@ class Layer(Protocol):
         ...
 
     def watched(self) -> dict[str, tuple[Array, float]]:
-        """What a divergence shows in: values by the symbols of the equations, and the largest size that they may have.
+        """Return what a divergence shows in: values by the symbols of the equations, and the largest size that they may
+        have.
 
         Those of a batch are among them only after a batch.
         """
@@ -164,7 +165,7 @@ class Layer(Protocol):
         ...
 
     def base(self, *, copied: bool) -> Any:
-        """What ρ weighs, the natural parameters at the start of a batch, for ``backward``.
+        """Return what ρ weighs, the natural parameters at the start of a batch, for ``backward``.
 
         Args:
             copied: they are needed after the state has changed, in further iterations.
@@ -176,7 +177,7 @@ class Layer(Protocol):
         ...
 
     def forward(self, operations: Operations, *, last: bool, free_moments: bool) -> Forward:
-        """Mean and variance of the pre-activations, given the inputs.
+        """Return mean and variance of the pre-activations, given the inputs.
 
         Args:
             operations: where the layer is.
@@ -186,7 +187,7 @@ class Layer(Protocol):
         ...
 
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
-        """Messages to the units below, given omega, V, g and Γ; the state is changed in place.
+        """Return messages to the units below, given omega, V, g and Γ; the state is changed in place.
 
         Args:
             operations: where the layer is.
@@ -198,20 +199,22 @@ class Layer(Protocol):
         ...
 
     def most_probable(self) -> Callable[[Array], Array]:
-        """The scaled pre-activations (outputs, samples) of inputs (features, samples), with the most probable weights.
+        """Return the scaled pre-activations (outputs, samples) of inputs (features, samples), with the most probable
+        weights.
 
         They do not depend on the number of threads, and are 0 where nothing but rounding is left of a sum.
         """
         ...
 
     def polarization(self) -> float:
-        """⟨q0⟩ = mean over the weights of m²: 1 once every ±1 weight is certain; 0 for a layer without weights."""
+        """Return ⟨q0⟩ = mean over the weights of m²: 1 once every ±1 weight is certain; 0 for a layer without
+        weights."""
         ...
 
     def overlap(self) -> float:
-        """⟨q_ab⟩ = mean over pairs of outputs a < b of (1/inputs) Σ_i m_ai m_bi; 0 where there are no pairs."""
+        """Return ⟨q_ab⟩ = mean over pairs of outputs a < b of (1/inputs) Σ_i m_ai m_bi; 0 where there are no pairs."""
         ...
 
     def stochastic_weights(self) -> "StochasticWeights":
-        """The weights as a random matrix."""
+        """Return the weights as a random matrix."""
         ...

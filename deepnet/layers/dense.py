@@ -37,7 +37,7 @@ class DensePlan(LayerPlan):
 
     @classmethod
     def of(cls, model: Model, factor: Bilinear, closure: str, input_channel: Channel | None) -> "DensePlan":
-        """The plan of a factor; errors as of ``lower``."""
+        """Return the plan of a factor; errors as of ``lower``."""
         weights = model.variables[factor.weights]
         _require_free(weights)
         if factor.bias is not None:
@@ -77,19 +77,19 @@ class DensePlan(LayerPlan):
 
     @property
     def on_gpu(self) -> bool:
-        """As ``Plan.on_gpu``."""
+        """Implement ``deepnet.layers.base.Plan.on_gpu``."""
         channel = isinstance(self.channel, Argmax) or self.channel.on_gpu
         return channel and self.prior is not None and self.prior.on_gpu
 
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """As ``Plan.state_shapes``: one number an edge in each array."""
+        """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array."""
         names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
         return dict.fromkeys(names, (self.outputs, self.inputs))
 
     def initial_layer(
         self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
     ) -> "DenseLayer":
-        """As ``Plan.initial_layer``.
+        """Implement ``deepnet.layers.base.Plan.initial_layer``.
 
         ±1 weights start with H ~ size · N(0, 1) [DL App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
         units of 1/(scale √inputs), where the variance of the scaled sum over inputs of size 1 starts at 1. Only the
@@ -115,7 +115,7 @@ class DensePlan(LayerPlan):
         )
 
     def cost(self) -> Cost:
-        """As ``Plan.cost``, of the weights that are kept.
+        """Implement ``deepnet.layers.base.Plan.cost``, of the weights that are kept.
 
         A batch reads m (and σ) forwards, and renews H and m (and G and σ) backwards.
         """
@@ -128,7 +128,7 @@ class DensePlan(LayerPlan):
         )
 
     def _products(self) -> int:
-        """Matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A."""
+        """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A."""
         count = 2 if self.is_first or self.full_spins else 3
         to_inputs = 0 if self.is_first else 1
         count += CLOSURES[self.closure].products * (1 + to_inputs)
@@ -146,12 +146,12 @@ class DenseLayer(dense.Layer):
     plan: DensePlan  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def state(self) -> dict[str, Array]:
-        """H and the damped m; G and σ as well for continuous weights."""
+        """Return H and the damped m; G and σ as well for continuous weights."""
         arrays = {"H": self.H, "mean": self.mean}
         return arrays if self.G is None else arrays | {"G": self.G, "variance": self.sigma}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """As ``Layer.restore``: masked weights are 0."""
+        """Implement ``deepnet.layers.base.Layer.restore``: masked weights are 0."""
         if self.plan.mask is not None and bool((state["mean"] * ~self.plan.mask != 0).sum() > 0):
             raise ValueError(f"{self.plan.name} must have weights where `seed` and `density` draw edges only")
         for name, own in self.state().items():
@@ -160,11 +160,12 @@ class DenseLayer(dense.Layer):
             self.sigma[...] = self.spin_variance()
 
     def drawn(self) -> Array | None:
-        """The mask."""
+        """Return the mask."""
         return self.plan.mask
 
     def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
-        """As ``Layer.copied``; σ of ±1 weights, where it is kept, is for ``place`` to make anew."""
+        """Implement ``deepnet.layers.base.Layer.copied``; σ of ±1 weights, where it is kept, is for ``place`` to make
+        anew."""
 
         def optional(values: Array | None) -> Any:
             return None if values is None else convert(values)
@@ -178,33 +179,33 @@ class DenseLayer(dense.Layer):
         return layer
 
     def watched(self) -> dict[str, tuple[Array, float]]:
-        """H, which must not outgrow the messages, and m, omega, V and g."""
+        """Return H, which must not outgrow the messages, and m, omega, V and g."""
         infinite = float("inf")
         found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
         return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
 
     def start(self, update: Update | None) -> None:
-        """As ``Layer.start``."""
+        """Implement ``deepnet.layers.base.Layer.start``."""
         self.memory = None
         if update is not None:
             self.beta, self.damping = update.beta, update.damping
 
     def base(self, *, copied: bool) -> tuple[Array, Array | None]:
-        """H and G."""
+        """Return H and G."""
         return (self.H.copy(), None if self.G is None else self.G.copy()) if copied else (self.H, self.G)
 
     def receive(self, mean: Array, variance: Array | None) -> None:
-        """As ``Layer.receive``, with the constant unit below."""
+        """Implement ``deepnet.layers.base.Layer.receive``, with the constant unit below."""
         self.x_mean = self._with_constant_unit(mean, 1)
         if variance is not None:
             self.x_variance = self._with_constant_unit(variance, 0)
 
     def forward(self, operations: Operations, *, last: bool, free_moments: bool) -> Forward:
-        """As ``Layer.forward``."""
+        """Implement ``deepnet.layers.base.Layer.forward``."""
         return operations.forward(self, last=last, free_moments=free_moments)
 
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
-        """As ``Layer.backward``; nobody waits for what is sent to the constant unit."""
+        """Implement ``deepnet.layers.base.Layer.backward``; nobody waits for what is sent to the constant unit."""
         field, precision = base
         sent = operations.backward(self, above, Step(field, precision, update.rho, update.reinforcement), last=last)
         if not self.plan.bias or sent.B is None:
@@ -213,14 +214,14 @@ class DenseLayer(dense.Layer):
         return sent._replace(B=sent.B[: self.plan.features], A=A)
 
     def most_probable_weights(self) -> Array:
-        """sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
+        """Return sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
         if not self.plan.spin_weights:
             return self.mean
         weights = np.where(self.mean >= 0, self.mean.dtype.type(1), self.mean.dtype.type(-1))
         return weights if self.plan.mask is None else weights * self.plan.mask
 
     def most_probable(self) -> Callable[[Array], Array]:
-        """As ``Layer.most_probable``.
+        """Implement ``deepnet.layers.base.Layer.most_probable``.
 
         A sum of inputs of which as many enter with +1 as with -1 is a tie where these are all alike, as pixels of a
         background are: it is 0, and the unit decides by its rule for 0, not by how the sum was rounded.
@@ -237,12 +238,13 @@ class DenseLayer(dense.Layer):
         return preactivations
 
     def polarization(self) -> float:
-        """As ``Layer.polarization``, over the edges."""
+        """Implement ``deepnet.layers.base.Layer.polarization``, over the edges."""
         edges = self.mean.size if self.plan.mask is None else int(np.count_nonzero(self.plan.mask))
         return self._total_square() / max(1, edges)
 
     def overlap(self) -> float:
-        """As ``Layer.overlap``: Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no product of all pairs."""
+        """Implement ``deepnet.layers.base.Layer.overlap``: Σ_{a<b} m_a·m_b = (|Σ_a m_a|² - Σ_a |m_a|²)/2 needs no
+        product of all pairs."""
         units, inputs = self.mean.shape
         if units == 1:
             return 0.0
@@ -250,25 +252,25 @@ class DenseLayer(dense.Layer):
         return float(total) / (units * (units - 1) * inputs)
 
     def stochastic_weights(self) -> "StochasticWeights":
-        """As ``Layer.stochastic_weights``: m, σ, scale and mask."""
+        """Implement ``deepnet.layers.base.Layer.stochastic_weights``: m, σ, scale and mask."""
         from models.preactivation import StochasticWeights
 
         plan = self.plan
         return StochasticWeights(self.mean, self.variance, plan.spin_weights, scale=plan.scale, mask=plan.mask)
 
     def _total_square(self) -> float:
-        """Σ m², summed in double precision."""
+        """Return Σ m², summed in double precision."""
         return float(np.einsum("ki,ki->", self.mean, self.mean, dtype=np.float64))
 
     def _with_constant_unit(self, values: Array, constant: float) -> Array:
-        """Inputs with the value of the constant unit below them, if the layer has a bias."""
+        """Return inputs with the value of the constant unit below them, if the layer has a bias."""
         if not self.plan.bias:
             return values
         return np.concatenate([values, np.full_like(values, constant, shape=(1, values.shape[1]))])
 
 
 def _sums(W: Array, x: Array) -> Array:
-    """W @ x, 0 where nothing but rounding is left of the terms."""
+    """Return W @ x, 0 where nothing but rounding is left of the terms."""
     z = W.astype(np.float64) @ x.astype(np.float64)
     rounding = len(x) * np.finfo(np.float64).eps * np.abs(W).max() * np.abs(x).sum(axis=0, dtype=np.float64)
     z *= np.abs(z) > rounding

@@ -20,12 +20,12 @@ AUTO = "auto"
 
 
 def output_of(plan: Plan) -> Output:
-    """What the outputs of the last layer mean."""
+    """Return what the outputs of the last layer mean."""
     return output_kind(plan.channel)(plan.channel, plan.outputs)
 
 
 def output_kind(channel: Channel | Argmax) -> type[Output]:
-    """The class that says what a channel means as an output."""
+    """Return the class that says what a channel means as an output."""
     for kind in KINDS:
         if any(type(channel) is type(own) for own in kind.channels.values()):
             return kind
@@ -33,12 +33,12 @@ def output_kind(channel: Channel | Argmax) -> type[Output]:
 
 
 def units_for(name: str, classes: int) -> int:
-    """Number of outputs of a network for so many classes; errors as for ``output_name``."""
+    """Return the number of outputs of a network for so many classes; errors as for ``output_name``."""
     return output_kind(OUTPUTS[output_name(name, classes)]).units_for(classes)
 
 
 def output_name(name: str, classes: int) -> str:
-    """The name of an output for so many classes: for "auto" the first one that serves them.
+    """Return the name of an output for so many classes: for "auto" the first one that serves them.
 
     Raises:
         ValueError: the output does not serve so many classes.

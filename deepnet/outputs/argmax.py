@@ -50,7 +50,7 @@ class ArgmaxOutput(Output):
         return Message(self.channel, scale, y=y, rng=rng)
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
-        """Exact, whatever the form of the channel is; small probabilities are computed anew, as logarithms."""
+        """Return exact, whatever the form of the channel is; small probabilities are computed anew, as logarithms."""
         weights = y if y.ndim == 2 else np.arange(self.units)[:, None] == y
         p = (weights * self.channel.probabilities(omega=omega, V=V)).sum(axis=0)
         values, small = np.log(np.maximum(p, _SMALL)), p < _SMALL
@@ -66,5 +66,5 @@ class ArgmaxOutput(Output):
         return self.channel.most_probable(omega=omega, V=V)
 
     def probabilities(self, omega: Array, V: Array) -> Array:
-        """P(y = k), (samples, K)."""
+        """Return P(y = k), (samples, K)."""
         return self.channel.probabilities(omega=omega, V=V).T

@@ -42,12 +42,12 @@ class Output(ABC):
     @staticmethod
     @abstractmethod
     def serves(classes: int) -> bool:
-        """Whether there are labels of so many classes."""
+        """Return whether there are labels of so many classes."""
 
     @staticmethod
     @abstractmethod
     def units_for(classes: int) -> int:
-        """Number of outputs that so many classes need."""
+        """Return the number of outputs that so many classes need."""
 
     @property
     def classes(self) -> int:
@@ -61,11 +61,11 @@ class Output(ABC):
 
     @abstractmethod
     def valid(self, y: Labels) -> Labels:
-        """Which labels of the data, real numbers (samples,), are such."""
+        """Return which labels of the data, real numbers (samples,), are such."""
 
     @abstractmethod
     def numbers(self, y: Labels) -> Labels:
-        """Class numbers (samples,) of labels of the data (samples,), or of what is predicted."""
+        """Return class numbers (samples,) of labels of the data (samples,), or of what is predicted."""
 
     @abstractmethod
     def encode(self, y: Labels, dtype: Any) -> Array:
@@ -87,12 +87,12 @@ class Output(ABC):
             raise ValueError(f"`y` must have probabilities that add up to 1 in each row, got {shown(y[~valid][0])}")
 
     def likeliest(self, y: Labels) -> Labels:
-        """Class numbers (samples,) of labels of the data, or of the largest probabilities of soft targets."""
+        """Return class numbers (samples,) of labels of the data, or of the largest probabilities of soft targets."""
         return y.argmax(axis=1) if y.ndim == 2 else self.numbers(y)
 
     @abstractmethod
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
-        """What labels, or soft targets, say about the outputs of the last layer.
+        """Return what labels, or soft targets, say about the outputs of the last layer.
 
         Args:
             y: labels as the channel observes them; or probabilities, with one more axis in front.
@@ -102,20 +102,21 @@ class Output(ABC):
 
     @abstractmethod
     def pointwise(self, z: Array) -> Labels:
-        """Labels of known pre-activations (outputs, samples), with the samples first."""
+        """Return the labels of known pre-activations (outputs, samples), with the samples first."""
 
     @abstractmethod
     def most_probable(self, omega: Array, V: Array) -> Labels:
-        """The most probable labels of pre-activations of these means and variances (outputs, samples)."""
+        """Return the most probable labels of pre-activations of these means and variances (outputs, samples)."""
 
     @abstractmethod
     def probabilities(self, omega: Array, V: Array) -> Array:
-        """Output marginals of the same, with the samples first."""
+        """Return output marginals of the same, with the samples first."""
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
-        """log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
+        """Return log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
         return self.channel.observe(y, omega=omega, V=V).phi
 
     def loss(self, y: Array, omega: Array, V: Array) -> float:
-        """Mean of -``log_likelihood`` over the samples, and over the outputs if each has labels of its own."""
+        """Return the mean of -``log_likelihood`` over the samples, and over the outputs if each has labels of its
+        own."""
         return -float(np.mean(self.log_likelihood(y, omega, V)))

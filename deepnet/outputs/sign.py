@@ -47,7 +47,7 @@ class SignOutput(Output):
         return (2 * self.numbers(y) - 1)[None].astype(dtype)
 
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
-        """A soft target is the message of a label that is seen through noise, B = ½ log(p₊/p₋)."""
+        """Return a soft target is the message of a label that is seen through noise, B = ½ log(p₊/p₋)."""
         if y.ndim == 2:
             return Message(self.channel, scale, y=y)
         with np.errstate(divide="ignore"):
@@ -67,5 +67,5 @@ class SignOutput(Output):
         return self.channel(omega).T
 
     def probabilities(self, omega: Array, V: Array) -> Array:
-        """P(y = +1), (samples, outputs)."""
+        """Return P(y = +1), (samples, outputs)."""
         return ndtr(omega / np.sqrt(V)).T

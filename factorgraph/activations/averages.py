@@ -32,7 +32,7 @@ _RESOLUTIONS = (
 def normal_panels(
     mean: Array, deviation: float | Array, centres: tuple[float, ...], resolution: int = 1
 ) -> tuple[Array, Array]:
-    """Nodes and weights of averages over normal variables z, one for each entry of ``mean``.
+    """Return nodes and weights of averages over normal variables z, one for each entry of ``mean``.
 
     Args:
         mean: (n,).
@@ -55,7 +55,7 @@ def normal_panels(
 
 
 def gaussian_rule(G: Array, centres: tuple[float, ...]) -> tuple[Array, Array]:
-    """Nodes (d, K) and weights (K,) of averages over d <= 4 Gaussian variables of covariance ``G``, (d, d).
+    """Return nodes (d, K) and weights (K,) of averages over d <= 4 Gaussian variables of covariance ``G``, (d, d).
 
     Each variable is integrated given those before it, on panels that end at the kinks ``centres``, so that products of
     functions of one variable each, smooth but for these, are averaged with spectral accuracy.
@@ -75,13 +75,13 @@ def gaussian_rule(G: Array, centres: tuple[float, ...]) -> tuple[Array, Array]:
 
 
 def angle(G: Array) -> tuple[float, float]:
-    """Correlation and angle of two variables of covariance ``G``."""
+    """Return correlation and angle of two variables of covariance ``G``."""
     rho = float(np.clip(G[0, 1] / np.sqrt(G[0, 0] * G[1, 1]), -1.0, 1.0))
     return rho, float(np.arccos(rho))
 
 
 def arcsine_slope(G: Array) -> Array:
-    """Derivatives of (2/π) arcsin ρ, as of ``Activation.slope``."""
+    """Return the derivatives of (2/π) arcsin ρ, as of ``Activation.slope``."""
     rho, _ = angle(G)
     root = np.pi * np.sqrt(G[0, 0] * G[1, 1] * (1.0 - rho * rho))
     own = -G[0, 1] / (root * np.diag(G))

@@ -64,13 +64,13 @@ class Activation:
         return self.name
 
     def derivative(self, z: ArrayLike) -> Array:
-        """σ'(z), elementwise, by differences of fourth order."""
+        """Return σ'(z), elementwise, by differences of fourth order."""
         z = np.asarray(z, dtype=np.float64)
         values = self(z[..., None] + _STEP * np.array([-2.0, -1.0, 1.0, 2.0]))
         return values @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * _STEP)
 
     def linearised(self, mean: Array, variance: Array) -> Linearised:
-        """The best linear function under N(mean, variance), which broadcast; variances > 0."""
+        """Return the best linear function under N(mean, variance), which broadcast; variances > 0."""
         mean, variance = np.broadcast_arrays(mean, variance)
         deviation = np.sqrt(variance.ravel())
         z, weight = normal_panels(mean.ravel(), deviation, self.centres)
@@ -86,16 +86,17 @@ class Activation:
         return tuple(sorted({0.0, *self.kinks}))
 
     def moment(self, powers: tuple[int, ...], G: Array) -> float:
-        """<Π_i σ(z_i)^powers_i>_G for d <= 4 variables, (d, d) positive definite."""
+        """Return <Π_i σ(z_i)^powers_i>_G for d <= 4 variables, (d, d) positive definite."""
         z, weight = gaussian_rule(G, self.centres)
         return float(np.prod([self(row) ** power for row, power in zip(z, powers, strict=True)], axis=0) @ weight)
 
     def second(self, G: Array) -> float:
-        """<σ(z)²>_G or <σ(z_1) σ(z_2)>_G, for one variable or two."""
+        """Return <σ(z)²>_G or <σ(z_1) σ(z_2)>_G, for one variable or two."""
         return self.moment((2,) if len(G) == 1 else (1, 1), G)
 
     def slope(self, G: Array) -> Array:
-        """½ <∂_c ∂_d f>_G for the f of ``second``: its derivatives in G_cd, of which both of the pair count, (d, d).
+        """Return ½ <∂_c ∂_d f>_G for the f of ``second``: its derivatives in G_cd, of which both of the pair count, (d,
+        d).
 
         ½ <f (y_c y_d - G^cd)> with y = G^-1 z, [RG, eqs. 4.61-4.63].
         """
@@ -105,7 +106,8 @@ class Activation:
         return 0.5 * ((y * weight) @ y.T - weight.sum() * np.linalg.inv(G))
 
     def fourth_order(self, G: Array, cumulant: Array) -> float:
-        """Σ K_cdef <∂_c ∂_d ∂_e ∂_f f>_G / 24 for the f of ``second``: what a fourth cumulant K (d, d, d, d) adds."""
+        """Return Σ K_cdef <∂_c ∂_d ∂_e ∂_f f>_G / 24 for the f of ``second``: what a fourth cumulant K (d, d, d, d)
+        adds."""
         z, weight = gaussian_rule(G, self.centres)
         inverse = np.linalg.inv(G)
         y = inverse @ z
@@ -116,7 +118,7 @@ class Activation:
         return float((self._product(z) * weight) @ (quartic - 6.0 * quadratic + 3.0 * constant)) / 24.0
 
     def square_slope(self, K: float) -> float:
-        """<σ'(z)²>_K; infinite if σ jumps. σ' is that of the interpolating polynomial on each panel."""
+        """Return <σ'(z)²>_K; infinite if σ jumps. σ' is that of the interpolating polynomial on each panel."""
         if K == 0.0:
             return float(self.derivative(0.0)) ** 2
         if any(self._jumps(kink) for kink in self.kinks):
@@ -140,7 +142,7 @@ class Activation:
 
 @lru_cache
 def _differentiation(nodes: int) -> Array:
-    """Matrix that takes values at the Gauss-Legendre nodes to the derivative of their polynomial there."""
+    """Return matrix that takes values at the Gauss-Legendre nodes to the derivative of their polynomial there."""
     x = np.polynomial.legendre.leggauss(nodes)[0]
     basis = np.polynomial.legendre.legvander(x, nodes - 1)
     slopes = np.stack(

@@ -46,18 +46,18 @@ def absolute_observed(y: float, omega: float, V: float) -> tuple[float, float, f
     return phi + math.log1p(math.exp(-2.0 * u)), g, (1.0 - y * y / V * sech2(u)) / V
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
 ) -> None:
     phi[0], mean[0], variance[0], g[0], gamma[0] = absolute_values(B, A, omega, V)
 
 
-def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = absolute_observed(y, omega, V)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 4, 5)
-_observe = Elementwise(_observe_kernel, 3, 3)
+_evaluate = Elementwise(_evaluate_element, 4, 5)
+_observe = Elementwise(_observe_element, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class Absolute(Channel):
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, ()
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log[N(y; omega, V) + N(-y; omega, V)].
+        """Return log[N(y; omega, V) + N(-y; omega, V)].
 
         Raises:
             ValueError: some ``y`` is negative or not finite, or ``V`` is not finite and > 0.

@@ -25,7 +25,7 @@ from factorgraph.numerics.special import LOG_2PI, log1mexp_array, log_normal_cdf
 Array = NDArray[np.float64]
 Form = Literal["double_jensen", "single_jensen", "exact"]
 
-_MOST_NODES = 1000  # of Gauss-Legendre, whose computation takes seconds then
+_MAX_NODES = 1000  # of Gauss-Legendre, whose computation takes seconds then
 _BUDGET = 500_000  # nodes times rivals that are evaluated together in the exact form
 _TOLERANCE = 1e-9  # between a panel and its halves; the integrands are entire, and the halves right to rounding then
 _TAIL = 14.0  # deviations beyond which a Gaussian is nothing
@@ -44,11 +44,11 @@ def beats_rival(gap: float, variance: float) -> tuple[float, float, float]:
     return log_upper_tail(a, q), mills / scale, mills * excess / variance
 
 
-def _rival_kernel(gap: float, variance: float, phi: Any, slope: Any, curvature: Any) -> None:
+def _rival_element(gap: float, variance: float, phi: Any, slope: Any, curvature: Any) -> None:
     phi[0], slope[0], curvature[0] = beats_rival(gap, variance)
 
 
-_beats_rival = Elementwise(_rival_kernel, inputs=2, outputs=3)
+_beats_rival = Elementwise(_rival_element, inputs=2, outputs=3)
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Argmax:
     def __post_init__(self) -> None:
         if not isinstance(self.form, str) or self.form not in get_args(Form):
             raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {shown(self.form)}")
-        object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, most=_MOST_NODES))
+        object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, maximum=_MAX_NODES))
         if self.nodes < 8:
             raise ValueError(f"`nodes` must be >= 8, got {self.nodes!r}")
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
-        """The label of the greatest pre-activation, the first of several."""
+        """Return the label of the greatest pre-activation, the first of several."""
         values, axis = pre_activation(z), check_integer("axis", axis)
         if not -values.ndim <= axis < values.ndim or not values.size:
             raise ValueError(
@@ -102,7 +102,7 @@ class Argmax:
         axis: int = 0,
         rng: np.random.Generator | None = None,
     ) -> ObservedValues:
-        """log P(y | omega, V) in the chosen form, and its derivatives.
+        """Return log P(y | omega, V) in the chosen form, and its derivatives.
 
         Args:
             y: labels (...), integers in 0..K-1.
@@ -130,7 +130,7 @@ class Argmax:
     def observe_soft(
         self, p: ArrayLike, *, omega: ArrayLike, V: ArrayLike, rng: np.random.Generator | None = None
     ) -> ObservedValues:
-        """log Σ_c p_c P(c | omega, V) in the chosen form, and its derivatives: the label is seen through noise.
+        """Return log Σ_c p_c P(c | omega, V) in the chosen form, and its derivatives: the label is seen through noise.
 
         With the posterior r_c of the labels, g = Σ r_c g_c and gamma = g² + Σ r_c (gamma_c - g_c²).
 
@@ -165,7 +165,7 @@ class Argmax:
     def _gaps(
         self, y: NDArray[np.intp], omega: Array, V: Array, rng: np.random.Generator | None
     ) -> tuple[Array, Array]:
-        """omega_c - omega_k, shifted by the sampled ε√V_c or not, and its variance; both (K, n)."""
+        """Return omega_c - omega_k, shifted by the sampled ε√V_c or not, and its variance; both (K, n)."""
         omega_c, V_c = (np.take_along_axis(a, y[None], axis=0) for a in (omega, V))
         if self.form == "single_jensen":
             if not isinstance(rng, np.random.Generator):
@@ -176,7 +176,7 @@ class Argmax:
         return (omega_c - omega).reshape(len(omega), -1), V.reshape(len(omega), -1)
 
     def log_probabilities(self, *, omega: ArrayLike, V: ArrayLike, axis: int = 0) -> Any:
-        """log P(argmax = k) for every class, exactly whatever the form, in the shape of omega [DL, eq. 125].
+        """Return log P(argmax = k) for every class, exactly whatever the form, in the shape of omega [DL, eq. 125].
 
         The K integrals are independent: that the probabilities sum to 1 (to 1e-12) is a check and not imposed.
 
@@ -192,7 +192,7 @@ class Argmax:
         return np.moveaxis(np.stack(rows).reshape(omega.shape), 0, axis).astype(dtype, copy=False)
 
     def probabilities(self, *, omega: ArrayLike, V: ArrayLike, axis: int = 0) -> Any:
-        """P(argmax = k) for every class, whatever the form, in the shape of omega; absolute accuracy 1e-12.
+        """Return P(argmax = k) for every class, whatever the form, in the shape of omega; absolute accuracy 1e-12.
 
         A hundred times faster than ``log_probabilities``, which keeps the relative accuracy of small ones and stands in
         for samples whose deviations differ by orders of magnitude.
@@ -208,7 +208,7 @@ class Argmax:
         return np.moveaxis(result.reshape(omega.shape), 0, axis).astype(dtype, copy=False)
 
     def most_probable(self, *, omega: ArrayLike, V: ArrayLike) -> NDArray[np.intp]:
-        """The class of largest P(argmax = k), whatever the form: labels (n,) from means and variances (K, n).
+        """Return the class of largest P(argmax = k), whatever the form: labels (n,) from means and variances (K, n).
 
         The class of largest mean has it if its rivals' chances against it, each alone, add up to less than a half;
         only the other samples need the probabilities.
@@ -228,7 +228,7 @@ class Argmax:
 
 
 def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
-    """Result type, and omega and V as float64 (K, ...)."""
+    """Return result type, and omega and V as float64 (K, ...)."""
     check_arguments(V, omega=omega)
     check_integer("axis", axis)
     dtype = result_type(omega, V)
@@ -258,7 +258,7 @@ def _labels(y: ArrayLike, omega: Array) -> NDArray[np.intp]:
 
 
 def _by_rivals(y: NDArray[np.intp], gap: Array, variance: Array) -> tuple[Array, Array, Array]:
-    """phi (n,), g and gamma (K, n) of Σ_{k≠c} log Φ(gap_k/√variance_k), gap_k = omega_c - omega_k + const."""
+    """Return phi (n,), g and gamma (K, n) of Σ_{k≠c} log Φ(gap_k/√variance_k), gap_k = omega_c - omega_k + const."""
     columns = np.arange(y.size)
     phi, slope, curvature = _beats_rival(gap, variance)
     for a in (phi, slope, curvature):
@@ -290,13 +290,13 @@ class _Race:
         self.rival_mean = omega[self.rivals] - omega[self.labels]
 
     def log_factors(self, index: NDArray[np.intp], z: Array) -> tuple[Array, Array]:
-        """log N(z; 0, V_c) (P, nodes) and log Φ((z + omega_c - omega_k)/√V_k) (K-1, P, nodes)."""
+        """Return log N(z; 0, V_c) (P, nodes) and log Φ((z + omega_c - omega_k)/√V_k) (K-1, P, nodes)."""
         V = self.variance[index, None]
         base = -0.5 * (z * z / V + LOG_2PI + np.log(V))
         return base, log_normal_cdf_array(self._x(index, z))
 
     def log_slopes(self, index: NDArray[np.intp], z: Array, log_cdf: Array) -> Array:
-        """log of rho_k = ∂_z log Φ((z + omega_c - omega_k)/√V_k) (K-1, P, nodes)."""
+        """Return log of rho_k = ∂_z log Φ((z + omega_c - omega_k)/√V_k) (K-1, P, nodes)."""
         V = self.rival_variance[:, index, None]
         return -0.5 * (self._x(index, z) ** 2 + LOG_2PI + np.log(V)) - log_cdf
 
@@ -304,8 +304,8 @@ class _Race:
         return (z - self.rival_mean[:, index, None]) / np.sqrt(self.rival_variance[:, index, None])
 
     def _with_steps(self, edges: Array) -> Array:
-        """Edges (m, E) in order, with those of the steps that rivals of small variance make: one that lies close to an
-        edge is seen by no node, however often a panel is halved."""
+        """Return edges (m, E) in order, with those of the steps that rivals of small variance make: one that lies close
+        to an edge is seen by no node, however often a panel is halved."""
         low, high = edges[:, :1], edges[:, -1:]
         reach = 8.0 * np.sqrt(self.rival_variance.T)
         narrow = reach < edges[:, 1:2] - low
@@ -313,7 +313,7 @@ class _Race:
         return np.sort(np.clip(np.concatenate([edges, *places], axis=1), low, high), axis=1)
 
     def panels(self, with_slopes: bool, nodes: int) -> Panels:
-        """Panels that resolve the winning density, its complement and, if asked, its product with each slope.
+        """Return panels that resolve the winning density, its complement and, if asked, its product with each slope.
 
         The complement N(z) (1 - ΠΦ) gives log P = log(1 - ...) its relative accuracy where the label is almost sure to
         win; the products with the slopes do so for each g_k, however small, since each has its own mass, about
@@ -339,14 +339,14 @@ class _Race:
 
 
 def _chunked(solve: Callable[[_Race, int], Array], y: NDArray[np.intp], omega: Array, V: Array, nodes: int) -> Array:
-    """Results of ``solve`` for all samples, joined along their last axis."""
+    """Return the results of ``solve`` for all samples, joined along their last axis."""
     size = max(1, _BUDGET // (60 * nodes * len(omega)))
     parts = [slice(i, i + size) for i in range(0, y.size, size)]
     return np.concatenate([solve(_Race(y[p], omega[:, p], V[:, p]), nodes) for p in parts], axis=-1)
 
 
 def _log_probability(panels: Panels, weight: Array, base: Array, wins: Array) -> tuple[Array, Array, Array]:
-    """log P (m,), with the normalised weights (P, nodes) of the winning law."""
+    """Return log P (m,), with the normalised weights (P, nodes) of the winning law."""
     top = np.maximum.reduceat((base + wins).max(axis=-1), panels.starts())
     relative = weight * np.exp(base + wins - top[panels.owner, None])
     total = panels.sum(relative)
@@ -366,14 +366,14 @@ def _exact_log_probability(y: NDArray[np.intp], omega: Array, V: Array, nodes: i
 
 
 def _exact(y: NDArray[np.intp], omega: Array, V: Array, nodes: int) -> tuple[Array, Array, Array]:
-    """phi (n,), g and gamma (K, n)."""
+    """Return phi (n,), g and gamma (K, n)."""
     K = len(omega)
     rows = _chunked(_exact_derivatives, y, omega, V, nodes)
     return rows[0], rows[1 : K + 1], rows[K + 1 :]
 
 
 def _exact_derivatives(race: _Race, nodes: int) -> Array:
-    """phi, g and gamma stacked (1 + 2K, m), from averages over the winning law of z of the slopes rho_k.
+    """Return phi, g and gamma stacked (1 + 2K, m), from averages over the winning law of z of the slopes rho_k.
 
     g_k = -E rho_k. Differentiating again gives differences of large terms where V_k << V_c; integrating by parts in
     z (rho_k N(z; omega_c, V_c) Φ... is proportional to N(z; m_k, v_k) times the other rivals' Φ) leaves, with
@@ -402,7 +402,7 @@ def _exact_derivatives(race: _Race, nodes: int) -> Array:
 
 
 def _scatter(race: _Race, label: Array, rivals: Array) -> Array:
-    """(K, m) from the label's row (m,) and the rivals' (K-1, m)."""
+    """Return (K, m) from the label's row (m,) and the rivals' (K-1, m)."""
     out = np.empty((len(rivals) + 1, label.size))
     out[race.labels], out[race.rivals] = label, rivals
     return out

@@ -61,7 +61,7 @@ def check_arguments(V: ArrayLike, **others: ArrayLike) -> None:
 
 
 def pre_activation(z: ArrayLike) -> Any:
-    """``z`` as an array of real numbers; as it is on a GPU.
+    """Return ``z`` as an array of real numbers; as it is on a GPU.
 
     Raises:
         ValueError: other than real numbers.
@@ -108,7 +108,7 @@ class Channel(ABC):
 
     @abstractmethod
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
-        """Log-partition, moments and derivatives together.
+        """Return log-partition, moments and derivatives together.
 
         Args:
             B: first natural parameter of the message from above, any real number.
@@ -122,27 +122,28 @@ class Channel(ABC):
 
     @abstractmethod
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """Log-likelihood of the observed output ``y`` and its derivatives in omega; raises as ``evaluate`` does."""
+        """Return the log-likelihood of the observed output ``y`` and its derivatives in omega; raise as ``evaluate``
+        does."""
 
     @abstractmethod
     def __call__(self, z: ArrayLike) -> Any:
-        """The most probable output for a known pre-activation ``z``: the activation function itself."""
+        """Return the most probable output for a known pre-activation ``z``: the activation function itself."""
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
-        """An output x ~ P(x|z) for every known pre-activation ``z``."""
+        """Return an output x ~ P(x|z) for every known pre-activation ``z``."""
         return self(z)
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]] | None:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]] | None:
         """The formula of ``observe``: phi, g and Γ of y, omega, V and these parameters; None if it is no formula."""
         return None
 
     def moments(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
-        """Mean x̂ and variance Δ of the output."""
+        """Return mean x̂ and variance Δ of the output."""
         values = self.evaluate(B=B, A=A, omega=omega, V=V)
         return values.mean, values.variance
 
     def derivatives(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> tuple[Any, Any]:
-        """g = ∂_omega phi and Γ = -∂²_omega phi."""
+        """Return g = ∂_omega phi and Γ = -∂²_omega phi."""
         values = self.evaluate(B=B, A=A, omega=omega, V=V)
         return values.g, values.gamma

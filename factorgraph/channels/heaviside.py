@@ -34,18 +34,18 @@ def heaviside_values(B: float, A: float, omega: float, V: float) -> tuple[float,
     return phi, mean, 0.25 * sech2(field), side * slope / sd, slope * shifted / V
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
 ) -> None:
     phi[0], mean[0], variance[0], g[0], gamma[0] = heaviside_values(B, A, omega, V)
 
 
-def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = sign_observed(2.0 * y - 1.0, omega, 0.0, V, 0.0)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 4, 5)
-_observe = Elementwise(_observe_kernel, 3, 3)
+_evaluate = Elementwise(_evaluate_element, 4, 5)
+_observe = Elementwise(_observe_element, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Heaviside(Channel):
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, ()
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log H(∓omega/√V), upper sign for y = 1.
+        """Return log H(∓omega/√V), upper sign for y = 1.
 
         Raises:
             ValueError: some ``y`` is neither 0 nor 1, or ``V`` is not finite and > 0.

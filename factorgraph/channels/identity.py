@@ -72,19 +72,19 @@ def log_normal_values(y: float, omega: float, V: float) -> tuple[float, float, f
     return -0.5 * (LOG_2PI + math.log(V)) - 0.5 * (y - omega) * g, g, 1.0 / V
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, noise: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
 ) -> None:
     total, total_lo = two_sum(V, noise)
     phi[0], mean[0], variance[0], g[0], gamma[0] = identity_values(B, A, omega, total, total_lo)
 
 
-def _observe_kernel(y: float, omega: float, V: float, noise: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, noise: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = log_normal_values(y, omega, V + noise)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 5, 5)
-_observe = Elementwise(_observe_kernel, 4, 3)
+_evaluate = Elementwise(_evaluate_element, 5, 5)
+_observe = Elementwise(_observe_element, 4, 3)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Identity(Channel):
     on_gpu = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, minimum=0.0))
 
     @property
     def nonlinearity(self) -> Activation:
@@ -113,11 +113,11 @@ class Identity(Channel):
         return ChannelValues(*_evaluate(B, A, omega, V, self.noise))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, (self.noise,)
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log N(y; omega, V + noise).
+        """Return log N(y; omega, V + noise).
 
         Raises:
             ValueError: ``y`` is not finite, or ``V`` is not finite and > 0.
@@ -132,7 +132,7 @@ class Identity(Channel):
         return pre_activation(z)[()]
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
-        """z plus noise."""
+        """Return z plus noise."""
         values = pre_activation(z)
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return values + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))

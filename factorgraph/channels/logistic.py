@@ -147,7 +147,7 @@ def logistic_both(omega: float, V: float) -> tuple[float, float, float, float, f
     return rare, g, gamma, other, slope, curvature
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, omega: float, V: float, temperature: float, threshold: float,
     phi: Any, mean: Any, variance: Any, g: Any, gamma: Any,
 ) -> None:  # fmt: skip
@@ -166,7 +166,7 @@ def _evaluate_kernel(
     g[0], gamma[0] = slope / T, (slope * slope - bend) / T / T
 
 
-def _observe_kernel(
+def _observe_element(
     y: float, omega: float, V: float, temperature: float, threshold: float, phi: Any, g: Any, gamma: Any
 ) -> None:
     T = temperature
@@ -174,8 +174,8 @@ def _observe_kernel(
     phi[0], g[0], gamma[0] = log_p, y * g_p / T, gamma_p / T / T
 
 
-_evaluate = Elementwise(_evaluate_kernel, 5, 5)
-_observe = Elementwise(_observe_kernel, 5, 3)
+_evaluate = Elementwise(_evaluate_element, 5, 5)
+_observe = Elementwise(_observe_element, 5, 3)
 
 
 @dataclass(frozen=True)
@@ -210,11 +210,11 @@ class Logistic(Channel):
         return ChannelValues(*_evaluate(B, omega, V, self.temperature, self.threshold))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, (self.temperature, self.threshold)
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log E 1/(1 + e^{-y (z - threshold)/temperature}).
+        """Return log E 1/(1 + e^{-y (z - threshold)/temperature}).
 
         Raises:
             ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
@@ -227,7 +227,7 @@ class Logistic(Channel):
         return Sign()(np.subtract(pre_activation(z), self.threshold))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
-        """sign(z - threshold + noise) with logistic noise."""
+        """Return sign(z - threshold + noise) with logistic noise."""
         values = pre_activation(z)
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return self(values + self.temperature * rng.logistic(size=np.shape(z)))

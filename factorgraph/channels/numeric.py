@@ -37,7 +37,7 @@ class _Tilt(NamedTuple):
         return _Tilt(*(column[index] for column in self))
 
     def log_ratio(self, z: Array, f: Array, z0: Array, f0: Array) -> Array:
-        """l(z) - l(z0) for l = t(f(z)) - (z - omega)²/(2V), by factored differences; NaN becomes -inf.
+        """Return l(z) - l(z0) for l = t(f(z)) - (z - omega)²/(2V), by factored differences; NaN becomes -inf.
 
         Thousands of deviations from omega both terms of l are huge; the factors keep their difference.
         """
@@ -94,7 +94,7 @@ class Numeric(Channel):
         check_instance("name", self.name, (str, type(None)), "a string or None")
         points = np.unique(real_array("breakpoints", self.breakpoints).ravel())
         object.__setattr__(self, "breakpoints", tuple(points.tolist()))
-        object.__setattr__(self, "noise", check_number("noise", self.noise, least=0.0))
+        object.__setattr__(self, "noise", check_number("noise", self.noise, minimum=0.0))
         object.__setattr__(self, "kinks", self.breakpoints)
         name = getattr(self.activation, "__name__", "numeric") if self.name is None else self.name
         object.__setattr__(self, "name", check_instance("name", name, str, "a string"))
@@ -102,7 +102,7 @@ class Numeric(Channel):
         object.__setattr__(self, "atoms", tuple(np.unique(atoms).tolist()))
 
     def _constants(self, points: Array) -> Array:
-        """The values of f on the pieces where it does not change."""
+        """Return the values of f on the pieces where it does not change."""
         if not points.size:
             return points
         pieces = points[:-1, None] + np.diff(points)[:, None] * np.linspace(0.03, 0.97, 9)
@@ -122,11 +122,11 @@ class Numeric(Channel):
         return tuple(np.unique(np.append(values[np.isfinite(values)], list(self.atoms or ()))).tolist())
 
     def __call__(self, z: ArrayLike) -> Any:
-        """f(z)."""
+        """Return f(z)."""
         return self.activation(pre_activation(z))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
-        """f(z) plus noise."""
+        """Return f(z) plus noise."""
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return self(z) + math.sqrt(self.noise) * rng.standard_normal(np.shape(z))
 
@@ -150,7 +150,7 @@ class Numeric(Channel):
         return ChannelValues(*(_restore(v, shape, dtype) for v in values))
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log E N(y; f(z), noise) and its derivatives.
+        """Return log E N(y; f(z), noise) and its derivatives.
 
         Raises:
             ValueError: V is not finite and > 0, or there is no noise: an exact output would need the inverse of f.
@@ -193,7 +193,7 @@ def _check_not_infinite(**arguments: ArrayLike) -> None:
 
 
 def _columns(*args: ArrayLike) -> tuple[np.dtype[Any], tuple[int, ...], list[Array]]:
-    """Result type, broadcast shape and the arguments as float64 columns (m, 1)."""
+    """Return result type, broadcast shape and the arguments as float64 columns (m, 1)."""
     dtype = result_type(*args)
     arrays = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in args))
     return dtype, arrays[0].shape, [a.reshape(-1, 1) for a in arrays]
@@ -204,13 +204,13 @@ def _restore(values: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any
 
 
 def _edges(breakpoints: Array, tilt: _Tilt) -> Array:
-    """Ordered edges (m, E) of the scan: the grid about omega, and the breakpoints themselves."""
+    """Return ordered edges (m, E) of the scan: the grid about omega, and the breakpoints themselves."""
     grid = tilt.omega + np.sqrt(tilt.V) * _SCAN
     return np.sort(np.concatenate([grid, np.broadcast_to(breakpoints, (len(grid), len(breakpoints)))], axis=1), axis=1)
 
 
 def _peak(f: Callable[[Array], Array], edges: Array, tilt: _Tilt) -> Array:
-    """A point (m, 1) near the greatest integrand: the best of the scan, refined by ever finer grids about it."""
+    """Return a point (m, 1) near the greatest integrand: the best of the scan, refined by ever finer grids about it."""
     rows = np.arange(len(edges))
     z = edges
     z0 = tilt.omega
@@ -224,7 +224,7 @@ def _peak(f: Callable[[Array], Array], edges: Array, tilt: _Tilt) -> Array:
 
 
 def _integrate(f: Callable[[Array], Array], breakpoints: Array, tilt: _Tilt) -> _Moments:
-    """Moments of the tilted law of z and f(z) for the m rows of ``tilt``."""
+    """Return the moments of the tilted law of z and f(z) for the m rows of ``tilt``."""
     edges = _edges(breakpoints, tilt)
     z0 = _peak(f, edges, tilt)
     f0 = f(z0)
@@ -244,7 +244,7 @@ def _integrate(f: Callable[[Array], Array], breakpoints: Array, tilt: _Tilt) -> 
 
 
 def _best_node(panels: Panels, values: Array, z: Array) -> Array:
-    """The node (m, 1) of greatest value (P, nodes) of each integral."""
+    """Return the node (m, 1) of greatest value (P, nodes) of each integral."""
     best = values.argmax(axis=1)[:, None]
     order = np.lexsort((np.take_along_axis(values, best, axis=1)[:, 0], panels.owner))
     last = np.r_[panels.starts()[1:], panels.owner.size] - 1
@@ -252,7 +252,7 @@ def _best_node(panels: Panels, values: Array, z: Array) -> Array:
 
 
 def _moments(f: Callable[[Array], Array], panels: Panels, tilt: _Tilt, z0: Array, f0: Array) -> _Moments:
-    """All sums over the nodes, by columns (m, 1) relative to the greatest integrand, first taken to be at z0."""
+    """Return all sums over the nodes, by columns (m, 1) relative to the greatest integrand, first taken to be at z0."""
     index, (z, w) = panels.owner, panels.rule()
     value, local = f(z), tilt.take(panels.owner)
     z0 = _best_node(panels, local.log_ratio(z, value, z0[index], f0[index]), z)

@@ -16,7 +16,7 @@ _DROP = 40.0  # the integrand is nothing where its logarithm is this much below 
 _WALL = 4.0  # e^{-e^z} is nothing above
 _NARROW = 4.0  # V below which steps of the Gaussian's own scale resolve e^{-e^z} too
 _FAR = 39.0  # deviations at which a Gaussian is no number of float64
-_MOST_RATE = 43.0  # logarithm of the largest mean of counts that can be drawn
+_MAX_RATE = 43.0  # logarithm of the largest mean of counts that can be drawn
 _STEP = 0.125  # of the map: relative errors of e^{-2π (π/4)/0.125} = 1e-17 for a Gaussian centred at the wall
 
 
@@ -51,10 +51,10 @@ def _log_ratio(d: float, z: float, rate: float, V: float) -> float:
 @formula
 def _reach(side: float, width: float, mode: float, rate: float, V: float) -> float:
     """Distance from the mode at which the integrand is nothing; to the right at most that of the wall e^{-e^z}."""
-    most = math.log(rate + _DROP + 2.0) + 2.0 - mode
-    d = side * min(width, most) if side > 0.0 else side * width
-    while _log_ratio(d, mode + d, rate, V) > -_DROP and d < most:
-        d = min(1.2 * d, most)
+    maximum = math.log(rate + _DROP + 2.0) + 2.0 - mode
+    d = side * min(width, maximum) if side > 0.0 else side * width
+    while _log_ratio(d, mode + d, rate, V) > -_DROP and d < maximum:
+        d = min(1.2 * d, maximum)
     return d
 
 
@@ -139,11 +139,11 @@ def poisson_observed(y: float, omega: float, V: float) -> tuple[float, float, fl
     return phi, g, (product - shift * growth) / V
 
 
-def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = poisson_observed(y, omega, V)
 
 
-_observe = Elementwise(_observe_kernel, 3, 3)
+_observe = Elementwise(_observe_element, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Poisson(Channel):
         raise ValueError("`channel` of a hidden layer must be another one than Poisson, which is an output only")
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, ()
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log E e^{yz - e^z}/y!.
+        """Return log E e^{yz - e^z}/y!.
 
         Raises:
             ValueError: some ``y`` is not an integer >= 0, or ``V`` is not finite and > 0.
@@ -174,13 +174,13 @@ class Poisson(Channel):
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:
-        """The most probable count, ⌊e^z⌋."""
+        """Return the most probable count, ⌊e^z⌋."""
         return np.floor(np.exp(pre_activation(z)))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
         """Counts."""
         z = real_array("z", z)
-        if np.any(z > _MOST_RATE):
-            raise ValueError(f"`z` must be at most {_MOST_RATE} for counts that are drawn, got {np.max(z)}")
+        if np.any(z > _MAX_RATE):
+            raise ValueError(f"`z` must be at most {_MAX_RATE} for counts that are drawn, got {np.max(z)}")
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return np.asarray(rng.poisson(np.exp(z)), dtype=np.float64)[()]

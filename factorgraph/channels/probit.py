@@ -15,7 +15,7 @@ from factorgraph.interface.arguments import check_instance, check_number, number
 from factorgraph.numerics.elementwise import Elementwise, formula
 from factorgraph.numerics.special import add2, two_sum
 
-_LEAST_SLOPE = 1e-100
+_MIN_SLOPE = 1e-100
 
 
 @formula
@@ -28,7 +28,7 @@ def _effective(
     return shifted, shifted_lo, total, total_lo
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, noise: float, noise_lo: float, threshold: float,
     phi: Any, mean: Any, variance: Any, g: Any, gamma: Any,
 ) -> None:  # fmt: skip
@@ -36,15 +36,15 @@ def _evaluate_kernel(
     phi[0], mean[0], variance[0], g[0], gamma[0] = sign_values(B, m, m_lo, v, v_lo)
 
 
-def _observe_kernel(
+def _observe_element(
     y: float, omega: float, V: float, noise: float, noise_lo: float, threshold: float, phi: Any, g: Any, gamma: Any
 ) -> None:
     m, m_lo, v, v_lo = _effective(omega, V, noise, noise_lo, threshold)
     phi[0], g[0], gamma[0] = sign_observed(y, m, m_lo, v, v_lo)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 7, 5)
-_observe = Elementwise(_observe_kernel, 6, 3)
+_evaluate = Elementwise(_evaluate_element, 7, 5)
+_observe = Elementwise(_observe_element, 6, 3)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Probit(Channel):
 
     def __post_init__(self) -> None:
         slope = number_array("slope", self.slope)
-        if slope.ndim or not slope >= _LEAST_SLOPE:
-            raise ValueError(f"`slope` must be a number >= {_LEAST_SLOPE}, inf allowed, got {shown(self.slope)}")
+        if slope.ndim or not slope >= _MIN_SLOPE:
+            raise ValueError(f"`slope` must be a number >= {_MIN_SLOPE}, inf allowed, got {shown(self.slope)}")
         object.__setattr__(self, "slope", float(slope))
         object.__setattr__(self, "threshold", check_number("threshold", self.threshold))
         object.__setattr__(self, "kinks", (self.threshold,))
@@ -91,11 +91,11 @@ class Probit(Channel):
         return ChannelValues(*_evaluate(B, A, omega, V, *self._parameters))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, self._parameters
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log H(-y (omega - threshold)/√(V + 1/slope²)).
+        """Return log H(-y (omega - threshold)/√(V + 1/slope²)).
 
         Raises:
             ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.
@@ -108,7 +108,7 @@ class Probit(Channel):
         return Sign()(np.subtract(pre_activation(z), self.threshold))
 
     def sample(self, z: ArrayLike, rng: np.random.Generator) -> Any:
-        """sign(z - threshold + noise)."""
+        """Return sign(z - threshold + noise)."""
         values = pre_activation(z)
         check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
         return self(values + rng.standard_normal(np.shape(z)) / self.slope)

@@ -131,28 +131,28 @@ def relu_observed(y: float, omega: float, V: float) -> tuple[float, float, float
     return sign_observed(-1.0, omega, 0.0, V, 0.0)
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
 ) -> None:
     phi[0], mean[0], variance[0], g[0], gamma[0] = relu_values(B, A, omega, V)
 
 
-def _moments_kernel(B: float, A: float, omega: float, V: float, mean: Any, variance: Any) -> None:
+def _moments_element(B: float, A: float, omega: float, V: float, mean: Any, variance: Any) -> None:
     mean[0], variance[0], _, _, _, _, _, _, _, _, _ = relu_slopes(B, A, omega, V)
 
 
-def _derivatives_kernel(B: float, A: float, omega: float, V: float, g: Any, gamma: Any) -> None:
+def _derivatives_element(B: float, A: float, omega: float, V: float, g: Any, gamma: Any) -> None:
     _, _, g[0], gamma[0], _, _, _, _, _, _, _ = relu_slopes(B, A, omega, V)
 
 
-def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = relu_observed(y, omega, V)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 4, 5)
-_moments = Elementwise(_moments_kernel, 4, 2)
-_derivatives = Elementwise(_derivatives_kernel, 4, 2)
-_observe = Elementwise(_observe_kernel, 3, 3)
+_evaluate = Elementwise(_evaluate_element, 4, 5)
+_moments = Elementwise(_moments_element, 4, 2)
+_derivatives = Elementwise(_derivatives_element, 4, 2)
+_observe = Elementwise(_observe_element, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -185,11 +185,11 @@ class ReLU(Channel):
         return g, gamma
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, ()
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log H(omega/√V) for y = 0, log N(y; omega, V) for y > 0.
+        """Return log H(omega/√V) for y = 0, log N(y; omega, V) for y > 0.
 
         Raises:
             ValueError: some ``y`` is negative or not finite, or ``V`` is not finite and > 0.

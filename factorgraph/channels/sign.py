@@ -108,18 +108,18 @@ def sign_observed(y: float, omega: float, omega_lo: float, V: float, V_lo: float
     return tail_logarithm(a, q, h, f), y * k / sd, k * excess / sd / sd
 
 
-def _evaluate_kernel(
+def _evaluate_element(
     B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
 ) -> None:
     phi[0], mean[0], variance[0], g[0], gamma[0] = sign_values(B, omega, 0.0, V, 0.0)
 
 
-def _observe_kernel(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
+def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
     phi[0], g[0], gamma[0] = sign_observed(y, omega, 0.0, V, 0.0)
 
 
-_evaluate = Elementwise(_evaluate_kernel, 4, 5)
-_observe = Elementwise(_observe_kernel, 3, 3)
+_evaluate = Elementwise(_evaluate_element, 4, 5)
+_observe = Elementwise(_observe_element, 3, 3)
 
 
 def check_spins(y: ArrayLike) -> None:
@@ -151,11 +151,11 @@ class Sign(Channel):
         return ChannelValues(*_evaluate(B, A, omega, V))
 
     @property
-    def observation(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _observe, ()
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
-        """log H(-y omega/√V) [DL, eq. 21].
+        """Return log H(-y omega/√V) [DL, eq. 21].
 
         Raises:
             ValueError: some ``y`` is neither -1 nor +1, or ``V`` is not finite and > 0.

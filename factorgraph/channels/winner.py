@@ -19,7 +19,7 @@ _CHUNK = 1 << 18
 
 
 def grid_probabilities(omega: Array, V: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """∫ dz N(z; omega_c, V_c) Π_{k≠c} Φ((z - omega_k)/√V_k) for every class c, by the trapezoidal rule.
+    """Return ∫ dz N(z; omega_c, V_c) Π_{k≠c} Φ((z - omega_k)/√V_k) for every class c, by the trapezoidal rule.
 
     The integrand is smooth and vanishes at both ends, where the rule converges exponentially. All classes share the
     points, so K distribution functions serve K integrals. Absolute accuracy 1e-12.

@@ -7,7 +7,8 @@ BLOCK_ELEMENTS = 1 << 18
 
 
 def blocks(outputs: int, elements_per_output: int) -> Iterator[slice]:
-    """Slices over the outputs such that a block of per-edge values has at most about ``BLOCK_ELEMENTS`` elements."""
+    """Yield slices over the outputs such that a block of per-edge values has at most about ``BLOCK_ELEMENTS``
+    elements."""
     size = max(1, BLOCK_ELEMENTS // elements_per_output)
     for start in range(0, outputs, size):
         yield slice(start, min(start + size, outputs))

@@ -7,13 +7,13 @@ from factorgraph.dense.state import Layer, Message
 
 
 def forward_step(operations: Operations, layer: Layer) -> Forward:
-    """Mean and variance of the pre-activations."""
+    """Return mean and variance of the pre-activations."""
     omega = CLOSURES[layer.plan.closure].omega(layer, operations)
     return Forward(omega, preactivation_variance(layer, operations))
 
 
 def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-    """Messages to weights and inputs, and the new weights."""
+    """Return messages to weights and inputs, and the new weights."""
     B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
     layer.G_in = weight_precision(layer, operations)
     A = input_precision(layer, operations)

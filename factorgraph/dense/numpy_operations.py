@@ -82,12 +82,12 @@ class NumpyOperations:
 
 
 def gather(data: Array, chosen: Array) -> Array:
-    """The chosen rows of the data (samples, features) as inputs (features, chosen)."""
+    """Return the chosen rows of the data (samples, features) as inputs (features, chosen)."""
     return np.ascontiguousarray(data[chosen].T)
 
 
 def moments(message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-    """Mean x̂ and variance Δ by the formulas of the channel, or of the prior of a signal."""
+    """Return mean x̂ and variance Δ by the formulas of the channel, or of the prior of a signal."""
     if isinstance(message.channel, Prior):
         return message.channel.moments(H=_or_zero(message.B), G=_or_zero(message.A))
     channel, s = cast(Channel, message.channel), message.scale
@@ -95,7 +95,8 @@ def moments(message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
 
 
 def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-    """g and Γ by the formulas of the channel; the chain rule through scale · z brings one factor scale each time."""
+    """Return g and Γ by the formulas of the channel; the chain rule through scale · z brings one factor scale each
+    time."""
     s = message.scale
     if message.y is None:
         channel = cast(Channel, message.channel)
@@ -112,7 +113,7 @@ def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]
 def edge_messages(
     operations: Operations, layer: Layer, message: Message, means: EdgeMeans | None = None
 ) -> Array | None:
-    """The messages of BP and BPI, edge by edge in blocks, with g by any ``operations``."""
+    """Return the messages of BP and BPI, edge by edge in blocks, with g by any ``operations``."""
     B = None if layer.plan.is_first else np.zeros_like(layer.x_mean)
     for rows in blocks(layer.plan.outputs, layer.x_mean.size):
         # g with the own term left out of omega [DL eqs. 66, 78], then its part of both sums [DL eqs. 69, 71, 81, 83].

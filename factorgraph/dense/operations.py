@@ -19,7 +19,7 @@ EdgeMeans = Callable[[slice], tuple[Array, Array]]
 
 
 class Path(Enum):
-    """How the steps of a layer are computed; the values are what a reader is told."""
+    """How the steps of a layer are computed; the values are what a reader sees."""
 
     CLOSURE = "the equations of the closure, product by product"
     FUSED = "fused loops over the whole layer"
@@ -79,15 +79,15 @@ class Operations(Protocol):
         ...
 
     def gather(self, data: Array, chosen: Array) -> Array:
-        """The chosen rows of the data (samples, features) as inputs (features, chosen)."""
+        """Return the chosen rows of the data (samples, features) as inputs (features, chosen)."""
         ...
 
     def array(self, values: Array) -> Array:
-        """The values where these operations take place; the same array if it is there."""
+        """Return the values where these operations take place; the same array if it is there."""
         ...
 
     def host(self, values: Array) -> Array:
-        """The values as a NumPy array; the same array if it is one."""
+        """Return the values as a NumPy array; the same array if it is one."""
         ...
 
     def place(self, layer: Layer) -> Layer:
@@ -95,11 +95,11 @@ class Operations(Protocol):
         ...
 
     def times(self, W: Array, x: Array) -> Array:
-        """Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
+        """Return Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
         ...
 
     def times_transposed(self, W: Array, g: Array) -> Array:
-        """Σ_k W_ki g_kn, (inputs, samples), of an array of edges W and an array of outputs g."""
+        """Return Σ_k W_ki g_kn, (inputs, samples), of an array of edges W and an array of outputs g."""
         ...
 
     def outer(self, g: Array, x: Array, out: Array) -> None:
@@ -111,14 +111,14 @@ class Operations(Protocol):
         ...
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """Mean x̂ and variance Δ of the outputs of a hidden layer, given its pre-activations and the message.
+        """Return mean x̂ and variance Δ of the outputs of a hidden layer, given its pre-activations and the message.
 
         A signal has its prior instead, and pre-activations of no account.
         """
         ...
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """g and Γ of the pre-activations z, given the message about the outputs."""
+        """Return g and Γ of the pre-activations z, given the message about the outputs."""
         ...
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
@@ -136,7 +136,7 @@ class Operations(Protocol):
         ...
 
     def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:
-        """Mean and variance of weights with these natural parameters."""
+        """Return mean and variance of weights with these natural parameters."""
         ...
 
     def require_finite(self, values: Array) -> None:
@@ -144,11 +144,12 @@ class Operations(Protocol):
         ...
 
     def path(self, layer: Layer, *, last: bool) -> Path:
-        """How ``forward`` and ``backward`` compute a layer in this iteration, the ``last`` of its batch or not."""
+        """Return how ``forward`` and ``backward`` compute a layer in this iteration, the ``last`` of its batch or
+        not."""
         ...
 
     def forward(self, layer: Layer, *, last: bool, free_moments: bool) -> Forward:
-        """Mean and variance of the pre-activations of a layer, given its inputs.
+        """Return mean and variance of the pre-activations of a layer, given its inputs.
 
         Args:
             layer: with its inputs.
@@ -158,7 +159,7 @@ class Operations(Protocol):
         ...
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-        """Messages to the inputs of a layer, given its g and Γ, and its new weights.
+        """Return messages to the inputs of a layer, given its g and Γ, and its new weights.
 
         Args:
             layer: with its inputs, omega, V, g and Γ; its weights are changed in place.

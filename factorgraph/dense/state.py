@@ -33,7 +33,7 @@ class LayerPlan:
         bias: whether the last input is the constant unit.
         input_channel: activation that produces the inputs, or their prior; None for data.
         mask: boolean (outputs, inputs), False where there is no edge; None for all edges.
-        least_variance: of the pre-activations; keeps omega/√V finite once all weights and inputs are certain.
+        min_variance: of the pre-activations; keeps omega/√V finite once all weights and inputs are certain.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LayerPlan:
     bias: bool
     input_channel: Channel | Prior | None
     mask: np.ndarray[Any, np.dtype[np.bool_]] | None
-    least_variance: float = VARIANCE_FLOOR
+    min_variance: float = VARIANCE_FLOOR
 
     @property
     def is_first(self) -> bool:
@@ -91,7 +91,7 @@ class Message:
     rng: np.random.Generator | None = None
 
     def rows(self, rows: slice) -> "Message":
-        """The same for some of the outputs, with an axis for the inputs in the middle: (rows, 1, samples)."""
+        """Return the same for some of the outputs, with an axis for the inputs in the middle: (rows, 1, samples)."""
 
         def pick(values: Array | None) -> Array | None:
             return None if values is None else values[rows, None, :]
@@ -182,7 +182,7 @@ class Layer:
         return self.spin_variance() if self.sigma is None and not self.observed else self.sigma
 
     def spin_variance(self) -> Array:
-        """1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
+        """Return 1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
 
         [DL eq. 9] has ∂²_H psi = 1 - tanh² H, which differs while damped means lag behind: see ``docs/deviations.md``.
         """

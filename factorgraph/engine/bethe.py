@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.engine.unroll import Beliefs, Own, Unrolled, Weights
+from factorgraph.engine.unroll import Beliefs, Own, Potentials, Unrolled
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.messages.categories import log_sums
 from factorgraph.messages.natural import Array, log_gaussian_mean, log_mean_about, log_sum_of_two, log_weight
@@ -47,7 +47,7 @@ class Energy:
 def _edge_sums(
     ends: Any,
     spin: Any,
-    silent: Any,
+    parametric: Any,
     product: Any,
     centred: Any,
     x: Any,
@@ -65,7 +65,7 @@ def _edge_sums(
     """
     for e in range(ends.size):
         i = ends[e]
-        if silent[e]:
+        if parametric[e]:
             continue
         if spin[i]:
             a, b = min(0.0, 2.0 * B[e]), min(0.0, -2.0 * B[e])
@@ -83,7 +83,7 @@ def _edge_sums(
 
 
 @njit(cache=True, error_model="numpy")
-def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down: Any, G: Any, out: Any) -> None:
+def _variable_sums(spin: Any, conjugate: Any, value: Any, field: Any, up: Any, down: Any, G: Any, out: Any) -> None:
     """Add to the own weights, ``out``, what makes log Z_i of spins and of real variables with a Gaussian weight."""
     for i in range(spin.size):
         y = value[i]
@@ -92,16 +92,18 @@ def _variable_sums(spin: Any, plain: Any, value: Any, field: Any, up: Any, down:
                 out[i] += log_sum_of_two(field[i] + up[i], -field[i] + down[i])
             else:
                 out[i] += field[i] * y + (up[i] if y > 0.0 else down[i])
-        elif np.isnan(y) and plain[i]:
+        elif np.isnan(y) and conjugate[i]:
             out[i] += 0.5 * (LOG_2PI - math.log(G[i]))
 
 
-def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Array, Array], known: Beliefs) -> Energy:
-    """The Bethe free entropy of given messages.
+def bethe(
+    graph: Unrolled, potentials: Potentials, B: Array, A: Array, laws: tuple[Array, Array], known: Beliefs
+) -> Energy:
+    """Return the Bethe free entropy of given messages.
 
     Args:
         graph: the factors.
-        weights: of the variables, without reinforcement.
+        potentials: of the variables, without reinforcement.
         B: messages (E,).
         A: messages (E,).
         laws: all cavity laws, from ``cavity_laws``.
@@ -112,21 +114,21 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
         IndefiniteError: an integral over a real variable diverges.
     """
     up, down, edges = np.zeros((3, graph.variables))
-    silent = graph.silent if graph.single.all() else graph.silent | ~graph.single[graph.ends]
-    product = graph.plain & ~graph.relaxed
-    centred, own = _centred(graph, weights.own)
-    _edge_sums(graph.ends, graph.spin, silent, product, centred, known.mean, *laws, B, A, up, down, edges)
+    parametric = graph.parametric if graph.single.all() else graph.parametric | ~graph.single[graph.ends]
+    product = graph.conjugate & ~graph.full_variance
+    centred, own = _centred(graph, potentials.own)
+    _edge_sums(graph.ends, graph.spin, parametric, product, centred, known.mean, *laws, B, A, up, down, edges)
     variables = np.where(graph.spin, own.base, own.log_weight(known.mean))
-    _variable_sums(graph.spin, graph.plain, weights.value, weights.field, up, down, known.G, variables)
-    for law in graph.laws:
-        free = np.flatnonzero(np.isnan(weights.value[law.variables]))
+    _variable_sums(graph.spin, graph.conjugate, potentials.value, potentials.field, up, down, known.G, variables)
+    for law in graph.nonconjugate:
+        free = np.flatnonzero(np.isnan(potentials.value[law.variables]))
         if not free.size:  # an output may be a law for observation only
             continue
         where = law.variables[free]
         variables[where] += law.log_mean_about(known.mean[where], known.H[where], known.G[where], B, A, free)
     if graph.vectors:
-        _vector_sums(graph, weights, known, variables, edges)
-    _category_sums(graph, weights, known, B, laws[0], variables, edges)
+        _vector_sums(graph, potentials, known, variables, edges)
+    _category_sums(graph, potentials, known, B, laws[0], variables, edges)
     _check(graph, variables - edges)
     factors = []
     for stack in graph.stacks:
@@ -142,8 +144,8 @@ def bethe(graph: Unrolled, weights: Weights, B: Array, A: Array, laws: tuple[Arr
 
 
 def _centred(graph: Unrolled, own: Own) -> tuple[NDArray[np.bool_], Own]:
-    """(E,) edges of factors that take the laws relative to their value at the mean; and the variables' own weights with
-    what these factors leave to them."""
+    """Return (E,) edges of factors that take the laws relative to their value at the mean; and the variables' own
+    weights with what these factors leave to them."""
     centred, precision = np.zeros(graph.edges, dtype=bool), own.precision
     for stack in graph.stacks:
         if stack.kind.centred:
@@ -154,7 +156,7 @@ def _centred(graph: Unrolled, own: Own) -> tuple[NDArray[np.bool_], Own]:
     return centred, own._replace(precision=precision)
 
 
-def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: Array, edges: Array) -> None:
+def _vector_sums(graph: Unrolled, potentials: Potentials, known: Beliefs, variables: Array, edges: Array) -> None:
     """Fill in log Z_i of vectors, and log Z_e summed over their edges.
 
     Their cavity laws are not normalised, because the flat ones cannot be, but relative to their value at the mean in
@@ -162,19 +164,19 @@ def _vector_sums(graph: Unrolled, weights: Weights, known: Beliefs, variables: A
     """
     count = np.bincount(graph.ends, minlength=graph.variables)
     for places in graph.vectors:
-        value, first = weights.value[places[..., 0]], places[:, 0, 0]
+        value, first = potentials.value[places[..., 0]], places[:, 0, 0]
         width = log_widths(conditioned(known.H[places][..., 0], known.G[places], value))
         variables[places], edges[places] = 0.0, 0.0
-        variables[first] = width + _own_of_vectors(weights.own, known.mean, places)
+        variables[first] = width + _own_of_vectors(potentials.own, known.mean, places)
         edges[first] = count[first] * width
 
 
 def _category_sums(
-    graph: Unrolled, weights: Weights, known: Beliefs, B: Array, first: Array, variables: Array, edges: Array
+    graph: Unrolled, potentials: Potentials, known: Beliefs, B: Array, first: Array, variables: Array, edges: Array
 ) -> None:
     """Fill in log Z_i of categories, and log Z_e summed over their edges."""
     for k, places in enumerate(graph.categories):
-        H, value = known.H[places], weights.value[places]
+        H, value = known.H[places], potentials.value[places]
         head, edge = places[:, 0], np.flatnonzero(graph.category_of[graph.ends] == k).reshape(-1, places.shape[1])
         variables[places], edges[places] = 0.0, 0.0
         variables[head] = log_sums(np.where(np.isnan(value) | (value > 0.0), H, -np.inf))
@@ -182,14 +184,14 @@ def _category_sums(
 
 
 def _own_of_vectors(own: Own, x: Array, places: Any) -> Array:
-    """Logarithm of the own weights at values (N,) of vectors, (n,)."""
+    """Return the logarithm of the own weights at values (N,) of vectors, (n,)."""
     vector = x[places[..., 0]]
     pull = own.field[places[..., 0]] - 0.5 * np.einsum("nij,nj->ni", own.precision[places], vector)
     return (pull * vector).sum(axis=1)
 
 
 def _own_weights(graph: Unrolled, own: Own, x: Array) -> Array:
-    """Logarithm (N,) of the own weights at values x (N,); that of a vector in its first place."""
+    """Return logarithm (N,) of the own weights at values x (N,); that of a vector in its first place."""
     logs = own.log_weight(x)
     for places in graph.vectors:
         logs[places] = 0.0
@@ -197,47 +199,48 @@ def _own_weights(graph: Unrolled, own: Own, x: Array) -> Array:
     return logs
 
 
-def log_weights(graph: Unrolled, weights: Weights, x: Array) -> Array:
-    """log of the product of everything at a state x (N,), for each copy of the model; -∞ where a factor is 0."""
-    total = _own_weights(graph, weights.own, x).reshape(graph.copies, -1).sum(axis=1)
+def log_potentials(graph: Unrolled, potentials: Potentials, x: Array) -> Array:
+    """Return log of the product of everything at a state x (N,), for each copy of the model; -∞ where a factor is 0."""
+    total = _own_weights(graph, potentials.own, x).reshape(graph.copies, -1).sum(axis=1)
     for stack in graph.stacks:
         values = stack.kind.log_factor(stack.parameters, *x[stack.variables].T[..., None])
         total += values.reshape(graph.copies, -1).sum(axis=1)
     return total
 
 
-def bounds(graph: Unrolled, weights: Weights, state: Array) -> tuple[float, float]:
-    """What log Z lies between, whatever the messages: the log-weight of a state, and that of free variables with every
-    factor at its largest. Without free real variables; ±∞ where nothing is known.
+def bounds(graph: Unrolled, potentials: Potentials, state: Array) -> tuple[float, float]:
+    """Return what log Z lies between, whatever the messages: the log-weight of a state, and that of free variables with
+    every factor at its largest. Without free real variables; ±∞ where nothing is known.
     """
-    free = np.isnan(weights.value)
+    free = np.isnan(potentials.value)
     if (free & graph.real).any():
         return -math.inf, math.inf
-    known = _own_weights(graph, weights.own, np.where(free, 0.0, weights.value))
-    own = np.where(free & graph.spin, weights.own.base + log_2cosh_array(weights.own.field), known)
+    known = _own_weights(graph, potentials.own, np.where(free, 0.0, potentials.value))
+    own = np.where(free & graph.spin, potentials.own.base + log_2cosh_array(potentials.own.field), known)
     for places in graph.categories:
         rows = places[free[places[:, 0]]]
-        own[rows[:, 0]] = log_sums(weights.own.field[rows])
-    most = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
-    return float(log_weights(graph, weights, state).sum()), float(own.sum()) + most
+        own[rows[:, 0]] = log_sums(potentials.own.field[rows])
+    maximum = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
+    return float(log_potentials(graph, potentials, state).sum()), float(own.sum()) + maximum
 
 
 def entropy(
-    graph: Unrolled, weights: Weights, laws: tuple[Array, Array], known: Beliefs, log_partition: float
+    graph: Unrolled, potentials: Potentials, laws: tuple[Array, Array], known: Beliefs, log_partition: float
 ) -> float:
-    """Entropy of the Bethe law: log Z minus the mean logarithm of all factors and of the variables' own weights.
+    """Return the entropy of the Bethe law: log Z minus the mean logarithm of all factors and of the variables' own
+    weights.
 
     Raises:
         NotImplementedError: a factor kind or a prior has no mean log-weight.
     """
-    if graph.laws:
+    if graph.nonconjugate:
         raise NotImplementedError("the entropy needs variables whose own weight is a field or a Gaussian")
-    own = weights.own
+    own = potentials.own
     means = _centred(graph, own)[1].log_weight(known.mean) - 0.5 * (own.precision + own.stiffness) * known.variance
     for places in graph.vectors:
         means[places] = 0.0
         spread = np.einsum("nij,nij->n", own.precision[places], known.variance[places])
-        means[places[:, 0, 0]] = _own_of_vectors(weights.own, known.mean, places) - 0.5 * spread
+        means[places[:, 0, 0]] = _own_of_vectors(potentials.own, known.mean, places) - 0.5 * spread
     total = log_partition - float(means.sum())
     for stack in graph.stacks:
         total -= float(stack.kind.mean_log_factor(stack.parameters, stack.incoming(laws, known)).sum())

@@ -12,7 +12,7 @@ import numpy as np
 
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.forest import eliminate_pairs, group_by
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.factors.base import distinct
 from factorgraph.factors.potts import PottsPair, log_others
 from factorgraph.messages.categories import log_sum, normalise, normalised
@@ -24,9 +24,9 @@ _SAFE_EXPONENT = 340.0
 
 
 def category_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, damping: Damping
+    graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None, schedule: str, damping: Damping
 ) -> "CategoryFlooding | CategoryTwoPass | None":
-    """Sweeps over pairs, or None: with other factors or variables, damping, or another schedule.
+    """Return sweeps over pairs, or None: with other factors or variables, damping, or another schedule.
 
     There is no flooding where products might overflow: with zeros, observations, or very strong factors.
     """
@@ -36,9 +36,9 @@ def category_sweeps(
     if len(kind.states) != 2 or getattr(kind, "listed", None) is not None:
         return None
     if schedule == "two-pass":
-        return CategoryTwoPass(graph, weights)
-    if schedule == "flooding" and _products_are_safe(graph, weights, start):
-        return CategoryFlooding(graph, weights, start)
+        return CategoryTwoPass(graph, potentials)
+    if schedule == "flooding" and _products_are_safe(graph, potentials, start):
+        return CategoryFlooding(graph, potentials, start)
     return None
 
 
@@ -46,15 +46,16 @@ def _spread(logs: Array) -> Array:
     return logs.max(axis=1) - logs.min(axis=1)
 
 
-def _products_are_safe(graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> bool:
-    """Whether no product can overflow: the logarithms of a total differ by at most those of all that it is made of."""
+def _products_are_safe(graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None) -> bool:
+    """Return whether no product can overflow: the logarithms of a total differ by at most those of all that it is made
+    of."""
     stack = graph.stacks[0]
     kind: Any = stack.kind
     logs = distinct(stack.parameters[0])
-    if not np.isnan(weights.value).all() or not np.isfinite(logs).all() or not np.isfinite(weights.field).all():
+    if not np.isnan(potentials.value).all() or not np.isfinite(logs).all() or not np.isfinite(potentials.field).all():
         return False
-    most = np.abs(logs) if isinstance(kind, PottsPair) else _spread(logs)
-    size = np.broadcast_to(most, len(stack.variables)) + math.log(max(kind.states))
+    maximum = np.abs(logs) if isinstance(kind, PottsPair) else _spread(logs)
+    size = np.broadcast_to(maximum, len(stack.variables)) + math.log(max(kind.states))
     if start is not None:
         B = start[0].reshape(stack.variables.shape)
         if not np.isfinite(B).all():
@@ -64,7 +65,7 @@ def _products_are_safe(graph: Unrolled, weights: Weights, start: tuple[Array, Ar
     total = np.zeros(graph.variables)
     for slot in (0, kind.states[0]):
         np.add.at(total, stack.variables[:, slot], size)
-    own = max((float(_spread(weights.field[places]).max()) for places in graph.categories), default=0.0)
+    own = max((float(_spread(potentials.field[places]).max()) for places in graph.categories), default=0.0)
     return float(total.max()) + own < _SAFE_EXPONENT
 
 
@@ -145,7 +146,7 @@ class CategoryFlooding:
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None) -> None:
+    def __init__(self, graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None) -> None:
         stack = graph.stacks[0]
         kind: Any = stack.kind
         self.categories, self.states = graph.categories, kind.states
@@ -158,7 +159,7 @@ class CategoryFlooding:
             self.tables = (W, np.ascontiguousarray(np.swapaxes(W, 1, 2)))
         self.base = np.empty(graph.variables)
         for places in graph.categories:
-            field = weights.field[places]
+            field = potentials.field[places]
             self.base[places] = np.exp(field - field.max(axis=1, keepdims=True))
         self.T, self.next = self.base.copy(), np.empty_like(self.base)
         self.r = np.ones(stack.variables.shape)
@@ -179,14 +180,14 @@ class CategoryFlooding:
         return change
 
     def messages(self) -> tuple[Array, Array]:
-        """B = log r, normalised."""
+        """Return B = log r, normalised."""
         B, a = np.log(self.r), self.states[0]
         normalise(B[:, :a])
         normalise(B[:, a:])
         return B.ravel(), np.broadcast_to(np.zeros(()), B.size)
 
     def moments(self) -> tuple[Array, Array]:
-        """Probabilities from the totals, and p(1 - p)."""
+        """Return probabilities from the totals, and p(1 - p)."""
         p = self.T.copy()
         for places in self.categories:
             p[places] /= p[places].sum(axis=1, keepdims=True)
@@ -236,8 +237,8 @@ def _two_pass(
     """log Z, totals and messages of sums from the leaves to the roots and back."""
     F, slot = ends.shape[0], (0, a)
     B, total = np.zeros((F, a + b)), field.copy()
-    most = max(a, b)
-    terms, law, root, log_z = np.empty(most), np.empty(most), np.ones(place.size - 1, np.bool_), 0.0
+    maximum = max(a, b)
+    terms, law, root, log_z = np.empty(maximum), np.empty(maximum), np.ones(place.size - 1, np.bool_), 0.0
     for n in range(order.shape[0]):
         leaf, other, f = order[n]
         side, q = (0, a) if ends[f, 0] == leaf else (1, b)
@@ -270,17 +271,17 @@ class CategoryTwoPass:
     stride = 1
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights) -> None:
+    def __init__(self, graph: Unrolled, potentials: Potentials) -> None:
         stack = graph.stacks[0]
         kind: Any = stack.kind
-        self.graph, self.weights, self.log_partition = graph, weights, None
-        heads = np.flatnonzero(graph.firsts)
+        self.graph, self.potentials, self.log_partition = graph, potentials, None
+        first_of = np.flatnonzero(graph.is_first)
         number = np.full(graph.variables, -1, dtype=np.int32)
-        number[heads] = np.arange(heads.size)
+        number[first_of] = np.arange(first_of.size)
         self.states = kind.states
         self.ends = np.ascontiguousarray(number[stack.variables[:, [0, kind.states[0]]]])
-        self.place = np.append(heads, graph.variables)
-        self.order = eliminate_pairs(self.ends, heads.size)
+        self.place = np.append(first_of, graph.variables)
+        self.order = eliminate_pairs(self.ends, first_of.size)
         self.logs = distinct(stack.parameters[0])
         self.potts = isinstance(kind, PottsPair)
         if self.potts:
@@ -288,8 +289,8 @@ class CategoryTwoPass:
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
-        value = self.weights.value
-        field = np.where(np.isnan(value) | (value > 0.0), self.weights.field, -np.inf)
+        value = self.potentials.value
+        field = np.where(np.isnan(value) | (value > 0.0), self.potentials.field, -np.inf)
         incidence = group_by(self.ends.ravel(), self.place.size - 1)
         log_z, self.total, self.B = _two_pass(
             self.order, self.ends, self.place, self.logs, self.potts, *self.states, field, incidence
@@ -298,14 +299,14 @@ class CategoryTwoPass:
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
-        """B, normalised."""
+        """Return B, normalised."""
         B, a = np.nan_to_num(self.B, nan=-np.inf, neginf=-np.inf), self.states[0]
         normalise(B[:, :a])
         normalise(B[:, a:])
         return B.ravel(), np.zeros(B.size)
 
     def moments(self) -> tuple[Array, Array] | None:
-        """Probabilities from the totals, and p(1 - p); None where no state has a weight."""
+        """Return probabilities from the totals, and p(1 - p); None where no state has a weight."""
         if self.log_partition is None:
             return None
         p = np.empty(self.graph.variables)

@@ -1,4 +1,4 @@
-"""From messages to cavity laws and beliefs: everything that a variable does with what its factors tell it.
+"""From messages to cavity laws and beliefs: the rules of the variables.
 
 Cavity parameters are sums over all edges of a variable but one. They are built from the left and from the right, never
 by subtraction: nothing cancels, and infinite fields (hard constraints) need no special case; +∞ and -∞ together give
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.engine.unroll import Beliefs, Unrolled, Weights
+from factorgraph.engine.unroll import Beliefs, Potentials, Unrolled
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, spin_moment
@@ -20,7 +20,16 @@ from factorgraph.runtime.compiled import njit
 
 @njit(cache=True, error_model="numpy")
 def _cavities(
-    starts: Any, order: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any, h: Any, g: Any
+    starts: Any,
+    order: Any,
+    parametric: Any,
+    full_variance: Any,
+    field: Any,
+    precision: Any,
+    B: Any,
+    A: Any,
+    h: Any,
+    g: Any,
 ) -> None:
     """Fill h, g (E,) with the natural parameters of all cavity laws."""
     for i in range(field.size):
@@ -28,15 +37,15 @@ def _cavities(
         for p in range(starts[i], starts[i + 1]):
             e = order[p]
             h[e], g[e] = H, G
-            if not silent[e]:
+            if not parametric[e]:
                 H, G, messages = H + B[e], G + A[e], messages + A[e]
         H, G = 0.0, 0.0
         for p in range(starts[i + 1] - 1, starts[i] - 1, -1):
             e = order[p]
             h[e], g[e] = h[e] + H, g[e] + G
-            if relaxed[i]:
+            if full_variance[i]:
                 g[e] = precision[i] + max(messages, 0.0)
-            if not silent[e]:
+            if not parametric[e]:
                 H, G = H + B[e], G + A[e]
 
 
@@ -46,8 +55,8 @@ def _some_cavities(
     ends: Any,
     starts: Any,
     order: Any,
-    silent: Any,
-    relaxed: Any,
+    parametric: Any,
+    full_variance: Any,
     field: Any,
     precision: Any,
     B: Any,
@@ -60,13 +69,13 @@ def _some_cavities(
         h[n], messages, others = field[i], 0.0, 0.0
         for p in range(starts[i], starts[i + 1]):
             e = order[p]
-            if silent[e]:
+            if parametric[e]:
                 continue
             messages += A[e]
             if e != edges[n]:
                 h[n] += B[e]
                 others += A[e]
-        g[n] = precision[i] + (max(messages, 0.0) if relaxed[i] else others)
+        g[n] = precision[i] + (max(messages, 0.0) if full_variance[i] else others)
     return h, g
 
 
@@ -88,33 +97,35 @@ def _represent(ends: Any, spin: Any, vector_of: Any, value: Any, h: Any, g: Any)
 
 
 @njit(cache=True, error_model="numpy")
-def _totals(ends: Any, silent: Any, relaxed: Any, field: Any, precision: Any, B: Any, A: Any) -> Any:
+def _totals(ends: Any, parametric: Any, full_variance: Any, field: Any, precision: Any, B: Any, A: Any) -> Any:
     H, messages = field.copy(), np.zeros(field.size)
     for e in range(ends.size):
-        if not silent[e]:
+        if not parametric[e]:
             H[ends[e]] += B[e]
             messages[ends[e]] += A[e]
     for i in range(field.size):
-        messages[i] = precision[i] + (max(messages[i], 0.0) if relaxed[i] else messages[i])
+        messages[i] = precision[i] + (max(messages[i], 0.0) if full_variance[i] else messages[i])
     return H, messages
 
 
-def totals(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
-    """Natural parameters H and G (N,) of all beliefs, without those of laws."""
-    return _totals(graph.ends, graph.silent, graph.relaxed, weights.field, weights.precision, B, A)
+def totals(graph: Unrolled, potentials: Potentials, B: Array, A: Array) -> tuple[Array, Array]:
+    """Return natural parameters H and G (N,) of all beliefs, without those of laws."""
+    return _totals(graph.ends, graph.parametric, graph.full_variance, potentials.field, potentials.precision, B, A)
 
 
-def cavity_parameters(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
-    """Natural parameters (E,) of the cavity laws on all edges."""
+def cavity_parameters(graph: Unrolled, potentials: Potentials, B: Array, A: Array) -> tuple[Array, Array]:
+    """Return natural parameters (E,) of the cavity laws on all edges."""
     h, g = np.empty(graph.edges), np.empty(graph.edges)
-    _cavities(*graph.incidence, graph.silent, graph.relaxed, weights.field, weights.precision, B, A, h, g)
+    _cavities(
+        *graph.incidence, graph.parametric, graph.full_variance, potentials.field, potentials.precision, B, A, h, g
+    )
     return h, g
 
 
 def cavity_laws(
-    graph: Unrolled, weights: Weights, B: Array, A: Array, edges: NDArray[np.intp] | None = None
+    graph: Unrolled, potentials: Potentials, B: Array, A: Array, edges: NDArray[np.intp] | None = None
 ) -> tuple[Array, Array]:
-    """The cavity laws that variables send, as ``messages`` represents them, on some edges or on all.
+    """Return the cavity laws that variables send, as ``messages`` represents them, on some edges or on all.
 
     An edge that carries the parameters of a channel's law is sent the natural parameters instead: (B, A), or (y, ∞)
     where the output is observed.
@@ -124,35 +135,44 @@ def cavity_laws(
     """
     starts, order = graph.incidence
     if edges is None or 4 * edges.size > graph.edges:
-        h, g = cavity_parameters(graph, weights, B, A)
+        h, g = cavity_parameters(graph, potentials, B, A)
         h, g = (h, g) if edges is None else (h[edges], g[edges])
     else:
         h, g = _some_cavities(
-            edges, graph.ends, starts, order, graph.silent, graph.relaxed, weights.field, weights.precision, B, A
+            edges,
+            graph.ends,
+            starts,
+            order,
+            graph.parametric,
+            graph.full_variance,
+            potentials.field,
+            potentials.precision,
+            B,
+            A,
         )
-    ends, silent = (graph.ends, graph.silent) if edges is None else (graph.ends[edges], graph.silent[edges])
+    ends, parametric = (graph.ends, graph.parametric) if edges is None else (graph.ends[edges], graph.parametric[edges])
     check_fields(graph, ends, h)
-    raw = silent if graph.laws else None
+    raw = parametric if graph.nonconjugate else None
     natural = (h[raw], g[raw]) if raw is not None else None
-    laws = _law_moments(graph, weights, B, A, ends, h, g) if graph.laws else []
-    laws += _observed_vectors(graph, weights, ends, h, g)
-    laws += _category_laws(graph, weights, ends, h)
-    _represent(ends, graph.spin, graph.vector_of, weights.value, h, g)
+    laws = _law_moments(graph, potentials, B, A, ends, h, g) if graph.nonconjugate else []
+    laws += _observed_vectors(graph, potentials, ends, h, g)
+    laws += _category_laws(graph, potentials, ends, h)
+    _represent(ends, graph.spin, graph.vector_of, potentials.value, h, g)
     for where, mean, variance in laws:
         h[where], g[where] = mean, variance
     if raw is not None and natural is not None and raw.any():
-        y = weights.value[ends[raw]]
+        y = potentials.value[ends[raw]]
         h[raw], g[raw] = np.where(np.isnan(y), natural[0], y), np.where(np.isnan(y), natural[1], np.inf)
     return h, g
 
 
 def _law_moments(
-    graph: Unrolled, weights: Weights, B: Array, A: Array, variables: NDArray[Any], H: Array, G: Array
+    graph: Unrolled, potentials: Potentials, B: Array, A: Array, variables: NDArray[Any], H: Array, G: Array
 ) -> list[tuple[NDArray[np.intp], Array, Array]]:
-    """Positions among ``variables``, means and variances of those that are free and have a law of their own."""
+    """Return positions among ``variables``, means and variances of those that are free and have a law of their own."""
     result = []
-    number = np.where(np.isnan(weights.value[variables]), graph.law_of[variables], -1)
-    for k, law in enumerate(graph.laws):
+    number = np.where(np.isnan(potentials.value[variables]), graph.nonconjugate_of[variables], -1)
+    for k, law in enumerate(graph.nonconjugate):
         where = np.flatnonzero(number == k)
         if where.size:
             members = np.searchsorted(law.variables, variables[where], sorter=law.sorter)
@@ -162,29 +182,30 @@ def _law_moments(
 
 
 def _observed_vectors(
-    graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array, g: Array
+    graph: Unrolled, potentials: Potentials, variables: NDArray[Any], h: Array, g: Array
 ) -> list[tuple[NDArray[np.intp], Array, Array]]:
-    """Positions among ``variables`` of the places of vectors, of dimensions of which any component is observed, and
-    what is sent from there. Others send natural parameters as they are."""
+    """Return positions among ``variables`` of the places of vectors, of dimensions of which any component is observed,
+    and what is sent from there. Others send natural parameters as they are."""
     result = []
     for k, places in enumerate(graph.vectors):
-        if np.isnan(weights.value[places[..., 0]]).all():
+        if np.isnan(potentials.value[places[..., 0]]).all():
             continue
         d = places.shape[1]
         where = np.flatnonzero(graph.vector_of[variables] == k).reshape(-1, d, d)
-        given = conditioned(h[where][..., 0], g[where], weights.value[variables[where[..., 0]]])
+        given = conditioned(h[where][..., 0], g[where], potentials.value[variables[where[..., 0]]])
         result.append((where.ravel(), *represent(given)))
     return result
 
 
 def _category_laws(
-    graph: Unrolled, weights: Weights, variables: NDArray[Any], h: Array
+    graph: Unrolled, potentials: Potentials, variables: NDArray[Any], h: Array
 ) -> list[tuple[NDArray[np.intp], Array, Any]]:
-    """Positions among ``variables`` of all places of categories, and the log-probabilities that are sent from there."""
+    """Return positions among ``variables`` of all places of categories, and the log-probabilities that are sent from
+    there."""
     result = []
     for k, places in enumerate(graph.categories):
         where = np.flatnonzero(graph.category_of[variables] == k).reshape(-1, places.shape[1])
-        value = weights.value[variables[where]]
+        value = potentials.value[variables[where]]
         law = normalised(np.where(np.isnan(value), h[where], np.where(value > 0.0, 0.0, -np.inf)))
         if (impossible := np.isneginf(law[:, 0]) & np.isneginf(law).all(axis=1)).any():
             _contradiction(graph, int(variables[where[impossible][0, 0]]))
@@ -192,43 +213,43 @@ def _category_laws(
     return result
 
 
-def beliefs(graph: Unrolled, weights: Weights, B: Array, A: Array) -> Beliefs:
-    """Moments of all variables.
+def beliefs(graph: Unrolled, potentials: Potentials, B: Array, A: Array) -> Beliefs:
+    """Return the moments of all variables.
 
     Raises:
         ContradictionError: hard constraints or observations contradict each other at a variable.
         IndefiniteError: the belief of a free real variable has no positive precision.
     """
-    H, G = totals(graph, weights, B, A)
+    H, G = totals(graph, potentials, B, A)
     mean, variance = np.zeros_like(H), np.zeros_like(H)
-    terms = _terms(graph, weights, A) if graph.real.any() else np.zeros(0)
-    wrong = _moments(graph.spin, graph.plain, weights.value, H, G, terms, mean, variance)
+    terms = _terms(graph, potentials, A) if graph.real.any() else np.zeros(0)
+    wrong = _moments(graph.spin, graph.conjugate, potentials.value, H, G, terms, mean, variance)
     if wrong >= 0 and not graph.real[wrong]:
         _contradiction(graph, wrong)
     if wrong >= 0:
         raise indefinite(graph, wrong, 0.0 if abs(G[wrong]) <= ROUNDING * terms[wrong] else float(G[wrong]))
-    if graph.laws:
-        for where, m, v in _law_moments(graph, weights, B, A, np.arange(H.size), H, G):
+    if graph.nonconjugate:
+        for where, m, v in _law_moments(graph, potentials, B, A, np.arange(H.size), H, G):
             mean[where], variance[where] = m, v
-    heard = _heard(graph, B) if graph.vectors else terms
+    magnitudes = _magnitudes(graph, B) if graph.vectors else terms
     for places in graph.vectors:
-        given = conditioned(H[places][..., 0], G[places], weights.value[places[..., 0]])
+        given = conditioned(H[places][..., 0], G[places], potentials.value[places[..., 0]])
         sizes = np.where(given.free, np.diagonal(terms[places], axis1=1, axis2=2), 1.0)
-        least = smallest_eigenvalues(given.precision, sizes)
-        if not np.all(least > 0.0):
-            raise indefinite(graph, int(places[~(least > 0.0)][0, 0, 0]), float(least[~(least > 0.0)][0]))
+        minimum = smallest_eigenvalues(given.precision, sizes)
+        if not np.all(minimum > 0.0):
+            raise indefinite(graph, int(places[~(minimum > 0.0)][0, 0, 0]), float(minimum[~(minimum > 0.0)][0]))
         mean[places[..., 0]], variance[places] = moments(given)
-        lost = blurred(given, least, np.abs(weights.field[places[..., 0]]) + heard[places[..., 0]])
+        lost = blurred(given, minimum, np.abs(potentials.field[places[..., 0]]) + magnitudes[places[..., 0]])
         if lost.any():
             raise _unresolved(graph, int(places[lost][0, 0, 0]))
     for places in graph.categories:
-        mean[places] = _probabilities(graph, places, H[places], weights.value[places])
+        mean[places] = _probabilities(graph, places, H[places], potentials.value[places])
         variance[places] = mean[places] * (1.0 - mean[places])
     return Beliefs(H, G, mean, variance)
 
 
 def _probabilities(graph: Unrolled, places: NDArray[np.intp], H: Array, value: Array) -> Array:
-    """(n, q) of the states of categories, given their total log-weights, and what is observed."""
+    """Return (n, q) of the states of categories, given their total log-weights, and what is observed."""
     free = np.isnan(value)
     possible = np.where(free, H, np.where(value > 0.0, H, -np.inf))
     wrong = ~(possible > -np.inf).any(axis=1) | np.isnan(H).any(axis=1)
@@ -237,19 +258,19 @@ def _probabilities(graph: Unrolled, places: NDArray[np.intp], H: Array, value: A
     return np.where(free, np.exp(normalised(H)), value)
 
 
-def _terms(graph: Unrolled, weights: Weights, A: Array) -> Array:
-    """(N,) absolute values of what total precisions are sums of, added up."""
-    return np.abs(weights.precision) + _heard(graph, A)
+def _terms(graph: Unrolled, potentials: Potentials, A: Array) -> Array:
+    """Return (N,) absolute values of what total precisions are sums of, added up."""
+    return np.abs(potentials.precision) + _magnitudes(graph, A)
 
 
-def _heard(graph: Unrolled, messages: Array) -> Array:
-    """(N,) absolute values of all messages that are added up at a variable."""
-    sizes = np.where(graph.silent, 0.0, np.abs(messages)) if graph.laws else np.abs(messages)
+def _magnitudes(graph: Unrolled, messages: Array) -> Array:
+    """Return (N,) absolute values of all messages that are added up at a variable."""
+    sizes = np.where(graph.parametric, 0.0, np.abs(messages)) if graph.nonconjugate else np.abs(messages)
     return np.bincount(graph.ends, sizes, minlength=graph.variables).astype(np.float64, copy=False)
 
 
 @njit(cache=True, error_model="numpy")
-def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean: Any, variance: Any) -> int:
+def _moments(spin: Any, conjugate: Any, value: Any, H: Any, G: Any, terms: Any, mean: Any, variance: Any) -> int:
     """Fill in the moments of all variables without a law of their own; the first one that has none, or -1."""
     for i in range(H.size):
         if not np.isnan(value[i]):
@@ -260,7 +281,7 @@ def _moments(spin: Any, plain: Any, value: Any, H: Any, G: Any, terms: Any, mean
             mean[i], variance[i] = spin_moment(H[i])
             if np.isnan(H[i]):
                 return i
-        elif plain[i]:
+        elif conjugate[i]:
             mean[i], variance[i] = H[i] / G[i], 1.0 / G[i]
             if not (ROUNDING * terms[i] < G[i] < np.inf and np.isfinite(H[i])):
                 return i
@@ -293,7 +314,7 @@ def _unresolved(graph: Unrolled, i: int) -> IndefiniteError:
 
 
 def indefinite(graph: Unrolled, i: int, G: float) -> IndefiniteError:
-    """The error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
+    """Return the error for variable i of total precision G, or with that smallest eigenvalue of a vector's."""
     place = " in some direction, or a trillion times less than in another" if graph.vector_of[i] >= 0 else ""
     cause = (
         f"nothing says where it is{place}: give it a prior, a precision or a factor that holds it"

@@ -3,12 +3,12 @@
 import numpy as np
 
 from factorgraph.engine.sweeps import Sweeps
-from factorgraph.engine.unroll import Stack, Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Stack, Unrolled
 from factorgraph.messages.natural import Array, Incoming, Outgoing
 
 
 def constant_messages(graph: Unrolled, maximum: bool) -> list[tuple[Stack, Outgoing]]:
-    """The constant messages, with their stacks."""
+    """Return the constant messages, with their stacks."""
     sent = []
     for stack in graph.stacks:
         if stack.constant:
@@ -19,12 +19,12 @@ def constant_messages(graph: Unrolled, maximum: bool) -> list[tuple[Stack, Outgo
 
 
 def first_messages(graph: Unrolled, start: tuple[Array, Array] | None, maximum: bool) -> tuple[Array, Array]:
-    """The messages before the first sweep, those of an earlier run or silence, with the constant ones."""
+    """Return the messages before the first sweep, those of an earlier run or silence, with the constant ones."""
     if start is not None:
         B, A = start
     else:
         B = np.zeros(graph.edges)
-        A = graph.silent.astype(np.float64) if graph.laws else np.zeros(graph.edges)  # a law begins with V = 1
+        A = graph.parametric.astype(np.float64) if graph.nonconjugate else np.zeros(graph.edges)  # a law begins with V = 1
     _fill(B, A, constant_messages(graph, maximum))
     return B, A
 
@@ -36,12 +36,12 @@ def _fill(B: Array, A: Array, sent: list[tuple[Stack, Outgoing]]) -> None:
             A[stack.edges] = new.A.ravel()
 
 
-def add_constants(graph: Unrolled, weights: Weights, sent: list[tuple[Stack, Outgoing]]) -> Weights | None:
-    """The variables' own weights with the messages in them; a certain spin becomes an observed one.
+def add_constants(graph: Unrolled, potentials: Potentials, sent: list[tuple[Stack, Outgoing]]) -> Potentials | None:
+    """Return the variables' own weights with the messages in them; a certain spin becomes an observed one.
 
     None where certainties contradict each other.
     """
-    field, precision, value = weights.field.copy(), weights.precision.copy(), weights.value.copy()
+    field, precision, value = potentials.field.copy(), potentials.precision.copy(), potentials.value.copy()
     for stack, new in sent:
         i = stack.variables[:, 0]
         field += np.bincount(i, new.B[:, 0], graph.variables)
@@ -50,8 +50,8 @@ def add_constants(graph: Unrolled, weights: Weights, sent: list[tuple[Stack, Out
     certain = np.isinf(field)
     if np.isnan(field).any() or np.any(~np.isnan(value[certain]) & (value[certain] != np.sign(field[certain]))):
         return None
-    value[certain], field[certain] = np.sign(field[certain]), weights.field[certain]
-    return Weights(field, precision, value, weights.own)
+    value[certain], field[certain] = np.sign(field[certain]), potentials.field[certain]
+    return Potentials(field, precision, value, potentials.own)
 
 
 class WithConstants:
@@ -74,12 +74,12 @@ class WithConstants:
         return change, self.stack.offset + edge
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages."""
+        """Return all messages."""
         B, A = np.zeros((2, self.edges))
         B[self.stack.edges], A[self.stack.edges] = self.sweeps.messages()
         _fill(B, A, self.sent)
         return B, A
 
     def moments(self) -> tuple[Array, Array] | None:
-        """Those of the sweeps."""
+        """Return the those of the sweeps."""
         return self.sweeps.moments()

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.engine.bethe import log_weights
+from factorgraph.engine.bethe import log_potentials
 from factorgraph.engine.cavity import beliefs, totals
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.outwards import from_the_roots
 from factorgraph.engine.sweeps import ScheduledSweeps, repeat
-from factorgraph.engine.unroll import Beliefs, Unrolled, Weights
+from factorgraph.engine.unroll import Beliefs, Potentials, Unrolled
 from factorgraph.interface.errors import ContradictionError
 from factorgraph.messages.categories import indicators, state_of
 from factorgraph.messages.natural import Array
@@ -41,12 +41,12 @@ class Assignment(NamedTuple):
     tied: NDArray[np.bool_]
 
 
-def most_probable(graph: Unrolled, weights: Weights, B: Array, A: Array, change: float) -> Assignment:
-    """The state that messages of maxima point to, every spin ±1, every category in one of its states.
+def most_probable(graph: Unrolled, potentials: Potentials, B: Array, A: Array, change: float) -> Assignment:
+    """Return the state that messages of maxima point to, every spin ±1, every category in one of its states.
 
     Args:
         graph: the factors.
-        weights: of the variables.
+        potentials: of the variables.
         B: messages (E,).
         A: messages (E,).
         change: how far the messages may be from their fixed point.
@@ -55,23 +55,24 @@ def most_probable(graph: Unrolled, weights: Weights, B: Array, A: Array, change:
         ContradictionError: constraints that contradict each other.
         IndefiniteError: a real variable without a positive precision.
     """
-    known = beliefs(graph, weights, B, A)
-    values, free = leaning(graph, weights, known), ~graph.real & np.isnan(weights.value)
-    tied = free & _tied(graph, weights, known.H, B, change)
+    known = beliefs(graph, potentials, B, A)
+    values, free = leaning(graph, potentials, known), ~graph.real & np.isnan(potentials.value)
+    tied = free & _tied(graph, potentials, known.H, B, change)
     if graph.is_forest:
-        state = from_the_roots(graph, weights, B, A, best, maximum=True) if tied.any() else values
-    elif tied.any() or np.isneginf(log_weights(graph, weights, values)).any():
-        state = _decimate(graph, weights, B, A, change)
+        state = from_the_roots(graph, potentials, B, A, best, maximum=True) if tied.any() else values
+    elif tied.any() or np.isneginf(log_potentials(graph, potentials, values)).any():
+        state = _decimate(graph, potentials, B, A, change)
     else:
         state = values
     values[free] = state[free]
     return Assignment(values, tied)
 
 
-def leaning(graph: Unrolled, weights: Weights, known: Beliefs) -> Array:
-    """(N,) the likelier value of every spin, the likeliest state of every category, what is observed, other means."""
+def leaning(graph: Unrolled, potentials: Potentials, known: Beliefs) -> Array:
+    """Return (N,) the likelier value of every spin, the likeliest state of every category, what is observed, other
+    means."""
     every = np.arange(graph.variables)
-    return np.where(graph.real | ~np.isnan(weights.value), known.mean, best(graph, every, known.H, known.G))
+    return np.where(graph.real | ~np.isnan(potentials.value), known.mean, best(graph, every, known.H, known.G))
 
 
 def best(graph: Unrolled, places: NDArray[Any], H: Array, G: Array) -> Array:
@@ -90,7 +91,7 @@ def category_rows(graph: Unrolled, places: NDArray[Any]) -> list[tuple[NDArray[n
 
 
 def margins(graph: Unrolled, H: Array) -> Array:
-    """(N,) by how much the best value of a spin or category is better than the next, in halves of logarithms."""
+    """Return (N,) by how much the best value of a spin or category is better than the next, in halves of logarithms."""
     margin = np.abs(H)
     for places in graph.categories:
         first, second = np.sort(H[places], axis=1).T[[-1, -2]]
@@ -99,9 +100,9 @@ def margins(graph: Unrolled, H: Array) -> Array:
     return margin
 
 
-def _tied(graph: Unrolled, weights: Weights, H: Array, B: Array, change: float) -> NDArray[np.bool_]:
-    """Which beliefs (N,) have two best values, up to rounding and the change that messages have left."""
-    size = _finite_size(weights.field) + np.bincount(graph.ends, _finite_size(B), graph.variables)
+def _tied(graph: Unrolled, potentials: Potentials, H: Array, B: Array, change: float) -> NDArray[np.bool_]:
+    """Return which beliefs (N,) have two best values, up to rounding and the change that messages have left."""
+    size = _finite_size(potentials.field) + np.bincount(graph.ends, _finite_size(B), graph.variables)
     for places in graph.categories:
         size[places] = size[places].max(axis=1, keepdims=True)
     margin = margins(graph, H)
@@ -115,15 +116,15 @@ def _finite_size(values: Array) -> Array:
 # ---- loops -----------------------------------------------------------------------------------------------------------
 
 
-def _decimate(graph: Unrolled, weights: Weights, B: Array, A: Array, change: float) -> Array:
-    """Values found by fixing tied variables and sending the messages again.
+def _decimate(graph: Unrolled, potentials: Potentials, B: Array, A: Array, change: float) -> Array:
+    """Return values found by fixing tied variables and sending the messages again.
 
     Where what is left at the end violates a constraint, the clearest of it is fixed in the same way.
     """
-    value = weights.value.copy()
+    value = potentials.value.copy()
     sweeps = ScheduledSweeps(
         graph,
-        replace(weights, value=value),
+        replace(potentials, value=value),
         (B.copy(), A.copy()),
         Damping(),
         True,
@@ -131,11 +132,11 @@ def _decimate(graph: Unrolled, weights: Weights, B: Array, A: Array, change: flo
         rng=np.random.default_rng(0),
     )
     while True:
-        H = totals(graph, weights, sweeps.B, sweeps.A)[0]
+        H = totals(graph, potentials, sweeps.B, sweeps.A)[0]
         left, margin = ~graph.real & np.isnan(value), margins(graph, H)
         state = np.where(left, best(graph, np.arange(graph.variables), H, H), value)
-        tied = left & (_tied(graph, weights, H, sweeps.B, change) | np.isnan(margin))
-        if not left.any() or not (tied.any() or np.isneginf(log_weights(graph, weights, _whole(state))).any()):
+        tied = left & (_tied(graph, potentials, H, sweeps.B, change) | np.isnan(margin))
+        if not left.any() or not (tied.any() or np.isneginf(log_potentials(graph, potentials, _whole(state))).any()):
             return state
         if not tied.any():
             tied = left & (margin == margin[left].max())
@@ -149,16 +150,16 @@ def _decimate(graph: Unrolled, weights: Weights, B: Array, A: Array, change: flo
 
 
 def _places(graph: Unrolled, variables: NDArray[np.intp]) -> NDArray[np.intp]:
-    """All places of the variables of which one is given."""
-    if graph.heads is None:
+    """Return all places of the variables of which one is given."""
+    if graph.first_of is None:
         return variables
     marked = np.zeros(graph.variables, dtype=bool)
-    marked[graph.heads[variables]] = True
-    return np.flatnonzero(marked[graph.heads])
+    marked[graph.first_of[variables]] = True
+    return np.flatnonzero(marked[graph.first_of])
 
 
 def _next_best(graph: Unrolled, places: NDArray[np.intp], H: Array) -> Array:
-    """The other value of spins, the second best state of categories."""
+    """Return the other value of spins, the second best state of categories."""
     H = -H
     for rows, _ in category_rows(graph, places):
         H[rows] = -H[rows]
@@ -167,7 +168,7 @@ def _next_best(graph: Unrolled, places: NDArray[np.intp], H: Array) -> Array:
 
 
 def _whole(state: Array) -> Array:
-    """A state in which the reals, which do not meet spins in maxima, are anywhere."""
+    """Return a state in which the reals, which do not meet spins in maxima, are anywhere."""
     return np.where(np.isnan(state), 0.0, state)
 
 
@@ -175,7 +176,7 @@ def _settle(sweeps: ScheduledSweeps) -> bool:
     """Send messages with the spins fixed so far; False if they contradict each other."""
     try:
         repeat(sweeps, limit=_SWEEPS, tolerance=_TOLERANCE)
-        beliefs(sweeps.graph, sweeps.weights, sweeps.B, sweeps.A)
+        beliefs(sweeps.graph, sweeps.potentials, sweeps.B, sweeps.A)
     except ContradictionError:
         sweeps.B[np.isnan(sweeps.B)] = 0.0
         return False
@@ -183,7 +184,7 @@ def _settle(sweeps: ScheduledSweeps) -> bool:
 
 
 def _one_each(graph: Unrolled, marked: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The first variable of each component of the graph of marked variables: those between them are decided."""
+    """Return the first variable of each component of the graph of marked variables: those between them are decided."""
     from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
     from scipy.sparse.csgraph import connected_components
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.engine.unroll import Stack, Unrolled, Weights, incoming
+from factorgraph.engine.unroll import Potentials, Stack, Unrolled, incoming
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.messages.natural import Array
 
@@ -14,14 +14,14 @@ from factorgraph.messages.natural import Array
 LARGEST_ERROR = 1e-8
 
 
-def is_exact(graph: Unrolled, weights: Weights) -> bool:
-    """Whether sending every message once on this forest gives exact means, variances and log Z.
+def is_exact(graph: Unrolled, potentials: Potentials) -> bool:
+    """Return whether sending every message once on this forest gives exact means, variances and log Z.
 
     No sum may be approximated, no variable have a law of its own; and of the messages that a mixture is projected to,
     at most one may enter each tree of Gaussian factors: beyond it the means and variances stay exact, because they
-    follow linearly from those of one variable, but two projections do not know of each other.
+    follow linearly from those of one variable, but not where two projections meet.
     """
-    if graph.laws or any(stack.kind.relaxed or stack.kind.approximate for stack in graph.stacks):
+    if graph.nonconjugate or any(stack.kind.full_variance or stack.kind.approximate for stack in graph.stacks):
         return False
     projecting = [stack for stack in graph.stacks if stack.kind.projects]
     if not projecting:
@@ -29,7 +29,7 @@ def is_exact(graph: Unrolled, weights: Weights) -> bool:
     from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
     from scipy.sparse.csgraph import connected_components
 
-    real = graph.real & np.isnan(weights.value)
+    real = graph.real & np.isnan(potentials.value)
     links = [np.empty((0, 2), np.int64)]
     for stack in graph.stacks:
         for pair in itertools.pairwise(stack.kind.reals):
@@ -49,7 +49,7 @@ def _first_marked(targets: NDArray[Any], marked: NDArray[np.bool_]) -> NDArray[A
 
 
 def integration_error(graph: Unrolled, laws: tuple[Array, Array]) -> float:
-    """The largest estimated error of all integrals that factors do numerically; 0 if all have closed forms.
+    """Return the largest estimated error of all integrals that factors do numerically; 0 if all have closed forms.
 
     Args:
         graph: the factors.

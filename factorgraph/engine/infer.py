@@ -12,11 +12,11 @@ from factorgraph.engine.constants import first_messages
 from factorgraph.engine.continuation import continued, same_structure
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
-from factorgraph.engine.inputs import data_sizes, values_of, weights_of
+from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
 from factorgraph.engine.result import Result, Worst
 from factorgraph.engine.schedules import SCHEDULES
 from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps, repeat
-from factorgraph.engine.unroll import Unrolled, Weights, tile, unroll
+from factorgraph.engine.unroll import Potentials, Unrolled, tile, unroll
 from factorgraph.interface.arguments import (
     check_choice,
     check_flag,
@@ -37,7 +37,7 @@ Callback = Callable[[int, float], Any]
 
 
 #: Copies of a graph count their scalars by int32.
-_MOST_SCALARS = 2**31 - 1
+_MAX_SCALARS = 2**31 - 1
 
 #: All that `schedule` may be.
 SCHEDULE_NAMES = [*SCHEDULES, "residual", "two-pass", "auto"]
@@ -61,7 +61,7 @@ def infer(
     progress: bool = False,
     rng: np.random.Generator | int = 0,
 ) -> Result:
-    """Marginals and log-partition of a model by belief propagation.
+    """Return marginals and log-partition of a model by belief propagation.
 
     Args:
         model: a description, a graph under construction, or an unrolled model, which saves unrolling it again.
@@ -93,8 +93,8 @@ def infer(
         IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
     """
     damped = Damping(damping, reinforcement)
-    tolerance = check_number("tolerance", tolerance, least=0.0)
-    max_sweeps, batch = check_integer("max_sweeps", max_sweeps, least=1), check_integer("batch", batch, least=1)
+    tolerance = check_number("tolerance", tolerance, minimum=0.0)
+    max_sweeps, batch = check_integer("max_sweeps", max_sweeps, minimum=1), check_integer("batch", batch, minimum=1)
     check_choice("schedule", schedule, SCHEDULE_NAMES)
     check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
@@ -105,24 +105,24 @@ def infer(
     check_flag("progress", progress)
     evidence = values_of("observed", observed, missing=True)
     graph = _unrolled(model, evidence, batch)
-    weights = weights_of(graph, evidence, fields, precisions)
+    potentials = potentials_of(graph, evidence, fields, precisions)
     if check_flag("maximum", maximum):
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
-    first = None if start is None else _continued(graph, weights, start)
+    first = None if start is None else _continued(graph, potentials, start)
     with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
-        sweeps = _sweeps(graph, weights, first, schedule, damped, maximum, generator)
+        sweeps = _sweeps(graph, potentials, first, schedule, damped, maximum, generator)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     limit = 1 if once else max_sweeps
     run = repeat(sweeps, limit=limit, tolerance=tolerance, callback=callback, progress=progress)
     last, status = run.last, Status.EXACT if once and run.status is not Status.DIVERGED else run.status
-    exact = schedule == "two-pass" and status.converged and is_exact(graph, weights)
+    exact = schedule == "two-pass" and status.converged and is_exact(graph, potentials)
     place = None
     if last is not None and graph.edges and status is not Status.EXACT:
         place = Worst(graph.label(int(graph.ends[last.extra])), last.residual)
     # What remains can be copied and sent: messages without the schedule, a generator; or the arrays of compiled sweeps.
     state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
-    result = Result(status, exact, run.steps, np.array(run.residuals), graph, weights, state, maximum, place)
+    result = Result(status, exact, run.steps, np.array(run.residuals), graph, potentials, state, maximum, place)
     if result.converged:
         result.exact = result.integration_error <= LARGEST_ERROR and exact
         _ = result.moments  # an improper model is an error now, not when the first marginal is read
@@ -139,8 +139,8 @@ def _unrolled(model: Model | Graph | Unrolled, observed: Mapping[str, ArrayLike]
     graph = unroll(model, data_sizes(model, observed, batch)) if isinstance(model, Model) else model
     if graph.copies == batch:
         return graph
-    if graph.variables * batch > _MOST_SCALARS:
-        raise ValueError(f"`batch` must leave at most {_MOST_SCALARS} scalars, got {shown(batch)} of {graph.variables}")
+    if graph.variables * batch > _MAX_SCALARS:
+        raise ValueError(f"`batch` must leave at most {_MAX_SCALARS} scalars, got {shown(batch)} of {graph.variables}")
     if graph.copies > 1:
         raise ValueError(f"`batch` must be {graph.copies}, that of the unrolled model, got {batch}")
     return tile(graph, batch)
@@ -150,22 +150,22 @@ def _check_maximum(graph: Unrolled) -> None:
     for stack in graph.stacks:
         if not stack.kind.maximum:
             raise ValueError(f"`maximum` must be False for a model with {stack.kind.name} factors: no rule for maxima")
-    if graph.laws:
+    if graph.nonconjugate:
         raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
 
 
-def _continued(graph: Unrolled, weights: Weights, start: Result) -> tuple[Array, Array]:
-    """The first messages from an earlier run."""
+def _continued(graph: Unrolled, potentials: Potentials, start: Result) -> tuple[Array, Array]:
+    """Return the first messages from an earlier run."""
     if not same_structure(start.graph, graph):
         raise ValueError(
             "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "
             f"got one on {start.graph.edges} other edges, for {graph.edges}"
         )
-    return continued(graph, weights, start.B, start.A, (start.graph, start.weights))
+    return continued(graph, potentials, start.B, start.A, (start.graph, start.potentials))
 
 
 def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
-    """The schedule to use, by name."""
+    """Return the schedule to use, by name."""
     if schedule == "auto":
         return "two-pass" if damping == Damping() and graph.is_forest else "flooding"
     if schedule == "two-pass" and not graph.is_forest:
@@ -177,25 +177,25 @@ def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:
 
 def _sweeps(
     graph: Unrolled,
-    weights: Weights,
+    potentials: Potentials,
     start: tuple[Array, Array] | None,
     schedule: str,
     damping: Damping,
     maximum: bool,
     rng: np.random.Generator,
 ) -> Sweeps:
-    """The compiled ones, if there are any for this run; else the general ones."""
-    compiled = compiled_sweeps(graph, weights, start, schedule, damping, maximum, rng)
+    """Return the compiled ones, if there are any for this run; else the general ones."""
+    compiled = compiled_sweeps(graph, potentials, start, schedule, damping, maximum, rng)
     if compiled is not None:
         return compiled
     messages = first_messages(graph, start, maximum)
     if schedule == "residual":
-        return ResidualSweeps(graph, weights, messages, damping, maximum)
-    return ScheduledSweeps(graph, weights, messages, damping, maximum, schedule=schedule, rng=rng)
+        return ResidualSweeps(graph, potentials, messages, damping, maximum)
+    return ScheduledSweeps(graph, potentials, messages, damping, maximum, schedule=schedule, rng=rng)
 
 
 def _impossible(result: Result) -> bool:
-    """Whether approximated messages to spins have made a log Z above that of any law."""
+    """Return whether approximated messages to spins have made a log Z above that of any law."""
     if result.maximum or not any(stack.kind.approximate for stack in result.graph.stacks):
         return False
     high = result.bounds[1]

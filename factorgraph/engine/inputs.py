@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.interface.arguments import check_instance, real_array
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.categories import indicators
@@ -18,7 +18,7 @@ Values = Mapping[str, ArrayLike]
 
 
 def values_of(what: str, given: Any, *, missing: bool = False, infinite: Collection[str] = ()) -> dict[str, Array]:
-    """What a run is given by names, as arrays of real numbers; nothing for None.
+    """Return what a run is given by names, as arrays of real numbers; nothing for None.
 
     Args:
         what: the argument.
@@ -39,7 +39,7 @@ def values_of(what: str, given: Any, *, missing: bool = False, infinite: Collect
 
 
 def data_sizes(model: Model, observed: Values, copies: int) -> dict[str, int]:
-    """Sizes of the plates that have none, from the shapes of the observed values.
+    """Return the sizes of the plates that have none, from the shapes of the observed values.
 
     Raises:
         ModelError: unknown variables, values of a wrong shape, or two sizes of one plate.
@@ -62,8 +62,8 @@ def data_sizes(model: Model, observed: Values, copies: int) -> dict[str, int]:
     return sizes
 
 
-def weights_of(graph: Unrolled, observed: Values, fields: Values | None, precisions: Values | None) -> Weights:
-    """The variables' own weights, with what the run adds to them.
+def potentials_of(graph: Unrolled, observed: Values, fields: Values | None, precisions: Values | None) -> Potentials:
+    """Return the variables' own weights, with what the run adds to them.
 
     Raises:
         ModelError: unknown names, wrong shapes, values that a variable cannot take, or missing observations.
@@ -102,11 +102,11 @@ def weights_of(graph: Unrolled, observed: Values, fields: Values | None, precisi
         )
     for vectors in graph.vectors:
         value[vectors[:, :, 1:]] = 0.0  # only the first column of a vector's places is free
-    return Weights(field, precision, value, own)
+    return Potentials(field, precision, value, own)
 
 
 def _indicated(layout: Layout, observed: Values, copies: int) -> dict[str, Any]:
-    """The observed values, those of categories as indicators of their states.
+    """Return the observed values, those of categories as indicators of their states.
 
     Raises:
         ModelError: values that are no states.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import cavity_laws, totals
 from factorgraph.engine.schedules import Batch, two_pass
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.factors.base import chosen
 from factorgraph.messages.natural import Array, Incoming, natural
 
@@ -23,12 +23,12 @@ from factorgraph.messages.natural import Array, Incoming, natural
 Pick = Callable[[Unrolled, NDArray[Any], Array, Array], Array]
 
 
-def from_the_roots(graph: Unrolled, weights: Weights, B: Array, A: Array, pick: Pick, *, maximum: bool) -> Array:
-    """Values (N,) of all variables that ``pick`` gives one.
+def from_the_roots(graph: Unrolled, potentials: Potentials, B: Array, A: Array, pick: Pick, *, maximum: bool) -> Array:
+    """Return values (N,) of all variables that ``pick`` gives one.
 
     Args:
         graph: a forest.
-        weights: of the variables; what is observed is kept.
+        potentials: of the variables; what is observed is kept.
         B: messages (E,) of two passes.
         A: messages (E,).
         pick: chooses values.
@@ -37,13 +37,13 @@ def from_the_roots(graph: Unrolled, weights: Weights, B: Array, A: Array, pick: 
     steps = two_pass(graph)
     assert steps is not None and graph.peeled is not None
     outwards = ~graph.peeled[1]
-    fixed = replace(weights, value=weights.value.copy())
-    free = np.isnan(weights.value)
+    fixed = replace(potentials, value=potentials.value.copy())
+    free = np.isnan(potentials.value)
     for places in graph.vectors:
         free[places] = free[places].any(axis=(1, 2), keepdims=True)
     free[graph.ends[outwards]] = False
     roots = np.flatnonzero(free)
-    _set(fixed.value, roots, pick(graph, roots, *(values[roots] for values in totals(graph, weights, B, A))))
+    _set(fixed.value, roots, pick(graph, roots, *(values[roots] for values in totals(graph, potentials, B, A))))
     for step in steps:
         for batch in step:
             _fix(graph, fixed, (B, A), batch, outwards, pick, maximum)
@@ -57,7 +57,7 @@ def _set(value: Array, places: NDArray[Any], chosen: Array) -> None:
 
 def _fix(
     graph: Unrolled,
-    fixed: Weights,
+    fixed: Potentials,
     messages: tuple[Array, Array],
     batch: Batch,
     outwards: NDArray[np.bool_],

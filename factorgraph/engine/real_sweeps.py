@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from factorgraph.engine.cavity import indefinite
 from factorgraph.engine.damping import Damping, largest_change, relative_change
 from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.messages.natural import Array
 from factorgraph.messages.vectors import ROUNDING
 from factorgraph.runtime.compiled import njit
@@ -21,35 +21,36 @@ _HELD = 2.0**200
 
 def real_sweeps(
     graph: Unrolled,
-    weights: Weights,
+    potentials: Potentials,
     start: tuple[Array, Array] | None,
     schedule: str,
     damping: Damping,
     maximum: bool,
     rng: np.random.Generator,
 ) -> "RealSweeps | RealInOrder | RealTwoPass | None":
-    """Sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
+    """Return sweeps over Gaussian pairs, whose maxima are their means; None with other variables or reinforcement."""
     if graph.spin.any() or not graph.single.all() or damping.reinforcement:
         return None
-    held = _held(graph, weights)
+    held = _held(graph, potentials)
     if schedule == "two-pass":
-        return RealTwoPass(graph, weights, held)
+        return RealTwoPass(graph, potentials, held)
     if schedule in ("flooding", "sequential"):
-        return RealSweeps(graph, weights, held, start, damping.damping, schedule == "sequential")
+        return RealSweeps(graph, potentials, held, start, damping.damping, schedule == "sequential")
     kind = RealResidual if schedule == "residual" else RealInOrder
-    return kind(graph, weights, held, start, damping.damping, edge_order(graph, schedule, rng))
+    return kind(graph, potentials, held, start, damping.damping, edge_order(graph, schedule, rng))
 
 
-def _held(graph: Unrolled, weights: Weights) -> tuple[Array, Array]:
-    """Fields and precisions of all variables; what is observed is held where it is by a precision beyond all others."""
-    known = np.flatnonzero(~np.isnan(weights.value))
+def _held(graph: Unrolled, potentials: Potentials) -> tuple[Array, Array]:
+    """Return fields and precisions of all variables; what is observed is held where it is by a precision beyond all
+    others."""
+    known = np.flatnonzero(~np.isnan(potentials.value))
     if not known.size:
-        return weights.field, weights.precision
-    field, precision, stack = weights.field.copy(), weights.precision.copy(), graph.stacks[0]
-    size = np.abs(weights.precision)
+        return potentials.field, potentials.precision
+    field, precision, stack = potentials.field.copy(), potentials.precision.copy(), graph.stacks[0]
+    size = np.abs(potentials.precision)
     _add_up(stack.variables.view(np.uint32), np.abs(stack.parameters[0])[:, None] * np.ones(2), size)
     precision[known] = _HELD * np.maximum(size[known], 1.0)
-    field[known] = precision[known] * weights.value[known]
+    field[known] = precision[known] * potentials.value[known]
     return field, precision
 
 
@@ -70,7 +71,7 @@ def _total(ends: Any, own: Array, messages: Array) -> Array:
 
 
 def _units(ends: Any, own: Array, held: Array, A: Array, G: Array) -> tuple[Array, Array]:
-    """As ``sweeps.units``, by variable, where the totals G are those of ``held`` precisions."""
+    """As ``sweeps.scales``, by variable, where the totals G are those of ``held`` precisions."""
     scale = np.maximum(G if held is own else _total(ends, own, A), 0.0)
     return np.sqrt(scale), scale
 
@@ -137,7 +138,7 @@ class RealSweeps:
     def __init__(
         self,
         graph: Unrolled,
-        weights: Weights,
+        potentials: Potentials,
         held: tuple[Array, Array],
         start: tuple[Array, Array] | None,
         damping: float,
@@ -149,7 +150,7 @@ class RealSweeps:
         self.B, self.A = first.reshape(2, -1, 2)
         self.t, self.old = np.empty_like(self.A), (np.empty_like(self.B), np.empty_like(self.A))
         self.sent = (self.B, self.A) if damping == 0.0 else (np.empty_like(self.B), self.A.copy())
-        self.base, self.precision = held, weights.precision
+        self.base, self.precision = held, potentials.precision
         self.H, self.G = _total(self.ends, held[0], self.B), _total(self.ends, held[1], self.A)
         self.settled = False
 
@@ -171,10 +172,10 @@ class RealSweeps:
             self.H = _total(self.ends, self.base[0], self.B) if self.live else new_H
         scale = _units(self.ends, self.precision, self.base[1], self.A, self.G)
         pairs = zip(self.old, self.sent, scale, strict=True)
-        return max(largest_change(old.ravel(), new.ravel(), self.ends.ravel(), unit) for old, new, unit in pairs)
+        return max(largest_change(old.ravel(), new.ravel(), self.ends.ravel(), size) for old, new, size in pairs)
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages."""
+        """Return all messages."""
         return self.B.ravel(), self.A.ravel()
 
     def moments(self) -> None:
@@ -185,7 +186,7 @@ class RealSweeps:
 
 
 @njit(cache=True, error_model="numpy")
-def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any, share: float) -> tuple[float, int]:
+def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, scales: Any, share: float) -> tuple[float, int]:
     """Send on the edges of ``order``, one after the other in place; the largest relative change and its edge.
 
     With the share that damping lets through; the change is that without damping.
@@ -198,7 +199,7 @@ def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any,
         i, j, back = ends[e], ends[e ^ np.uint32(1)], e ^ np.uint32(1)
         t = J[e >> np.uint32(1)] / (G[j] - A[back])
         to_B, to_A = t * (H[j] - B[back]), -J[e >> np.uint32(1)] * t
-        change = max(relative_change(B[e], to_B, units[0][i]), relative_change(A[e], to_A, units[1][i]))
+        change = max(relative_change(B[e], to_B, scales[0][i]), relative_change(A[e], to_A, scales[1][i]))
         if change > worst:
             worst, where = change, e
         to_B, to_A = share * (to_B - B[e]), share * (to_A - A[e])
@@ -208,7 +209,7 @@ def _send(order: Any, ends: Any, J: Any, messages: Any, totals: Any, units: Any,
 
 
 @njit(cache=True, error_model="numpy")
-def _pending(ends: Any, J: Any, messages: Any, totals: Any, units: Any) -> Any:
+def _pending(ends: Any, J: Any, messages: Any, totals: Any, scales: Any) -> Any:
     """The relative change (2F,) that each message would make."""
     B, A = messages
     H, G = totals
@@ -217,8 +218,8 @@ def _pending(ends: Any, J: Any, messages: Any, totals: Any, units: Any) -> Any:
         i, j, back = ends[e], ends[e ^ np.uint32(1)], e ^ np.uint32(1)
         t = J[e >> np.uint32(1)] / (G[j] - A[back])
         change[e] = max(
-            relative_change(B[e], t * (H[j] - B[back]), units[0][i]),
-            relative_change(A[e], -J[e >> np.uint32(1)] * t, units[1][i]),
+            relative_change(B[e], t * (H[j] - B[back]), scales[0][i]),
+            relative_change(A[e], -J[e >> np.uint32(1)] * t, scales[1][i]),
         )
     return change
 
@@ -233,7 +234,7 @@ class RealInOrder:
     def __init__(
         self,
         graph: Unrolled,
-        weights: Weights,
+        potentials: Potentials,
         held: tuple[Array, Array],
         start: tuple[Array, Array] | None,
         damping: float,
@@ -245,7 +246,7 @@ class RealInOrder:
         if places is not None:
             self.pairs, self.J, B, A = self.pairs[order.factors], self.J[order.factors], B[places], A[places]
         self.ends, self.sent = self.pairs.ravel(), (B, A)
-        self.base, self.precision = held, weights.precision
+        self.base, self.precision = held, potentials.precision
         self.measure()
 
     def measure(self) -> None:
@@ -254,11 +255,11 @@ class RealInOrder:
             _total(self.pairs, own, sent.reshape(-1, 2)) for own, sent in zip(self.base, self.sent, strict=True)
         )
         A = self.sent[1].reshape(-1, 2)
-        self.units = _units(self.pairs, self.precision, self.base[1], A, self.totals[1])
+        self.scales = _units(self.pairs, self.precision, self.base[1], A, self.totals[1])
 
     def send(self, edges: NDArray[np.uint32]) -> tuple[float, int]:
         """Send on some edges; the largest change and its edge."""
-        return _send(edges, self.ends, self.J, self.sent, self.totals, self.units, self.share)
+        return _send(edges, self.ends, self.J, self.sent, self.totals, self.scales, self.share)
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
@@ -269,7 +270,7 @@ class RealInOrder:
         return change[0], self.order.edge(change[1])
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages."""
+        """Return all messages."""
         if self.order.places is None:
             return self.sent
         B, A = np.empty((2, self.ends.size))
@@ -284,7 +285,7 @@ class RealResidual(RealInOrder):
     """The pairs whose messages would change most send first; see ``schedules.urgent``."""
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        """Return some rounds, with as many actions as there are pairs, if so many are pending."""
         for _ in range(ROUNDS):
             first = urgent(self._pending().reshape(-1, 2).max(axis=1))
             self.send(edges_of(first))
@@ -294,7 +295,7 @@ class RealResidual(RealInOrder):
         return float(change.max(initial=0.0)), where
 
     def _pending(self) -> Array:
-        return _pending(self.ends, self.J, self.sent, self.totals, self.units)
+        return _pending(self.ends, self.J, self.sent, self.totals, self.scales)
 
 
 # ---- two passes over a forest ----------------------------------------------------------------------------------------
@@ -353,10 +354,10 @@ class RealTwoPass:
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, held: tuple[Array, Array]) -> None:
+    def __init__(self, graph: Unrolled, potentials: Potentials, held: tuple[Array, Array]) -> None:
         assert graph.elimination is not None
         stack = graph.stacks[0]
-        self.graph, self.value, self.base = graph, weights.value, held
+        self.graph, self.value, self.base = graph, potentials.value, held
         self.ends, self.J, self.order = stack.variables, stack.parameters[0], graph.elimination
         self.t, self.u = np.empty(len(self.order)), np.empty(len(self.order))
         self.mean, self.variance, self.wrong = *held, -1
@@ -368,11 +369,11 @@ class RealTwoPass:
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages."""
+        """Return all messages."""
         return _both_ways(self.order, self.ends, self.J, self.mean, self.variance, self.t, self.u)
 
     def moments(self) -> tuple[Array, Array]:
-        """Means and variances.
+        """Return means and variances.
 
         Raises:
             IndefiniteError: a variable without a positive precision when it is the leaf.

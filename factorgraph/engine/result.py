@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_weights
+from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_potentials
 from factorgraph.engine.cavity import beliefs, cavity_laws
 from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
 from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
-from factorgraph.engine.unroll import Beliefs, Stack, Unrolled, Weights
+from factorgraph.engine.unroll import Beliefs, Potentials, Stack, Unrolled
 from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text, briefly
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
@@ -88,7 +88,7 @@ class Categorical(NamedTuple):
 
 
 def marginal(layout: Layout, name: Any, mean: Array, variance: Array) -> Any:
-    """What arrays (..., N) of means and variances say of a variable; raises ``KeyError`` if there is none."""
+    """Return what arrays (..., N) of means and variances say of a variable; raise ``KeyError`` if there is none."""
     if not isinstance(name, str) or name not in layout.shapes:
         raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
     variable, mean = layout.model.variables[name], layout.components(name, mean)
@@ -112,7 +112,7 @@ class Worst(NamedTuple):
 
 @dataclass(repr=False)
 class Result:
-    """The end of a run. Everything but the status is computed when it is first asked for.
+    """The end of a run. Everything but the status is computed at its first use.
 
     Attributes:
         status: how the run ended.
@@ -122,7 +122,7 @@ class Result:
         residuals: largest changes of a message, as for ``tolerance`` of ``infer``: one a sweep, or one every few sweeps
             where compiled sweeps look only now and then.
         graph: the unrolled model.
-        weights: fields, precisions and observations of the run.
+        potentials: fields, precisions and observations of the run.
         state: what ran, with the messages as they are at its end.
         maximum: whether maxima were taken instead of sums.
         worst: where the last change was largest; None on a forest.
@@ -133,7 +133,7 @@ class Result:
     sweeps: int
     residuals: Array
     graph: Unrolled
-    weights: Weights
+    potentials: Potentials
     state: State
     maximum: bool = False
     worst: Worst | None = None
@@ -176,7 +176,7 @@ class Result:
             ContradictionError: constraints that contradict each other.
             IndefiniteError: a real variable without a positive precision.
         """
-        return beliefs(self.graph, self.weights, self.B, self.A)
+        return beliefs(self.graph, self.potentials, self.B, self.A)
 
     def __getitem__(self, name: str) -> Any:
         """Moments of a variable by its name, a ``Marginal``; the law of a category, ``Categorical``.
@@ -193,7 +193,7 @@ class Result:
         return marginal(self.graph.layout, name, self._rows(mean), self._rows(variance))
 
     def covariance(self, name: str) -> Array:
-        """Covariance matrices (..., d, d) of a variable of vectors.
+        """Return covariance matrices (..., d, d) of a variable of vectors.
 
         Raises:
             KeyError: there is no such variable of vectors.
@@ -206,7 +206,7 @@ class Result:
         if not self.maximum:
             raise ValueError("`maximum` must be True for a most probable state, got a run with False")
         change = 0.0 if self.status is Status.EXACT else float(min(self.residuals[-1:].max(initial=0.0), _UNSETTLED))
-        return most_probable(self.graph, self.weights, self.B, self.A, change)
+        return most_probable(self.graph, self.potentials, self.B, self.A, change)
 
     @cached_property
     def log_weight(self) -> Any:
@@ -220,7 +220,7 @@ class Result:
             ContradictionError: constraints that contradict each other.
             IndefiniteError: a real variable without a positive precision.
         """
-        values = log_weights(self.graph, self.weights, self._assignment.values)
+        values = log_potentials(self.graph, self.potentials, self._assignment.values)
         return values if self.graph.copies > 1 else float(values[0])
 
     @property
@@ -236,7 +236,7 @@ class Result:
         return found | {name: layout.components(name, tied)[..., 0] for name in categories}
 
     def _rows(self, values: NDArray[Any]) -> NDArray[Any]:
-        """An array over all scalars with a row for each copy, if there are several."""
+        """Return an array over all scalars with a row for each copy, if there are several."""
         return values.reshape(self.graph.copies, -1) if self.graph.copies > 1 else values
 
     @cached_property
@@ -251,7 +251,7 @@ class Result:
         if self.maximum:
             raise ValueError("`maximum` must be False for a log-partition, got a run with True")
         with np.errstate(all="ignore"):  # what diverges is an error that names its variable or factor
-            return bethe(self.graph, self.weights, self.B, self.A, self._laws, self.beliefs)
+            return bethe(self.graph, self.potentials, self.B, self.A, self._laws, self.beliefs)
 
     @property
     def log_partition(self) -> float:
@@ -270,7 +270,7 @@ class Result:
             ContradictionError: constraints that contradict each other.
         """
         known = self.beliefs
-        return bounds(self.graph, self.weights, leaning(self.graph, self.weights, known))
+        return bounds(self.graph, self.potentials, leaning(self.graph, self.potentials, known))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -281,7 +281,7 @@ class Result:
         if not self.converged and self.status is not Status.OUTSIDE:
             return ()
         if self.maximum:
-            tied = int(self._assignment.tied[self.graph.firsts].sum())
+            tied = int(self._assignment.tied[self.graph.is_first].sum())
             return (f"one of several best states: {tied} beliefs are tied",) if tied else ()
         if self.exact or not self.outside:
             return ()
@@ -305,11 +305,11 @@ class Result:
         if self.state.entropy is not None:
             return self.state.entropy
         with np.errstate(all="ignore"):
-            return entropy(self.graph, self.weights, self._laws, self.beliefs, self.log_partition)
+            return entropy(self.graph, self.potentials, self._laws, self.beliefs, self.log_partition)
 
     @cached_property
     def _laws(self) -> tuple[Array, Array]:
-        return cavity_laws(self.graph, self.weights, self.B, self.A)
+        return cavity_laws(self.graph, self.potentials, self.B, self.A)
 
     @cached_property
     def integration_error(self) -> float:
@@ -326,7 +326,7 @@ class Result:
         return integration_error(self.graph, self._laws)
 
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> dict[str, NDArray[Any]]:
-        """n independent samples of the joint law.
+        """Return n independent samples of the joint law.
 
         Exact where the run is ``exact``. With loops by decimation: one variable after the other is drawn from its
         belief and fixed, and the messages are sent again, which takes a run for every variable.
@@ -342,17 +342,17 @@ class Result:
             ValueError: a run for maxima or with a batch, or variables with a prior or channel that is neither of spins
                 nor Gaussian.
         """
-        n, generator = check_integer("n", n, least=1), check_generator("rng", rng)
+        n, generator = check_integer("n", n, minimum=1), check_generator("rng", rng)
         if self.maximum or self.graph.copies > 1:
             got = "one for maxima" if self.maximum else f"a batch of {self.graph.copies}"
             raise ValueError(f"samples must be drawn from a run for sums without a batch, got {got}")
-        if self.graph.laws or any(stack.kind.relaxed for stack in self.graph.stacks):
+        if self.graph.nonconjugate or any(stack.kind.full_variance for stack in self.graph.stacks):
             raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
         _ = self.moments  # an improper or impossible model is an error that names its variable
-        return samples(self.graph, self.weights, (self.B, self.A), n, generator)
+        return samples(self.graph, self.potentials, (self.B, self.A), n, generator)
 
     def pairs(self, factor: Factor) -> Any:
-        """Joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
+        """Return joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
 
         Returns:
             For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for two real
@@ -392,6 +392,6 @@ class Result:
             kind += f" (integrals to about {self.integration_error:.0e})"
         try:
             more = "".join(f"; {warning}" for warning in self.warnings)
-        except (ContradictionError, IndefiniteError):  # whoever asks for what they forbid is told
+        except (ContradictionError, IndefiniteError):  # raised again where the value is used
             more = ""
         return f"{kind}, {self.sweeps} sweeps{last}{where}: {self.message}{more}"

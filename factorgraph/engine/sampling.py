@@ -17,7 +17,7 @@ from factorgraph.engine.damping import Damping
 from factorgraph.engine.decoding import category_rows
 from factorgraph.engine.outwards import Pick, from_the_roots
 from factorgraph.engine.sweeps import ScheduledSweeps
-from factorgraph.engine.unroll import Own, Unrolled, Weights, tile
+from factorgraph.engine.unroll import Own, Potentials, Unrolled, tile
 from factorgraph.messages.categories import indicators, state_of
 from factorgraph.messages.natural import Array
 from factorgraph.messages.vectors import conditioned, moments
@@ -25,80 +25,86 @@ from factorgraph.messages.vectors import conditioned, moments
 #: Sweeps after a variable was fixed, and the change at which there are no more.
 _SWEEPS, _TOLERANCE = 100, 1e-9
 #: Scalars of the copies that are drawn together.
-_MOST_SCALARS = 2**22
+_MAX_SCALARS = 2**22
 
 
 def samples(
-    graph: Unrolled, weights: Weights, messages: tuple[Array, Array], n: int, rng: np.random.Generator
+    graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], n: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """n samples by name, (n, *shape): ±1, numbers of states, reals, and vectors with one more axis.
+    """Return n samples by name, (n, *shape): ±1, numbers of states, reals, and vectors with one more axis.
 
     Args:
         graph: without a batch, and without laws of another form than messages.
-        weights: of the variables.
+        potentials: of the variables.
         messages: B and A (E,) of a run that has converged.
         n: number of samples.
         rng: generator.
     """
-    most = max(1, _MOST_SCALARS // max(1, graph.variables + graph.edges))
+    maximum = max(1, _MAX_SCALARS // max(1, graph.variables + graph.edges))
     drawn = [
-        _drawn(tile(graph, count), _tiled(graph, weights, count), _tiled_messages(graph, messages, count), rng)
-        for count in [most] * (n // most) + [n % most] * (n % most > 0)
+        _drawn(tile(graph, count), _tiled(graph, potentials, count), _tiled_messages(graph, messages, count), rng)
+        for count in [maximum] * (n // maximum) + [n % maximum] * (n % maximum > 0)
     ]
     values, layout = np.concatenate([own.reshape(-1, graph.variables) for own in drawn]), graph.layout
     found = {name: layout.components(name, values) for name in layout.shapes}
     return {name: state_of(v) if layout.model.variables[name].states else v for name, v in found.items()}
 
 
-def _tiled(graph: Unrolled, weights: Weights, copies: int) -> Weights:
-    own = Own(*(np.tile(values, copies) for values in weights.own))
-    field, precision, value = (np.tile(v, copies) for v in (weights.field, weights.precision, weights.value))
-    return Weights(field, precision, value, own)
+def _tiled(graph: Unrolled, potentials: Potentials, copies: int) -> Potentials:
+    own = Own(*(np.tile(values, copies) for values in potentials.own))
+    field, precision, value = (np.tile(v, copies) for v in (potentials.field, potentials.precision, potentials.value))
+    return Potentials(field, precision, value, own)
 
 
 def _tiled_messages(graph: Unrolled, messages: tuple[Array, Array], copies: int) -> tuple[Array, Array]:
-    """Messages in the order of the edges of the copies, which lie side by side in each stack."""
+    """Return messages in the order of the edges of the copies, which lie side by side in each stack."""
     parts = [stack.edges for stack in graph.stacks]
     B, A = (np.concatenate([np.empty(0), *(np.tile(values[own], copies) for own in parts)]) for values in messages)
     return B, A
 
 
-def _drawn(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
-    """Values (N,) of all variables of all copies."""
-    weights = replace(weights, value=weights.value.copy())
+def _drawn(graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
+    """Return values (N,) of all variables of all copies."""
+    potentials = replace(potentials, value=potentials.value.copy())
     if not graph.is_forest:
-        return _by_decimation(graph, weights, messages, rng)
+        return _by_decimation(graph, potentials, messages, rng)
     discrete = ~graph.real
-    if (discrete & np.isnan(weights.value)).any():
-        weights.value = from_the_roots(graph, weights, *messages, _draws(rng, reals=False), maximum=False)
+    if (discrete & np.isnan(potentials.value)).any():
+        potentials.value = from_the_roots(graph, potentials, *messages, _draws(rng, reals=False), maximum=False)
         if any(stack.kind.projects for stack in graph.stacks):
-            messages = _settled(graph, weights, messages, "two-pass")
-    if np.isnan(weights.value).any():
-        weights.value = from_the_roots(graph, weights, *messages, _draws(rng, reals=True), maximum=False)
-    return weights.value
+            messages = _settled(graph, potentials, messages, "two-pass")
+    if np.isnan(potentials.value).any():
+        potentials.value = from_the_roots(graph, potentials, *messages, _draws(rng, reals=True), maximum=False)
+    return potentials.value
 
 
-def _by_decimation(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
-    """One variable of each copy after the other, discrete ones first."""
+def _by_decimation(
+    graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], rng: np.random.Generator
+) -> Array:
+    """Return one variable of each copy after the other, discrete ones first."""
     size, pick = graph.layout.size, _draws(rng, reals=True)
-    heads = np.arange(size) if graph.heads is None else graph.heads[:size]
-    first = np.unique(heads)
+    first_of = np.arange(size) if graph.first_of is None else graph.first_of[:size]
+    first = np.unique(first_of)
     for i in first[np.argsort(graph.real[first], kind="stable")]:
-        own = np.flatnonzero(heads == i)
+        own = np.flatnonzero(first_of == i)
         places = (np.arange(graph.copies)[:, None] * size + own).ravel()
-        if not np.isnan(weights.value[places]).any():
+        if not np.isnan(potentials.value[places]).any():
             continue
-        H, G = (values[places] for values in totals(graph, weights, *messages))
+        H, G = (values[places] for values in totals(graph, potentials, *messages))
         drawn = pick(graph, places, H, G)
-        weights.value[places] = np.where(np.isnan(weights.value[places]), drawn, weights.value[places])
-        messages = _settled(graph, weights, messages, "sequential")
-    return weights.value
+        potentials.value[places] = np.where(np.isnan(potentials.value[places]), drawn, potentials.value[places])
+        messages = _settled(graph, potentials, messages, "sequential")
+    return potentials.value
 
 
-def _settled(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], schedule: str) -> tuple[Array, Array]:
-    """The messages given what is fixed so far."""
+def _settled(
+    graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], schedule: str
+) -> tuple[Array, Array]:
+    """Return the messages given what is fixed so far."""
     start = messages[0].copy(), messages[1].copy()
-    sweeps = ScheduledSweeps(graph, weights, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0))
+    sweeps = ScheduledSweeps(
+        graph, potentials, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0)
+    )
     with np.errstate(all="ignore"):
         for _ in range(_SWEEPS):
             if sweeps.sweep(1)[0] <= _TOLERANCE:
@@ -107,7 +113,7 @@ def _settled(graph: Unrolled, weights: Weights, messages: tuple[Array, Array], s
 
 
 def _draws(rng: np.random.Generator, *, reals: bool) -> Pick:
-    """Draws from the laws of variables; real ones only if asked."""
+    """Return draws from the laws of variables; real ones only if asked."""
 
     def pick(graph: Unrolled, places: NDArray[Any], H: Array, G: Array) -> Array:
         spin = graph.spin[places]

@@ -49,12 +49,13 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, graph: Unrolled) -> "Table":
-        """The table of a graph."""
+        """Return the table of a graph."""
         sizes = [len(stack.variables) for stack in graph.stacks]
         return cls(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), graph.factor_starts, graph.ends)
 
     def steps(self, level: NDArray[Any], factors: NDArray[Any], slots: NDArray[np.bool_] | None = None) -> list[Step]:
-        """Steps in the order of ``level``, one per factor listed (repetitions allowed), with marked arguments (E,)."""
+        """Return steps in the order of ``level``, one per factor listed (repetitions allowed), with marked arguments
+        (E,)."""
         stack = np.searchsorted(self.first, factors, side="right") - 1
         order = np.lexsort((factors, stack, level))
         level, stack, factors = level[order], stack[order], factors[order]
@@ -130,7 +131,7 @@ def two_pass(graph: Unrolled) -> list[Step] | None:
 
 
 def _edge_steps(table: Table, level: NDArray[Any], owner: NDArray[Any]) -> list[Step]:
-    """Steps that send on every edge at its own level; a factor acts once per level at which it sends."""
+    """Return steps that send on every edge at its own level; a factor acts once per level at which it sends."""
     keys, inverse = np.unique(np.stack([level, owner]), axis=1, return_inverse=True)
     order = np.argsort(inverse.ravel(), kind="stable")
     steps: list[Step] = []
@@ -154,26 +155,26 @@ def _edge_steps(table: Table, level: NDArray[Any], owner: NDArray[Any]) -> list[
 
 
 def in_order(graph: Unrolled, table: Table, factors: NDArray[np.intp]) -> list[Step]:
-    """Some factors one after the other, together those that do not wait for each other."""
+    """Return some factors one after the other, together those that do not wait for each other."""
     return table.steps(_conflict_levels(factors, table.starts, table.variables, graph.variables), factors)
 
 
 def flooding(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
-    """All messages at the same time."""
+    """Yield all messages at the same time."""
     step = [Batch(s) for s in range(len(graph.stacks))]
     while True:
         yield [step]
 
 
 def sequential(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
-    """One factor after the other, in the order of the graph."""
+    """Yield one factor after the other, in the order of the graph."""
     steps = in_order(graph, Table.of(graph), np.arange(graph.factors))
     while True:
         yield steps
 
 
 def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
-    """One factor after the other, in a new random order every sweep."""
+    """Yield one factor after the other, in a new random order every sweep."""
     table = Table.of(graph)
     while True:
         yield in_order(graph, table, rng.permutation(graph.acting))
@@ -182,7 +183,7 @@ def random(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
 def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
     """Forward every factor sends to the last of its variables, in the order of the graph; backward to the others."""
     table = Table.of(graph)
-    element = table.variables if graph.heads is None else graph.heads[table.variables]
+    element = table.variables if graph.first_of is None else graph.first_of[table.variables]
     last = _last_arguments(table.starts, element)
     order = np.argsort(np.maximum.reduceat(element, table.starts[:-1]), kind="stable")
     level = _forward_levels(order, table.starts, table.variables, last, graph.variables)
@@ -191,13 +192,13 @@ def passes(graph: Unrolled) -> tuple[list[Step], list[Step]]:
 
 
 def _sending(steps: list[Step]) -> list[Step]:
-    """The steps without factors that send nothing."""
+    """Return the steps without factors that send nothing."""
     kept = ([batch for batch in step if batch.slots is None or batch.slots.any()] for step in steps)
     return [step for step in kept if step]
 
 
 def forward_backward(graph: Unrolled, rng: np.random.Generator) -> Iterator[list[Step]]:
-    """The two passes, over and over."""
+    """Yield the two passes, over and over."""
     forward, backward = passes(graph)
     while True:
         yield forward + backward
@@ -208,12 +209,13 @@ ROUNDS = 4
 
 
 def urgent(changes: Array) -> NDArray[np.intp]:
-    """Those of the factors, in their order, whose messages would change most: one in ``ROUNDS``, if so many would.
+    """Return the those of the factors, in their order, whose messages would change most: one in ``ROUNDS``, if so many
+    would.
 
     Priorities are compared within a round only, not after every message [Aksenov et al. 2020, relaxed schedules].
     """
-    most = max(1, changes.size // ROUNDS)
-    bound = np.partition(changes, changes.size - most)[changes.size - most] if most < changes.size else 0.0
+    maximum = max(1, changes.size // ROUNDS)
+    bound = np.partition(changes, changes.size - maximum)[changes.size - maximum] if maximum < changes.size else 0.0
     return np.flatnonzero(changes >= bound if bound > 0.0 else changes > 0.0)
 
 
@@ -238,12 +240,12 @@ class EdgeOrder(NamedTuple):
         return None if self.factors is None else (2 * self.factors[:, None] + np.arange(2)).ravel()
 
     def edge(self, e: int) -> int:
-        """The edge of the graph that one of these is."""
+        """Return the edge of the graph that one of these is."""
         return int(e if self.factors is None else 2 * self.factors[e >> 1] + (e & 1))
 
 
 def edges_of(pairs: NDArray[np.intp]) -> NDArray[np.uint32]:
-    """Both edges of some pairs."""
+    """Return both edges of some pairs."""
     edges = np.empty((pairs.size, 2), np.uint32)
     edges[:, 0] = 2 * pairs
     edges[:, 1] = edges[:, 0] + 1
@@ -265,7 +267,7 @@ class Shuffled:
 
 
 def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> EdgeOrder:
-    """What a schedule of this name is on pairs; of the residual one all edges, one after the other."""
+    """Return what a schedule of this name is on pairs; of the residual one all edges, one after the other."""
     everything = np.arange(graph.edges, dtype=np.uint32)
     if schedule in ("flooding", "residual"):
         return EdgeOrder(None, itertools.repeat(everything), schedule == "flooding")
@@ -279,16 +281,16 @@ def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> Edge
         assert graph.elimination is not None
         leaf, _, factors = graph.elimination.T
         inwards = 2 * np.arange(graph.factors) + (ends.reshape(-1, 2)[factors, 0] == leaf)
-        return EdgeOrder(factors, itertools.repeat(_there_and_back(inwards)), once=True)
+        return EdgeOrder(factors, itertools.repeat(_product_and_adjoint(inwards)), once=True)
     last = _last_arguments(starts, ends)
     order = np.argsort(np.maximum.reduceat(ends, starts[:-1]), kind="stable")
     factors = np.argsort(_forward_levels(order, starts, ends, last, graph.variables), kind="stable")
     forward = 2 * np.arange(graph.factors) + last.reshape(-1, 2)[factors, 1]
-    return EdgeOrder(factors, itertools.repeat(_there_and_back(forward)))
+    return EdgeOrder(factors, itertools.repeat(_product_and_adjoint(forward)))
 
 
-def _there_and_back(edges: NDArray[np.intp]) -> NDArray[np.uint32]:
-    """Some edges, and then the others of their pairs in the reverse order."""
+def _product_and_adjoint(edges: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Return some edges, and then the others of their pairs in the reverse order."""
     return np.concatenate([edges, (edges ^ 1)[::-1]]).astype(np.uint32)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of, urgent
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.messages.natural import Array, combine_maxima
 from factorgraph.numerics.elementwise import formula
 from factorgraph.runtime.compiled import njit
@@ -29,14 +29,14 @@ _SMALL, _TINY = 0.004, 1e-4
 
 def spin_sweeps(
     graph: Unrolled,
-    weights: Weights,
+    potentials: Potentials,
     start: tuple[Array, Array] | None,
     schedule: str,
     damping: Damping,
     maximum: bool,
     rng: np.random.Generator,
 ) -> "SpinSweeps | SpinTwoPass | None":
-    """Sweeps, or None: with other variables, reinforcement, or constraints, or where odds might overflow."""
+    """Return sweeps, or None: with other variables, reinforcement, or constraints, or where odds might overflow."""
     stack = graph.stacks[0]
     if not graph.spin.all() or damping.reinforcement:
         return None
@@ -45,15 +45,19 @@ def spin_sweeps(
         bounds = np.maximum(bounds, np.abs(start[0].reshape(-1, 2)))
     heard = np.zeros(graph.variables)
     _add(stack.variables, bounds, heard)
-    known = ~np.isnan(weights.value)
-    field = np.where(known, (_CERTAIN + 2.0 * heard) * weights.value, weights.field) if known.any() else weights.field
+    known = ~np.isnan(potentials.value)
+    field = (
+        np.where(known, (_CERTAIN + 2.0 * heard) * potentials.value, potentials.field)
+        if known.any()
+        else potentials.field
+    )
     if not 2.0 * float(np.max(np.abs(field) + heard)) < (math.inf if maximum else _SAFE_EXPONENT):
         return None
     if schedule == "two-pass" and not maximum:
-        return SpinTwoPass(graph, weights, field)
+        return SpinTwoPass(graph, potentials, field)
     start = None if schedule == "two-pass" else start  # they are sent once and for all
     kind = SpinResidual if schedule == "residual" else SpinSweeps
-    return kind(graph, weights, field, start, edge_order(graph, schedule, rng), damping.damping, maximum)
+    return kind(graph, potentials, field, start, edge_order(graph, schedule, rng), damping.damping, maximum)
 
 
 @njit(cache=True, error_model="numpy")
@@ -89,7 +93,7 @@ def _moments(T: Any) -> tuple[Array, Array]:
 
 
 def _beliefs(T: Array, value: Array) -> tuple[Array, Array]:
-    """Means and variances, with what is observed."""
+    """Return means and variances, with what is observed."""
     mean, variance = _moments(T)
     known = ~np.isnan(value)
     if known.any():
@@ -98,7 +102,7 @@ def _beliefs(T: Array, value: Array) -> tuple[Array, Array]:
 
 
 def _logarithms(r: Array) -> tuple[Array, Array]:
-    """B = ½ log r, and an A that is zero everywhere and takes no memory."""
+    """Return B = ½ log r, and an A that is zero everywhere and takes no memory."""
     B = np.log(r.ravel())
     B *= 0.5
     return B, np.broadcast_to(np.zeros(()), B.shape)
@@ -196,7 +200,7 @@ class SpinSweeps:
     def __init__(
         self,
         graph: Unrolled,
-        weights: Weights,
+        potentials: Potentials,
         field: Array,
         start: tuple[Array, Array] | None,
         order: EdgeOrder,
@@ -204,7 +208,7 @@ class SpinSweeps:
         maximum: bool,
     ) -> None:
         stack, self.order, self.maximum, self.share = graph.stacks[0], order, maximum, 1.0 - damping
-        self.value = weights.value
+        self.value = potentials.value
         ends, J, B = stack.variables, stack.parameters[0], None if start is None else start[0].reshape(-1, 2)
         if order.factors is not None:
             ends, J, B = ends[order.factors], J[order.factors], None if B is None else B[order.factors]
@@ -250,7 +254,7 @@ class SpinSweeps:
         return change
 
     def messages(self) -> tuple[Array, Array]:
-        """B = ½ log r, or B itself."""
+        """Return B = ½ log r, or B itself."""
         r = self.r
         if self.order.factors is not None:
             r = np.empty_like(self.r)
@@ -258,7 +262,7 @@ class SpinSweeps:
         return (r.ravel(), np.broadcast_to(np.zeros(()), r.size)) if self.maximum else _logarithms(r)
 
     def moments(self) -> tuple[Array, Array] | None:
-        """Means and variances from the totals; for maxima they follow from the messages."""
+        """Return means and variances from the totals; for maxima they follow from the messages."""
         return None if self.maximum else _beliefs(self.T, self.value)
 
 
@@ -282,7 +286,7 @@ class SpinResidual(SpinSweeps):
     stride = 1
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Some rounds, with as many actions as there are pairs, if so many are pending."""
+        """Return some rounds, with as many actions as there are pairs, if so many are pending."""
         for _ in range(ROUNDS):
             first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
             self.send(edges_of(first), False)
@@ -352,12 +356,12 @@ class SpinTwoPass:
     stride = 1
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, field: Array) -> None:
+    def __init__(self, graph: Unrolled, potentials: Potentials, field: Array) -> None:
         assert graph.elimination is not None
         stack = graph.stacks[0]
         self.ends, self.w, self.order = stack.variables, np.exp(2.0 * stack.parameters[0]), graph.elimination
-        self.base, self.value = np.exp(2.0 * field), weights.value
-        self.log_base = float(graph.own.base.sum()) if field is weights.field else None  # else something is observed
+        self.base, self.value = np.exp(2.0 * field), potentials.value
+        self.log_base = float(graph.own.base.sum()) if field is potentials.field else None  # else something is observed
         self.T, self.inwards, self.log_partition = self.base, np.empty(len(self.order)), None
 
     def sweep(self, count: int) -> tuple[float, int]:
@@ -368,9 +372,9 @@ class SpinTwoPass:
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
-        """B = ½ log r."""
+        """Return B = ½ log r."""
         return _logarithms(_both_ways(self.order, self.ends, self.w, self.T, self.inwards))
 
     def moments(self) -> tuple[Array, Array]:
-        """Means and variances from the totals."""
+        """Return means and variances from the totals."""
         return _beliefs(self.T, self.value)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
 from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
-from factorgraph.engine.unroll import Unrolled, Weights, incoming
+from factorgraph.engine.unroll import Potentials, Unrolled, incoming
 from factorgraph.factors.base import chosen
 from factorgraph.interface.errors import IndefiniteError
 from factorgraph.iteration import Outcome, Report, Turn, iterate
@@ -20,8 +20,8 @@ from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, Outgoing
 from factorgraph.runtime.compiled import njit
 
-#: Least unit of messages that are measured together: their squares stay finite.
-_LEAST_UNIT = 1e-60
+#: Smallest unit of messages that are measured together: their squares stay finite.
+_MIN_SCALE = 1e-60
 
 
 class State(Protocol):
@@ -39,11 +39,11 @@ class State(Protocol):
     def entropy(self) -> float | None: ...
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages B and A (E,)."""
+        """Return all messages B and A (E,)."""
         ...
 
     def moments(self) -> tuple[Array, Array] | None:
-        """Means and variances (N,), if they are at hand; None where they follow from the messages.
+        """Return means and variances (N,), if they are at hand; None where they follow from the messages.
 
         Raises:
             IndefiniteError: a real variable has no positive precision.
@@ -99,36 +99,37 @@ class Messages:
     entropy = None
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages B and A (E,)."""
+        """Return all messages B and A (E,)."""
         return self.B, self.A
 
     def moments(self) -> None:
         """They follow from the messages."""
 
 
-def units(graph: Unrolled, weights: Weights, B: Array, A: Array) -> tuple[Array, Array]:
-    """What the changes of the messages B and A (E,) are compared with, where they are smaller.
+def scales(graph: Unrolled, potentials: Potentials, B: Array, A: Array) -> tuple[Array, Array]:
+    """Return what the changes of the messages B and A (E,) are compared with, where they are smaller.
 
     Of a spin or a category 1. Of a real variable the root of its precision, or the precision, as far as it is known:
     what matters is how far the mean moves in deviations, whatever the unit in which the variable is measured.
     """
-    scale = np.where(~graph.real, 1.0, np.maximum(totals(graph, weights, B, A)[1], 0.0))
+    scale = np.where(~graph.real, 1.0, np.maximum(totals(graph, potentials, B, A)[1], 0.0))
     root = np.sqrt(scale)
-    for law in graph.laws:
+    for law in graph.nonconjugate:
         if law.parameter is None:
             mean, variance = law.source.moments(H=0.0, G=0.0)
             second = mean**2 + variance
         else:
             second = B[law.parameter] ** 2 + A[law.parameter]
-        scale[law.variables] += 1.0 / np.maximum(second, _LEAST_UNIT)
+        scale[law.variables] += 1.0 / np.maximum(second, _MIN_SCALE)
         root[law.variables] = np.sqrt(scale[law.variables])
     for places in graph.vectors:
         deviation = root[np.diagonal(places, axis1=1, axis2=2)]
         root[places] = deviation[:, :, None]
         scale[places] = deviation[:, :, None] * deviation[:, None, :]
-    unit_B, unit_A = root[graph.ends], scale[graph.ends]
-    unit_B[graph.silent], unit_A[graph.silent] = np.sqrt(np.abs(A[graph.silent])), 0.0  # omega and V of a channel
-    return unit_B, unit_A
+    scale_B, scale_A = root[graph.ends], scale[graph.ends]
+    # omega and V of a channel
+    scale_B[graph.parametric], scale_A[graph.parametric] = np.sqrt(np.abs(A[graph.parametric])), 0.0
+    return scale_B, scale_A
 
 
 class GeneralSweeps:
@@ -139,20 +140,20 @@ class GeneralSweeps:
     entropy = None
 
     def __init__(
-        self, graph: Unrolled, weights: Weights, messages: tuple[Array, Array], damping: Damping, maximum: bool
+        self, graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], damping: Damping, maximum: bool
     ) -> None:
         self.graph, self.damping, self.maximum = graph, damping, maximum
-        self.base, self.weights = weights, replace(weights)
+        self.base, self.potentials = potentials, replace(potentials)
         self.B, self.A = messages
-        self.units = np.ones(graph.edges), np.ones(graph.edges)
+        self.scales = np.ones(graph.edges), np.ones(graph.edges)
 
     def measure(self) -> None:
-        """Take the units in which the changes of the coming messages are measured; see ``units``."""
-        if self.graph.laws or self.graph.real.any():
-            self.units = units(self.graph, self.weights, self.B, self.A)
+        """Take the units in which the changes of the coming messages are measured; see ``scales``."""
+        if self.graph.nonconjugate or self.graph.real.any():
+            self.scales = scales(self.graph, self.potentials, self.B, self.A)
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages B and A (E,)."""
+        """Return all messages B and A (E,)."""
         return self.B, self.A
 
     def moments(self) -> None:
@@ -164,15 +165,15 @@ class GeneralSweeps:
         return max((self._replace(batch, new) for batch, new in zip(step, computed, strict=True)), default=(0.0, 0))
 
     def compute(self, step: Step) -> list[Outgoing]:
-        """The new messages of every batch of a step, not sent yet."""
+        """Return the new messages of every batch of a step, not sent yet."""
         size = sum(self._edges(batch).size for batch in step)
-        laws = cavity_laws(self.graph, self.weights, self.B, self.A) if 4 * size > self.graph.edges else None
+        laws = cavity_laws(self.graph, self.potentials, self.B, self.A) if 4 * size > self.graph.edges else None
         return [self._compute(batch, laws) for batch in step]
 
     def _compute(self, batch: Batch, laws: tuple[Array, Array] | None) -> Outgoing:
         stack, edges = self.graph.stacks[batch.stack], self._edges(batch)
         if laws is None:
-            laws = cavity_laws(self.graph, self.weights, self.B, self.A, edges)
+            laws = cavity_laws(self.graph, self.potentials, self.B, self.A, edges)
         elif batch.rows is None:
             laws = laws[0][stack.edges], laws[1][stack.edges]
         else:
@@ -180,7 +181,7 @@ class GeneralSweeps:
         parameters, variables = stack.parameters, stack.variables
         if batch.rows is not None:
             parameters, variables = chosen(parameters, batch.rows), variables[batch.rows]
-        known = beliefs(self.graph, self.weights, self.B, self.A) if stack.kind.relaxed else None
+        known = beliefs(self.graph, self.potentials, self.B, self.A) if stack.kind.full_variance else None
         given = incoming(stack.kind, variables, laws, known)._replace(wanted=batch.slots)
         return stack.kind.rule(parameters, given, maximum=self.maximum)
 
@@ -194,26 +195,26 @@ class GeneralSweeps:
     def _replace(self, batch: Batch, new: Outgoing) -> tuple[float, int]:
         edges = self._edges(batch)
         slots = np.ones(edges.size, dtype=bool) if batch.slots is None else batch.slots.ravel()
-        changes = [self._commit(self.B, new.B.ravel(), edges, slots, self.units[0])]
+        changes = [self._commit(self.B, new.B.ravel(), edges, slots, self.scales[0])]
         if new.A is not None:
-            changes.append(self._commit(self.A, new.A.ravel(), edges, slots, self.units[1]))
+            changes.append(self._commit(self.A, new.A.ravel(), edges, slots, self.scales[1]))
         return max(changes)
 
     def _commit(
-        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], scales: Array
     ) -> tuple[float, int]:
         """Replace messages; the change of those that share a precision is taken, and measured, together."""
         old = messages[edges] if self.graph.joined else None
-        change = commit(messages, new, edges, slots, self.damping.damping, units)
-        if old is None or self.graph.heads is None or not np.isfinite(change[0]):
+        change = commit(messages, new, edges, slots, self.damping.damping, scales)
+        if old is None or self.graph.first_of is None or not np.isfinite(change[0]):
             return change
         ends = self.graph.ends[edges]
         real = self.graph.real[ends]
         if not real.any():
             return change
         old, new, edges, slots = old[real], new[real], edges[real], slots[real]
-        scale = np.maximum(units[edges], _LEAST_UNIT)
-        together = joint_change(old / scale, np.where(slots, new, old) / scale, self.graph.heads[ends[real]], edges)
+        scale = np.maximum(scales[edges], _MIN_SCALE)
+        together = joint_change(old / scale, np.where(slots, new, old) / scale, self.graph.first_of[ends[real]], edges)
         return together if real.all() else max(change, together)
 
     def reinforce(self) -> tuple[float, int]:
@@ -224,11 +225,11 @@ class GeneralSweeps:
         """
         if not self.damping.reinforcement:
             return 0.0, 0
-        old, H = self.weights.field.copy(), beliefs(self.graph, self.weights, self.B, self.A).H
+        old, H = self.potentials.field.copy(), beliefs(self.graph, self.potentials, self.B, self.A).H
         for places in self.graph.categories:
             H[places] = normalised(H[places])
-        self.weights.field = self.base.field + self.damping.reinforcement * H
-        new = self.weights.field.copy()
+        self.potentials.field = self.base.field + self.damping.reinforcement * H
+        new = self.potentials.field.copy()
         for places in self.graph.categories:
             for field in (old, new):
                 field[places] = np.exp(normalised(field[places]))
@@ -239,12 +240,12 @@ class UnmeasuredSweeps(GeneralSweeps):
     """Steps of a loop that looks at the change of its estimates, and not at that of the messages."""
 
     def _commit(
-        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], units: Array
+        self, messages: Array, new: Array, edges: NDArray[np.intp], slots: NDArray[np.bool_], scales: Array
     ) -> tuple[float, int]:
         if self.damping.damping == 0.0:
             messages[edges] = np.where(slots, new, messages[edges])
             return 0.0, 0
-        return commit(messages, new, edges, slots, self.damping.damping, units)
+        return commit(messages, new, edges, slots, self.damping.damping, scales)
 
 
 class ScheduledSweeps(GeneralSweeps):
@@ -256,7 +257,7 @@ class ScheduledSweeps(GeneralSweeps):
         self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """All steps of the schedule."""
+        """Return all steps of the schedule."""
         worst = (0.0, 0)
         self.measure()
         for step in next(self.steps):
@@ -275,7 +276,7 @@ class ResidualSweeps(GeneralSweeps):
         self.table = Table.of(self.graph)
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Some rounds, with as many actions as there are factors, if so many are pending."""
+        """Return some rounds, with as many actions as there are factors, if so many are pending."""
         acting = self.graph.acting
         self.measure()
         for _ in range(ROUNDS if acting.size else 0):
@@ -288,7 +289,7 @@ class ResidualSweeps(GeneralSweeps):
         return max(pull, (float(change.max(initial=0.0)), int(change.argmax()) if change.size else 0))
 
     def _changes(self) -> Array:
-        """Relative change (E,) that each pending message would make."""
+        """Return relative change (E,) that each pending message would make."""
         step = [Batch(s) for s in range(len(self.graph.stacks))]
         new = self.B.copy(), self.A.copy()
         for batch, sent in zip(step, self.compute(step), strict=True):
@@ -296,14 +297,14 @@ class ResidualSweeps(GeneralSweeps):
             new[0][edges] = sent.B.ravel()
             if sent.A is not None:
                 new[1][edges] = sent.A.ravel()
-        return _pending_changes(self.B, new[0], self.units[0], self.A, new[1], self.units[1])
+        return _pending_changes(self.B, new[0], self.scales[0], self.A, new[1], self.scales[1])
 
 
 @njit(cache=True, error_model="numpy")
-def _pending_changes(B: Any, new_B: Any, unit_B: Any, A: Any, new_A: Any, unit_A: Any) -> Any:
+def _pending_changes(B: Any, new_B: Any, scale_B: Any, A: Any, new_A: Any, scale_A: Any) -> Any:
     change = np.empty(B.size)
     for e in range(B.size):
-        change[e] = max(relative_change(B[e], new_B[e], unit_B[e]), relative_change(A[e], new_A[e], unit_A[e]))
+        change[e] = max(relative_change(B[e], new_B[e], scale_B[e]), relative_change(A[e], new_A[e], scale_A[e]))
     return change
 
 

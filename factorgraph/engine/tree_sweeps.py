@@ -12,8 +12,8 @@ import numpy as np
 from factorgraph.engine.cavity import check_fields
 from factorgraph.engine.damping import largest_change
 from factorgraph.engine.forest import group_by
-from factorgraph.engine.sweeps import units
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.sweeps import scales
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.factors.base import Kind
 from factorgraph.factors.linear import LinearGaussian, linear_messages, mixed_messages
 from factorgraph.factors.pairwise import RealPair, SpinPair, SpinRealPair, spin_real_messages
@@ -32,13 +32,13 @@ _RULES: dict[type[Kind], int] = {
 
 
 def tree_sweeps(
-    graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, schedule: str, maximum: bool
+    graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None, schedule: str, maximum: bool
 ) -> "TreeTwoPass | None":
     """Two passes, or None: for other schedules and kinds, vectors, and variables with laws of another form."""
     kinds = {type(stack.kind) for stack in graph.stacks}
-    if schedule != "two-pass" or graph.laws or graph.heads is not None or not kinds or not kinds <= _RULES.keys():
+    if schedule != "two-pass" or graph.nonconjugate or graph.first_of is not None or not kinds or not kinds <= _RULES.keys():
         return None
-    return TreeTwoPass(graph, weights, start, maximum)
+    return TreeTwoPass(graph, potentials, start, maximum)
 
 
 @njit(cache=True, error_model="numpy")
@@ -52,7 +52,7 @@ def _law(h: float, g: float, spin: bool, value: float) -> tuple[float, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def _two_pass(order: Any, inwards: Any, graph: Any, weights: Any, factors: Any, state: Any, maximum: bool) -> int:
+def _two_pass(order: Any, inwards: Any, graph: Any, potentials: Any, factors: Any, state: Any, maximum: bool) -> int:
     """Fill in all laws and messages; the first edge whose law has no field, or -1.
 
     ``order`` is that in which edges are taken off, with the factor as the leaf if ``inwards``, else with the variable.
@@ -60,7 +60,7 @@ def _two_pass(order: Any, inwards: Any, graph: Any, weights: Any, factors: Any, 
     A projection also takes the law of the variable that it is sent to.
     """
     owner, ends, by_variable, around = graph
-    spin, field, precision, value = weights
+    spin, field, precision, value = potentials
     starts, rule, spins, c, target, noise, of_spin = factors
     B, A, m, v = state
     E, N, F = order.size, field.size, starts.size - 1
@@ -130,14 +130,16 @@ class TreeTwoPass:
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, weights: Weights, start: tuple[Array, Array] | None, maximum: bool) -> None:
+    def __init__(
+        self, graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None, maximum: bool
+    ) -> None:
         assert graph.peeled is not None
         when, inwards = graph.peeled
-        self.graph, self.weights, self.maximum = graph, weights, maximum
+        self.graph, self.potentials, self.maximum = graph, potentials, maximum
         self.projects = any(stack.kind.projects for stack in graph.stacks)
         self.order = group_by(when, int(when.max(initial=0)) + 1)[1], inwards
         self.places = graph.owners, graph.ends, *graph.incidence
-        self.own = graph.spin, weights.field, weights.precision, weights.value
+        self.own = graph.spin, potentials.field, potentials.precision, potentials.value
         self.factors = graph.factor_starts, *_factors(graph), graph.spin[graph.ends]
         self.B, self.A = np.zeros((2, graph.edges)) if start is None else start
         self.laws = np.zeros(graph.edges), np.zeros(graph.edges)
@@ -146,7 +148,7 @@ class TreeTwoPass:
         """Send every message once; the largest relative change, if it is not the last one anyway."""
         old = unit = None
         if self.projects:
-            old, unit = (self.B.copy(), self.A.copy()), units(self.graph, self.weights, self.B, self.A)
+            old, unit = (self.B.copy(), self.A.copy()), scales(self.graph, self.potentials, self.B, self.A)
         state = self.B, self.A, *self.laws
         wrong = _two_pass(*self.order, self.places, self.own, self.factors, state, self.maximum)
         if wrong >= 0:
@@ -157,7 +159,7 @@ class TreeTwoPass:
         return max(largest_change(a, b, edges, u) for a, b, u in zip(old, (self.B, self.A), unit, strict=True))
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages."""
+        """Return all messages."""
         return self.B, self.A
 
     def moments(self) -> None:
@@ -165,7 +167,8 @@ class TreeTwoPass:
 
 
 def _factors(graph: Unrolled) -> tuple[Any, ...]:
-    """Rule, number of spins, coefficients (E,) of its arguments, target or coupling, and noise of each factor."""
+    """Return rule, number of spins, coefficients (E,) of its arguments, target or coupling, and noise of each
+    factor."""
     columns = []
     for stack in graph.stacks:
         F, k = stack.variables.shape

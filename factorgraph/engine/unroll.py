@@ -52,17 +52,19 @@ class Stack:
     def constant(self) -> bool:
         """Whether its factors have one argument, a scalar, and tell it the same whatever else is known of it."""
         kind = self.kind
-        depends = kind.projects or kind.relaxed or kind.approximate or kind.numerical or kind.whole or kind.dimensions
+        depends = (
+            kind.projects or kind.full_variance or kind.approximate or kind.numerical or kind.whole or kind.dimensions
+        )
         return self.variables.shape[1] == 1 and kind.law_slot is None and not depends
 
     def incoming(self, laws: tuple[Array, Array], known: "Beliefs") -> Incoming:
-        """All cavity laws (E,) and beliefs as the factors of this stack see them."""
+        """Return all cavity laws (E,) and beliefs as the factors of this stack see them."""
         given = incoming(self.kind, self.variables, (laws[0][self.edges], laws[1][self.edges]), known)
         return given._replace(centre=known.mean[self.variables]) if self.kind.centred else given
 
 
 @dataclass(frozen=True, eq=False)
-class Law:
+class NonConjugate:
     """Variables whose own distribution has not the form of a message: a prior, or a channel above a factor.
 
     Attributes:
@@ -83,7 +85,7 @@ class Law:
     def evaluate(
         self, H: Array, G: Array, B: Array, A: Array, members: Any = slice(None)
     ) -> tuple[Array, Array, Array]:
-        """Log-integral, mean and variance of some members under e^{Hx - Gx²/2}, given all messages B and A."""
+        """Return log-integral, mean and variance of some members under e^{Hx - Gx²/2}, given all messages B and A."""
         if isinstance(self.source, Prior):
             return self.source.evaluate(H=H, G=G)
         assert self.parameter is not None
@@ -91,7 +93,7 @@ class Law:
         return self.source.evaluate(B=H, A=G, omega=B[edges], V=A[edges])[:3]
 
     def log_mean_about(self, x: Array, H: Array, G: Array, B: Array, A: Array, members: NDArray[np.intp]) -> Array:
-        """The log-integral relative to e^{Hx - Gx²/2} at values x."""
+        """Return the log-integral relative to e^{Hx - Gx²/2} at values x."""
         return self.evaluate(H, G, B, A, members)[0] - (H - 0.5 * G * x) * x
 
 
@@ -105,7 +107,7 @@ class Unrolled:
         field: (N,) first natural parameter of each variable's own weight.
         precision: (N,) second one.
         own: the same weights by what they are made of.
-        laws: variables with more than that.
+        nonconjugate: variables with more than that.
         vectors: for each dimension d the places (n, d, d) of all vectors, as ``layout`` has them.
         categories: for each number q of states the places (n, q) of all categories.
         copies: how many copies of the model lie side by side (a batch).
@@ -116,7 +118,7 @@ class Unrolled:
     field: Array
     precision: Array
     own: "Own"
-    laws: tuple[Law, ...]
+    nonconjugate: tuple[NonConjugate, ...]
     vectors: tuple[NDArray[np.intp], ...] = ()
     categories: tuple[NDArray[np.intp], ...] = ()
     copies: int = 1
@@ -172,12 +174,12 @@ class Unrolled:
     @cached_property
     def peeled(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
         """For a forest, the round in which each edge (E,) is taken off, and whether with its factor as the leaf."""
-        if self.heads is None:
+        if self.first_of is None:
             if self.edges >= self.variables + self.factors:
                 return None
             when, inwards, removed = peel(self.factor_starts, self.ends, *self.incidence, self.owners)
             return (when, inwards) if removed == self.edges else None
-        first = (self.heads == np.arange(self.variables))[self.ends]  # one edge for all places of a vector
+        first = (self.first_of == np.arange(self.variables))[self.ends]  # one edge for all places of a vector
         edges = np.flatnonzero(first)
         starts, ends = np.searchsorted(edges, self.factor_starts), self.ends[edges]
         by_variable, order = group_by(ends, self.variables)
@@ -190,7 +192,7 @@ class Unrolled:
         """For a forest of pairs alone, the order in which its leaves go: see ``eliminate_pairs``."""
         if len(self.stacks) != 1 or self.stacks[0].variables.shape[1] != 2 or self.factors >= self.variables:
             return None
-        if self.heads is not None:
+        if self.first_of is not None:
             return None
         order = eliminate_pairs(self.stacks[0].variables, self.variables)
         return order if len(order) == self.factors else None
@@ -201,7 +203,7 @@ class Unrolled:
         return self.elimination is not None or self.peeled is not None
 
     def of_stack(self, stack: Stack) -> "Unrolled":
-        """The graph with this stack alone."""
+        """Return the graph with this stack alone."""
         if len(self.stacks) == 1:
             return self
         if stack.offset not in self._of_stacks:
@@ -213,10 +215,10 @@ class Unrolled:
         return {}
 
     @cached_property
-    def law_of(self) -> NDArray[np.int8]:
+    def nonconjugate_of(self) -> NDArray[np.int8]:
         """(N,) index of the variable's law, -1 without one."""
         index = np.full(self.variables, -1, dtype=np.int8)
-        for number, law in enumerate(self.laws):
+        for number, law in enumerate(self.nonconjugate):
             index[law.variables] = number
         return index
 
@@ -241,7 +243,7 @@ class Unrolled:
         return (self.vector_of < 0) & (self.category_of < 0)
 
     @cached_property
-    def firsts(self) -> NDArray[np.bool_]:
+    def is_first(self) -> NDArray[np.bool_]:
         """(N,) scalars, and the first place of each vector and category."""
         first = self.single.copy()
         for places in (*self.vectors, *self.categories):
@@ -254,43 +256,43 @@ class Unrolled:
         return bool(self.vectors) or any(variable.shared for variable in self.layout.model.variables.values())
 
     @cached_property
-    def heads(self) -> Index | None:
+    def first_of(self) -> Index | None:
         """(N,) first place of the vector, category, or elements with a shared precision, of each; None without any."""
         if not self.joined and not self.categories:
             return None
         shift = self.layout.size * np.arange(self.copies, dtype=np.int32)
-        return (shift[:, None] + self.layout.heads).ravel()
+        return (shift[:, None] + self.layout.first_of).ravel()
 
     @cached_property
-    def plain(self) -> NDArray[np.bool_]:
+    def conjugate(self) -> NDArray[np.bool_]:
         """(N,) scalars without a law of their own."""
-        return (self.law_of < 0) & self.single
+        return (self.nonconjugate_of < 0) & self.single
 
     @cached_property
-    def silent(self) -> NDArray[np.bool_]:
+    def parametric(self) -> NDArray[np.bool_]:
         """(E,) edges whose message is the parameter of a law and takes no part in sums."""
-        silent = np.zeros(self.edges, dtype=bool)
-        for law in self.laws:
+        parametric = np.zeros(self.edges, dtype=bool)
+        for law in self.nonconjugate:
             if law.parameter is not None:
-                silent[law.parameter] = True
-        return silent
+                parametric[law.parameter] = True
+        return parametric
 
     @cached_property
-    def relaxed(self) -> NDArray[np.bool_]:
-        """(N,) variables of which the factors see the cavity mean at the full precision: see ``Kind.relaxed``."""
-        relaxed = np.zeros(self.variables, dtype=bool)
+    def full_variance(self) -> NDArray[np.bool_]:
+        """(N,) variables of which the factors see the cavity mean at the full precision: see ``Kind.full_variance``."""
+        full_variance = np.zeros(self.variables, dtype=bool)
         for stack in self.stacks:
-            if stack.kind.relaxed:
-                relaxed[stack.variables] = True
-        return relaxed
+            if stack.kind.full_variance:
+                full_variance[stack.variables] = True
+        return full_variance
 
     def label(self, i: int) -> str:
-        """Name of a scalar; in a batch with its copy."""
+        """Return the name of a scalar; in a batch with its copy."""
         copy, i = divmod(int(i), self.layout.size)
         return self.layout.label(i) + (f" of copy {copy}" if self.copies > 1 else "")
 
     def factor_label(self, stack: Stack, row: int) -> str:
-        """A factor, told by its arguments."""
+        """Return a factor by its arguments."""
         return f"{stack.kind.name}({', '.join(dict.fromkeys(self.label(i) for i in stack.variables[row]))})"
 
 
@@ -314,13 +316,13 @@ class Own(NamedTuple):
     stiffness: Array
 
     def log_weight(self, x: Array) -> Array:
-        """The logarithm at values (N,) of scalars; ±1 for spins, 0 or 1 for states, which have no precision."""
+        """Return the logarithm at values (N,) of scalars; ±1 for spins, 0 or 1 for states, which have no precision."""
         field = np.where(x == 0.0, 0.0, self.field)  # -∞ of a state that is not the one
         return self.base + (field - 0.5 * self.precision * x) * x - 0.5 * self.stiffness * (x - self.centre) ** 2
 
 
 @dataclass
-class Weights:
+class Potentials:
     """What every variable brings along besides its messages.
 
     Attributes:
@@ -354,16 +356,16 @@ class Beliefs:
 
 
 def incoming(kind: Kind, variables: NDArray[Any], laws: tuple[Array, Array], known: Beliefs | None) -> Incoming:
-    """Cavity laws on the edges of some factors of one kind, and beliefs, as the kind sees them.
+    """Return cavity laws on the edges of some factors of one kind, and beliefs, as the kind sees them.
 
     Args:
         kind: of the factors.
         variables: (R, k) their arguments.
         laws: on their edges, (R k) each.
-        known: the beliefs; may be None unless the kind is relaxed.
+        known: the beliefs; may be None unless the kind has ``full_variance``.
     """
     first, second = (values.reshape(variables.shape) for values in laws)
-    if known is None or not kind.relaxed:
+    if known is None or not kind.full_variance:
         return Incoming(first, second)
     return Incoming(first, second, known.mean[variables], known.variance[variables])
 
@@ -372,7 +374,7 @@ def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
     """Stack the factors of a model.
 
     Args:
-        model: any model whose factors the engine knows how to run.
+        model: any model whose factors have rules for the engine.
         sizes: of the plates that have none.
 
     Raises:
@@ -389,8 +391,8 @@ def unroll(model: Model, sizes: Mapping[str, int] | None = None) -> Unrolled:
         parts = [(number, whole(part, layout)) for number, part in parts]
     stacks = tuple(_stacks(parts))
     base, priors = _base(layout)
-    laws = (*priors, *_output_laws(stacks))
-    return Unrolled(layout, stacks, *base, laws=laws, vectors=_vectors(layout), categories=_categories(layout))
+    laws = (*priors, *_nonconjugate_outputs(stacks))
+    return Unrolled(layout, stacks, *base, nonconjugate=laws, vectors=_vectors(layout), categories=_categories(layout))
 
 
 def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
@@ -410,8 +412,8 @@ def _stacks(parts: list[tuple[int, Part]]) -> Iterator[Stack]:
         offset += variables.size
 
 
-def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[Law]]:
-    """Natural parameters of every variable's own weight, what it is made of, and the priors of another form."""
+def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[NonConjugate]]:
+    """Return natural parameters of every variable's own weight, what it is made of, and the priors of another form."""
     field, precision, base, centre, stiffness = np.zeros((5, layout.size))
     laws: dict[Prior, list[NDArray[np.intp]]] = {}
     for name, variable in layout.model.variables.items():
@@ -436,11 +438,11 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[Law]]:
     own, natural = Own(base, field, precision, centre, stiffness), (field, precision)
     if any(isinstance(variable.prior, Gaussian) for variable in layout.model.variables.values()):
         natural = field + stiffness * centre, precision + stiffness
-    return (*natural, own), [Law(prior, np.concatenate(where)) for prior, where in laws.items()]
+    return (*natural, own), [NonConjugate(prior, np.concatenate(where)) for prior, where in laws.items()]
 
 
 def _vectors(layout: Layout) -> tuple[NDArray[np.intp], ...]:
-    """Places of the vectors by dimension."""
+    """Return the places of the vectors by dimension."""
     found: dict[int, list[NDArray[np.intp]]] = {}
     for name, variable in layout.model.variables.items():
         if d := variable.dimension:
@@ -449,7 +451,7 @@ def _vectors(layout: Layout) -> tuple[NDArray[np.intp], ...]:
 
 
 def _categories(layout: Layout) -> tuple[NDArray[np.intp], ...]:
-    """Places of the categories by their number of states."""
+    """Return the places of the categories by their number of states."""
     found: dict[int, list[NDArray[np.intp]]] = {}
     for name, variable in layout.model.variables.items():
         if q := variable.states:
@@ -459,15 +461,15 @@ def _categories(layout: Layout) -> tuple[NDArray[np.intp], ...]:
 
 
 def _numbered(places: tuple[NDArray[np.intp], ...], size: int) -> NDArray[np.int16]:
-    """(size,) in which of some arrays of places each one is; -1 if in none."""
+    """Return (size,) in which of some arrays of places each one is; -1 if in none."""
     index = np.full(size, -1, dtype=np.int16)
     for number, own in enumerate(places):
         index[own] = number
     return index
 
 
-def _output_laws(stacks: tuple[Stack, ...]) -> list[Law]:
-    """The channels whose real outputs have no other law."""
+def _nonconjugate_outputs(stacks: tuple[Stack, ...]) -> list[NonConjugate]:
+    """Return the channels whose real outputs have no other law."""
     laws: dict[Any, list[tuple[NDArray[Any], NDArray[np.intp]]]] = {}
     for stack in stacks:
         slot = stack.kind.law_slot
@@ -477,7 +479,7 @@ def _output_laws(stacks: tuple[Stack, ...]) -> list[Law]:
     result = []
     for channel, found in laws.items():
         variables, edges = (np.concatenate(column).astype(np.intp) for column in zip(*found, strict=True))
-        result.append(Law(channel, variables, edges))
+        result.append(NonConjugate(channel, variables, edges))
     everything = np.concatenate([np.empty(0, np.intp), *(law.variables for law in result)])
     if np.unique(everything).size < everything.size:
         raise ModelError("a variable must be the output of at most one channel, got one that is of several")
@@ -485,7 +487,7 @@ def _output_laws(stacks: tuple[Stack, ...]) -> list[Law]:
 
 
 def tile(graph: Unrolled, copies: int) -> Unrolled:
-    """Copies of a graph side by side, so that one run serves a batch of fields or observations."""
+    """Return the copies of a graph side by side, so that one run serves a batch of fields or observations."""
     n, stacks, offset, moved = graph.variables, [], 0, {}
     shift = n * np.arange(copies, dtype=np.int32)
     for stack in graph.stacks:
@@ -497,13 +499,13 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
     own = Own(*(np.tile(values, copies) for values in graph.own))
     base = np.tile(graph.field, copies), np.tile(graph.precision, copies), own
     priors = [
-        Law(law.source, (law.variables + shift[:, None]).ravel().astype(np.intp))
-        for law in graph.laws
+        NonConjugate(law.source, (law.variables + shift[:, None]).ravel().astype(np.intp))
+        for law in graph.nonconjugate
         if law.parameter is None
     ]
     vectors = tuple((shift[:, None, None, None] + places).reshape(-1, *places.shape[1:]) for places in graph.vectors)
     categories = tuple((shift[:, None, None] + places).reshape(-1, places.shape[1]) for places in graph.categories)
-    laws = (*priors, *_output_laws(tuple(stacks)))
+    laws = (*priors, *_nonconjugate_outputs(tuple(stacks)))
     return Unrolled(
-        graph.layout, tuple(stacks), *base, laws=laws, vectors=vectors, categories=categories, copies=copies
+        graph.layout, tuple(stacks), *base, nonconjugate=laws, vectors=vectors, categories=categories, copies=copies
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import indefinite
 from factorgraph.engine.forest import group_by
-from factorgraph.engine.unroll import Unrolled, Weights
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.factors.square_roots import ROUNDING, law_of_rows, rows_of_natural, send, triangle, workspace
 from factorgraph.factors.vector_rules import natural
 from factorgraph.messages.natural import Array
@@ -24,7 +24,7 @@ from factorgraph.runtime.compiled import njit
 _MANY = 8
 
 
-def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTwoPass | None":
+def vector_sweeps(graph: Unrolled, potentials: Potentials, schedule: str) -> "VectorTwoPass | None":
     """Two passes, or None: for other schedules, with scalars, or for weights e^{h·x - x·Gx/2} that are no rows.
 
     They are sent once and for all, whatever the first messages; under damping there are no two passes, and maxima are
@@ -35,10 +35,10 @@ def vector_sweeps(graph: Unrolled, weights: Weights, schedule: str) -> "VectorTw
     """
     for stack in graph.stacks:
         kind: Any = stack.kind
-        kind.check_determined(stack.parameters, np.isnan(weights.value[stack.variables[:, kind.columns]]))
+        kind.check_determined(stack.parameters, np.isnan(potentials.value[stack.variables[:, kind.columns]]))
     if schedule != "two-pass" or np.any(graph.vector_of < 0):
         return None
-    sweeps = VectorTwoPass(graph, weights)
+    sweeps = VectorTwoPass(graph, potentials)
     return sweeps if sweeps.possible else None
 
 
@@ -54,15 +54,15 @@ def _store(X: Any, n: int, d: int, rows: Any, at: int) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _own_rows(starts: Any, sizes: Any, blocks: Any, weights: Any, rows: Any, count: Any, logs: Any) -> bool:
+def _own_rows(starts: Any, sizes: Any, blocks: Any, potentials: Any, rows: Any, count: Any, logs: Any) -> bool:
     """Fill in the rows and the log-constants of all variables' own weights, given what is observed; whether they exist.
 
     An observed component becomes an independent normal one that no factor sees.
     """
-    field, precision, value = weights
-    most = np.max(sizes)
-    _, _, X, order, zero, _ = workspace(1, 2 * most)
-    h, G, tilt = np.empty(most), np.empty((most, most)), np.empty(most)
+    field, precision, value = potentials
+    maximum = np.max(sizes)
+    _, _, X, order, zero, _ = workspace(1, 2 * maximum)
+    h, G, tilt = np.empty(maximum), np.empty((maximum, maximum)), np.empty(maximum)
     for i in range(sizes.size):
         d, s = sizes[i], starts[i]
         logs[i] = 0.0
@@ -228,14 +228,14 @@ def _two_pass(
     """Fill in all messages: those towards the roots in the order of removal, then the others in the reverse order.
 
     On an edge that is not ``inwards`` the variable is the leaf: its law goes to the factor on the way in, and the
-    factor's message to it on the way back. A factor of one argument asks for no law.
+    factor's message to it on the way back. A factor of one argument needs no law.
     """
     owner, variable, block, size, _ = edges
     factor_starts, by_edge = factors[0], variables[3]
-    most = np.max(size)
-    rows, columns = 1, 2 * most
+    maximum = np.max(size)
+    rows, columns = 1, 2 * maximum
     for f in range(factor_starts.size - 1):
-        together = most
+        together = maximum
         for e in range(factor_starts[f], factor_starts[f + 1]):
             together += size[e]
         rows, columns = max(rows, factors[2][f + 1] - factors[2][f]), max(columns, together)
@@ -262,8 +262,8 @@ def _beliefs(
 ) -> int:
     """Fill in moments, and log Z of each variable's tree; the first variable that some direction has no law, or -1."""
     starts, sizes = variables[:2]
-    most, wrong = np.max(sizes), -1
-    work, laws = workspace(1, 3 * most), np.empty(most * (most + 1))
+    maximum, wrong = np.max(sizes), -1
+    work, laws = workspace(1, 3 * maximum), np.empty(maximum * (maximum + 1))
     for i in range(sizes.size):
         d, s = sizes[i], starts[i]
         n, log_z = _gather(i, -1, variables, edges, own, messages, value, work)
@@ -299,21 +299,21 @@ class VectorTwoPass:
 
     stride = 1
 
-    def __init__(self, graph: Unrolled, weights: Weights) -> None:
-        self.graph, self.precision, self.value = graph, weights.precision, weights.value
-        starts = np.flatnonzero(graph.firsts)
+    def __init__(self, graph: Unrolled, potentials: Potentials) -> None:
+        self.graph, self.precision, self.value = graph, potentials.precision, potentials.value
+        starts = np.flatnonzero(graph.is_first)
         sizes = np.ones(graph.variables, dtype=np.int64)
         for places in graph.vectors:
             sizes[places[:, 0, 0]] = places.shape[1]
         sizes = sizes[starts]
         blocks = _offsets(sizes * (sizes + 1))
         self.own = _arrays(blocks)
-        given = weights.field, weights.precision, weights.value
+        given = potentials.field, potentials.precision, potentials.value
         self.possible = _own_rows(starts, sizes, blocks, given, *self.own)
         if not self.possible:
             return
         assert graph.peeled is not None
-        place = np.flatnonzero(graph.firsts[graph.ends])
+        place = np.flatnonzero(graph.is_first[graph.ends])
         variable = np.searchsorted(starts, graph.ends[place])
         when, inwards = (values[place] for values in graph.peeled)
         self.order = np.argsort(when, kind="stable"), inwards
@@ -334,13 +334,13 @@ class VectorTwoPass:
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
-        """All messages B and A (E,)."""
+        """Return all messages B and A (E,)."""
         B, A = np.zeros((2, self.graph.edges))
         _natural(self.edges, self.sent, B, A)
         return B, A
 
     def moments(self) -> tuple[Array, Array]:
-        """Means and variances.
+        """Return means and variances.
 
         Raises:
             IndefiniteError: a vector of which nothing says where it is.
@@ -371,12 +371,12 @@ class VectorTwoPass:
         if not np.all(sigma > 0.0):
             return -np.inf
         zeros, value = np.zeros_like(self.value), np.where(np.isnan(self.value), np.nan, 0.0)
-        silent = VectorTwoPass(self.graph, Weights(zeros, self.precision, value, self.graph.own))
-        silent.factors = *self.factors[:4], np.zeros_like(targets), sigma, constants
-        silent.sweep(1)
+        homogeneous = VectorTwoPass(self.graph, Potentials(zeros, self.precision, value, self.graph.own))
+        homogeneous.factors = *self.factors[:4], np.zeros_like(targets), sigma, constants
+        homogeneous.sweep(1)
         rows = 0.5 * targets.size * LOG_2PI
         free = sum(int(np.isnan(value[places[..., 0]]).sum()) for places in self.graph.vectors)
-        return silent.log_partition - float(constants.sum()) + rows + 0.5 * free
+        return homogeneous.log_partition - float(constants.sum()) + rows + 0.5 * free
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -384,7 +384,7 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _arrays(blocks: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64], Array]:
-    """Room for rows in blocks, how many there are in each, and their log-constants."""
+    """Return room for rows in blocks, how many there are in each, and their log-constants."""
     return np.zeros(blocks[-1]), np.zeros(blocks.size - 1, np.int64), np.zeros(blocks.size - 1)
 
 

@@ -38,7 +38,7 @@ class Classes(Kind):
     spin_weights: bool
     spin_inputs: bool
     name = "Bilinear"
-    relaxed = True
+    full_variance = True
     approximate = True
 
     @property
@@ -48,7 +48,8 @@ class Classes(Kind):
         return (self.spin_weights,) * weights + (self.spin_inputs,) * self.inputs + (False,)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """B = s m g, A = s² [(m² + σ)Γ - σ g²] to an input, summed over classes; the same with W and x exchanged."""
+        """Return B = s m g, A = s² [(m² + σ)Γ - σ g²] to an input, summed over classes; the same with W and x
+        exchanged."""
         m, sigma, x, delta = self._arguments(incoming)
         _, g, gamma = self._observed(incoming, m, sigma, x, delta)
         g, gamma = self.scale * g[:, :, None], self.scale**2 * gamma[:, :, None]
@@ -59,18 +60,19 @@ class Classes(Kind):
         return Outgoing(*(self._slots(w, i, nothing) for w, i in zip(to_weights, to_inputs, strict=True)))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """phi of the label."""
+        """Return phi of the label."""
         return self._observed(incoming, *self._arguments(incoming))[0]
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """0 where the label is the argmax, -∞ elsewhere."""
+        """Return 0 where the label is the argmax, -∞ elsewhere."""
         values = np.stack(np.broadcast_arrays(*x))
         W, inputs, label = self._matrices(values)
         with np.errstate(divide="ignore"):
             return np.log((W * inputs).sum(axis=1).argmax(axis=0) == label)
 
     def _matrices(self, values: Any) -> tuple[Any, Any, Any]:
-        """W (K, n + bias, ...), x (1, n + bias, ...) and the label, from values (slots, ...) of the arguments."""
+        """Return W (K, n + bias, ...), x (1, n + bias, ...) and the label, from values (slots, ...) of the
+        arguments."""
         K, n, rest = self.classes, self.inputs, values.shape[1:]
         b, w = self.bias * K, self.bias * K + len(self.edges)
         W = np.zeros((K * n, *rest))
@@ -82,21 +84,21 @@ class Classes(Kind):
         return W, x, values[-1]
 
     def _arguments(self, incoming: Incoming) -> tuple[Array, Array, Array, Array]:
-        """Full means and variances of the weights (F, K, n + bias) and inputs (F, n + bias)."""
+        """Return full means and variances of the weights (F, K, n + bias) and inputs (F, n + bias)."""
         (m, x, _), (sigma, delta, _) = (self._matrices(values.T) for values in (incoming.mean, incoming.variance))
         if self.bias:
             delta[:, -1] = 0.0
         return np.moveaxis(m, -1, 0), np.moveaxis(sigma, -1, 0), x[0].T, delta[0].T
 
     def _observed(self, incoming: Incoming, m: Array, sigma: Array, x: Array, delta: Array) -> tuple[Array, ...]:
-        """phi (F,), g and Γ (F, K) of z = scale · (b + W x)."""
+        """Return phi (F,), g and Γ (F, K) of z = scale · (b + W x)."""
         omega, s = np.einsum("fki,fi->fk", m, x), self.scale
         V = np.einsum("fki,fi->fk", m**2, delta) + np.einsum("fki,fi->fk", sigma, x**2 + delta)
         label = incoming.first[:, -1].astype(np.intp)
         return self.channel.observe(label, omega=s * omega, V=s * s * np.maximum(V, VARIANCE_FLOOR), axis=1)
 
     def _slots(self, weights: Array, inputs: Array, label: Array) -> Array:
-        """Messages in the order of the arguments."""
+        """Return messages in the order of the arguments."""
         F, n = len(weights), self.inputs
         kept = weights[:, :, :n].reshape(F, -1)[:, list(self.edges)]
         return np.concatenate([*([weights[:, :, n]] if self.bias else []), kept, inputs[:, :n], label], axis=1)

@@ -28,7 +28,8 @@ class Kind(ABC):
         name: for messages.
         spins: which of the k arguments are spins.
         projects: arguments that are sent the Gaussian projection of the exact message.
-        relaxed: in sums over many arguments full variances replace cavity ones; ``Incoming`` has the full moments too.
+        full_variance: in sums over many arguments full variances replace cavity ones; ``Incoming`` has the full moments
+            too.
         law_slot: an argument that is sent (omega, V), the parameters of ``channel``, its law; None if there is none.
         channel: of the argument in ``law_slot``.
         approximate: its messages are approximations even where all cavity laws are exact.
@@ -46,7 +47,7 @@ class Kind(ABC):
     name: str = "Factor"
     spins: tuple[bool, ...]
     projects: tuple[int, ...] = ()
-    relaxed: bool = False
+    full_variance: bool = False
     law_slot: int | None = None
     channel: Any
     approximate: bool = False
@@ -86,23 +87,24 @@ class Kind(ABC):
         return tuple(slot for slot in range(len(self.spins)) if slot not in taken)
 
     def lifted(self, parameters: Parameters) -> Array | None:
-        """(F, k) coefficients of x²/2 that are left to the variables' own weights where a centre is given, if any."""
+        """Return (F, k) coefficients of x²/2 that are left to the variables' own weights where a centre is given, if
+        any."""
         return None
 
     @abstractmethod
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Messages to all arguments; in the limit of maxima if asked and the kind has it."""
+        """Return messages to all arguments; in the limit of maxima if asked and the kind has it."""
 
     @abstractmethod
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the factor's mean under the cavity laws, (F,)."""
+        """Return log of the factor's mean under the cavity laws, (F,)."""
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
+        """Return the mean of the factor's logarithm under its belief, (F,); 0 for a constraint."""
         raise NotImplementedError(f"{self.name} has no mean log-factor")
 
     def error(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Estimated errors (F,) of the integrals of a numerical rule.
+        """Return estimated errors (F,) of the integrals of a numerical rule.
 
         That of log Z, of means in deviations, or of variances relative to themselves, whichever is largest; ∞ where an
         integral diverges, and NaN where the factor is 0 wherever it was looked at.
@@ -110,21 +112,21 @@ class Kind(ABC):
         return np.zeros(len(incoming.first))
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
-        """Joint belief of discrete arguments, probabilities (F, values of each), with (+1, -1) for spins; covariances
-        (F, 2, 2) of two real variables; None else."""
+        """Return joint belief of discrete arguments, probabilities (F, values of each), with (+1, -1) for spins;
+        covariances (F, 2, 2) of two real variables; None else."""
         return None
 
     def quadratic_form(self, parameters: Parameters) -> "QuadraticForm":
-        """The logarithm of a ``quadratic`` kind in terms of residuals."""
+        """Return the logarithm of a ``quadratic`` kind in terms of residuals."""
         raise NotImplementedError(f"{self.name} is not quadratic")
 
     def largest(self, parameters: Parameters) -> Array:
-        """An upper bound (F,) of the factor's logarithm; ∞ where none is known."""
+        """Return an upper bound (F,) of the factor's logarithm; ∞ where none is known."""
         return np.full(len(parameters[0]), np.inf) if parameters else np.array([np.inf])
 
     @abstractmethod
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """The factor's logarithm at values of its arguments, each of shape (F, ...); -∞ where it is 0."""
+        """Return the factor's logarithm at values of its arguments, each of shape (F, ...); -∞ where it is 0."""
 
 
 class QuadraticForm(NamedTuple):
@@ -167,7 +169,7 @@ class Unrollable(Protocol):
     """A factor that the general engine can run."""
 
     def parts(self, layout: Layout) -> list[Part]:
-        """Its factors as stacked arrays, one part per kind and arity."""
+        """Return its factors as stacked arrays, one part per kind and arity."""
         ...
 
 
@@ -192,7 +194,7 @@ class Group(ABC):
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Shapes of the parameters of one factor with so many arguments.
+        """Return the shapes of the parameters of one factor with so many arguments.
 
         Raises:
             ModelError: a kind whose factors are not given by numbers.
@@ -201,7 +203,7 @@ class Group(ABC):
 
     @classmethod
     def from_rows(cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]) -> "Group":
-        """The group with these ``arguments``, ``rows`` and ``shared``."""
+        """Return the group with these ``arguments``, ``rows`` and ``shared``."""
         make: Any = cls
         return make(*arguments, **rows, **shared)
 
@@ -236,10 +238,10 @@ class Group(ABC):
 
     @abstractmethod
     def parts(self, layout: Layout) -> list[Part]:
-        """The factors as stacked arrays."""
+        """Return the factors as stacked arrays."""
 
     def table(self, layout: Layout) -> NDArray[np.int32]:
-        """Positions (F, k) of the arguments.
+        """Return positions (F, k) of the arguments.
 
         Raises:
             ModelError: a factor has one variable as two of its arguments.
@@ -255,11 +257,11 @@ class Group(ABC):
         return table
 
     def states(self, layout: Layout) -> tuple[int, ...]:
-        """Numbers of states of the arguments; 0 for those that are no categories."""
+        """Return the numbers of states of the arguments; 0 for those that are no categories."""
         return tuple(layout.model.variables[selection.name].states for selection in self.arguments)
 
     def slots(self, layout: Layout) -> NDArray[np.int32]:
-        """Positions (F, slots) of all places of the arguments; errors as for ``table``."""
+        """Return positions (F, slots) of all places of the arguments; errors as for ``table``."""
         table = self.table(layout)
         counts = [places(layout.model.variables[selection.name]) for selection in self.arguments]
         if max(counts) == 1:
@@ -268,7 +270,7 @@ class Group(ABC):
         return np.concatenate(columns, axis=1)
 
     def pattern(self, layout: Layout) -> tuple[bool, ...]:
-        """Which of the arguments are spins.
+        """Return the which of the arguments are spins.
 
         Raises:
             ModelError: an argument is a vector or a category.
@@ -287,7 +289,7 @@ class Group(ABC):
 
 
 def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...]:
-    """Selections broadcast to a common shape; errors use the ``names``, the last of which is that of all others.
+    """Return selections broadcast to a common shape; errors use the ``names``, the last of which is that of all others.
 
     Raises:
         ModelError: not selections, none, or shapes that do not fit.
@@ -308,7 +310,8 @@ def aligned(arguments: Sequence[Selection], *names: str) -> tuple[Selection, ...
 def numbers(
     name: str, values: ArrayLike, shape: tuple[int, ...], columns: int | None = None, *, infinite: bool = False
 ) -> Array:
-    """A parameter as a flat array (F,) of a group's shape; with ``columns`` as (F, columns), from a last axis of these.
+    """Return a parameter as a flat array (F,) of a group's shape; with ``columns`` as (F, columns), from a last axis of
+    these.
 
     Raises:
         ModelError: not numbers, not finite (infinite only if ``infinite``), or of a shape that does not fit.
@@ -322,7 +325,7 @@ def numbers(
 
 
 def stacked(parameters: Sequence[Array]) -> Array:
-    """Parameters (F, ...) of several groups in one array; what is one row for all stays a view of it."""
+    """Return parameters (F, ...) of several groups in one array; what is one row for all stays a view of it."""
     first = parameters[0]
     if len(parameters) == 1:
         return first
@@ -332,12 +335,12 @@ def stacked(parameters: Sequence[Array]) -> Array:
 
 
 def chosen(parameters: Parameters, rows: Any) -> Parameters:
-    """Parameters of some factors."""
+    """Return the parameters of some factors."""
     return tuple(np.broadcast_to(p[:1], (len(rows), *p.shape[1:])) if _is_common(p) else p[rows] for p in parameters)
 
 
 def distinct(parameter: Array) -> Array:
-    """Its rows (F, ...), or the one (1, ...) that all factors have in common, contiguous."""
+    """Return its rows (F, ...), or the one (1, ...) that all factors have in common, contiguous."""
     return np.ascontiguousarray(parameter[:1] if _is_common(parameter) else parameter)
 
 
@@ -346,5 +349,5 @@ def _is_common(parameter: Array) -> bool:
 
 
 def expand(parameter: Array, x: Array) -> Array:
-    """A parameter (F,) with trailing axes, to broadcast with values (F, ...) of an argument."""
+    """Return a parameter (F,) with trailing axes, to broadcast with values (F, ...) of an argument."""
     return parameter.reshape(parameter.shape + (1,) * (x.ndim - 1))

@@ -77,13 +77,14 @@ class Bilinear:
             raise ModelError(f"`mask` must be a boolean array of shape {shape}, got shape {self.mask.shape}")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part for every number of inputs that the mask leaves to a unit; one alone for an ``Argmax`` output."""
+        """Return one part for every number of inputs that the mask leaves to a unit; one alone for an ``Argmax``
+        output."""
         if isinstance(self.channel, Argmax):
             return [self._classes(layout, self.channel)]
         return [part for group in self.neurons(layout) for part in group.parts(layout)]
 
     def _classes(self, layout: Layout, channel: Argmax) -> Part:
-        """One factor a sample."""
+        """Return one factor a sample."""
         if channel.form == "single_jensen":
             raise ModelError(f"`form` of {self} must be one without random numbers, got {channel.form!r}")
         K, n = layout.shapes[self.weights]
@@ -101,7 +102,7 @@ class Bilinear:
         return Part(kind, np.concatenate(table, axis=1))
 
     def neurons(self, layout: Layout) -> "list[Neurons]":
-        """The same factors unit by unit and sample by sample.
+        """Return the same factors unit by unit and sample by sample.
 
         Raises:
             ModelError: an ``Argmax`` output, which couples its units.
@@ -192,14 +193,14 @@ class Neurons(Group):
     def from_rows(
         cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
     ) -> "Neurons":
-        """The arguments are the bias (where their number is even), the weights, the inputs and the output."""
+        """Return the arguments are the bias (where their number is even), the weights, the inputs and the output."""
         *terms, output = arguments
         bias = terms.pop(0) if len(terms) % 2 else None
         n = len(terms) // 2
         return cls(output, terms[:n], terms[n:], bias=bias, **shared)
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         pattern, n, b = self.pattern(layout), self.inputs, int(self.bias)
         if pattern[-1] != self.channel.spin:
             want = "spins" if self.channel.spin else "real"
@@ -212,7 +213,7 @@ class Neurons(Group):
 
 
 def _selections(name: str, given: Any) -> tuple[Selection, ...]:
-    """A sequence of selections, checked; a selection with axes is one."""
+    """Return a sequence of selections, checked; a selection with axes is one."""
     if not isinstance(given, (list, tuple)) and not (isinstance(given, Selection) and given.shape):
         raise ModelError(f"`{name}` must be a sequence of selections of variables, got {shown(given)}")
     items: Any = given
@@ -243,7 +244,7 @@ class Neuron(Kind):
     spin_inputs: bool
     spin_output: bool
     name = "Bilinear"
-    relaxed = True
+    full_variance = True
     approximate = True
 
     @property
@@ -258,7 +259,7 @@ class Neuron(Kind):
         return None if self.channel.spin else 2 * self.inputs + self.bias
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """B = s m g_i, A = s² [(m² + σ)Γ - σ g²] to an input, the same with W and x exchanged to a weight.
+        """Return B = s m g_i, A = s² [(m² + σ)Γ - σ g²] to an input, the same with W and x exchanged to a weight.
 
         g_i is taken at omega minus the own term, Γ and the g of A at the full omega.
         """
@@ -276,14 +277,14 @@ class Neuron(Kind):
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
+        """Return phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
         m, x, (m_full, sigma), (x_full, delta) = self._arguments(incoming)
         omega, V = self._sum(m, x, m_full, sigma, x_full, delta)
         phi = self._derivatives(incoming, omega, V)[0]
         return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, -1]), phi, 0.0)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """log P(x_out | z)."""
+        """Return log P(x_out | z)."""
         n, b = self.inputs, int(self.bias)
         terms = [w * value for w, value in zip(x[b : b + n], x[b + n : b + 2 * n], strict=True)]
         z = self.scale * (sum(terms) + (x[0] if self.bias else 0.0))
@@ -291,7 +292,7 @@ class Neuron(Kind):
         return self.channel.observe(y, omega=z, V=np.full(z.shape, 1e-12)).phi
 
     def _arguments(self, incoming: Incoming) -> tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]:
-        """Cavity means of weights and inputs (F, n + bias), and their full means and variances."""
+        """Return cavity means of weights and inputs (F, n + bias), and their full means and variances."""
         w, last = self.inputs + self.bias, 2 * self.inputs + self.bias
         m, x = incoming.first[:, :w], incoming.first[:, w:last]
         m = spin_moments(m)[0] if self.spin_weights else m
@@ -303,7 +304,7 @@ class Neuron(Kind):
         return m, x, (incoming.mean[:, :w], incoming.variance[:, :w]), full
 
     def _sum(self, m: Array, x: Array, m_full: Array, sigma: Array, x_full: Array, delta: Array) -> tuple[Array, Array]:
-        """omega = Σ m x and V = Σ [m²Δ + σ(x̂² + Δ)], both (F,)."""
+        """Return omega = Σ m x and V = Σ [m²Δ + σ(x̂² + Δ)], both (F,)."""
         V = (m_full**2 * delta + sigma * (x_full**2 + delta)).sum(axis=1)
         return (m * x).sum(axis=1), np.maximum(V, VARIANCE_FLOOR)
 

@@ -17,8 +17,8 @@ from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import Selection
 from factorgraph.model.layout import Layout
 
-_MOST_SPINS, _MOST_REALS = 16, 3
-_MOST_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
+_MAX_SPINS, _MAX_REALS = 16, 3
+_MAX_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -63,7 +63,7 @@ class Function(Group):
         check_instance("parameters", parameters, (list, tuple), "a list of numbers and arrays", error=ModelError)
         values = tuple(numbers("parameters", p, self.shape, infinite=True) for p in parameters)
         object.__setattr__(self, "parameters", values)
-        object.__setattr__(self, "nodes", check_integer("nodes", nodes, least=3, most=200, error=ModelError))
+        object.__setattr__(self, "nodes", check_integer("nodes", nodes, minimum=3, maximum=200, error=ModelError))
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -82,7 +82,7 @@ class Function(Group):
     def from_rows(
         cls, arguments: Sequence[Selection], rows: Mapping[str, Array], shared: Mapping[str, Any]
     ) -> "Function":
-        """The parameters are the columns of one array."""
+        """Return the parameters are the columns of one array."""
         if "log_factor" not in shared:
             raise ModelError(f"`log_factor` must be given for functions, got {sorted(shared)}")
         shared = dict(shared)
@@ -96,14 +96,14 @@ class Function(Group):
         return {"parameters": np.array(self.parameters).reshape(len(self.parameters), count).T}
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part: a table of the states of spins, or the function itself."""
+        """Return one part: a table of the states of spins, or the function itself."""
         if any(states := self.states(layout)):
             return self._of_categories(layout, states)
         pattern, table = self.pattern(layout), self.table(layout)
         spins, reals = sum(pattern), len(pattern) - sum(pattern)
-        if spins > _MOST_SPINS or reals > _MOST_REALS:
+        if spins > _MAX_SPINS or reals > _MAX_REALS:
             raise ModelError(
-                f"arguments of {self} must be at most {_MOST_SPINS} spins and {_MOST_REALS} real variables, "
+                f"arguments of {self} must be at most {_MAX_SPINS} spins and {_MAX_REALS} real variables, "
                 f"got {spins} and {reals}"
             )
         if reals:
@@ -112,9 +112,9 @@ class Function(Group):
 
     def _of_categories(self, layout: Layout, states: tuple[int, ...]) -> list[Part]:
         values = values_of_arguments(self, layout.model)
-        if math.prod(values) > 2**_MOST_SPINS:
+        if math.prod(values) > 2**_MAX_SPINS:
             raise ModelError(
-                f"arguments of {self} must have at most 2^{_MOST_SPINS} configurations, got {math.prod(values)}"
+                f"arguments of {self} must have at most 2^{_MAX_SPINS} configurations, got {math.prod(values)}"
             )
         return [self._tabulated(pattern_of(states), states, self.slots(layout))]
 

@@ -24,11 +24,12 @@ Index = NDArray[np.intp]
 _CHUNK = 2048  # integrals done together
 _FEW = 32  # so few are searched thoroughly at no cost to speak of; of more, ``error`` tells what was missed
 _POINTS = 2**20  # of product rules, together
-_LEAST = 1e-9  # a precision that is less, relative to the belief's, is not told: a tenth of what is called exact
+# a precision that is less, relative to the belief's, is not told: a tenth of what is called exact
+_MIN_PRECISION = 1e-9
 
 
 def spin_states(k: int) -> Array:
-    """All states (2^k, k) of k spins; the first one is all +1, and the first spin changes fastest."""
+    """Return all states (2^k, k) of k spins; the first one is all +1, and the first spin changes fastest."""
     return 1.0 - 2.0 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1)
 
 
@@ -48,7 +49,7 @@ class _Rows(NamedTuple):
     variance: Array
 
     def take(self, index: Any) -> "_Rows":
-        """Some of them."""
+        """Return some of them."""
         values, centre, variance = (array[index] for array in self[1:])
         return _Rows(tuple(p[index] for p in self.parameters), values, centre, variance)
 
@@ -85,7 +86,7 @@ class _Tilted(NamedTuple):
         return self.log_p.sum(axis=2) > -np.inf
 
     def apart(self, other: "_Tilted") -> Array:
-        """(F,) by how much another search differs, in the units of ``errors``."""
+        """Return (F,) by how much another search differs, in the units of ``errors``."""
         weight = np.exp(np.minimum(self.log_w - _log_sums(self.log_w)[:, None], 0.0))
         with np.errstate(invalid="ignore", divide="ignore"):
             change = np.abs(np.nan_to_num(self.log_total - other.log_total, nan=0.0, posinf=1.0))
@@ -95,7 +96,7 @@ class _Tilted(NamedTuple):
         return (weight * change).sum(axis=1)
 
     def errors(self) -> Array:
-        """(F,) the largest of the possible states; NaN where the factor is 0 on all of them."""
+        """Return (F,) the largest of the possible states; NaN where the factor is 0 on all of them."""
         error = np.where(self.possible, self.error, 0.0).max(axis=1)
         return np.where(np.isinf(error) | (self.log_w > -np.inf).any(axis=1), error, np.nan)
 
@@ -135,7 +136,7 @@ class Quadrature(Kind):
         return tuple(i for i, spin in enumerate(self.spins) if not spin)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Half the log-odds of spins; the quotient of tilted and cavity law for real arguments."""
+        """Return half the log-odds of spins; the quotient of tilted and cavity law for real arguments."""
         tilted = self._tilted(parameters, incoming)
         B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
         error = tilted.errors()
@@ -152,24 +153,31 @@ class Quadrature(Kind):
             shift = (weights * tilted.shift[..., place]).sum(axis=1)
             spread = tilted.variance[..., place] + (tilted.shift[..., place] - shift[:, None]) ** 2
             variance = (weights * spread).sum(axis=1)
-            told = sound & (v != 0.0) & (variance > 0.0)
-            own, variance = np.where(told, 1.0 / np.where(told, v, 1.0), 0.0), np.where(told, variance, 1.0)
+            informative = sound & (v != 0.0) & (variance > 0.0)
+            own, variance = (
+                np.where(informative, 1.0 / np.where(informative, v, 1.0), 0.0),
+                np.where(informative, variance, 1.0),
+            )
             change = 1.0 / variance - own
             # What lies within the error is nothing: a flat law stays flat, and no rounding makes a precision of it,
             # which would place the law of the other factors, e^{Bx} say, at B/A, out of reach of float64.
-            A[:, i] = np.where(told & (np.abs(change) * variance > np.maximum(error, _LEAST)), change, 0.0)
-            moved = told & (np.abs(shift) > error * np.sqrt(variance))
-            flat = told & np.isinf(v)  # m is the field of the law e^{mx}
-            B[:, i] = np.where(moved, shift / variance, 0.0) + np.where(flat, -m, np.where(told, A[:, i] * m, 0.0))
+            A[:, i] = np.where(
+                informative & (np.abs(change) * variance > np.maximum(error, _MIN_PRECISION)), change, 0.0
+            )
+            moved = informative & (np.abs(shift) > error * np.sqrt(variance))
+            flat = informative & np.isinf(v)  # m is the field of the law e^{mx}
+            B[:, i] = np.where(moved, shift / variance, 0.0) + np.where(
+                flat, -m, np.where(informative, A[:, i] * m, 0.0)
+            )
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the mean under the cavity laws; NaN where it diverges."""
+        """Return log of the mean under the cavity laws; NaN where it diverges."""
         tilted = self._tilted(parameters, incoming)
         return np.where(np.isinf(tilted.errors()), np.nan, _log_sums(tilted.log_w))
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Mean of the function under its belief."""
+        """Return the mean of the function under its belief."""
         tilted = self._tilted(parameters, incoming, logs=True)
         weights = np.exp(tilted.log_w - _log_sums(tilted.log_w)[:, None])
         return (weights * tilted.mean_log).sum(axis=1)
@@ -183,7 +191,7 @@ class Quadrature(Kind):
         return np.maximum(finer.errors(), finer.apart(tilted))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """The function."""
+        """Return the function."""
         values = np.asarray(self.function(*x, *(expand(p, x[0]) for p in parameters)))
         fits = values.ndim <= x[0].ndim and all(
             a in (1, b) for a, b in zip(values.shape[::-1], x[0].shape[::-1], strict=False)
@@ -198,7 +206,7 @@ class Quadrature(Kind):
     def _tilted(
         self, parameters: Parameters, incoming: Incoming, *, logs: bool = False, thorough: bool = False
     ) -> _Tilted:
-        """All integrals. Those with the same arguments free, and flat, go together."""
+        """Return all integrals. Those with the same arguments free, and flat, go together."""
         # A row for every factor and state of its spins.
         F = len(incoming.first)
         spin = np.array(self.spins)
@@ -258,7 +266,7 @@ class Quadrature(Kind):
         return found
 
     def _nested(self, rows: _Rows, free: list[int], logs: bool, thorough: bool = False) -> _Found:
-        """The first of the free arguments outside, for each of its values the integral over the others."""
+        """Return the first of the free arguments outside, for each of its values the integral over the others."""
         slot, rest = free[0], free[1:]
 
         def integrand(owner: Index, d: Array) -> Values:
@@ -292,19 +300,19 @@ class Quadrature(Kind):
         return _Found(found.log_total, shift, variance, found.error, mean_log)
 
     def _nested_in_parts(self, rows: _Rows, free: list[int], logs: bool) -> _Found:
-        """The same for very many integrals."""
+        """Return the same for very many integrals."""
         starts = range(0, len(rows.values), _CHUNK)
         parts = [self._nested(rows.take(slice(start, start + _CHUNK)), free, logs) for start in starts]
         return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _finite(log_f: Array) -> Array:
-    """0 where it is -∞: there the law has no weight."""
+    """Return 0 where it is -∞: there the law has no weight."""
     return np.where(log_f > -np.inf, log_f, 0.0)
 
 
 def _log_sums(log_w: Array) -> Array:
-    """log Σ e^{log_w} over the last axis, (F,); -∞ where all terms are 0."""
+    """Return log Σ e^{log_w} over the last axis, (F,); -∞ where all terms are 0."""
     top = log_w.max(axis=1)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):

@@ -17,7 +17,7 @@ from factorgraph.model.layout import Layout
 from factorgraph.numerics.special import LOG_2PI
 from factorgraph.runtime.compiled import njit
 
-_MOST_SPINS = 12
+_MAX_SPINS = 12
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -63,7 +63,7 @@ class Linear(Group):
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """A coefficient for each argument, target and noise."""
+        """Return a coefficient for each argument, target and noise."""
         return {"coefficients": (arity,), "target": (), "noise": ()}
 
     @classmethod
@@ -78,7 +78,7 @@ class Linear(Group):
         return cls(*arguments, **given)
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         if self.noise.ndim > 1:
             dimensions = tuple(term.dimension for term in self.arguments)
             places = [
@@ -87,8 +87,8 @@ class Linear(Group):
             parameters = whitened(self.coefficients, self.target, self.noise)
             return [Part(VectorGaussian(self.target.shape[1], dimensions), np.concatenate(places, axis=1), parameters)]
         pattern = self.pattern(layout)
-        if sum(pattern) > _MOST_SPINS:
-            raise ModelError(f"spins in {self} must be at most {_MOST_SPINS}, got {sum(pattern)}: use Sum for many")
+        if sum(pattern) > _MAX_SPINS:
+            raise ModelError(f"spins in {self} must be at most {_MAX_SPINS}, got {sum(pattern)}: use Sum for many")
         return [Part(LinearGaussian(pattern), self.table(layout), (self.coefficients, self.target, self.noise))]
 
 
@@ -312,11 +312,11 @@ class LinearGaussian(Kind):
         return Outgoing(*_messages(*self._values(parameters, incoming)))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log Σ over the states of the spins of p N(y; omega, V)."""
+        """Return log Σ over the states of the spins of p N(y; omega, V)."""
         return _log_partitions(*self._values(parameters, incoming))[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """-½ log(2π noise) - E(y - Σ c x)²/(2 noise)."""
+        """Return -½ log(2π noise) - E(y - Σ c x)²/(2 noise)."""
         return _log_partitions(*self._values(parameters, incoming))[1]
 
     def _values(self, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -324,17 +324,17 @@ class LinearGaussian(Kind):
         return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
-        """One residual of weight 1/noise."""
+        """Return one residual of weight 1/noise."""
         c, y, noise = parameters
         constant = -0.5 * (np.log(noise) + LOG_2PI)
         return QuadraticForm(constant, c[:, None], y[:, None], 1.0 / noise[:, None], np.zeros(len(y)))
 
     def largest(self, parameters: Parameters) -> Array:
-        """-½ log(2π noise)."""
+        """Return -½ log(2π noise)."""
         return -0.5 * (LOG_2PI + np.log(parameters[2]))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """log N(y; Σ c x, noise)."""
+        """Return log N(y; Σ c x, noise)."""
         c, y, noise = parameters
         rest = expand(y, x[0]) - sum(expand(c[:, i], value) * value for i, value in enumerate(x))
         return -0.5 * (rest * rest / expand(noise, x[0]) + np.log(expand(noise, x[0])) + LOG_2PI)

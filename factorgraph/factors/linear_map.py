@@ -72,7 +72,7 @@ class LinearMap(Group):
                 raise ModelError(f"`{selection.name}` must have a shared precision (shared=True) to be mapped")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part, its factors with the places of both vectors as arguments."""
+        """Return one part, its factors with the places of both vectors as arguments."""
         places = []
         for selection in self.arguments:
             first, d = layout.scalars(selection), max(1, selection.dimension)
@@ -108,7 +108,7 @@ class SpectralMap(Kind):
         return tuple(range(len(self.spins)))
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """The moments of both ends under the joint law, one precision each, divided by the cavity laws.
+        """Return the moments of both ends under the joint law, one precision each, divided by the cavity laws.
 
         Where a direction of x is known from neither side, nothing is said about x.
         """
@@ -125,7 +125,8 @@ class SpectralMap(Kind):
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log ∫ dx of both laws at x and A x; +∞ for values observed with certainty where A has not full row rank."""
+        """Return log ∫ dx of both laws at x and A x; +∞ for values observed with certainty where A has not full row
+        rank."""
         node = self._node(incoming)
         if not self.dimension:
             return node.log_partition_normalised()
@@ -136,11 +137,11 @@ class SpectralMap(Kind):
         return node.log_partition_about(values[:, :m], values[:, m:])
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """0, of a constraint."""
+        """Return 0, of a constraint."""
         return np.zeros(len(incoming.first))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """0 where the constraint holds to rounding, -∞ else."""
+        """Return 0 where the constraint holds to rounding, -∞ else."""
         step = max(1, self.dimension)
         values = np.stack(x)[:: step if self.dimension else 1] if self.dimension else np.stack(x)
         m, n = self.matrix.shape
@@ -158,7 +159,7 @@ class SpectralMap(Kind):
         return max(1, self.dimension**2)
 
     def _node(self, incoming: Incoming) -> LinearNode:
-        """The node between the laws of z and x.
+        """Return the node between the laws of z and x.
 
         Raises:
             ModelError: x is observed, or a vector of z in some elements only.
@@ -200,7 +201,8 @@ class SpectralMap(Kind):
             )
 
     def _along(self, side: str, product: Any, law: Law) -> Array:
-        """(F, r, d) the information along the singular vectors; the last product is kept, for it is asked for twice."""
+        """Return (F, r, d) the information along the singular vectors; the last product is kept, for it is asked for
+        twice."""
         old = self.seen.get(side)
         if old is None or not np.array_equal(old[0], law.information):
             old = self.seen[side] = law.information, along(product, law.information)

@@ -60,8 +60,8 @@ class Logical(Group):
         object.__setattr__(self, "arguments", aligned(spins, "spins"))
         k = len(self.arguments)
         object.__setattr__(self, "relation", check_choice("relation", relation, _RELATIONS, error=ModelError))
-        most = k if relation in ("exactly", "at-most", "at-least") else 1
-        object.__setattr__(self, "count", check_integer("count", count, least=0, most=most, error=ModelError))
+        maximum = k if relation in ("exactly", "at-most", "at-least") else 1
+        object.__setattr__(self, "count", check_integer("count", count, minimum=0, maximum=maximum, error=ModelError))
         if relation in ("or", "and") and (k < 2 or count != 1):
             raise ModelError(f"`spins` must be >= 2 and `count` 1 for {relation!r}, got {k} and {count}")
         object.__setattr__(self, "signs", numbers("signs", signs, self.shape, k))
@@ -70,19 +70,19 @@ class Logical(Group):
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """A sign for each argument."""
+        """Return a sign for each argument."""
         return {"signs": (arity,)}
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part: AND is OR with everything negated."""
+        """Return one part: AND is OR with everything negated."""
         pattern = self.pattern(layout)
         if not all(pattern):
             raise ModelError(f"arguments of {self} must be spins, got `{self.arguments[pattern.index(False)].name}`")
         if self.relation in ("or", "and"):
             signs = self.signs if self.relation == "or" else -self.signs
             return [Part(Counted(pattern, 1, 1, True, True), self.table(layout), (signs,))]
-        least = 0 if self.relation == "at-most" else self.count
-        kind = Counted(pattern, least, self.count, self.relation == "at-least", False)
+        minimum = 0 if self.relation == "at-most" else self.count
+        kind = Counted(pattern, minimum, self.count, self.relation == "at-least", False)
         return [Part(kind, self.table(layout), (self.signs,))]
 
 
@@ -106,7 +106,7 @@ def _read(n: int, top: int, saturates: bool, log_p: Any, left: Any, maximum: boo
 
 
 @njit(cache=True, error_model="numpy")
-def _messages(signs: Any, h: Any, least: int, top: int, saturates: bool, output: bool, maximum: bool) -> Any:
+def _messages(signs: Any, h: Any, minimum: int, top: int, saturates: bool, output: bool, maximum: bool) -> Any:
     """Messages B (F, k), and the log-weight (F,) of what is allowed under the laws."""
     F, k = h.shape
     n = k - 1 if output else k
@@ -118,7 +118,7 @@ def _messages(signs: Any, h: Any, least: int, top: int, saturates: bool, output:
             log_p[i, 0], log_p[i, 1] = log_weight(own, 1.0), log_weight(own, -1.0)
         _read(n, top, saturates, log_p, left, maximum)
         for c in range(top + 1):
-            right[c] = log_p[n, 0 if c == top else 1] if output else (0.0 if c >= least else -np.inf)
+            right[c] = log_p[n, 0 if c == top else 1] if output else (0.0 if c >= minimum else -np.inf)
             log_z[f] = _either(log_z[f], left[n, c] + right[c], maximum)
         if output:
             B[f, n] = 0.5 * signs[f, n] * (left[n, 1] - left[n, 0])
@@ -140,14 +140,14 @@ class Counted(Kind):
     truth value. Signs (F, k) say which arguments are negated.
 
     Attributes:
-        least: number that must be true.
+        minimum: number that must be true.
         top: largest number that is told from larger ones.
         saturates: whether more may be true.
         output: whether the last argument says if the number is ``top``.
     """
 
     spins: tuple[bool, ...]
-    least: int
+    minimum: int
     top: int
     saturates: bool
     output: bool
@@ -155,14 +155,14 @@ class Counted(Kind):
     maximum = True
 
     def _passed(self, parameters: Parameters, incoming: Incoming, maximum: bool) -> tuple[Array, Array]:
-        return _messages(parameters[0], incoming.first, self.least, self.top, self.saturates, self.output, maximum)
+        return _messages(parameters[0], incoming.first, self.minimum, self.top, self.saturates, self.output, maximum)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Half the log-odds of each argument, from the numbers of true ones to its left and to its right."""
+        """Return half the log-odds of each argument, from the numbers of true ones to its left and to its right."""
         return Outgoing(self._passed(parameters, incoming, maximum)[0])
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the probability of what is allowed."""
+        """Return log of the probability of what is allowed."""
         return self._passed(parameters, incoming, False)[1]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
@@ -170,15 +170,15 @@ class Counted(Kind):
         return np.zeros(len(parameters[0]))
 
     def largest(self, parameters: Parameters) -> Array:
-        """0."""
+        """Return 0."""
         return np.zeros(len(parameters[0]))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """0 where it holds, -∞ elsewhere."""
+        """Return 0 where it holds, -∞ elsewhere."""
         true = [expand(parameters[0][:, i], value) * value > 0.0 for i, value in enumerate(np.broadcast_arrays(*x))]
         if self.output:
             holds = np.any(true[:-1], axis=0) == true[-1]
         else:
             total = np.sum(true, axis=0)
-            holds = (total >= self.least) & (total <= (math.inf if self.saturates else self.top))
+            holds = (total >= self.minimum) & (total <= (math.inf if self.saturates else self.top))
         return np.where(holds, 0.0, -np.inf)

@@ -38,7 +38,7 @@ class Pairwise(Group):
         object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part: the two arguments of a group belong to one variable each."""
+        """Return one part: the two arguments of a group belong to one variable each."""
         table, pattern = self.table(layout), self.pattern(layout)
         if pattern == (False, True):
             table, pattern = table[:, ::-1], (True, False)
@@ -80,38 +80,38 @@ class SpinPair(Kind):
     maximum = True
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """B = atanh(tanh J tanh h)."""
+        """Return B = atanh(tanh J tanh h)."""
         return Outgoing(_spin_messages(parameters[0], incoming.first, maximum))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log(e^J P(s s' = 1) + e^{-J} P(s s' = -1))."""
+        """Return log(e^J P(s s' = 1) + e^{-J} P(s s' = -1))."""
         return log_parity_sums(parameters[0], incoming.first)[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """J E[s s']."""
+        """Return J E[s s']."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Probabilities of (s, s') = (±1, ±1)."""
+        """Return the probabilities of (s, s') = (±1, ±1)."""
         return _spin_joint(parameters[0], incoming.first)
 
     def largest(self, parameters: Parameters) -> Array:
-        """|J|."""
+        """Return |J|."""
         return largest_parity(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """J s s'."""
+        """Return J s s'."""
         return parity_log_factor(parameters[0], x)
 
 
 def coupled(J: Array) -> QuadraticForm:
-    """The form J x_0 x_1, without residuals."""
+    """Return the form J x_0 x_1, without residuals."""
     none = np.empty((J.size, 0))
     return QuadraticForm(np.zeros(J.size), np.empty((J.size, 0, 2)), none, none, J)
 
 
 def _pairs_about(J: Array, m: Array, v: Array, x: Array) -> Array:
-    """log ∫ e^{J(y_0 y_1 - ½ sgn J (x_0² + x_1²))} times both laws relative to their values at x, (F,).
+    """Return log ∫ e^{J(y_0 y_1 - ½ sgn J (x_0² + x_1²))} times both laws relative to their values at x, (F,).
 
     The factor at x is e^{-|J| (x_0 - sgn J x_1)²/2}, where x_0² and x_1² are left to the variables: the difference may
     be small where they are large. What the peak adds is quadratic in the slope at x, 0 at a fixed point.
@@ -141,7 +141,7 @@ class RealPair(Kind):
     centred = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """B = J m, A = -J² v of the other end; maxima are means."""
+        """Return B = J m, A = -J² v of the other end; maxima are means."""
         J, m, v = parameters[0][:, None], incoming.first[:, ::-1], incoming.second[:, ::-1]
         return Outgoing(J * m, -J * J * v)
 
@@ -154,11 +154,11 @@ class RealPair(Kind):
         return (J * m0 * m1 + 0.5 * J * J * (m0 * m0 * v1 + m1 * m1 * v0)) / D - 0.5 * np.log(D)
 
     def lifted(self, parameters: Parameters) -> Array:
-        """|J| at both ends."""
+        """Return |J| at both ends."""
         return np.abs(parameters[0])[:, None] * np.ones(2)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """J E[x y] under the joint belief."""
+        """Return J E[x y] under the joint belief."""
         J = parameters[0]
         means, covariance = self.moments(J, incoming)
         if incoming.centre is not None:  # the mean; its squares are left to the variables
@@ -167,7 +167,7 @@ class RealPair(Kind):
         return J * (covariance[:, 0, 1] + means[:, 0] * means[:, 1])
 
     def moments(self, J: Array, incoming: Incoming) -> tuple[Array, Array]:
-        """Means (F, 2) and covariances (F, 2, 2) of the joint belief."""
+        """Return means (F, 2) and covariances (F, 2, 2) of the joint belief."""
         (m0, m1), (v0, v1) = incoming.first.T, incoming.second.T
         D = 1.0 - J * J * v0 * v1
         means = np.stack([m0 + J * v0 * m1, m1 + J * v1 * m0], axis=1) / D[:, None]
@@ -179,11 +179,11 @@ class RealPair(Kind):
         return self.moments(parameters[0], incoming)[1]
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
-        """The coupling alone."""
+        """Return the coupling alone."""
         return coupled(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """J x y."""
+        """Return J x y."""
         return expand(parameters[0], x[0]) * x[0] * x[1]
 
 
@@ -220,21 +220,21 @@ class SpinRealPair(Kind):
         return Outgoing(*_spin_real_messages(parameters[0], h, m, v))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """½ J² v + log cosh(h + J m) - log cosh h."""
+        """Return ½ J² v + log cosh(h + J m) - log cosh h."""
         J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return 0.5 * J * J * v + log_cosh_changes(h, J * m)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """J E[s x] = J E[s (m + J v s)]."""
+        """Return J E[s x] = J E[s (m + J v s)]."""
         J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return J * (np.tanh(h + J * m) * m + J * v)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
-        """The coupling alone."""
+        """Return the coupling alone."""
         return coupled(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """J s x."""
+        """Return J s x."""
         return expand(parameters[0], x[0]) * x[0] * x[1]
 
 

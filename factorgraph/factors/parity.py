@@ -36,7 +36,7 @@ class PSpin(Group):
         object.__setattr__(self, "coupling", numbers("coupling", coupling, self.shape))
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         return _parts(self, layout, self.coupling)
 
 
@@ -62,7 +62,7 @@ class Parity(Group):
             raise ModelError(f"`sign` must be 1 or -1, got {shown(sign)}")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         return _parts(self, layout, self.sign * np.inf)
 
 
@@ -117,7 +117,7 @@ def log_parity_sums(J: Array, h: Array) -> tuple[Array, Array]:
 
 
 def parity_log_factor(J: Array, x: tuple[Array, ...]) -> Array:
-    """J Π x, or the logarithm of the indicator of Π x = sign J for J = ±∞."""
+    """Return J Π x, or the logarithm of the indicator of Π x = sign J for J = ±∞."""
     product = np.prod(np.broadcast_arrays(*x), axis=0)
     J = np.broadcast_to(expand(J, product), product.shape)
     hard = np.isinf(J)
@@ -125,7 +125,7 @@ def parity_log_factor(J: Array, x: tuple[Array, ...]) -> Array:
 
 
 def largest_parity(J: Array) -> Array:
-    """|J|; 0 for a constraint, J = ±∞."""
+    """Return |J|; 0 for a constraint, J = ±∞."""
     return np.where(np.isinf(J), 0.0, np.abs(J))
 
 
@@ -138,21 +138,21 @@ class SpinProduct(Kind):
     maximum = True
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """B_i = atanh(tanh J Π_{j≠i} tanh h_j)."""
+        """Return B_i = atanh(tanh J Π_{j≠i} tanh h_j)."""
         return Outgoing(_messages(parameters[0], incoming.first, maximum))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log(e^J P(Π s = 1) + e^{-J} P(Π s = -1))."""
+        """Return log(e^J P(Π s = 1) + e^{-J} P(Π s = -1))."""
         return log_parity_sums(parameters[0], incoming.first)[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """J E[Π s]."""
+        """Return J E[Π s]."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
     def largest(self, parameters: Parameters) -> Array:
-        """|J|."""
+        """Return |J|."""
         return largest_parity(parameters[0])
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """J Π s."""
+        """Return J Π s."""
         return parity_log_factor(parameters[0], x)

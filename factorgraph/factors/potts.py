@@ -47,7 +47,7 @@ class Potts(Group):
             raise ModelError(f"arguments of {self} must be categories of the same number of states, got {got}")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         states = self.states(layout)
         return [Part(PottsPair(pattern_of(states), states), self.slots(layout), (self.coupling,))]
 
@@ -133,23 +133,23 @@ class PottsPair(Kind):
     maximum = True
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """log(e^J p(c) + Σ_{c' ≠ c} p(c'))."""
+        """Return log(e^J p(c) + Σ_{c' ≠ c} p(c'))."""
         return Outgoing(_messages(parameters[0], incoming.first, maximum))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log(e^J P(a = b) + P(a ≠ b))."""
+        """Return log(e^J P(a = b) + P(a ≠ b))."""
         equal, other = _equal_and_not(incoming.first)
         return np.logaddexp(parameters[0] + equal, other)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """J P(a = b) under the belief; 0 for a constraint."""
+        """Return J P(a = b) under the belief; 0 for a constraint."""
         J = parameters[0]
         equal, other = _equal_and_not(incoming.first)
         share = np.exp(J + equal - np.logaddexp(J + equal, other))
         return np.where(np.isinf(J), 0.0, J) * share
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Probabilities (F, q, q)."""
+        """Return probabilities (F, q, q)."""
         q = self.states[0]
         logs = incoming.first[:, :q, None] + incoming.first[:, None, q:]
         logs[:, np.arange(q), np.arange(q)] += parameters[0][:, None]
@@ -157,10 +157,10 @@ class PottsPair(Kind):
         return weights / weights.sum(axis=(1, 2), keepdims=True)
 
     def largest(self, parameters: Parameters) -> Array:
-        """J, or 0 where that is more."""
+        """Return J, or 0 where that is more."""
         return np.maximum(parameters[0], 0.0)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """J where both states are the same."""
+        """Return J where both states are the same."""
         a, b = argument_values(self.states, x)
         return np.where(a == b, parameters[0].reshape(-1, *(1,) * (a.ndim - 1)), 0.0)

@@ -39,14 +39,14 @@ class Site(Kind):
         return float(mean**2 + variance)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Precision 1/σ - G and information m/σ - H; nothing to an observed variable."""
+        """Return precision 1/σ - G and information m/σ - H; nothing to an observed variable."""
         H, G, known = natural(incoming.first, incoming.second)
         values = self.prior.evaluate(H=H, G=G)
         B, A = quotient(values.mean, values.variance, H, G, self.scale)
         return Outgoing(np.where(known, 0.0, B), np.where(known, 0.0, A))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """psi less the logarithm of the cavity law's own integral; 0 where the value is observed."""
+        """Return psi less the logarithm of the cavity law's own integral; 0 where the value is observed."""
         H, G, known = natural(incoming.first, incoming.second)
         psi = self.prior.evaluate(H=H, G=G).psi - (0.5 * G if self.prior.spin else 0.0)
         return np.where(known, 0.0, psi - log_integral(H, G))[:, 0]
@@ -101,12 +101,12 @@ class Projected(Kind):
         return self.inner.numerical
 
     def error(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """The largest of all elements."""
+        """Return the largest of all elements."""
         values = self.inner.error(self._parameters(parameters), self._rows(incoming))
         return values.reshape(-1, self.size).max(axis=1)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """The kind's messages, those to vectors with shared precision projected."""
+        """Return the kind's messages, those to vectors with shared precision projected."""
         rows = self._rows(incoming)
         B, A = self.inner.rule(self._parameters(parameters), rows)
         A = np.zeros_like(B) if A is None else A
@@ -124,17 +124,17 @@ class Projected(Kind):
         return Outgoing(B.reshape(incoming.first.shape), A.reshape(incoming.first.shape))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Sums over the elements."""
+        """Return sums over the elements."""
         values = self.inner.log_partition(self._parameters(parameters), self._rows(incoming))
         return values.reshape(-1, self.size).sum(axis=1)
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Sums over the elements."""
+        """Return sums over the elements."""
         values = self.inner.mean_log_factor(self._parameters(parameters), self._rows(incoming))
         return values.reshape(-1, self.size).sum(axis=1)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """Sums over the elements."""
+        """Return sums over the elements."""
         k, F = len(self.inner.spins), len(x[0])
         columns = np.stack(x).reshape(self.size, k, F, -1).transpose(1, 2, 0, 3).reshape(k, F * self.size, -1)
         values = self.inner.log_factor(self._parameters(parameters), *columns)
@@ -150,7 +150,7 @@ class Projected(Kind):
 
 
 def _projected(mean: Array, variance: Array, B: Array, A: Array) -> tuple[Array, Array]:
-    """Messages (F, N) that with the cavity laws make beliefs of the same means and of the average variance."""
+    """Return messages (F, N) that with the cavity laws make beliefs of the same means and of the average variance."""
     _, G, known = natural(mean, variance)
     total = G + A
     proper = (total > 0.0).all(axis=1, keepdims=True)
@@ -164,14 +164,14 @@ def _projected(mean: Array, variance: Array, B: Array, A: Array) -> tuple[Array,
 
 
 def _rows_projected(first: Array, second: Array, B: Array, A: Array, d: int) -> tuple[Array, Array]:
-    """The same for vectors of dimension d, (F, N, d²): covariance matrices averaged."""
+    """Return the same for vectors of dimension d, (F, N, d²): covariance matrices averaged."""
     shape = (*first.shape[:2], d, d)
     H, G, B, A = first.reshape(shape)[..., 0], second.reshape(shape), B.reshape(shape)[..., 0], A.reshape(shape)
     known = np.asarray(np.isinf(np.diagonal(G, axis1=2, axis2=3)).any(axis=(1, 2)))[:, None, None, None]
     G = np.where(known, 0.0, G)
     total = 0.5 * (G + A + np.swapaxes(G + A, -1, -2))
-    least = np.linalg.eigvalsh(total)[..., 0]
-    proper = np.asarray((least > 0.0).all(axis=1))[:, None, None, None]
+    minimum = np.linalg.eigvalsh(total)[..., 0]
+    proper = np.asarray((minimum > 0.0).all(axis=1))[:, None, None, None]
     covariance = np.linalg.inv(np.where(proper, total, np.eye(d)))
     belief = np.einsum("fnij,fnj->fni", covariance, H + B)
     precision = message_precisions(covariance.mean(axis=1), (covariance @ A).mean(axis=1))[:, None]
@@ -184,7 +184,7 @@ def _rows_projected(first: Array, second: Array, B: Array, A: Array, d: int) -> 
 
 
 def sites(layout: Layout) -> Iterator[Part]:
-    """The priors of variables with shared precision that have not the form of a message."""
+    """Yield the priors of variables with shared precision that have not the form of a message."""
     for name, variable in layout.model.variables.items():
         if variable.shared and variable.prior is not None and not has_natural_prior(variable):
             block = layout.slice(name)
@@ -192,7 +192,7 @@ def sites(layout: Layout) -> Iterator[Part]:
 
 
 def _names(part: Part, layout: Layout) -> list[str]:
-    """The variables of the arguments."""
+    """Return the variables of the arguments."""
     names, slot = [], 0
     while slot < part.variables.shape[1]:
         names.append(layout.name_of(int(part.variables[0, slot])))
@@ -201,13 +201,13 @@ def _names(part: Part, layout: Layout) -> list[str]:
 
 
 def has_natural_prior(variable: Any) -> bool:
-    """Whether a variable's prior has the form of its messages."""
+    """Return whether a variable's prior has the form of its messages."""
     prior: Prior = variable.prior
     return prior.natural is not None and not (variable.shared and prior.spin)
 
 
 def whole(part: Part, layout: Layout) -> Part:
-    """The same factors on whole vectors, if some of their arguments share precisions.
+    """Return the same factors on whole vectors, if some of their arguments share precisions.
 
     Raises:
         ModelError: not all elements of a vector in their order are arguments of such factors, or a kind that has no
@@ -218,7 +218,7 @@ def whole(part: Part, layout: Layout) -> Part:
     shared = [] if part.kind.whole else [n for n in _names(part, layout) if layout.model.variables[n].shared]
     if not shared:
         return part
-    if part.kind.relaxed or part.kind.law_slot is not None:
+    if part.kind.full_variance or part.kind.law_slot is not None:
         raise ModelError(f"factors on variables with shared precision must be sums or maps, got {part.kind.name}")
     size, slots, slot = layout.shapes[shared[0]][-1], [], 0
     F, k = part.variables.shape
@@ -227,7 +227,7 @@ def whole(part: Part, layout: Layout) -> Part:
         if variable.shared:
             table = part.variables[:, slot]
             fits = layout.shapes[name][-1] == size and F % size == 0
-            vectors = layout.heads[table[:: size if fits else 1], None] + places(variable) * np.arange(size)
+            vectors = layout.first_of[table[:: size if fits else 1], None] + places(variable) * np.arange(size)
             if not fits or not np.array_equal(table, vectors.ravel()):
                 raise ModelError(
                     f"factors on `{name}` must take whole vectors, all {layout.shapes[name][-1]} elements of its last "

@@ -3,8 +3,8 @@
 A law, or a message, is kept as rows R x = z of unit noise, e^{-|R x - z|²/2}: a noise of variance q and a prior of
 variance 1 are rows of sizes q^-½ and 1, where precision matrices would have to hold 1/q and 1 in one element. For a
 factor Σ U_j x_j + W x + σ e = w with unit noise e (σ = 1, or 0 in rows without noise, which is all that a singular
-covariance is) the other arguments are written as x_j = mean + C g + N t, with independent unit normals g, and t free
-in directions of which nothing is known. The message is then
+covariance is) the other arguments are written as x_j = mean + C g + N t, with independent standard normals g, and t
+free in directions of which nothing is known. The message is then
 
     S^-½ (W x - r) with S^½ (S^½)ᵀ = σσᵀ + Σ U_j C_j C_jᵀ U_jᵀ and r = w - Σ U_j mean_j,
 

@@ -12,13 +12,13 @@ from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, align
 from factorgraph.interface.arguments import check_instance
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural, spin_moments
-from factorgraph.messages.ranges import LEAST_REST, quotient
+from factorgraph.messages.ranges import MIN_REST, quotient
 from factorgraph.model.description import Selection, printable
 from factorgraph.model.layout import Layout
 from factorgraph.numerics.special import log_2cosh_array
 
-#: Least variance of a term that is known, relative to its square, and of all: they keep omega/√V finite.
-_KNOWN, _LEAST = 1e-24, 1e-100
+#: Smallest variance of a term that is known, relative to its square, and of all: they keep omega/√V finite.
+_KNOWN, _MIN_VARIANCE = 1e-24, 1e-100
 _POINT = 1e-12  # the variance that stands for none where a channel is asked about a known sum
 
 
@@ -56,11 +56,11 @@ class Sum(Group):
 
     @classmethod
     def row_shapes(cls, arity: int, shared: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """A coefficient for each input."""
+        """Return a coefficient for each input."""
         return {"coefficients": (arity - 1,)}
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         pattern, table = self.pattern(layout), self.table(layout)
         variables = [layout.model.variables[selection.name] for selection in self.arguments]
         if any(variable.shared for variable in variables):
@@ -82,7 +82,8 @@ class Sum(Group):
 def output_values(
     channel: Channel, spin: bool, first: Array, second: Array, omega: Array, V: Array
 ) -> tuple[Array, Array, Array]:
-    """phi, g and Γ of a channel whose output sends a cavity law, or is observed: rows (F,), omega and V (F, ...).
+    """Return phi, g and Γ of a channel whose output sends a cavity law, or is observed: rows (F,), omega and V (F,
+    ...).
 
     phi is relative to a normalised law of a spin; that of a free real output is counted by the variable.
     """
@@ -102,7 +103,7 @@ def output_values(
 
 
 def to_output(channel: Channel, omega: Array, V: Array) -> tuple[Array, Array]:
-    """The message to the output: (omega, V) as the parameters of its law; half the log-odds for a spin."""
+    """Return the message to the output: (omega, V) as the parameters of its law; half the log-odds for a spin."""
     if not channel.spin:
         return omega, V
     up, down = (channel.observe(np.full(omega.shape, y), omega=omega, V=V).phi for y in (1.0, -1.0))
@@ -110,7 +111,7 @@ def to_output(channel: Channel, omega: Array, V: Array) -> tuple[Array, Array]:
 
 
 def exclusive_sums(terms: Array) -> Array:
-    """Sums over the last axis (F, k), each term left out in turn, without a subtraction."""
+    """Return sums over the last axis (F, k), each term left out in turn, without a subtraction."""
     left = np.zeros_like(terms)
     left[:, 1:] = np.cumsum(terms[:, :-1], axis=1)
     right = np.zeros_like(terms)
@@ -151,14 +152,14 @@ class ChannelSum(Kind):
         B, A = np.zeros(incoming.first.shape), np.zeros(incoming.first.shape)
         B[:, 0], A[:, 0] = to_output(self.channel, omega, V)
         _, g, gamma = self._values(incoming, omega, V)
-        kept = np.maximum(1.0 - c * c * v * gamma[:, None], LEAST_REST)
+        kept = np.maximum(1.0 - c * c * v * gamma[:, None], MIN_REST)
         B[:, 1:] = (c * g[:, None] + m * c * c * gamma[:, None]) / kept
         A[:, 1:] = c * c * gamma[:, None] / kept
         spins = np.array(self.spins[1:])
         if spins.any():
             rest = exclusive_sums(c * m)[:, spins]
-            least = exclusive_sums(self._least(c, incoming, m, v))
-            V_rest = np.maximum(np.maximum(exclusive_sums(c * c * v), least)[:, spins], _LEAST)
+            minimum = exclusive_sums(self._least(c, incoming, m, v))
+            V_rest = np.maximum(np.maximum(exclusive_sums(c * c * v), minimum)[:, spins], _MIN_VARIANCE)
             up = self._values(incoming, rest + c[:, spins], V_rest)[0]
             down = self._values(incoming, rest - c[:, spins], V_rest)[0]
             where = 1 + np.flatnonzero(spins)
@@ -166,35 +167,36 @@ class ChannelSum(Kind):
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
+        """Return phi of an observed output or a spin; 0 for a free real one, whose variable counts it."""
         (c,), (m, v) = parameters, self._moments(incoming)
         omega, V = (c * m).sum(axis=1), self._variance(c, incoming, m, v)
         phi = self._values(incoming, omega, V)[0]
         return phi if self.channel.spin else np.where(np.isinf(incoming.second[:, 0]), phi, 0.0)
 
     def largest(self, parameters: Parameters) -> Array:
-        """0 for the probability of a spin; a density may be larger."""
+        """Return 0 for the probability of a spin; a density may be larger."""
         return np.full(len(parameters[0]), 0.0 if self.channel.spin else np.inf)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """log P(x_0 | z)."""
+        """Return log P(x_0 | z)."""
         z = sum(expand(parameters[0][:, i], value) * value for i, value in enumerate(x[1:]))
         y, z = np.broadcast_arrays(x[0], z)
         return self.channel.observe(y, omega=z, V=np.full(z.shape, _POINT)).phi
 
     def _variance(self, c: Array, incoming: Incoming, m: Array, v: Array) -> Array:
-        """Variances (F,) of the sums, with coefficients c and terms of means m and variances v."""
+        """Return variances (F,) of the sums, with coefficients c and terms of means m and variances v."""
         variance = np.maximum((c * c * v).sum(axis=1), self._least(c, incoming, m, v).sum(axis=1))
-        return np.maximum(variance, _LEAST)
+        return np.maximum(variance, _MIN_VARIANCE)
 
     def _least(self, c: Array, incoming: Incoming, m: Array, v: Array) -> Array:
-        """What each term (F, k) adds to the least variance of the sum: about c²/k for a spin that is not certain."""
+        """Return what each term (F, k) adds to the least variance of the sum: about c²/k for a spin that is not
+        certain."""
         k, spins = c.shape[1], np.array(self.spins[1:], dtype=bool)
         uncertain = spins & np.isfinite(incoming.first[:, 1:])
         return np.where(uncertain, c * c * ((k - 1) / k**2), _KNOWN * c * c * (m * m + v))
 
     def _moments(self, incoming: Incoming) -> tuple[Array, Array]:
-        """Means and variances (F, k) of the inputs."""
+        """Return means and variances (F, k) of the inputs."""
         m, v = incoming.first[:, 1:].copy(), incoming.second[:, 1:].copy()
         spins = np.array(self.spins[1:], dtype=bool)
         m[:, spins], v[:, spins] = spin_moments(incoming.first[:, 1:][:, spins])
@@ -220,7 +222,8 @@ class ProjectedSum(ChannelSum):
         return tuple(i for i, spin in enumerate(self.spins) if not spin)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """Precision 1/Δ - A and information x̂/Δ - B to a free real output; to the inputs as for ``ChannelSum``."""
+        """Return precision 1/Δ - A and information x̂/Δ - B to a free real output; to the inputs as for
+        ``ChannelSum``."""
         flat, incoming = self._natural(incoming)
         B, A = super().rule(parameters, incoming)
         assert A is not None
@@ -235,7 +238,7 @@ class ProjectedSum(ChannelSum):
         return Outgoing(np.where(flat[:, None], 0.0, B), np.where(flat[:, None], 0.0, A))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """phi, less the logarithm of the integral of a free output's cavity law."""
+        """Return phi, less the logarithm of the integral of a free output's cavity law."""
         _, raw = self._natural(incoming)
         (c,), (m, v) = parameters, self._moments(raw)
         V = self._variance(c, raw, m, v)
@@ -247,7 +250,8 @@ class ProjectedSum(ChannelSum):
         return phi - np.where(free, log_integral(H, G) + (0.5 * G if self.channel.spin else 0.0), 0.0)
 
     def _natural(self, incoming: Incoming) -> tuple[NDArray[np.bool_], Incoming]:
-        """Rows with an input that has no law, and the laws as ``ChannelSum`` sees them: the output's (B, A), (y, ∞)."""
+        """Return rows with an input that has no law, and the laws as ``ChannelSum`` sees them: the output's (B, A), (y,
+        ∞)."""
         first, second = incoming.first.copy(), incoming.second.copy()
         inputs = second[:, 1:]
         flat = np.asarray((np.isinf(inputs) & ~np.array(self.spins[1:])).any(axis=1))

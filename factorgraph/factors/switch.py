@@ -95,7 +95,7 @@ class Switch(Group):
                 raise ModelError(f"`terms` of {self} must be real variables or vectors, got `{selection.name}`")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part: the factors of all states side by side."""
+        """Return one part: the factors of all states side by side."""
         (F, q), slots = self.target.shape[:2], self.slots(layout)
         terms = [Selection(t.name, np.repeat(t.indices.ravel(), q), t.dimension) for t in self.arguments[1:]]
         rows = {name: values.reshape(F * q, *values.shape[2:]) for name, values in self.rows.items()}
@@ -105,7 +105,7 @@ class Switch(Group):
 
 
 def _number_of_states(vectors: bool, coefficients: Any, target: ArrayLike, noise: ArrayLike) -> int:
-    """The length of the axis of states, from the parameters that have one."""
+    """Return the length of the axis of states, from the parameters that have one."""
     matrices = coefficients if vectors and isinstance(coefficients, (list, tuple)) else [coefficients]
     more = 1 if vectors else 0
     axes = [(c, 3 if vectors else 2) for c in matrices] + [(target, 1 + more), (noise, 1 + 2 * more)]
@@ -158,7 +158,7 @@ class Switched(Kind):
         return self.inner.centred
 
     def given(self, parameters: Parameters, states: Any) -> Parameters:
-        """The parameters of the kind's factors if the categories are in these states (F,)."""
+        """Return the parameters of the kind's factors if the categories are in these states (F,)."""
         return tuple(p[np.arange(len(p)), states] for p in parameters)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
@@ -182,23 +182,23 @@ class Switched(Kind):
         return Outgoing(B, A)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log Σ p_c Z_c."""
+        """Return log Σ p_c Z_c."""
         evidence = self._log_partitions(self._every(parameters), self._repeated(incoming))
         return log_sums(np.ascontiguousarray(incoming.first[:, : self.count] + evidence))
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Σ over the states of their probability under the belief times the kind's."""
+        """Return Σ over the states of their probability under the belief times the kind's."""
         every, rows = self._every(parameters), self._repeated(incoming)
         weight = np.exp(normalised(incoming.first[:, : self.count] + self._evidence(every, rows)))
         values = self.inner.mean_log_factor(every, rows).reshape(-1, self.count)
         return np.where(weight > 0.0, weight * values, 0.0).sum(axis=1)
 
     def largest(self, parameters: Parameters) -> Array:
-        """The largest of all states."""
+        """Return the largest of all states."""
         return self.inner.largest(self._every(parameters)).reshape(-1, self.count).max(axis=1)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """That of the state that holds."""
+        """Return the that of the state that holds."""
         (state,) = argument_values((self.count,), x[: self.count])
         reals = np.broadcast_arrays(*x[self.count :])
         values = [
@@ -207,11 +207,11 @@ class Switched(Kind):
         return np.take_along_axis(np.stack(values), np.broadcast_to(state, values[0].shape)[None], axis=0)[0]
 
     def _every(self, parameters: Parameters) -> Parameters:
-        """Parameters (F q, ...) of the kind."""
+        """Return parameters (F q, ...) of the kind."""
         return tuple(p.reshape(-1, *p.shape[2:]) for p in parameters)
 
     def _repeated(self, incoming: Incoming) -> Incoming:
-        """The laws of the real arguments for every state."""
+        """Return the laws of the real arguments for every state."""
         values = (incoming.first, incoming.second, incoming.centre)
         first, second, centre = (
             None if v is None else np.repeat(v[:, self.count :], self.count, axis=0) for v in values
@@ -223,13 +223,13 @@ class Switched(Kind):
         return self.inner.log_partition(every, rows).reshape(-1, self.count)
 
     def _evidence(self, every: Parameters, rows: Incoming) -> Array:
-        """(F, q) log-evidence of the states; 0 where an integral diverges, because it says nothing yet."""
+        """Return (F, q) log-evidence of the states; 0 where an integral diverges, because it says nothing yet."""
         values = self._log_partitions(every, rows)
         return np.where(np.isnan(values).any(axis=1, keepdims=True), 0.0, values)
 
 
 def _match(weight: Array, first: Array, second: Array, B: Array, A: Array) -> tuple[Array, Array]:
-    """Messages (F, 1) that with the cavity laws have the moments of a mixture of answers B and A (F, q, 1).
+    """Return messages (F, 1) that with the cavity laws have the moments of a mixture of answers B and A (F, q, 1).
 
     Nothing where the value is observed, or a state leaves the variable without a law.
     """
@@ -253,7 +253,7 @@ def _match(weight: Array, first: Array, second: Array, B: Array, A: Array) -> tu
 
 
 def _match_vectors(weight: Array, first: Array, second: Array, B: Array, A: Array) -> tuple[Array, Array]:
-    """The same for vectors, with all places (F, d²) and answers (F, q, d²)."""
+    """Return the same for vectors, with all places (F, d²) and answers (F, q, d²)."""
     F, q, d = *weight.shape, round(np.sqrt(first.shape[1]))
     law = received(first.reshape(F, d, d), second.reshape(F, d, d))
     free = np.repeat(law.free, q, axis=0)
@@ -272,9 +272,9 @@ def _match_vectors(weight: Array, first: Array, second: Array, B: Array, A: Arra
     total = np.einsum("fq,fqij->fij", weight, covariance + rest[..., :, None] * rest[..., None, :])
     own = law.free[:, :, None] & law.free[:, None, :]
     matched = np.linalg.inv(np.where(own, total, np.eye(d)))
-    said = np.asarray(proper.reshape(F, q).all(axis=1))[:, None]
-    new_A = np.where(own & said[..., None], matched - law.precision, 0.0)
+    informative = np.asarray(proper.reshape(F, q).all(axis=1))[:, None]
+    new_A = np.where(own & informative[..., None], matched - law.precision, 0.0)
     new_B = np.zeros((F, d, d))
     pulled = np.einsum("fij,fj->fi", np.where(own, matched, 0.0), centre) - law.information
-    new_B[..., 0] = np.where(law.free & said, pulled, 0.0)
+    new_B[..., 0] = np.where(law.free & informative, pulled, 0.0)
     return new_B.reshape(F, -1), (0.5 * (new_A + np.swapaxes(new_A, 1, 2))).reshape(F, -1)

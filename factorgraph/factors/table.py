@@ -21,11 +21,11 @@ from factorgraph.runtime.compiled import njit
 #: Sums of products of probabilities above this have lost nothing to underflow.
 _SAFE = 1e-250
 #: Largest joint belief of one factor.
-_MOST_JOINT = 2**24
+_MAX_JOINT = 2**24
 
 
 def values_of_arguments(group: Group, model: Model) -> tuple[int, ...]:
-    """How many values each argument has, 2 for a spin.
+    """Return how many values each argument has, 2 for a spin.
 
     Raises:
         ModelError: an argument is neither a spin nor a category.
@@ -40,7 +40,7 @@ def values_of_arguments(group: Group, model: Model) -> tuple[int, ...]:
 
 
 def pattern_of(states: tuple[int, ...]) -> tuple[bool, ...]:
-    """Which slots of discrete arguments with so many states, 0 for a spin, are spins."""
+    """Return which slots of discrete arguments with so many states, 0 for a spin, are spins."""
     return tuple(spin for q in states for spin in ([False] * q or [True]))
 
 
@@ -99,7 +99,7 @@ class Table(Group):
             raise ModelError(f"`table` of {self} must have the last axes {values}, got shape {self.log_table.shape}")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         states, slots, k = self.states(layout), self.slots(layout), len(self.arguments)
         size = math.prod(self.log_table.shape[-k:])
         logs = np.broadcast_to(self.log_table.reshape(-1, size), (len(slots), size))
@@ -171,7 +171,7 @@ class Allowed(Group):
                 raise ModelError(f"`configurations` of `{selection.name}` must be {need}, got {column[wrong][0]}")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One part."""
+        """Return one part."""
         states, slots = self.states(layout), self.slots(layout)
         spin = np.array(states) == 0
         rows = np.where(spin, (1 - self.configurations) // 2, self.configurations).astype(np.int32)
@@ -180,7 +180,7 @@ class Allowed(Group):
 
 
 def _logarithms(table: ArrayLike | None, log_table: ArrayLike | None) -> Array:
-    """The checked logarithms of a table given in one of two ways."""
+    """Return the checked logarithms of a table given in one of two ways."""
     if (table is None) == (log_table is None):
         raise ModelError("`table` must be given, or `log_table`, and not both")
     if table is None:
@@ -291,7 +291,7 @@ def _weights(logs: Array, laws: Array, position: Any) -> tuple[Array, Array, Arr
 
 @lru_cache(maxsize=64)
 def _all_configurations(values: tuple[int, ...]) -> NDArray[np.int32]:
-    """(M, k) in the order of a table's elements."""
+    """Return (M, k) in the order of a table's elements."""
     return np.indices(values, dtype=np.int32).reshape(len(values), -1).T.copy()
 
 
@@ -332,7 +332,7 @@ class Tabulated(Kind):
         return np.array(self.states, dtype=np.int64)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
-        """log Σ over the other arguments of the factor times their laws [Mézard-Montanari, ch. 14]."""
+        """Return log Σ over the other arguments of the factor times their laws [Mézard-Montanari, ch. 14]."""
         logs, laws = distinct(parameters[0]), log_laws(incoming.first, self._states)
         if len(self.states) == 2 and self.listed is None and not maximum:
             found = _pair_messages(logs, laws, self.values[0])
@@ -344,18 +344,18 @@ class Tabulated(Kind):
         return _weights(distinct(parameters[0]), log_laws(incoming.first, self._states), self._position)
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the mean under the cavity laws."""
+        """Return log of the mean under the cavity laws."""
         return self._weighted(parameters, incoming)[0]
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Mean of the logarithms under the belief."""
+        """Return the mean of the logarithms under the belief."""
         return self._weighted(parameters, incoming)[1]
 
     def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
-        """Probabilities (F, values of each)."""
+        """Return probabilities (F, values of each)."""
         belief = self._weighted(parameters, incoming)[2]
         if self.listed is not None:
-            if math.prod(self.values) > _MOST_JOINT:
+            if math.prod(self.values) > _MAX_JOINT:
                 return None
             dense = np.zeros((len(belief), math.prod(self.values)))
             dense[:, np.ravel_multi_index(tuple(self.configurations.T), self.values)] = belief
@@ -363,7 +363,7 @@ class Tabulated(Kind):
         return belief.reshape(-1, *self.values)
 
     def largest(self, parameters: Parameters) -> Array:
-        """The largest entry."""
+        """Return the largest entry."""
         return np.broadcast_to(distinct(parameters[0]).max(axis=1), len(parameters[0]))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
@@ -380,7 +380,8 @@ class Tabulated(Kind):
 
 
 def argument_values(states: Sequence[int], x: Sequence[Array]) -> tuple[NDArray[np.intp], ...]:
-    """Numbers of the values of discrete arguments, from those of all slots: 0 and 1 for the spins +1 and -1."""
+    """Return the numbers of the values of discrete arguments, from those of all slots: 0 and 1 for the spins +1 and
+    -1."""
     slots, found, slot = np.broadcast_arrays(*x), [], 0
     for q in states:
         own = slots[slot : slot + max(1, q)]

@@ -21,7 +21,7 @@ _ALMOST = 1e-10
 
 
 def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, columns: int) -> Array:
-    """A parameter as matrices (F, rows, columns); a number is a multiple of the identity.
+    """Return a parameter as matrices (F, rows, columns); a number is a multiple of the identity.
 
     Raises:
         ModelError: not finite numbers, or of a shape that does not fit.
@@ -41,7 +41,7 @@ def matrices(name: str, values: ArrayLike, shape: tuple[int, ...], rows: int, co
 def vector_parameters(
     terms: Sequence[Selection], coefficients: Any, target: ArrayLike, noise: ArrayLike
 ) -> tuple[Array, Array, Array]:
-    """Checked parameters of F factors with m rows: coefficients (F, m, Σd), target (F, m) and noise (F, m, m).
+    """Return checked parameters of F factors with m rows: coefficients (F, m, Σd), target (F, m) and noise (F, m, m).
 
     Raises:
         ModelError: parameters that do not fit, a noise that is no covariance matrix, or a singular one of factors that
@@ -75,11 +75,11 @@ def vector_parameters(
 
 
 def _covariances(given: Array, noise: ArrayLike) -> Array:
-    """Matrices that are symmetric, and have no negative eigenvalue, up to rounding; made symmetric."""
+    """Return matrices that are symmetric, and have no negative eigenvalue, up to rounding; made symmetric."""
     symmetric, scale = 0.5 * (given + np.swapaxes(given, 1, 2)), np.abs(given).max(axis=(1, 2), initial=0.0)
-    least = np.linalg.eigvalsh(symmetric)[:, 0] if given.size else scale
+    minimum = np.linalg.eigvalsh(symmetric)[:, 0] if given.size else scale
     skew = np.abs(given - symmetric).max(axis=(1, 2), initial=0.0)
-    if np.any(skew > _ALMOST * scale) or np.any(least < -_ALMOST * scale):
+    if np.any(skew > _ALMOST * scale) or np.any(minimum < -_ALMOST * scale):
         raise ModelError(
             "`noise` must be symmetric and positive definite, or singular without negative eigenvalues, "
             f"got {shown(noise)}"
@@ -104,7 +104,7 @@ def _check_determined(
 
 
 def whitened(coefficients: Array, target: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
-    """W, w and σ with N(y; C x, Q) = e^c N(w; W x, diag σ) (2π)^{m/2}, and c.
+    """Return W, w and σ with N(y; C x, Q) = e^c N(w; W x, diag σ) (2π)^{m/2}, and c.
 
     Rows have noise of variance σ = 1, or none where Q is singular: x = 0.3 is a row (1) of W, 0.3 of w with σ = 0.
     """
@@ -137,18 +137,19 @@ class VectorGaussian(Kind):
         return Outgoing(*messages(self._factors(parameters), self._sizes, *incoming[:2], wanted))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, or e^{(h - Gm)·(x - m) - (x - m)·G(x - m)/2}."""
+        """Return log ∫ of the factor times the arguments' e^{h·x - x·Gx/2}, or e^{(h - Gm)·(x - m) - (x - m)·G(x -
+        m)/2}."""
         self._check(parameters, incoming)
         return parameters[2] + log_integrals(*self._centred(parameters, incoming))
 
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """c - E|w - W x|²/2; ∞ without noise in some direction."""
+        """Return c - E|w - W x|²/2; ∞ without noise in some direction."""
         self._check(parameters, incoming)
         square = expected_squares(*self._centred(parameters, incoming))
         return np.where((parameters[3] > 0.0).all(axis=1), parameters[2] - 0.5 * square, np.inf)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
-        """Residuals of weight 1, of the first columns of the vectors' places.
+        """Return the residuals of weight 1, of the first columns of the vectors' places.
 
         Raises:
             ModelError: a singular noise, with which there are none.
@@ -160,7 +161,7 @@ class VectorGaussian(Kind):
         return QuadraticForm(constant, matrix, w, np.ones_like(w), np.zeros(len(w)))
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """c - |w - W x|²/2, with the components in the first columns of their places.
+        """Return c - |w - W x|²/2, with the components in the first columns of their places.
 
         Raises:
             ModelError: a singular noise, with which it has no values.
@@ -186,7 +187,7 @@ class VectorGaussian(Kind):
         return parameters[0], parameters[1], parameters[3]
 
     def _centred(self, parameters: Parameters, incoming: Incoming) -> tuple[Any, Any, Array, Array]:
-        """Factors, sizes and laws about the centre, if there is one: what remains is small, nothing cancels."""
+        """Return factors, sizes and laws about the centre, if there is one: what remains is small, nothing cancels."""
         W, w, sigma = self._factors(parameters)
         if incoming.centre is None:
             return (W, w, sigma), self._sizes, *incoming[:2]

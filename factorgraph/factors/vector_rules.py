@@ -151,11 +151,11 @@ def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
 def _arrays(W: Any, sizes: Any) -> Any:
     """Places of the laws, laws, ranks, tilts, their concatenation and a workspace for factors of one kind."""
     m, D = W.shape[1:]
-    most, k = np.max(sizes), sizes.size
+    maximum, k = np.max(sizes), sizes.size
     places = np.zeros(k + 1, np.int64)
     places[1:] = np.cumsum(sizes * (sizes + 1))
-    laws, rank, tilts = np.empty(places[-1]), np.empty(k, np.int64), np.empty((k, most))
-    return places, laws, rank, tilts, np.empty(D + most), workspace(m, D + most)
+    laws, rank, tilts = np.empty(places[-1]), np.empty(k, np.int64), np.empty((k, maximum))
+    return places, laws, rank, tilts, np.empty(D + maximum), workspace(m, D + maximum)
 
 
 @njit(cache=True, error_model="numpy")
@@ -264,7 +264,7 @@ def _expected_squares(factors: Any, sizes: Any, first: Any, second: Any) -> Any:
 
 
 def messages(factors: Any, sizes: Any, first: Array, second: Array, wanted: Any) -> tuple[Array, Array]:
-    """The messages B and A (F, slots) to the arguments (F, k) that are wanted."""
+    """Return the messages B and A (F, slots) to the arguments (F, k) that are wanted."""
     B, A, missing = _messages(factors, sizes, first, second, wanted)
     ends = np.cumsum([0, *(sizes * sizes)])
     for f, own in np.argwhere(missing):
@@ -276,7 +276,8 @@ def messages(factors: Any, sizes: Any, first: Array, second: Array, wanted: Any)
 
 
 def log_integrals(factors: Any, sizes: Any, first: Array, second: Array) -> Array:
-    """log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it diverges."""
+    """Return log ∫ e^{-|w - W x|²/2} e^{h·x - x·Gx/2} dx (F,), with a delta function where σ is 0; NaN where it
+    diverges."""
     result = _log_integrals(factors, sizes, first, second)
     for f in np.flatnonzero(np.isneginf(result)):
         W, w, sigma = _one(factors, f)
@@ -291,7 +292,7 @@ def log_integrals(factors: Any, sizes: Any, first: Array, second: Array) -> Arra
 
 
 def expected_squares(factors: Any, sizes: Any, first: Array, second: Array) -> Array:
-    """E|w - W x|² (F,) under the factors' beliefs, of the rows with noise."""
+    """Return E|w - W x|² (F,) under the factors' beliefs, of the rows with noise."""
     result = _expected_squares(factors, sizes, first, second)
     for f in np.flatnonzero(np.isneginf(result)):
         W, w, _ = _one(factors, f)
@@ -307,7 +308,8 @@ def _one(factors: Any, f: Any) -> Any:
 
 
 def _joint(W: Array, w: Array, sizes: Any, own: int, first: Array, second: Array) -> tuple[Array, Array, Array, Array]:
-    """U without the columns of one argument and 0 where observed, w less the part of those, and the laws' h and G."""
+    """Return U without the columns of one argument and 0 where observed, w less the part of those, and the laws' h and
+    G."""
     U, rest, h, G = [], w, [], []
     slot, column = 0, 0
     for i, d in enumerate(sizes):
@@ -325,7 +327,8 @@ def _joint(W: Array, w: Array, sizes: Any, own: int, first: Array, second: Array
 def _message(
     W: Array, w: Array, sigma: Array, sizes: Any, own: int, first: Array, second: Array
 ) -> tuple[Array, Array]:
-    """Wᵀ K (w - U G⁻¹ h) and Wᵀ K W with K = (diag σ + U G⁻¹ Uᵀ)⁻¹, which is 1 - U (G + UᵀU)⁻¹ Uᵀ if all σ are 1."""
+    """Return Wᵀ K (w - U G⁻¹ h) and Wᵀ K W with K = (diag σ + U G⁻¹ Uᵀ)⁻¹, which is 1 - U (G + UᵀU)⁻¹ Uᵀ if all σ are
+    1."""
     U, rest, h, G = _joint(W, w, sizes, own, first, second)
     start = int(sizes[:own].sum())
     back = W[:, start : start + sizes[own]].T

@@ -21,7 +21,7 @@ _LONGEST = 120
 
 
 def shown(value: Any) -> str:
-    """``repr(value)`` in one line of bounded length, as errors print what they got."""
+    """Return ``repr(value)`` in one line of bounded length, as errors print what they got."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # an object that cannot be printed, or a number of too many digits, must not hide the error
@@ -33,16 +33,16 @@ def check_number(
     name: str,
     value: Any,
     *,
-    least: float = -math.inf,
+    minimum: float = -math.inf,
     above: float = -math.inf,
-    most: float = math.inf,
+    maximum: float = math.inf,
     below: float = math.inf,
     error: type[ValueError] = ValueError,
 ) -> float:
-    """``value`` as a finite float within its bounds.
+    """Return ``value`` as a finite float within its bounds.
 
     Raises:
-        ValueError: ``value`` is no real number, not finite, or outside ``least`` <= value <= ``most``,
+        ValueError: ``value`` is no real number, not finite, or outside ``minimum`` <= value <= ``maximum``,
             ``above`` < value < ``below``; of the class ``error``.
     """
     number = math.nan
@@ -52,8 +52,8 @@ def check_number(
             number = float(value)
         except OverflowError:  # an integer of hundreds of digits
             pass
-    if not (math.isfinite(number) and least <= number <= most and above < number < below):
-        bounds = [(">=", least), (">", above), ("<=", most), ("<", below)]
+    if not (math.isfinite(number) and minimum <= number <= maximum and above < number < below):
+        bounds = [(">=", minimum), (">", above), ("<=", maximum), ("<", below)]
         wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound))
         raise error(f"`{name}` must be {f'a finite number {wanted}'.strip()}, got {shown(value)}")
     return number
@@ -63,11 +63,11 @@ def check_integer(
     name: str,
     value: Any,
     *,
-    least: int | None = None,
-    most: int | None = None,
+    minimum: int | None = None,
+    maximum: int | None = None,
     error: type[ValueError] = ValueError,
 ) -> int:
-    """``value`` as an int within its bounds; NumPy integers are integers, True and 2.0 are not.
+    """Return ``value`` as an int within its bounds; NumPy integers are integers, True and 2.0 are not.
 
     Raises:
         ValueError: anything else; of the class ``error``.
@@ -76,15 +76,15 @@ def check_integer(
         value = value[()]
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     number = int(value) if whole else 0
-    if not whole or (least is not None and number < least) or (most is not None and number > most):
-        bounds = [(">=", least), ("<=", most)]
+    if not whole or (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
+        bounds = [(">=", minimum), ("<=", maximum)]
         wanted = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
         raise error(f"`{name}` must be {f'an integer {wanted}'.strip()}, got {shown(value)}")
     return number
 
 
 def check_shape(name: str, shape: Any, *, error: type[ValueError] = ValueError) -> tuple[int, ...]:
-    """A shape from a size or a sequence of sizes.
+    """Return a shape from a size or a sequence of sizes.
 
     Raises:
         ValueError: not integers >= 1; of the class ``error``.
@@ -94,11 +94,11 @@ def check_shape(name: str, shape: Any, *, error: type[ValueError] = ValueError) 
         sizes = sizes.tolist()
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Sequence):
         raise error(f"`{name}` must be a size or a sequence of sizes, got {shown(shape)}")
-    return tuple(check_integer(name, size, least=1, error=error) for size in sizes)
+    return tuple(check_integer(name, size, minimum=1, error=error) for size in sizes)
 
 
 def check_choice(name: str, value: Any, choices: Collection[Choice], *, error: type[ValueError] = ValueError) -> Choice:
-    """The one among ``choices`` that equals ``value``.
+    """Return the one among ``choices`` that equals ``value``.
 
     Raises:
         ValueError: there is none; of the class ``error``.
@@ -110,7 +110,7 @@ def check_choice(name: str, value: Any, choices: Collection[Choice], *, error: t
 
 
 def check_flag(name: str, value: Any, *, error: type[ValueError] = ValueError) -> bool:
-    """True or False, of Python or NumPy.
+    """Return True or False, of Python or NumPy.
 
     Raises:
         ValueError: anything else; of the class ``error``.
@@ -126,7 +126,7 @@ def check_instance(
     *,
     error: type[ValueError] = ValueError,
 ) -> Wanted:
-    """``value``, if it is of one of the types; ``need`` says in words what these are.
+    """Return ``value``, if it is of one of the types; ``need`` says in words what these are.
 
     Raises:
         ValueError: it is not; of the class ``error``.
@@ -137,7 +137,7 @@ def check_instance(
 
 
 def check_name(name: str, value: Any, *, error: type[ValueError] = ValueError) -> str:
-    """A string that is not empty.
+    """Return a string that is not empty.
 
     Raises:
         ValueError: anything else; of the class ``error``.
@@ -148,7 +148,7 @@ def check_name(name: str, value: Any, *, error: type[ValueError] = ValueError) -
 
 
 def check_generator(name: str, value: Any, *, error: type[ValueError] = ValueError) -> np.random.Generator:
-    """A generator as it is, or one made from a seed.
+    """Return a generator as it is, or one made from a seed.
 
     Raises:
         ValueError: neither a ``numpy.random.Generator`` nor an integer >= 0; of the class ``error``.
@@ -169,7 +169,7 @@ def real_array(
     missing: bool = False,
     error: type[ValueError] = ValueError,
 ) -> NDArray[np.float64]:
-    """``values`` as an array of float64; not a copy if it is one already.
+    """Return ``values`` as an array of float64; not a copy if it is one already.
 
     Args:
         name: of the argument.
@@ -204,7 +204,8 @@ def real_array(
 
 
 def number_array(name: str, values: ArrayLike, *, error: type[ValueError] = ValueError) -> NDArray[Any]:
-    """``values`` as an array of real numbers of their own type (integers, float32, ...), NaN and infinite ones too.
+    """Return ``values`` as an array of real numbers of their own type (integers, float32, ...), NaN and infinite ones
+    too.
 
     Raises:
         ValueError: not an array of real numbers, with masked elements or an imaginary part; of the class ``error``.
@@ -229,14 +230,14 @@ def number_array(name: str, values: ArrayLike, *, error: type[ValueError] = Valu
 
 
 def _unmasked(name: str, values: Any, error: type[ValueError]) -> Any:
-    """The same with NaN where it is masked, in the arrays of a list too."""
+    """Return the same with NaN where it is masked, in the arrays of a list too."""
     if isinstance(values, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(values), np.nan, number_array(name, values.data, error=error))
     return [_unmasked(name, value, error) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def _masks(values: Any, depth: int = 0) -> Iterator[int]:
-    """Numbers of masked elements, of an array and of the arrays in lists, whose masks NumPy would drop."""
+    """Yield the numbers of masked elements, of an array and of the arrays in lists, whose masks NumPy would drop."""
     if isinstance(values, np.ma.MaskedArray):
         yield int(np.ma.count_masked(values))
     elif isinstance(values, (list, tuple)) and depth < 8:

@@ -8,29 +8,29 @@ import numpy as np
 Kind = TypeVar("Kind", bound=type)
 
 #: Longest value in a line, and most elements of an array that is shown whole.
-_LONGEST, _MOST = 100, 8
+_LONGEST, _MAX_ELEMENTS = 100, 8
 
 
 def brief(value: Any) -> str:
-    """A value in one line of bounded length."""
-    if isinstance(value, np.ndarray) and value.size > _MOST:
+    """Return a value in one line of bounded length."""
+    if isinstance(value, np.ndarray) and value.size > _MAX_ELEMENTS:
         ends = [np.array2string(part, precision=4, separator=", ") for part in (value.ravel()[:3], value.ravel()[-1:])]
         return f"<array {value.shape}: {ends[0][1:-1]}, ..., {ends[1][1:-1]}>"
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    elif isinstance(value, (list, tuple)) and len(value) > _MOST and type(value) in (list, tuple):
+    elif isinstance(value, (list, tuple)) and len(value) > _MAX_ELEMENTS and type(value) in (list, tuple):
         return f"<{type(value).__name__} of {len(value)}: {brief(value[0])}, ..., {brief(value[-1])}>"
     return brief_text(repr(value))
 
 
 def brief_text(text: str) -> str:
-    """A text in one line of bounded length."""
+    """Return a text in one line of bounded length."""
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def briefly(kind: Kind) -> Kind:
-    """A decorator for data classes and named tuples: their ``repr`` has one short line for each field."""
+    """Return a decorator for data classes and named tuples: their ``repr`` has one short line for each field."""
     fields = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind) if field.repr]  # pyright: ignore[reportArgumentType]
 
     def __repr__(self: Any) -> str:  # noqa: N807
@@ -41,7 +41,7 @@ def briefly(kind: Kind) -> Kind:
 
 
 def described(thing: Any, names: Any) -> str:
-    """``Name(a=..., b=...)`` with the attributes of these names, a line each if they do not fit one."""
+    """Return ``Name(a=..., b=...)`` with the attributes of these names, a line each if they do not fit one."""
     parts = [f"{name}={brief(getattr(thing, name))}" for name in names]
     line = f"{type(thing).__name__}({', '.join(parts)})"
     if len(line) <= _LONGEST:

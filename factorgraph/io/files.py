@@ -75,35 +75,36 @@ def remove_abandoned(folder: Path, name: str) -> None:
                 _remove_if_abandoned(folder / entry)
 
 
-def read_bytes(path: Path, most: int) -> bytes:
-    """Content of a file.
+def read_bytes(path: Path, maximum: int) -> bytes:
+    """Return the content of a file.
 
     Raises:
         OSError: it cannot be read.
-        FileTooLargeError: it has more than `most` bytes.
+        FileTooLargeError: it has more than `maximum` bytes.
     """
     with open(path, "rb") as file:
-        return read_at_most(file, most)
+        return read_at_most(file, maximum)
 
 
-def read_at_most(stream: IO[bytes], most: int) -> bytes:
-    """What is left of a stream, which may be one that unpacks; memory is taken for what is there, not for `most`.
+def read_at_most(stream: IO[bytes], maximum: int) -> bytes:
+    """Return what is left of a stream, which may be one that unpacks; memory is taken for what is there, not for
+    `maximum`.
 
     Raises:
         OSError: it cannot be read.
-        FileTooLargeError: it has more than `most` bytes.
+        FileTooLargeError: it has more than `maximum` bytes.
     """
     parts, size = [], 0
-    while part := stream.read(min(_PIECE, most + 1 - size)):
+    while part := stream.read(min(_PIECE, maximum + 1 - size)):
         parts.append(part)
         size += len(part)
-        if size > most:
-            raise FileTooLargeError(f"it has more than {most} bytes")
+        if size > maximum:
+            raise FileTooLargeError(f"it has more than {maximum} bytes")
     return b"".join(parts)
 
 
 def parse_json(data: bytes | str) -> Any:
-    """The value of a JSON document in UTF-8: numbers are finite, and no name occurs twice in an object.
+    """Return the value of a JSON document in UTF-8: numbers are finite, and no name occurs twice in an object.
 
     Raises:
         ValueError: for anything else, whatever the bytes.
@@ -136,7 +137,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _target(path: Path) -> tuple[Path, os.stat_result | None]:
-    """The file that a path means, links followed, and what is there now."""
+    """Return the file that a path means, links followed, and what is there now."""
     try:
         target = Path(os.path.realpath(path))
     except ValueError as error:  # a null character, or one that no file name can have
@@ -151,7 +152,7 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 def _created(target: Path, mode: int) -> tuple[int, Path]:
-    """A new file beside `target`, under a name that nobody can foresee, locked as long as it is open."""
+    """Return a new file beside `target`, under a name that nobody can foresee, locked as long as it is open."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):
         flags |= getattr(os, name, 0)
@@ -168,7 +169,7 @@ def _created(target: Path, mode: int) -> tuple[int, Path]:
 
 
 def _stem(target: Path) -> str:
-    """The part of a file's name that its temporary files repeat."""
+    """Return the part of a file's name that its temporary files repeat."""
     return os.fsencode(target.name)[:_KEPT].decode(errors="ignore")
 
 

@@ -20,7 +20,7 @@ from factorgraph.interface.arguments import (
     shown,
 )
 from factorgraph.interface.errors import ModelError
-from factorgraph.model.description import MOST_COMPONENTS, MOST_STATES, Factor, Model, Selection, Variable, index_array
+from factorgraph.model.description import MAX_COMPONENTS, MAX_STATES, Factor, Model, Selection, Variable, index_array
 from factorgraph.model.graph import Graph, model_of
 from factorgraph.model.layout import Layout
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import networkx as nx
     from matplotlib.axes import Axes
 
-_MOST_DRAWN = 200
+_MAX_DRAWN = 200
 
 
 def from_networkx(
@@ -40,7 +40,7 @@ def from_networkx(
     precision: str = "precision",
     coupling: str = "coupling",
 ) -> tuple[Graph, Sequence[Hashable]]:
-    """A model with one variable per node and one ``Pairwise`` factor per edge.
+    """Return a model with one variable per node and one ``Pairwise`` factor per edge.
 
     Args:
         graph: undirected, without self-loops; parallel edges of a multigraph become factors of their own.
@@ -95,13 +95,13 @@ def _check_undirected(name: str, graph: Any) -> None:
 
 
 def _attribute(graph: "nx.Graph", nodes: Sequence[Hashable], name: str) -> list[float]:
-    """A number on every node, 0 where it is missing."""
+    """Return a number on every node, 0 where it is missing."""
     values = ((node, graph.nodes[node].get(name, 0.0)) for node in nodes)
     return [check_number(f"{name}` of the node `{shown(node)}", value, error=ModelError) for node, value in values]
 
 
 def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) -> "nx.Graph":
-    """The bipartite graph of variables and factors; ``from_bipartite`` reads it.
+    """Return the bipartite graph of variables and factors; ``from_bipartite`` reads it.
 
     Variables are nodes such as ``"s[3, 4]"`` with attributes kind ("spin", "real" or "category"), variable (its name),
     index, field and precision; dimension, states, prior and observed where there are any. Factors are nodes such as
@@ -120,7 +120,8 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
     model = model_of(model)
     check_instance("sizes", sizes, (Mapping, type(None)), "sizes by the names of plates", error=ModelError)
     named = {
-        plate: check_integer(f"sizes` of `{plate}", n, least=1, error=ModelError) for plate, n in (sizes or {}).items()
+        plate: check_integer(f"sizes` of `{plate}", n, minimum=1, error=ModelError)
+        for plate, n in (sizes or {}).items()
     }
     layout = Layout.of(model, named)
     result = nx.Graph()
@@ -146,7 +147,7 @@ def to_networkx(model: Model | Graph, sizes: Mapping[str, int] | None = None) ->
 
 
 def _frozen(value: Any) -> Any:
-    """Arrays and lists as tuples, which factors can share."""
+    """Return arrays and lists as tuples, which factors can share."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
@@ -176,7 +177,7 @@ def _groups(factor: Factor, layout: Layout) -> Sequence[Group]:
 
 
 def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection]]:
-    """A model from a bipartite graph of variables and factors of any kind, such as ``to_networkx`` makes.
+    """Return a model from a bipartite graph of variables and factors of any kind, such as ``to_networkx`` makes.
 
     Variable nodes with the same attribute ``variable`` become one variable: in the shape that their ``index`` tells, if
     all have one, and in the order of the graph else; without the attribute they are ``s`` (spins), ``x`` (reals),
@@ -200,9 +201,9 @@ def from_bipartite(network: "nx.Graph") -> tuple[Graph, dict[Hashable, Selection
         if attributes["kind"] != "factor":
             d, q = (
                 check_integer(
-                    f"{what}` of `{shown(node)}", attributes.get(what, 0), least=0, most=most, error=ModelError
+                    f"{what}` of `{shown(node)}", attributes.get(what, 0), minimum=0, maximum=maximum, error=ModelError
                 )
-                for what, most in (("dimension", MOST_COMPONENTS), ("states", MOST_STATES))
+                for what, maximum in (("dimension", MAX_COMPONENTS), ("states", MAX_STATES))
             )
             name = "s" if attributes["kind"] == "spin" else f"v{d}" if d else f"c{q}" if q else "x"
             name = check_name(f"variable` of `{shown(node)}", attributes.get("variable", name), error=ModelError)
@@ -263,7 +264,7 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
 
 
 def _arguments(network: "nx.Graph", node: Hashable) -> list[Hashable]:
-    """The variables of a factor in their order."""
+    """Return the variables of a factor in their order."""
     edges = list(network.adj[node].items())
     place = [
         check_integer(f"argument` of the edge `{shown((node, n))}", d.get("argument", 0), error=ModelError)
@@ -273,7 +274,8 @@ def _arguments(network: "nx.Graph", node: Hashable) -> list[Hashable]:
 
 
 def _signature(network: "nx.Graph", node: Hashable, places: Mapping[Hashable, Selection]) -> Hashable:
-    """What factors that go into one group have in common: class, variables, parameters given, and what is shared."""
+    """Return what factors that go into one group have in common: class, variables, parameters given, and what is
+    shared."""
     attributes = network.nodes[node]
     named = attributes.get("factor")
     cls = getattr(factors, named, None) if isinstance(named, str) else None
@@ -308,12 +310,12 @@ def draw(model: Model | Graph, axes: "Axes | None" = None, *, seed: int = 0, lab
     import networkx as nx
     from matplotlib.axes import Axes
 
-    check_integer("seed", seed, least=0, error=ModelError)
+    check_integer("seed", seed, minimum=0, error=ModelError)
     check_flag("labels", labels, error=ModelError)
     check_instance("axes", axes, (Axes, type(None)), "axes of matplotlib or None", error=ModelError)
     graph = to_networkx(model)
-    if len(graph) > _MOST_DRAWN:
-        raise ModelError(f"`model` must have at most {_MOST_DRAWN} variables and factors to be drawn, got {len(graph)}")
+    if len(graph) > _MAX_DRAWN:
+        raise ModelError(f"`model` must have at most {_MAX_DRAWN} variables and factors to be drawn, got {len(graph)}")
     axes = plt.gca() if axes is None else axes
     places: dict[Any, Any] = nx.kamada_kawai_layout(graph) if len(graph) <= 60 else nx.spring_layout(graph, seed=seed)
     nx.draw_networkx_edges(graph, places, ax=axes, edge_color="0.6")

@@ -107,7 +107,7 @@ def _checked_path(path: Any) -> Path:
 
 
 def _encode(value: Any, arrays: dict[str, Any]) -> Any:
-    """A JSON value for anything a model is made of; arrays go to ``arrays`` under new names."""
+    """Return a JSON value for anything a model is made of; arrays go to ``arrays`` under new names."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -122,7 +122,7 @@ def _encode(value: Any, arrays: dict[str, Any]) -> Any:
 
 
 def _fields(cls: Any) -> list[str]:
-    """The attributes that say everything about an object."""
+    """Return the attributes that say everything about an object."""
     return [field.name for field in dataclasses.fields(cls) if field.init or field.name == "arguments"]
 
 
@@ -130,7 +130,7 @@ def _fields(cls: Any) -> list[str]:
 
 
 def _read_arrays(stream: Any) -> dict[str, Any]:
-    """The arrays of an archive by name; a claimed size is compared with what is there before it is allocated."""
+    """Return the arrays of an archive by name; a claimed size is compared with what is there before it is allocated."""
     arrays: dict[str, Any] = {}
     size = os.fstat(stream.fileno()).st_size
     with zipfile.ZipFile(stream) as archive:
@@ -153,7 +153,7 @@ def _read_arrays(stream: Any) -> dict[str, Any]:
 
 
 def _read_array(file: Any, size: int) -> np.ndarray[Any, Any]:
-    """One array of numbers from its bytes, of which there are ``size``."""
+    """Return one array of numbers from its bytes, of which there are ``size``."""
     version = npy.read_magic(file)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
@@ -177,7 +177,7 @@ class _Reader(NamedTuple):
     used: set[str]
 
     def decode(self, value: Any) -> Any:
-        """What ``_encode`` made this from.
+        """Return what ``_encode`` made this from.
 
         Raises:
             ValueError: unknown classes, names or arrays, or what a constructor refuses.
@@ -202,7 +202,7 @@ class _Reader(NamedTuple):
         return self.made(name, lambda: cls(**{field: self.decode(item) for field, item in fields.items()}), fields)
 
     def group(self, cls: type[Group], fields: Mapping[str, Any]) -> Group:
-        """A group of factors, of arrays with a row for each."""
+        """Return a group of factors, of arrays with a row for each."""
         values = {field: self.decode(item) for field, item in fields.items()}
         arguments = values.pop("arguments")
         if not isinstance(arguments, tuple) or not all(isinstance(a, Selection) for a in arguments) or not arguments:
@@ -220,7 +220,7 @@ class _Reader(NamedTuple):
         return self.made(cls.__name__, lambda: cls.from_rows(arguments, rows, values), fields)
 
     def made(self, name: str, make: Any, fields: Mapping[str, Any]) -> Any:
-        """What ``make`` constructs, in whose errors the arrays of its fields are named."""
+        """Return what ``make`` constructs, in whose errors the arrays of its fields are named."""
         try:
             return make()
         except (ValueError, TypeError) as error:
@@ -229,7 +229,7 @@ class _Reader(NamedTuple):
             raise ModelError(f"{name}{where}: {error}") from error
 
     def array(self, name: Any) -> Any:
-        """An array by its name in the file."""
+        """Return an array by its name in the file."""
         if not isinstance(name, str) or name not in self.arrays:
             raise ModelError(f"arrays must be among {sorted(self.arrays)}, got {shown(name)}")
         self.used.add(name)
@@ -242,7 +242,7 @@ def _origin(item: Any) -> str:
 
 
 def _model(content: Any, arrays: Mapping[str, Any]) -> Model:
-    """The model that a text describes.
+    """Return the model that a text describes.
 
     Raises:
         ValueError: it does not describe one.

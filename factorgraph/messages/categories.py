@@ -47,21 +47,21 @@ def normalise(logs: Any, maximum: bool = False) -> None:
 
 
 def normalised(logs: Array, *, maximum: bool = False) -> Array:
-    """A copy for which that was done."""
+    """Return a copy for which that was done."""
     logs = np.array(logs, dtype=np.float64, order="C")
     normalise(logs, maximum)
     return logs
 
 
 def indicators(values: Array, states: int) -> Array:
-    """(..., states) which state each of the values (...) is; NaN for NaN."""
+    """Return (..., states) which state each of the values (...) is; NaN for NaN."""
     result = (values[..., None] == np.arange(states)).astype(np.float64)
     result[np.isnan(values)] = np.nan
     return result
 
 
 def state_of(indicator: Array) -> Any:
-    """(...) the states that indicators (..., q), or the largest of any numbers, stand for."""
+    """Return (...) the states that indicators (..., q), or the largest of any numbers, stand for."""
     return indicator.argmax(axis=-1)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.messages.ranges import least_variance
+from factorgraph.messages.ranges import min_variance
 from factorgraph.messages.vectors import ROUNDING
 from factorgraph.numerics.special import LOG_2PI
 from factorgraph.numerics.spectral import Spectral
@@ -146,7 +146,7 @@ class LinearNode:
 
     @classmethod
     def of(cls, matrix: Spectral, z: Law, x: Law) -> "LinearNode":
-        """The node with both products taken."""
+        """Return the node with both products taken."""
         right, left = along(matrix.right, x.information), along(matrix.left_transposed, z.information)
         return cls(matrix, z, x, right, left)
 
@@ -178,14 +178,14 @@ class LinearNode:
         return mean + outside @ self.directions.prior_covariance
 
     def at(self, rows: Array) -> tuple[Array, Array]:
-        """Posterior means (F, k, d) and covariances (F, k, d, d) of the products of other rows (k, n) with x."""
+        """Return posterior means (F, k, d) and covariances (F, k, d, d) of the products of other rows (k, n) with x."""
         d, squares = self.directions, self.matrix.right(rows.T).T ** 2
         seen = np.einsum("kr,frij->fkij", squares, d.covariances)
         rest = np.maximum((rows**2).sum(axis=1) - squares.sum(axis=1), 0.0)
         return rows @ self.input_mean, seen + rest[:, None, None] * d.prior_covariance[:, None]
 
     def to_output(self) -> Message:
-        """C_z⁻¹ - G_z, and the information that makes the mean of the belief.
+        """Return C_z⁻¹ - G_z, and the information that makes the mean of the belief.
 
         It is C_z⁻¹ U s M⁻¹ (a - s G_x G_z⁻¹ c) + (1 - C_z G_z) terms of h_z, in which nothing cancels, where G_z is a
         law, and z has no direction besides those of U.
@@ -204,13 +204,13 @@ class LinearNode:
         return _message(sent, B, A)
 
     def to_input(self) -> Message:
-        """C_x⁻¹ - G_x, and the information that makes the mean of the belief; nothing where a direction of x is known
-        from neither side."""
+        """Return C_x⁻¹ - G_x, and the information that makes the mean of the belief; nothing where a direction of x is
+        known from neither side."""
         d, s, known = self.directions, self.matrix.s[:, None], self.z.known
         sent = d.proper & d.lawful if d.unseen[1] else d.proper
         C = d.input_covariance
         if not d.unseen[1] and known.any():  # the output determines the input
-            C = np.where(_each(known, 3), least_variance(float(np.mean(self.means**2))) * np.eye(C.shape[-1]), C)
+            C = np.where(_each(known, 3), min_variance(float(np.mean(self.means**2))) * np.eye(C.shape[-1]), C)
         inverse = inverses(_where(sent, C))
         A = symmetric(inverse @ d.input_share)
         if not np.all(d.lawful | ~sent):
@@ -223,8 +223,8 @@ class LinearNode:
         return _message(sent, B, A)
 
     def log_partition(self) -> Array:
-        """log ∫ dx of both laws at x and A x, (F,); +∞ for values observed with certainty where A has not full row
-        rank, NaN where the integral diverges. For laws that are not normalised, e^{h·x - x·Gx/2}."""
+        """Return log ∫ dx of both laws at x and A x, (F,); +∞ for values observed with certainty where A has not full
+        row rank, NaN where the integral diverges. For laws that are not normalised, e^{h·x - x·Gx/2}."""
         d, s, dimension = self.directions, self.matrix.s[:, None], self.x.precision.shape[-1]
         total = 0.5 * ((self.right + s * self.left) * self.means).sum(axis=(1, 2)) + self._log_width
         value = self.left / s
@@ -237,8 +237,8 @@ class LinearNode:
         return np.where(d.proper, total, np.nan)
 
     def log_partition_about(self, z: Array, x: Array) -> Array:
-        """The same for laws relative to their values at z and x, (F, m, d) and (F, n, d): the distance of the peak from
-        there is what counts."""
+        """Return the same for laws relative to their values at z and x, (F, m, d) and (F, n, d): the distance of the
+        peak from there is what counts."""
         d = self.directions
         certain = np.inf if d.unseen[0] else -self.x.precision.shape[-1] * np.log(self.matrix.s).sum()
         total = np.where(self.z.known, certain, self._log_width + rise(self.z, z, self.output_mean))
@@ -247,7 +247,8 @@ class LinearNode:
         return np.where(d.proper, total + rise(self.x, x, self.input_mean), np.nan)
 
     def log_partition_normalised(self) -> Array:
-        """The same for laws of scalars, normalised where they can be: in terms of residuals, without cancelling."""
+        """Return the same for laws of scalars, normalised where they can be: in terms of residuals, without
+        cancelling."""
         d, m, s, total = self.directions, self.matrix.shape[0], self.matrix.s, self.log_partition()
         G_x, G_z = self.x.precision[:, 0], np.where(self.z.known[:, None], 1.0, self.z.precision[:, 0])
         a, c, outside = self.right[..., 0], self.left[..., 0], d.unseen[0]
@@ -279,7 +280,7 @@ class LinearNode:
 
 
 def along(product: Any, values: Array) -> Array:
-    """A product with a matrix (l, k) for each of the columns of (F, k, d)."""
+    """Return a product with a matrix (l, k) for each of the columns of (F, k, d)."""
     F, k, d = values.shape
     if F * d == 1:  # a single vector, which is a case of its own for the product
         return np.asarray(product(values.reshape(k))).reshape(1, -1, 1)
@@ -288,7 +289,7 @@ def along(product: Any, values: Array) -> Array:
 
 
 def rise(law: Law, start: Array, end: Array) -> Array:
-    """How much more the logarithm of e^{h·x - x·Gx/2} is at one point than at another, (F,)."""
+    """Return how much more the logarithm of e^{h·x - x·Gx/2} is at one point than at another, (F,)."""
     return ((end - start) * (law.information - 0.5 * (start + end) @ law.precision)).sum(axis=(1, 2))
 
 
@@ -298,17 +299,17 @@ def inverses(matrices: Array) -> Array:
 
 
 def apply(matrices: Array, vectors: Array) -> Array:
-    """Matrices (..., d, d) times vectors (..., d)."""
+    """Return matrices (..., d, d) times vectors (..., d)."""
     return matrices[..., 0] * vectors if matrices.shape[-1] == 1 else np.einsum("...ij,...j->...i", matrices, vectors)
 
 
 def symmetric(matrices: Array) -> Array:
-    """The symmetric part of (..., d, d)."""
+    """Return the symmetric part of (..., d, d)."""
     return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
 
 
 def definite(matrices: Array, share: float = 0.0) -> Any:
-    """Whether (..., d, d) are positive definite: the least eigenvalue more than a share of the largest."""
+    """Return whether (..., d, d) are positive definite: the least eigenvalue more than a share of the largest."""
     if matrices.shape[-1] == 1:
         return matrices[..., 0, 0] > 0.0
     values = np.linalg.eigvalsh(matrices)
@@ -320,17 +321,17 @@ def _message(sent: Any, information: Array, precision: Array) -> Message:
 
 
 def _each(flags: Any, axes: int) -> Any:
-    """Flags (F,) to choose among arrays of so many axes."""
+    """Return flags (F,) to choose among arrays of so many axes."""
     return flags.reshape(-1, *(1,) * (axes - 1))
 
 
 def _where(flags: Any, matrices: Array) -> Array:
-    """The matrices (F, ..., d, d) where flags (F,) are set, else the identity."""
+    """Return the matrices (F, ..., d, d) where flags (F,) are set, else the identity."""
     return np.where(_each(flags, matrices.ndim), matrices, np.eye(matrices.shape[-1]))
 
 
 def _log_dets(matrices: Array) -> Array:
-    """Sums (F,) of the log-determinants of (F, k, d, d)."""
+    """Return sums (F,) of the log-determinants of (F, k, d, d)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(matrices[..., 0, 0]) if matrices.shape[-1] == 1 else np.linalg.slogdet(matrices)[1]
     return logs.sum(axis=1)

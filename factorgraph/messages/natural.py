@@ -34,7 +34,7 @@ class Incoming(NamedTuple):
     Attributes:
         first: (F, k), for vectors (F, slots).
         second: likewise.
-        mean: full means (F, k), given to relaxed kinds only.
+        mean: full means (F, k), given to kinds with ``full_variance`` only.
         variance: full variances (F, k), likewise.
         wanted: (F, k) which arguments will be sent their message; None for all. The others may be left at 0.
         centre: (F, slots) for the log-partition of a ``centred`` kind: where the laws, not normalised, are 1; None for
@@ -157,14 +157,14 @@ def log_mean_about(x: float, mean: float, variance: float, B: float, A: float) -
 
 
 def natural(mean: Array, variance: Array) -> tuple[Array, Array, Any]:
-    """Information and precision of Gaussian laws; and where the variable is observed (variance 0)."""
+    """Return information and precision of Gaussian laws; and where the variable is observed (variance 0)."""
     known = variance == 0.0
     G = np.where(known, 0.0, 1.0 / np.where(known, 1.0, variance))
     return np.where(known, 0.0, np.where(np.isinf(variance), mean, mean * G)), G, known
 
 
 def log_integral(H: Array, G: Array) -> Array:
-    """log ∫ e^{Hx - Gx²/2} dx; 0 for the flat measure."""
+    """Return log ∫ e^{Hx - Gx²/2} dx; 0 for the flat measure."""
     flat = G == 0.0
     G = np.where(flat, 1.0, G)
     return np.where(flat, 0.0, 0.5 * (H * H / G + LOG_2PI - np.log(G)))

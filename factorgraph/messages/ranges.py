@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: Least share of a belief's precision that a projected message makes up: less says nothing, and could be no law at all.
-LEAST_SHARE = 1e-8
+#: Smallest share of a belief's precision that a projected message makes up: less says nothing, and could be no law at
+#: all.
+MIN_SHARE = 1e-8
 
-#: Least share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
-LEAST_REST = 1e-15
+#: Smallest share of its variance that a channel may leave to a sum: below, 1 - V Γ is only rounding.
+MIN_REST = 1e-15
 
-#: Least variance that a belief claims, relative to the mean square: what is known better has been found, and log Z, in
-#: which means over deviations are squared, keeps some digits.
-LEAST_VARIANCE = 1e-12
+#: Smallest variance that a belief claims, relative to the mean square: what is known better has been found, and log Z,
+#: in which means over deviations are squared, keeps some digits.
+MIN_VARIANCE = 1e-12
 
 #: Smallest variance of a sum of weights and inputs that are both free, in training: it keeps omega/√V finite once all
 #: of them are certain.
@@ -30,21 +31,21 @@ VARIANCE_FLOOR = 1e-8
 _POINT = 1e-100  # what stands for no variance at all
 
 
-def least_variance(mean_square: float) -> float:
-    """The least variance that a message claims for a variable of that mean square."""
-    return max(LEAST_VARIANCE * mean_square, _POINT)
+def min_variance(mean_square: float) -> float:
+    """Return the least variance that a message claims for a variable of that mean square."""
+    return max(MIN_VARIANCE * mean_square, _POINT)
 
 
 def message_precision(variance: Any, share: Any) -> Any:
-    """1/C - G = S/C of messages, given the belief's variance C and S = 1 - C G, but at least a share of 1/C.
+    """Return 1/C - G = S/C of messages, given the belief's variance C and S = 1 - C G, but at least a share of 1/C.
 
     S, what of the belief is the sender's own, can often be had without the subtraction.
     """
-    return np.maximum(share, LEAST_SHARE) / variance
+    return np.maximum(share, MIN_SHARE) / variance
 
 
 def message_precisions(covariance: Array, share: Array) -> Array:
-    """The same of n vectors, C⁻¹ S, bounded in all directions.
+    """Return the same of n vectors, C⁻¹ S, bounded in all directions.
 
     Args:
         covariance: C, (n, d, d), positive definite.
@@ -56,14 +57,14 @@ def message_precisions(covariance: Array, share: Array) -> Array:
     inner = np.linalg.solve(root, share @ root)
     values, axes = np.linalg.eigh(0.5 * (inner + np.swapaxes(inner, -1, -2)))
     back = np.linalg.solve(np.swapaxes(root, -1, -2), axes)
-    return (back * np.maximum(values, LEAST_SHARE)[..., None, :]) @ np.swapaxes(back, -1, -2)
+    return (back * np.maximum(values, MIN_SHARE)[..., None, :]) @ np.swapaxes(back, -1, -2)
 
 
 def quotient(mean: Array, variance: Array, H: Array, G: Array, mean_square: float) -> tuple[Array, Array]:
-    """The message that makes a belief of given moments of a law of information H and precision G.
+    """Return the message that makes a belief of given moments of a law of information H and precision G.
 
-    One that would be more precise than ``least_variance`` allows has the belief's mean and that variance: it does not
+    One that would be more precise than ``min_variance`` allows has the belief's mean and that variance: it does not
     answer what is left of H, which would grow from one answer to the next.
     """
-    A, most = 1.0 / np.maximum(variance, _POINT) - G, 1.0 / least_variance(mean_square)
-    return np.where(A < most, (G + A) * mean - H, most * mean), np.minimum(A, most)
+    A, maximum = 1.0 / np.maximum(variance, _POINT) - G, 1.0 / min_variance(mean_square)
+    return np.where(A < maximum, (G + A) * mean - H, maximum * mean), np.minimum(A, maximum)

@@ -16,7 +16,7 @@ from factorgraph.numerics.special import LOG_2PI
 ROUNDING = 2.0**-40
 
 #: Deviations by which rounding may move a mean for the sake of what is known far better in another direction.
-MOST_BLUR = 1e-5
+MAX_BLUR = 1e-5
 
 
 class Laws(NamedTuple):
@@ -36,7 +36,7 @@ class Laws(NamedTuple):
 
 
 def conditioned(h: Array, G: Array, value: Array) -> Laws:
-    """Laws ∝ e^{h·x - x·Gx/2} given observed values (n, d), NaN where free."""
+    """Return laws ∝ e^{h·x - x·Gx/2} given observed values (n, d), NaN where free."""
     free = np.isnan(value)
     known = np.where(free, 0.0, value)
     both = free[:, :, None] & free[:, None, :]
@@ -45,7 +45,8 @@ def conditioned(h: Array, G: Array, value: Array) -> Laws:
 
 
 def represent(laws: Laws) -> tuple[Array, Array]:
-    """Laws as they are sent to factors, in the places of ``layout``, flat; see ``factorgraph.messages.natural``."""
+    """Return laws as they are sent to factors, in the places of ``layout``, flat; see
+    ``factorgraph.messages.natural``."""
     first, second = np.zeros_like(laws.precision), laws.precision.copy()
     first[..., 0] = np.where(laws.free, laws.information, laws.known)
     n, i = np.nonzero(~laws.free)
@@ -54,7 +55,7 @@ def represent(laws: Laws) -> tuple[Array, Array]:
 
 
 def received(first: Array, second: Array) -> Laws:
-    """What ``represent`` sent, from arrays (n, d, d)."""
+    """Return what ``represent`` sent, from arrays (n, d, d)."""
     free = np.isfinite(np.diagonal(second, axis1=1, axis2=2))
     precision = np.where(np.isfinite(second), second, 1.0)
     return Laws(np.where(free, first[..., 0], 0.0), precision, np.where(free, 0.0, first[..., 0]), free)
@@ -76,17 +77,17 @@ def smallest_eigenvalues(precision: Array, terms: Array) -> Array:
     return np.where(finite, values, np.nan)
 
 
-def blurred(laws: Laws, least: Array, information: Array) -> NDArray[np.bool_]:
-    """Laws (n,) whose mean rounding moves by more than ``MOST_BLUR`` deviations, and far more than it must.
+def blurred(laws: Laws, minimum: Array, information: Array) -> NDArray[np.bool_]:
+    """Return laws (n,) whose mean rounding moves by more than ``MAX_BLUR`` deviations, and far more than it must.
 
     Args:
         laws: all with a precision.
-        least: their ``smallest_eigenvalues``.
+        minimum: their ``smallest_eigenvalues``.
         information: (n, d) sums of the absolute values of what their information is the sum of.
     """
     root = np.sqrt(np.where(laws.free, np.diagonal(laws.precision, axis1=1, axis2=2), np.inf))
     rounding = np.finfo(float).eps * (information / root).max(axis=1)
-    return (rounding / np.sqrt(least) > MOST_BLUR) & (least < MOST_BLUR)
+    return (rounding / np.sqrt(minimum) > MAX_BLUR) & (minimum < MAX_BLUR)
 
 
 def _size(diagonal: Array) -> Array:
@@ -96,7 +97,7 @@ def _size(diagonal: Array) -> Array:
 
 
 def moments(laws: Laws) -> tuple[Array, Array]:
-    """Means (n, d) and covariance matrices (n, d, d)."""
+    """Return means (n, d) and covariance matrices (n, d, d)."""
     size = _size(np.diagonal(laws.precision, axis1=1, axis2=2))  # components may be known to very different digits
     covariance = np.linalg.inv(laws.precision / size) / size
     covariance = 0.5 * (covariance + np.swapaxes(covariance, 1, 2))
@@ -105,6 +106,7 @@ def moments(laws: Laws) -> tuple[Array, Array]:
 
 
 def log_widths(laws: Laws) -> Array:
-    """log ∫ of the laws over the free components relative to their values at the means, (n,); NaN where it diverges."""
+    """Return log ∫ of the laws over the free components relative to their values at the means, (n,); NaN where it
+    diverges."""
     sign, log_det = np.linalg.slogdet(laws.precision)
     return np.where(sign > 0.0, 0.5 * (laws.free.sum(axis=1) * LOG_2PI - log_det), np.nan)

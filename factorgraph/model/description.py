@@ -32,13 +32,13 @@ from factorgraph.priors import Prior
 Array = NDArray[np.float64]
 
 #: Places of scalars are counted by int32.
-_MOST_SCALARS = 2**31 - 1
+_MAX_SCALARS = 2**31 - 1
 #: Components of a vector, whose matrix has the square of it.
-MOST_COMPONENTS = 46340
+MAX_COMPONENTS = 46340
 #: States of a category: a message has a number for each.
-MOST_STATES = 2**20
+MAX_STATES = 2**20
 #: Axes that NumPy has for a variable, a batch and the components of vectors together.
-_MOST_AXES = 32
+_MAX_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ class Selection:
         object.__setattr__(self, "dimension", self._checked_dimension())
 
     def _checked_dimension(self) -> int:
-        return check_integer("dimension", self.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)
+        return check_integer("dimension", self.dimension, minimum=0, maximum=MAX_COMPONENTS, error=ModelError)
 
     @classmethod
     def whole(cls, name: str, shape: tuple[int, ...], dimension: int = 0) -> "Selection":
-        """All elements of a variable of that shape."""
+        """Return all elements of a variable of that shape."""
         return cls(name, np.arange(int(np.prod(shape)), dtype=np.intp).reshape(shape), dimension)
 
     @property
@@ -156,7 +156,8 @@ class Selection:
 
 
 def printable(text: str) -> str:
-    """A text as the standard output can show it: there are terminals without signs of products, or Greek letters."""
+    """Return a text as the standard output can show it: there are terminals without signs of products, or Greek
+    letters."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for sign, plain in (("×", "x"), ("·", "*")):
         if not sign.encode(encoding, "ignore"):
@@ -165,7 +166,7 @@ def printable(text: str) -> str:
 
 
 def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
-    """Positions as an array of integers.
+    """Return positions as an array of integers.
 
     Raises:
         ModelError: other than integers.
@@ -180,7 +181,7 @@ def index_array(name: str, values: ArrayLike) -> NDArray[np.intp]:
 
 
 def check_sizes(name: str, shape: Any, dimension: int = 0, states: int = 0) -> tuple[int, ...]:
-    """The shape of a variable, whose scalars can be counted.
+    """Return the shape of a variable, whose scalars can be counted.
 
     Raises:
         ModelError: not sizes >= 1, too many axes, or too many scalars (d² for a vector of dimension d, q for a category
@@ -190,16 +191,16 @@ def check_sizes(name: str, shape: Any, dimension: int = 0, states: int = 0) -> t
         sizes = check_shape(name, shape, error=ModelError)
     except ModelError:
         raise ModelError(f"`{name}` must be of sizes >= 1 (an integer or several), got {shown(shape)}") from None
-    if len(sizes) > _MOST_AXES:
-        raise ModelError(f"`{name}` must have at most {_MOST_AXES} axes, got {len(sizes)}")
-    if math.prod(sizes) * (states or max(1, dimension) ** 2) > _MOST_SCALARS:
+    if len(sizes) > _MAX_AXES:
+        raise ModelError(f"`{name}` must have at most {_MAX_AXES} axes, got {len(sizes)}")
+    if math.prod(sizes) * (states or max(1, dimension) ** 2) > _MAX_SCALARS:
         each = f" (vectors take {dimension}^2 each)" if dimension else f" ({states} for each)" if states else ""
-        raise ModelError(f"`{name}` must be of at most {_MOST_SCALARS} scalars{each}, got {shown(shape)}")
+        raise ModelError(f"`{name}` must be of at most {_MAX_SCALARS} scalars{each}, got {shown(shape)}")
     return sizes
 
 
 def check_log_weights(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> Array:
-    """Logarithms of weights: numbers or -∞, one or an array of that shape.
+    """Return the logarithms of weights: numbers or -∞, one or an array of that shape.
 
     Raises:
         ModelError: anything else.
@@ -213,7 +214,7 @@ def check_log_weights(name: str, values: ArrayLike, shape: tuple[int | None, ...
 
 
 def is_factor(value: Any) -> bool:
-    """Whether something has what every factor has; a class of factors has not."""
+    """Return whether something has what every factor has; a class of factors has not."""
     return not isinstance(value, type) and hasattr(value, "variables") and callable(getattr(value, "check", None))
 
 
@@ -293,13 +294,13 @@ class Model:
         axis = -3 if variable.dimension else -1
         if precision.ndim and np.any(precision != np.take(precision, [0], axis=axis)):
             raise ModelError(f"`precision` of `{name}` must be the same along the axis that shares it, got others")
-        least = np.linalg.eigvalsh(precision)[..., 0] if variable.dimension and precision.ndim else precision
-        if np.any(least < -8.0 * np.finfo(float).eps * np.abs(precision).max(initial=0.0)):
-            raise ModelError(f"`precision` of `{name}` must be >= 0 (positive semi-definite), got {np.min(least):g}")
+        minimum = np.linalg.eigvalsh(precision)[..., 0] if variable.dimension and precision.ndim else precision
+        if np.any(minimum < -8.0 * np.finfo(float).eps * np.abs(precision).max(initial=0.0)):
+            raise ModelError(f"`precision` of `{name}` must be >= 0 (positive semi-definite), got {np.min(minimum):g}")
 
     @classmethod
     def of(cls, plates: Mapping[str, int | None], variables: Iterable[Variable], factors: Iterable[Factor]) -> "Model":
-        """A model from a sequence of variables; raises ``ModelError`` if two share a name."""
+        """Return a model from a sequence of variables; raise ``ModelError`` if two share a name."""
         for what, values in (("variables", variables), ("factors", factors)):
             check_instance(what, values, Iterable, f"a sequence of {what}", error=ModelError)
         named: dict[str, Variable] = {}
@@ -312,7 +313,7 @@ class Model:
         return cls(plates, named, tuple(factors))
 
     def shape(self, name: str) -> tuple[int | None, ...]:
-        """Shape of a variable's array; None where the data decide."""
+        """Return the shape of a variable's array; None where the data decide."""
         return tuple(self.plates[plate] for plate in self.variables[name].plates)
 
     def __str__(self) -> str:
@@ -322,13 +323,13 @@ class Model:
 
 
 def _plate(name: Any, size: Any) -> int | None:
-    """The size of a plate, checked."""
+    """Return the size of a plate, checked."""
     check_name("plates", name, error=ModelError)
     if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
         raise ModelError(f"plate `{name}` must have a size >= 1 (or None), got {shown(size)}")
     count = None if size is None else int(size)
-    if count is not None and count > _MOST_SCALARS:
-        raise ModelError(f"plate `{name}` must have a size of at most {_MOST_SCALARS}, got {shown(count)}")
+    if count is not None and count > _MAX_SCALARS:
+        raise ModelError(f"plate `{name}` must have a size of at most {_MAX_SCALARS}, got {shown(count)}")
     return count
 
 
@@ -341,7 +342,7 @@ def _check_attributes(variable: Variable) -> None:
     check_instance("prior", variable.prior, (Prior, type(None)), "a prior or None", error=ModelError)
     for what in ("observed", "spin", "shared"):
         check_flag(what, getattr(variable, what), error=ModelError)
-    check_integer("dimension", variable.dimension, least=0, most=MOST_COMPONENTS, error=ModelError)
-    check_integer("states", variable.states, least=0, most=MOST_STATES, error=ModelError)
+    check_integer("dimension", variable.dimension, minimum=0, maximum=MAX_COMPONENTS, error=ModelError)
+    check_integer("states", variable.states, minimum=0, maximum=MAX_STATES, error=ModelError)
     if variable.states == 1:
         raise ModelError(f"`states` of `{variable.name}` must be >= 2, got 1")

@@ -14,8 +14,8 @@ from factorgraph.factors.base import Group
 from factorgraph.interface.arguments import check_flag, check_instance, check_integer, check_name, real_array, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import (
-    MOST_COMPONENTS,
-    MOST_STATES,
+    MAX_COMPONENTS,
+    MAX_STATES,
     Factor,
     Model,
     Selection,
@@ -120,7 +120,7 @@ class Graph:
         Raises:
             ModelError: as for ``spins``; or a matrix that is not symmetric.
         """
-        dimension = check_integer(f"dimension` of `{name}", dimension, most=MOST_COMPONENTS, error=ModelError)
+        dimension = check_integer(f"dimension` of `{name}", dimension, maximum=MAX_COMPONENTS, error=ModelError)
         if dimension < 1:
             raise ModelError(f"`dimension` of `{name}` must be >= 1, got {dimension}")
         shape = check_sizes("shape", shape, dimension)
@@ -159,7 +159,7 @@ class Graph:
         Raises:
             ModelError: as for ``spins``.
         """
-        states = check_integer(f"states` of `{name}", states, least=2, most=MOST_STATES, error=ModelError)
+        states = check_integer(f"states` of `{name}", states, minimum=2, maximum=MAX_STATES, error=ModelError)
         shape = check_sizes(f"shape` of `{name}", shape, states=states)
         values = real_array(f"field` of `{name}", field, shape=(*shape, states), finite=False, error=ModelError)
         return self._variable(name, shape, field=values, observed=observed, states=states)
@@ -178,7 +178,7 @@ class Graph:
         self._model = None
 
     def one_by_one(self, kind: Any, *targets: Selection, **fixed: Any) -> Callable[..., None]:
-        """A function that adds a single factor of a kind: ``add(index_1, ..., index_k, *parameters)``.
+        """Return a function that adds a single factor of a kind: ``add(index_1, ..., index_k, *parameters)``.
 
         The indices are flat positions in the k ``targets``; the parameters are all numbers of a factor, in the order of
         the kind's keywords: k coefficients, target and noise of ``Linear``, k - 1 coefficients of ``Sum``, what the
@@ -257,7 +257,7 @@ class Graph:
 
 
 def model_of(model: Model | Graph) -> Model:
-    """A model as it is, or that of a graph under construction.
+    """Return a model as it is, or that of a graph under construction.
 
     Raises:
         ModelError: neither, or a graph in which something does not fit.
@@ -315,7 +315,7 @@ class _Growing:
         return append
 
     def group(self) -> Factor | None:
-        """The factors so far in one object; None if there are none."""
+        """Return the factors so far in one object; None if there are none."""
         arity = len(self.targets)
         table = np.frombuffer(self.numbers, dtype=np.float64).reshape(-1, arity + sum(self.sizes)).copy()
         if not len(table):
@@ -334,7 +334,7 @@ class _Growing:
 
 
 def _number(name: str, value: Any) -> float:
-    """Any real number as a float, infinite ones too."""
+    """Return any real number as a float, infinite ones too."""
     if isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0):
         number: Any = value
         return float(real_array(name, number, finite=False, error=ModelError))

@@ -47,21 +47,22 @@ class Layout:
         return cls(model, shapes, offsets, sum(counts), spin)
 
     def slice(self, name: str) -> slice:
-        """The scalars of a variable."""
+        """Return the scalars of a variable."""
         size = int(np.prod(self.shapes[name])) * places(self.model.variables[name])
         return slice(self.offsets[name], self.offsets[name] + size)
 
     def scalars(self, selection: Selection) -> NDArray[np.intp]:
-        """Positions of the selected scalars, or of the first places of vectors, in the shape of the selection."""
+        """Return the positions of the selected scalars, or of the first places of vectors, in the shape of the
+        selection."""
         count, offset = places(self.model.variables[selection.name]), self.offsets[selection.name]
         return (selection.indices if count == 1 else selection.indices * count) + offset
 
     def whole(self, name: str) -> NDArray[np.intp]:
-        """Positions of all scalars of a variable, in its shape."""
+        """Return the positions of all scalars of a variable, in its shape."""
         return self.scalars(Selection.whole(name, self.shapes[name]))
 
     def matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The view of a variable's part of an array (..., N), in its shape.
+        """Return the view of a variable's part of an array (..., N), in its shape.
 
         For vectors it has two more axes, for categories one of their states.
         """
@@ -71,31 +72,31 @@ class Layout:
         return values[..., self.slice(name)].reshape(shape)
 
     def vector_matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The same for a variable of vectors; raises ``KeyError`` for any other name."""
+        """Return the same for a variable of vectors; raise ``KeyError`` for any other name."""
         names = sorted(other for other, variable in self.model.variables.items() if variable.dimension)
         if not isinstance(name, str) or name not in names:
             raise KeyError(f"`name` must be one of the vectors {names}, got {name!r}")
         return self.matrices(name, values)
 
     def components(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The same of an array of numbers and vectors; for vectors, and for categories, with one more axis."""
+        """Return the same of an array of numbers and vectors; for vectors, and for categories, with one more axis."""
         view = self.matrices(name, values)
         return view[..., 0] if self.model.variables[name].dimension else view
 
     @cached_property
-    def heads(self) -> NDArray[np.int32]:
+    def first_of(self) -> NDArray[np.int32]:
         """(N,) first place of what each belongs to: vector, category, elements that share a precision, or itself."""
-        heads = np.arange(self.size, dtype=np.int32)
+        first_of = np.arange(self.size, dtype=np.int32)
         for name, shape in self.shapes.items():
             variable = self.model.variables[name]
             length = places(variable) * (shape[-1] if variable.shared else 1)
             if length > 1:
-                members = heads[self.slice(name)].reshape(-1, length)
+                members = first_of[self.slice(name)].reshape(-1, length)
                 members[...] = members[:, :1].copy()
-        return heads
+        return first_of
 
     def name_of(self, i: int) -> str:
-        """Name of the variable of a scalar."""
+        """Return the name of the variable of a scalar."""
         for name in self.shapes:
             block = self.slice(name)
             if block.start <= i < block.stop:
@@ -103,7 +104,7 @@ class Layout:
         raise ValueError(f"`i` must be in 0..{self.size - 1}, got {i}")
 
     def label(self, i: int) -> str:
-        """Name of a scalar, such as ``s[3, 4]``."""
+        """Return the name of a scalar, such as ``s[3, 4]``."""
         name = self.name_of(i)
         element = (i - self.offsets[name]) // places(self.model.variables[name])
         position = np.unravel_index(element, self.shapes[name])
@@ -111,7 +112,7 @@ class Layout:
 
 
 def places(variable: Variable) -> int:
-    """How many places an element of a variable takes."""
+    """Return how many places an element of a variable takes."""
     return variable.states or max(1, variable.dimension**2)
 
 

@@ -36,8 +36,8 @@ class DenseGaussian:
         size = np.abs(A).max(axis=0, initial=0.0)
         if not np.all(size > 0.0):
             raise _indefinite()
-        self.unit = np.exp2(np.floor(np.log2(size)))  # columns of like size, without rounding
-        A = A / self.unit
+        self.column_scale = np.exp2(np.floor(np.log2(size)))  # columns of like size, without rounding
+        A = A / self.column_scale
         #: Large rows first: with pivoting of columns the decomposition then is accurate row by row [Cox-Higham 1998].
         self.order = np.argsort(-np.abs(A).max(axis=1), kind="stable")
         norms = np.linalg.norm(A, axis=0)
@@ -49,46 +49,50 @@ class DenseGaussian:
         #: Cholesky factor of S with AᵀA - E = RᵀS R; None for the identity.
         self.inner: Array | None = None
         if excess.any():
-            lost = self._solved(np.diag(np.sqrt(excess) / self.unit)[self.pivots], transposed=True)
+            lost = self._solved(np.diag(np.sqrt(excess) / self.column_scale)[self.pivots], transposed=True)
             self.inner = _cholesky(np.eye(len(norms)) - lost @ lost.T)
 
     @property
     def log_volume(self) -> float:
         """log ∫ of the law relative to its peak."""
-        n = len(self.unit)
-        logs = np.log(np.abs(np.diag(self.r))).sum() + np.log(self.unit).sum()
+        n = len(self.column_scale)
+        logs = np.log(np.abs(np.diag(self.r))).sum() + np.log(self.column_scale).sum()
         inner = 0.0 if self.inner is None else np.log(np.diag(self.inner)).sum()
         return float(0.5 * n * LOG_2PI - logs - inner)
 
     def covariance(self) -> Array:
-        """(n, n), every variance a sum of squares."""
-        root = np.eye(len(self.unit)) if self.inner is None else self._inner(np.eye(len(self.unit)), transposed=True)
+        """Return (n, n), every variance a sum of squares."""
+        root = (
+            np.eye(len(self.column_scale))
+            if self.inner is None
+            else self._inner(np.eye(len(self.column_scale)), transposed=True)
+        )
         inverse = np.empty_like(root)
         inverse[self.pivots] = self._solved(root)
-        inverse /= self.unit[:, None]
+        inverse /= self.column_scale[:, None]
         return inverse @ inverse.T
 
     def mean(self, target: Array, field: Array) -> Array:
-        """Means (n, S) for t = weight^½ target, target (m, S), and fields f (n, S)."""
+        """Return means (n, S) for t = weight^½ target, target (m, S), and fields f (n, S)."""
         x = np.zeros(field.shape)
         for _ in range(1 + _REFINEMENTS):
             rest = self.scale[:, None] * (target - self.rows @ x)
-            pull = (field + self.excess[:, None] * x) / self.unit[:, None]
+            pull = (field + self.excess[:, None] * x) / self.column_scale[:, None]
             y = self.q.T @ rest[self.order] + self._solved(pull[self.pivots], transposed=True)
             if self.inner is not None:
                 y = self._inner(self._inner(y), transposed=True)
             step = np.empty_like(x)
             step[self.pivots] = self._solved(y)
-            x = x + step / self.unit[:, None]
+            x = x + step / self.column_scale[:, None]
         return x
 
     def log_peak(self, target: Array, field: Array, x: Array) -> Array:
-        """Terms (m + n, S) of the exponent at x."""
+        """Return terms (m + n, S) of the exponent at x."""
         rest = self.scale[:, None] * (target - self.rows @ x)
         return np.concatenate([-0.5 * rest * rest, (field + 0.5 * self.excess[:, None] * x) * x])
 
     def _solved(self, values: Array, *, transposed: bool = False) -> Array:
-        """R⁻¹ or R⁻ᵀ times values."""
+        """Return R⁻¹ or R⁻ᵀ times values."""
         return np.asarray(solve_triangular(self.r, values, trans=int(transposed)))
 
     def _inner(self, values: Array, *, transposed: bool = False) -> Array:
@@ -97,7 +101,7 @@ class DenseGaussian:
 
 
 def _cholesky(S: Array) -> Array:
-    """The lower factor of a matrix with a diagonal of at most 1."""
+    """Return the lower factor of a matrix with a diagonal of at most 1."""
     try:
         L = np.asarray(np.linalg.cholesky(S), dtype=np.float64)
     except np.linalg.LinAlgError:

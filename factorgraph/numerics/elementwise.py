@@ -1,7 +1,8 @@
 """A formula written once on scalars, used everywhere: as a broadcasting array function and inside fused loops.
 
-A *body* is a plain function of float64 scalars compiled by Numba (``@formula``). ``Elementwise`` turns a *kernel*, a
-body that writes its results to one-element outputs, into a broadcasting array function that compiles at its first call.
+A *body* is a plain function of float64 scalars compiled by Numba (``@formula``). ``Elementwise`` turns an *element
+function*, a body that writes its results to one-element outputs, into a broadcasting array function that compiles at
+its first call.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,8 @@ _DOUBLE = np.dtype(np.float64)
 
 
 def result_type(*args: ArrayLike) -> np.dtype[Any]:
-    """float32 if all arrays are float32, else float64; lists count as arrays, and Python numbers do not widen."""
+    """Return float32 if all arrays are float32, else float64; lists count as arrays, and Python numbers do not
+    widen."""
     if any(isinstance(a, np.ndarray) and a.dtype == _DOUBLE for a in args):
         return _DOUBLE
     dtype = np.result_type(*(a if isinstance(a, (int, float)) else np.asarray(a) for a in args))
@@ -45,31 +47,31 @@ def check_real(**arguments: Any) -> None:
 
 
 class Elementwise:
-    """Broadcast a scalar kernel over arrays.
+    """Broadcast a function of one element over arrays.
 
     The arithmetic is float64 whatever comes in; the results have the floating type of the arguments (float32 if all
     arrays are float32, else float64), so float32 results are correctly rounded float64 ones.
 
     Args:
-        kernel: function of ``inputs`` float64 scalars followed by ``outputs`` one-element float64 arrays to fill.
+        element: function of ``inputs`` float64 scalars followed by ``outputs`` one-element float64 arrays to fill.
         inputs: number of scalar inputs.
         outputs: number of outputs.
     """
 
-    def __init__(self, kernel: Callable[..., None], inputs: int, outputs: int) -> None:
-        self._kernel = kernel
+    def __init__(self, element: Callable[..., None], inputs: int, outputs: int) -> None:
+        self._element = element
         self._inputs = inputs
         self.outputs = outputs
         self._ufunc: Callable[..., Any] | None = None
 
     def _compile(self) -> Callable[..., Any]:
         if DISABLED:
-            return over_elements(self._kernel, self.outputs)
+            return over_elements(self._element, self.outputs)
         types = ["float64"] * self._inputs + ["float64[:]"] * self.outputs
-        # Not cached on disk: a cached wrapper names its kernel as the process that wrote it did, and processes that
-        # fill the cache side by side leave wrappers of absent kernels, which crash. The bodies are cached.
+        # Not cached on disk: a cached wrapper names its function as the process that wrote it did, and processes that
+        # fill the cache side by side leave wrappers of absent functions, which crash. The bodies are cached.
         layout = ",".join(["()"] * self._inputs) + "->" + ",".join(["()"] * self.outputs)
-        return guvectorize([f"void({','.join(types)})"], layout, nopython=True)(self._kernel)
+        return guvectorize([f"void({','.join(types)})"], layout, nopython=True)(self._element)
 
     @cached_property
     def loop(self) -> Any:
@@ -82,19 +84,19 @@ class Elementwise:
             "def loop(n, values, results):",
             f"    v, r = carray(values, ({self._inputs}, n)), carray(results, ({self.outputs}, n))",
             "    for j in range(n):",
-            f"        kernel({', '.join(args)})",
+            f"        element({', '.join(args)})",
         ]
-        names = {"kernel": njit(error_model="numpy")(self._kernel), "carray": carray}
+        names = {"element": njit(error_model="numpy")(self._element), "carray": carray}
         exec("\n".join(lines), names)
         return cfunc("void(intp, CPointer(float64), CPointer(float64))", error_model="numpy")(names["loop"])
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
-        """Results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars.
+        """Return results in the broadcast shape of ``args``, one per output; scalars come back as NumPy scalars.
 
         Arrays on a GPU give arrays there.
         """
         if on_device(*args):
-            return apply_on_device(self._kernel, self.outputs, args)
+            return apply_on_device(self._element, self.outputs, args)
         if self._ufunc is None:
             self._ufunc = self._compile()
         dtype = result_type(*args)

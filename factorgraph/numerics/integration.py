@@ -40,7 +40,7 @@ def _mirrored(half: list[float], sign: float = 1.0) -> Array:
 
 
 def _extrapolation(nodes: Array) -> Array:
-    """Coefficients of the values at nodes in what the polynomial through them is at 1."""
+    """Return the coefficients of the values at nodes in what the polynomial through them is at 1."""
     others = np.where(np.eye(nodes.size), np.nan, nodes)
     return np.nanprod((1.0 - others) / (nodes[:, None] - others), axis=1)
 
@@ -53,7 +53,7 @@ EXTRAPOLATION = np.pad(_extrapolation(NODES[1:-1]), 1)
 _GAP = float(NODES[-1] - NODES[-2])
 
 _STEEP = 10.0  # neighbouring nodes that differ by more than this may hide a peak between them
-_MOST_PANELS = 4096  # of one integral at one level of bisection
+_MAX_PANELS = 4096  # of one integral at one level of bisection
 _TOLERANCE = 1e-10  # of each panel's error, relative to the integral
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -82,7 +82,8 @@ class Moments(NamedTuple):
 def moments(
     integrand: Integrand, centre: Array, variance: Array, *, level: int = 0, further: int = 0, thorough: bool = False
 ) -> Moments:
-    """Log-integral, mean and variance of N(centre, variance) times a function, or of the function alone where flat.
+    """Return log-integral, mean and variance of N(centre, variance) times a function, or of the function alone where
+    flat.
 
     Args:
         integrand: the function.
@@ -109,7 +110,8 @@ def moments(
 
 
 def _halved(panels: Intervals) -> Intervals:
-    """Both halves of each; their ends are those of the whole to the last bit, so that nothing is lost between."""
+    """Return both halves of each; their ends are those of the whole to the last bit, so that nothing is lost
+    between."""
     middle = 0.5 * (panels.left + panels.right)
     left, right = np.concatenate([panels.left, middle]), np.concatenate([middle, panels.right])
     return Intervals(np.concatenate([panels.owner, panels.owner]), left, right)
@@ -123,7 +125,7 @@ class _Stats(NamedTuple):
     variances: Array
 
     def take(self, mask: Any) -> "_Stats":
-        """Those marked."""
+        """Return those marked."""
         return _Stats(*(values[mask] for values in self))
 
 
@@ -149,7 +151,7 @@ class _Sums(NamedTuple):
 
 
 def _integrate(problem: Problem, panels: Intervals, further: int) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Log-integral, mean, variance, those of the further variables, and error, of all laws."""
+    """Return log-integral, mean, variance, those of the further variables, and error, of all laws."""
     R = problem.centre.size
     panels = panels.take(~problem.diverged[panels.owner])
     error, done = np.zeros(R), None
@@ -166,7 +168,7 @@ def _integrate(problem: Problem, panels: Intervals, further: int) -> tuple[Array
             sums.error,
         )
         # Panels that are right, or too many to halve, count; the others are halved.
-        full = np.bincount(panels.owner[~kept], minlength=R) > _MOST_PANELS
+        full = np.bincount(panels.owner[~kept], minlength=R) > _MAX_PANELS
         kept |= full[panels.owner] | problem.diverged[panels.owner]
         error += np.bincount(panels.owner[kept], estimate[kept], minlength=R)
         done = _joined(_Stats(*_by_law(panels.owner[kept], *sums.stats.take(kept), R)), done)
@@ -188,8 +190,8 @@ def _measure(problem: Problem, panels: Intervals) -> _Sums:
         endless = np.isinf(values.error)
         problem.diverged[owner[endless.any(axis=1)]] = True
         log_f = np.where(endless, -np.inf, log_f)
-    kernel = _kronrod(owner, centre, half, log_f, problem.half, problem.centre, NODES, KRONROD, GAUSS, EXTRAPOLATION)
-    log_mass, mean, variance, differences, noise, end, hidden, w, sound = kernel
+    integrals = _kronrod(owner, centre, half, log_f, problem.half, problem.centre, NODES, KRONROD, GAUSS, EXTRAPOLATION)
+    log_mass, mean, variance, differences, noise, end, hidden, w, sound = integrals
     if not sound:
         bad = log_f[:, 1:-1][~(log_f[:, 1:-1] < np.inf)][0]
         raise ModelError(f"`log_factor` must be finite or -inf where its arguments have weight, got {bad}")
@@ -275,7 +277,7 @@ def _kronrod(
 
 
 def _further(w: Array, values: Values) -> tuple[Array, Array, Array]:
-    """Means and variances (P, J) of the further variables, and by how much the rules differ (P, 2 J)."""
+    """Return means and variances (P, J) of the further variables, and by how much the rules differ (P, 2 J)."""
     there = w[..., None] > 0.0
     mass, gauss = (np.maximum(w @ rule, 1e-300)[:, None] for rule in (KRONROD, GAUSS))
     finite = np.where(there, values.means, 0.0)

@@ -35,7 +35,7 @@ _THOROUGH = _grid(12.0, 0.015, np.concatenate([12.3 * 1.02 ** np.arange(70), 50.
 #: The same where every value is an integral itself.
 _COARSE = _grid(8.0, 0.5, 8.5 * 4.0 ** np.arange(11))
 #: For flat laws, in the variable's own unit.
-_FLAT = [_grid(1.0, 0.1, 2.0 ** np.arange(0.1, most, 0.5)) for most in (500.0, 350.0, 230.0)]
+_FLAT = [_grid(1.0, 0.1, 2.0 ** np.arange(0.1, maximum, 0.5)) for maximum in (500.0, 350.0, 230.0)]
 #: Finer ones for functions that are 0 on all of these; where every value is an integral, coarser.
 _LOST = [_grid(10.0, spacing, 10.0 * ratio ** np.arange(1, 70)) for spacing, ratio in ((0.005, 1.2), (0.05, 2.0))]
 
@@ -82,7 +82,7 @@ class Problem:
         self.diverged = np.zeros(centre.size, dtype=bool)
 
     def look(self, owner: Index, d: Array) -> Array:
-        """Log-density at points (P, n), -∞ where it is none; the greatest are remembered."""
+        """Return log-density at points (P, n), -∞ where it is none; the greatest are remembered."""
         values = self.integrand(owner, d)
         log_f = values.log_f
         if values.error is not None:
@@ -108,18 +108,18 @@ class Intervals(NamedTuple):
     right: Array
 
     def take(self, mask: Any) -> "Intervals":
-        """Those marked."""
+        """Return those marked."""
         return Intervals(self.owner[mask], self.left[mask], self.right[mask])
 
     @classmethod
     def joined(cls, parts: "list[Intervals]") -> "Intervals":
-        """All of them."""
+        """Return all of them."""
         owner, left, right = zip(*parts, strict=True)
         return cls(np.concatenate(owner), np.concatenate(left), np.concatenate(right))
 
 
 def search(problem: Problem, variance: Array, level: int, thorough: bool) -> Intervals:
-    """Panels that hold the mass; ``level`` and ``thorough`` as for ``moments``."""
+    """Return panels that hold the mass; ``level`` and ``thorough`` as for ``moments``."""
     flat = np.isinf(variance)
     grids = (
         (~flat, _COARSE if level else _THOROUGH if thorough else _FINE, np.sqrt(np.abs(variance))),
@@ -135,7 +135,7 @@ def search(problem: Problem, variance: Array, level: int, thorough: bool) -> Int
 
 
 def _search(problem: Problem, rows: Index, grid: Array, scale: Array, lost_grid: Array) -> Intervals:
-    """Panels that hold the mass of some laws, from grids on which what is there is resolved."""
+    """Return panels that hold the mass of some laws, from grids on which what is there is resolved."""
     pieces: list[Intervals] = []
     scales = scale[rows][:, None]
     # The first grid; mass at its ends does not fall off.
@@ -246,14 +246,14 @@ def _marks(d: Any, density: Any, top: Any, best: Any, flat: Any) -> Any:
     for p in range(d.shape[0]):
         if top[p] == -np.inf:
             continue
-        x, values, least = d[p], density[p], top[p] - NEGLIGIBLE
+        x, values, minimum = d[p], density[p], top[p] - NEGLIGIBLE
         for k in range(marked.shape[1]):
             bound = max(values[k], values[k + 1])
-            if bound <= least:
+            if bound <= minimum:
                 bound = bound_between(x, values, k)
             if flat[p]:
                 bound += 3.0 * math.log1p(max(abs(x[k] - best[p]), abs(x[k + 1] - best[p])))
-            marked[p, k] = bound >= least
+            marked[p, k] = bound >= minimum
     return marked
 
 

@@ -57,14 +57,14 @@ class _Rule(NamedTuple):
     mean_log: Array
 
     def proper(self) -> NDArray[np.bool_]:
-        """(N,) whether a law was found, with a covariance that is one."""
+        """Return (N,) whether a law was found, with a covariance that is one."""
         finite = np.isfinite(self.log_total) & np.isfinite(self.covariance).all(axis=(1, 2))
         covariance = np.where(finite[:, None, None], self.covariance, np.eye(self.shift.shape[1]))
         values = np.linalg.eigvalsh(covariance)
         return finite & (values[:, 0] > 1e-12 * values[:, -1])
 
     def difference(self, other: "_Rule") -> Array:
-        """(N,) the largest, in the units of ``Product.error``; ∞ where it is no number."""
+        """Return (N,) the largest, in the units of ``Product.error``; ∞ where it is no number."""
         deviation = np.sqrt(np.maximum(np.diagonal(self.covariance, axis1=1, axis2=2), 1e-300))
         apart = np.abs(self.covariance - other.covariance) / (deviation[:, :, None] * deviation[:, None, :])
         moved = (np.abs(self.shift - other.shift) / deviation).max(axis=1)
@@ -77,7 +77,8 @@ class _Rule(NamedTuple):
 
 
 def product_moments(log_function: LogFunction, variance: Array, nodes: int) -> Product:
-    """Moments of N(0, variance) (N, r) times a function, with so many nodes on each axis; twice as many if need be."""
+    """Return the moments of N(0, variance) (N, r) times a function, with so many nodes on each axis; twice as many if
+    need be."""
     N, r = variance.shape
     everything, fewer = np.arange(N), (2 * nodes) // 3
     shift, root = np.zeros((N, r)), np.sqrt(variance)[:, :, None] * np.eye(r)
@@ -104,7 +105,7 @@ def product_moments(log_function: LogFunction, variance: Array, nodes: int) -> P
 def _missed(
     log_function: LogFunction, variance: Array, shift: Array, inverse: Any, log_total: Array, reach: float
 ) -> NDArray[np.bool_]:
-    """(N,) whether a scan finds mass beyond the outermost nodes of the rule."""
+    """Return (N,) whether a scan finds mass beyond the outermost nodes of the rule."""
     points, log_cells = _scan(variance.shape[1])
     d = np.sqrt(variance)[:, :, None] * points
     log_f = log_function(np.arange(len(variance)), d)
@@ -115,7 +116,7 @@ def _missed(
 
 
 def _rule(log_function: LogFunction, laws: Index, variance: Array, shift: Array, root: Array, nodes: int) -> _Rule:
-    """A Gauss-Hermite rule about N(shift, root rootᵀ)."""
+    """Return A Gauss-Hermite rule about N(shift, root rootᵀ)."""
     u, log_w = _grid(shift.shape[1], nodes)
     x = shift[:, :, None] + root @ u
     log_f = log_function(laws, x)
@@ -134,7 +135,7 @@ def _rule(log_function: LogFunction, laws: Index, variance: Array, shift: Array,
 
 @lru_cache(maxsize=16)
 def _grid(r: int, nodes: int) -> tuple[Array, Array]:
-    """Points (r, nodes^r) of a product rule, and log-weights for the measure du/√(2π); read-only."""
+    """Return points (r, nodes^r) of a product rule, and log-weights for the measure du/√(2π); read-only."""
     u, w = gauss_hermite(nodes)
     points = np.stack([axis.ravel() for axis in np.meshgrid(*[u] * r, indexing="ij")])
     with np.errstate(divide="ignore"):
@@ -146,7 +147,7 @@ def _grid(r: int, nodes: int) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=4)
 def _scan(r: int) -> tuple[Array, Array]:
-    """Points (r, n) of the scan, and log-volumes (n,) of the cells about them; read-only."""
+    """Return points (r, n) of the scan, and log-volumes (n,) of the cells about them; read-only."""
     edges = np.concatenate([_SCAN[:1], 0.5 * (_SCAN[1:] + _SCAN[:-1]), _SCAN[-1:]])
     cells = np.log(np.diff(edges))
     points = np.stack([axis.ravel() for axis in np.meshgrid(*[_SCAN] * r, indexing="ij")])

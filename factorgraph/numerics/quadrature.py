@@ -24,14 +24,15 @@ _MAX_PANELS = 4096  # panels of one integrand on one level of bisection
 
 @lru_cache(maxsize=32)
 def gauss_hermite(nodes: int) -> tuple[Array, Array]:
-    """Nodes and weights (nodes,) of E f(z), z ~ N(0, 1), exact for polynomials of degree < 2 nodes; read-only."""
+    """Return nodes and weights (nodes,) of E f(z), z ~ N(0, 1), exact for polynomials of degree < 2 nodes;
+    read-only."""
     x, w = roots_hermitenorm(nodes)
     return _frozen(x, w / w.sum())
 
 
 @lru_cache(maxsize=32)
 def gauss_legendre(nodes: int) -> tuple[Array, Array]:
-    """Nodes and weights (nodes,) of the integral over [-1, 1]; read-only."""
+    """Return nodes and weights (nodes,) of the integral over [-1, 1]; read-only."""
     return _frozen(*np.polynomial.legendre.leggauss(nodes))
 
 
@@ -41,7 +42,7 @@ def _frozen(x: Array, w: Array) -> tuple[Array, Array]:
 
 
 def gaussian_expectation(f: Callable[[Array], Any], mean: ArrayLike, variance: ArrayLike, nodes: int = 64) -> Any:
-    """E f(z), z ~ N(mean, variance), elementwise, by Gauss-Hermite.
+    """Return E f(z), z ~ N(mean, variance), elementwise, by Gauss-Hermite.
 
     Converges fast for f analytic on the scale of √variance, slowly across kinks: for these see ``panel_rule``.
 
@@ -62,7 +63,8 @@ def gaussian_expectation(f: Callable[[Array], Any], mean: ArrayLike, variance: A
 
 
 def panel_rule(edges: ArrayLike, nodes: int = 16) -> tuple[Array, Array]:
-    """Composite Gauss-Legendre rule: nodes and weights (..., panels, nodes) for edges (..., panels + 1) in order."""
+    """Return composite Gauss-Legendre rule: nodes and weights (..., panels, nodes) for edges (..., panels + 1) in
+    order."""
     edges = np.asarray(edges, dtype=np.float64)
     return _rule(edges[..., :-1], edges[..., 1:], nodes)
 
@@ -87,19 +89,19 @@ class Panels(NamedTuple):
     right: Array
 
     def rule(self, nodes: int = 16) -> tuple[Array, Array]:
-        """Nodes and weights (P, nodes)."""
+        """Return nodes and weights (P, nodes)."""
         return _rule(self.left, self.right, nodes)
 
     def where(self, mask: NDArray[np.bool_]) -> "Panels":
-        """The panels marked in ``mask`` (P,)."""
+        """Return the panels marked in ``mask`` (P,)."""
         return Panels(self.owner[mask], self.left[mask], self.right[mask])
 
     def sum(self, terms: Array) -> Array:
-        """Sums (..., m) of node terms (..., P, nodes) over each integral; every integral must have a panel."""
+        """Return sums (..., m) of node terms (..., P, nodes) over each integral; every integral must have a panel."""
         return np.add.reduceat(terms.sum(axis=-1), self.starts(), axis=-1)
 
     def starts(self) -> NDArray[np.intp]:
-        """Position (m,) of the first panel of each integral."""
+        """Return position (m,) of the first panel of each integral."""
         return np.flatnonzero(np.r_[True, self.owner[1:] != self.owner[:-1]])
 
 
@@ -134,7 +136,7 @@ def _measure(log_integrands: LogIntegrands, panels: Panels, nodes: int) -> _Meas
 
 
 def _log_totals(log_mass: Array, index: NDArray[np.intp], start: Array) -> Array:
-    """log(e^start + sums of e^log_mass) (C, m), for panel masses (C, P)."""
+    """Return log(e^start + sums of e^log_mass) (C, m), for panel masses (C, P)."""
     top = start.copy()
     for row, values in zip(top, log_mass, strict=True):
         np.maximum.at(row, index, values)
@@ -152,7 +154,7 @@ def adaptive_panels(
     tolerance: float | Array = 1e-12,
     nodes: int = 16,
 ) -> Panels:
-    """Panels on which Gauss-Legendre integrates ``size`` families of C positive integrands e^l.
+    """Return panels on which Gauss-Legendre integrates ``size`` families of C positive integrands e^l.
 
     Each panel is bisected until its integral and that of its halves agree to ``tolerance`` of the total, for all C
     members; then the halves are kept, whose error is smaller than the difference by orders of magnitude. Panels
@@ -199,14 +201,15 @@ def adaptive_panels(
 
 
 def _promising(log_integrands: LogIntegrands, start: Panels, size: int) -> Panels:
-    """The panels that may hold mass, after a look with few nodes: most of a wide search range is dropped here."""
+    """Return the panels that may hold mass, after a look with few nodes: most of a wide search range is dropped
+    here."""
     found = _measure(log_integrands, start, 6)
     totals = _log_totals(found.log_mass, start.owner, np.full((len(found.log_mass), size), -1e300))
     return start.where(np.any(found.bound > totals[:, start.owner] - NEGLIGIBLE, axis=0))
 
 
 def _bisect(parents: Panels) -> Panels:
-    """The halves of each panel, next to one another."""
+    """Return the halves of each panel, next to one another."""
     middle = 0.5 * (parents.left + parents.right)
     left = np.stack([parents.left, middle], axis=-1).ravel()
     right = np.stack([middle, parents.right], axis=-1).ravel()
@@ -220,7 +223,7 @@ def _agree(mass: Array, halves: Array, totals: Array, tolerance: Array) -> NDArr
 
 
 def _overfull(index: NDArray[np.intp], settled: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Panels of integrals that would need too many: they are taken as they are, with a warning."""
+    """Return the panels of integrals that would need too many: they are taken as they are, with a warning."""
     full = np.bincount(index[~settled], minlength=size) > _MAX_PANELS
     if full.any():
         warnings.warn("an integrand is too rough to be resolved to tolerance", RuntimeWarning, stacklevel=3)

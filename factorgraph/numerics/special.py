@@ -1,8 +1,8 @@
 """Stable scalar functions under the channels and priors: Gaussian tails, Mills ratios, truncated moments.
 
 Bodies (``@formula``) take and return float64 scalars and are what other bodies compose; the ``*_array`` functions at
-the end of the file are the broadcasting versions. Throughout, H(x) = erfc(x/√2)/2 is the upper tail of a unit normal,
-N(x) its density and K(x) = N(x)/H(x) the inverse Mills ratio.
+the end of the file are the broadcasting versions. Throughout, H(x) = erfc(x/√2)/2 is the upper tail of a standard
+normal, N(x) its density and K(x) = N(x)/H(x) the inverse Mills ratio.
 
 *Twofold* numbers are unevaluated sums hi + lo of two floats, about 32 digits. They carry exponents such as ω²/(2V):
 these reach 5e5 and their differences decide between two hypotheses, so their absolute error must be small.
@@ -115,7 +115,8 @@ def sech2(x: float) -> float:
 
 @formula
 def _tail_fraction(a: float) -> tuple[float, float, float]:
-    """(K, K - a, Var) of a unit normal above a ≥ 3, from the continued fraction K = a + 1/(a + 2/(a + 3/(a + ...))).
+    """(K, K - a, Var) of a standard normal above a ≥ 3, from the continued fraction K = a + 1/(a + 2/(a + 3/(a +
+    ...))).
 
     With c_j = a + (j+1)/c_{j+1} it gives K - a = 1/c_1 and Var = 1 - K(K - a) = (a + 4/c_2 - 3/c_3)/(c_1² c_2), where
     the leading terms have been cancelled by hand; the plain differences lose a² and a⁴ ulps.
@@ -131,7 +132,7 @@ def _tail_fraction(a: float) -> tuple[float, float, float]:
 
 @formula
 def upper_tail(a: float) -> tuple[float, float, float, float]:
-    """(F, K, K - a, Var) for a ≥ 0: H(a) = e^{-a²/2} F, and mean excess and variance of a unit normal above a."""
+    """(F, K, K - a, Var) for a ≥ 0: H(a) = e^{-a²/2} F, and mean excess and variance of a standard normal above a."""
     if a >= _CONTINUED_FRACTION_FROM:
         k, excess, variance = _tail_fraction(a)
         return INV_SQRT_2PI / k, k, excess, variance
@@ -146,7 +147,7 @@ def normal_tail(a: float, q: float) -> tuple[float, float, float, float, float]:
     """(H(|a|), F, K, K - a, Var) for any a, given q = a²/2 to full accuracy.
 
     F is H(a) with its exponential taken out: H(a) = e^{-q} F for a > 0, H(a) = F for a ≤ 0. K - a and Var are the mean
-    excess E[x | x > a] - a and variance of a unit normal above a. For a ≤ 0 nothing cancels in K - a = K + |a|.
+    excess E[x | x > a] - a and variance of a standard normal above a. For a ≤ 0 nothing cancels in K - a = K + |a|.
     """
     f, k, excess, variance = upper_tail(abs(a))
     density = math.exp(-q)
@@ -206,7 +207,7 @@ def inverse_mills(x: float) -> float:
 
 @formula
 def truncated_normal(a: float) -> tuple[float, float]:
-    """Mean excess E[x | x > a] - a and variance of a unit normal truncated to x > a.
+    """Mean excess E[x | x > a] - a and variance of a standard normal truncated to x > a.
 
     K(a) - a and 1 - K(a)(K(a) - a), of order 1/a and 1/a² for a → ∞; the mean itself is K(a).
     """
@@ -217,74 +218,74 @@ def truncated_normal(a: float) -> tuple[float, float]:
 # ---- array versions --------------------------------------------------------------------------------------------------
 
 
-def _log1mexp_kernel(x: float, out: Any) -> None:
+def _log1mexp_element(x: float, out: Any) -> None:
     out[0] = log1mexp(x)
 
 
-def _log_2cosh_kernel(x: float, out: Any) -> None:
+def _log_2cosh_element(x: float, out: Any) -> None:
     out[0] = log_2cosh(x)
 
 
-def _erfcx_kernel(x: float, out: Any) -> None:
+def _erfcx_element(x: float, out: Any) -> None:
     out[0] = erfcx(x)
 
 
-def _log_erfcx_kernel(x: float, out: Any) -> None:
+def _log_erfcx_element(x: float, out: Any) -> None:
     out[0] = log_erfcx(x)
 
 
-def _log_normal_cdf_kernel(x: float, out: Any) -> None:
+def _log_normal_cdf_element(x: float, out: Any) -> None:
     out[0] = log_normal_cdf(x)
 
 
-def _inverse_mills_kernel(x: float, out: Any) -> None:
+def _inverse_mills_element(x: float, out: Any) -> None:
     out[0] = inverse_mills(x)
 
 
-def _truncated_normal_kernel(a: float, excess: Any, variance: Any) -> None:
+def _truncated_normal_element(a: float, excess: Any, variance: Any) -> None:
     excess[0], variance[0] = truncated_normal(a)
 
 
-_log1mexp = Elementwise(_log1mexp_kernel, 1, 1)
-_log_2cosh = Elementwise(_log_2cosh_kernel, 1, 1)
-_erfcx = Elementwise(_erfcx_kernel, 1, 1)
-_log_erfcx = Elementwise(_log_erfcx_kernel, 1, 1)
-_log_normal_cdf = Elementwise(_log_normal_cdf_kernel, 1, 1)
-_inverse_mills = Elementwise(_inverse_mills_kernel, 1, 1)
-_truncated_normal = Elementwise(_truncated_normal_kernel, 1, 2)
+_log1mexp = Elementwise(_log1mexp_element, 1, 1)
+_log_2cosh = Elementwise(_log_2cosh_element, 1, 1)
+_erfcx = Elementwise(_erfcx_element, 1, 1)
+_log_erfcx = Elementwise(_log_erfcx_element, 1, 1)
+_log_normal_cdf = Elementwise(_log_normal_cdf_element, 1, 1)
+_inverse_mills = Elementwise(_inverse_mills_element, 1, 1)
+_truncated_normal = Elementwise(_truncated_normal_element, 1, 2)
 
 
 def log1mexp_array(x: ArrayLike) -> Any:
-    """log(1 - e^{-x}), elementwise for x > 0."""
+    """Return log(1 - e^{-x}), elementwise for x > 0."""
     return _log1mexp(x)[0]
 
 
 def log_2cosh_array(x: ArrayLike) -> Any:
-    """log(2 cosh x), elementwise."""
+    """Return log(2 cosh x), elementwise."""
     return _log_2cosh(x)[0]
 
 
 def erfcx_array(x: ArrayLike) -> Any:
-    """Scaled complementary error function e^{x²} erfc(x), elementwise."""
+    """Return scaled complementary error function e^{x²} erfc(x), elementwise."""
     return _erfcx(x)[0]
 
 
 def log_erfcx_array(x: ArrayLike) -> Any:
-    """log(e^{x²} erfc(x)), elementwise."""
+    """Return log(e^{x²} erfc(x)), elementwise."""
     return _log_erfcx(x)[0]
 
 
 def log_normal_cdf_array(x: ArrayLike) -> Any:
-    """log Φ(x), elementwise."""
+    """Return log Φ(x), elementwise."""
     return _log_normal_cdf(x)[0]
 
 
 def inverse_mills_array(x: ArrayLike) -> Any:
-    """K(x) = N(x)/H(x), elementwise."""
+    """Return K(x) = N(x)/H(x), elementwise."""
     return _inverse_mills(x)[0]
 
 
 def truncated_normal_array(a: ArrayLike) -> tuple[Any, Any]:
-    """Mean excess E[x | x > a] - a and variance of a unit normal truncated to x > a, elementwise."""
+    """Return mean excess E[x | x > a] - a and variance of a standard normal truncated to x > a, elementwise."""
     excess, variance = _truncated_normal(a)
     return excess, variance

@@ -39,7 +39,7 @@ class Spectral(LinearOperator):
 
     @classmethod
     def of(cls, matrix: Any) -> "Spectral":
-        """The singular value decomposition of an array or sparse matrix; a ``Spectral`` as it is.
+        """Return the singular value decomposition of an array or sparse matrix; a ``Spectral`` as it is.
 
         Singular values below rounding, max(m, n) 2⁻⁵² of the largest, are left out.
 
@@ -68,19 +68,19 @@ class Spectral(LinearOperator):
         return float(np.sum(self.s**2)) / (self.shape[0] * self.shape[1])
 
     def left(self, c: Array) -> Array:
-        """U c, (m, k) of (r, k)."""
+        """Return U c, (m, k) of (r, k)."""
         return c if self.u is None else self.u @ c
 
     def left_transposed(self, z: Array) -> Array:
-        """Uᵀ z, (r, k) of (m, k)."""
+        """Return Uᵀ z, (r, k) of (m, k)."""
         return z if self.u is None else self.u.T @ z
 
     def right(self, x: Array) -> Array:
-        """Vᵀ x, (r, k) of (n, k)."""
+        """Return Vᵀ x, (r, k) of (n, k)."""
         return x if self.vt is None else self.vt @ x
 
     def right_transposed(self, c: Array) -> Array:
-        """V c, (n, k) of (r, k)."""
+        """Return V c, (n, k) of (r, k)."""
         return c if self.vt is None else self.vt.T @ c
 
     def _matmat(self, X: Array) -> Array:
@@ -104,7 +104,7 @@ class Spectral(LinearOperator):
 
 
 def matrix_argument(name: str, matrix: Any, *, error: type[ValueError] = ValueError) -> Any:
-    """A matrix of finite numbers: an array, sparse, or a ``Spectral``; no singular value is computed.
+    """Return a matrix of finite numbers: an array, sparse, or a ``Spectral``; no singular value is computed.
 
     Raises:
         ValueError: anything else; of the class ``error``.
@@ -125,7 +125,7 @@ def matrix_argument(name: str, matrix: Any, *, error: type[ValueError] = ValueEr
 
 
 def _factor(name: str, factor: Any, r: int, axis: int) -> Any:
-    """A checked factor with r columns (axis 1) or rows (axis 0) that are orthonormal; None for the identity."""
+    """Return a checked factor with r columns (axis 1) or rows (axis 0) that are orthonormal; None for the identity."""
     if factor is None:
         return None
     factor = factor if isinstance(factor, LinearOperator) else real_array(name, factor)

@@ -33,12 +33,12 @@ _LARGEST = 1e150
 def check_drawn(size: Any, rng: Any) -> None:
     """Raise ValueError unless ``size`` is a shape, zeros included, and ``rng`` a generator."""
     for length in size if isinstance(size, (list, tuple)) else (size,):
-        check_integer("size", length, least=0, most=sys.maxsize)
+        check_integer("size", length, minimum=0, maximum=sys.maxsize)
     check_instance("rng", rng, np.random.Generator, "a numpy.random.Generator")
 
 
 def number_list(name: str, values: Any, *, above: float = -math.inf) -> tuple[float, ...]:
-    """A sequence of numbers above a bound, and at most 1e150 in size, as floats.
+    """Return a sequence of numbers above a bound, and at most 1e150 in size, as floats.
 
     Raises:
         ValueError: other than one axis of such numbers.
@@ -74,7 +74,7 @@ class Prior(ABC):
 
     @abstractmethod
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
-        """Log-partition, mean and variance together.
+        """Return log-partition, mean and variance together.
 
         Args:
             H: first natural parameter of the incoming messages, any real number.
@@ -88,14 +88,14 @@ class Prior(ABC):
 
     @abstractmethod
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
-        """Independent draws from q, of shape ``size``."""
+        """Return independent draws from q, of shape ``size``."""
 
     @property
-    def tilting(self) -> tuple[Elementwise, tuple[float, ...]] | None:
+    def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]] | None:
         """The formula of ``moments``: m and σ, as the last two results, of H, G >= 0 and these parameters, or None."""
         return None
 
     def moments(self, *, H: ArrayLike, G: ArrayLike) -> tuple[Any, Any]:
-        """Mean m and variance σ."""
+        """Return mean m and variance σ."""
         values = self.evaluate(H=H, G=G)
         return values.mean, values.variance

@@ -34,19 +34,19 @@ def log_cosh_ratio(H: float, field: float) -> float:
     return lead + (math.log1p(math.exp(-2.0 * abs(H + field))) - math.log1p(math.exp(-2.0 * f)))
 
 
-def _kernel(H: float, G: float, field: float, psi: Any, mean: Any, variance: Any) -> None:
+def _evaluate_element(H: float, G: float, field: float, psi: Any, mean: Any, variance: Any) -> None:
     psi[0] = log_cosh_ratio(H, field)
     mean[0] = math.tanh(H + field)
     variance[0] = sech2(H + field)
 
 
-def _moments_kernel(H: float, G: float, field: float, mean: Any, variance: Any) -> None:
+def _moments_element(H: float, G: float, field: float, mean: Any, variance: Any) -> None:
     mean[0] = math.tanh(H + field)
     variance[0] = sech2(H + field)
 
 
-_evaluate = Elementwise(_kernel, inputs=3, outputs=3)
-_moments = Elementwise(_moments_kernel, inputs=3, outputs=2)
+_evaluate = Elementwise(_evaluate_element, inputs=3, outputs=3)
+_moments = Elementwise(_moments_element, inputs=3, outputs=2)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Binary(Prior):
         return m, variance
 
     @property
-    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _moments, (self.field,)
 
     @property

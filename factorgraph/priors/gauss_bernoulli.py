@@ -41,17 +41,19 @@ def spike_and_slab(
     return on * slab_mean, on * (slab_variance + off * slab_mean * slab_mean), E, D, excess
 
 
-def _kernel(H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any) -> None:
+def _evaluate_element(
+    H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any
+) -> None:
     m[0], variance[0], E, D, excess = spike_and_slab(H, G, density, mean, slab)
     psi[0] = log_mixture(E - 0.5 * log_ratio(D, 1.0, excess), density)
 
 
-def _moments_kernel(H: float, G: float, density: float, mean: float, slab: float, m: Any, variance: Any) -> None:
+def _moments_element(H: float, G: float, density: float, mean: float, slab: float, m: Any, variance: Any) -> None:
     m[0], variance[0], _, _, _ = spike_and_slab(H, G, density, mean, slab)
 
 
-_evaluate = Elementwise(_kernel, inputs=5, outputs=3)
-_moments = Elementwise(_moments_kernel, inputs=5, outputs=2)
+_evaluate = Elementwise(_evaluate_element, inputs=5, outputs=3)
+_moments = Elementwise(_moments_element, inputs=5, outputs=2)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class GaussBernoulli(Prior):
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / self.variance:g}, got {np.min(G)!s}")
 
     @property
-    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _moments, (self.density, self.mean, self.variance)
 
     @property

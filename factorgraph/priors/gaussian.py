@@ -60,11 +60,11 @@ def tilted_normal(H: float, G: float, mean: float, a: float, b: float) -> tuple[
     return E - 0.5 * volume, m, variance
 
 
-def _kernel(H: float, G: float, mean: float, precision: float, psi: Any, m: Any, variance: Any) -> None:
+def _evaluate_element(H: float, G: float, mean: float, precision: float, psi: Any, m: Any, variance: Any) -> None:
     psi[0], m[0], variance[0] = tilted_normal(H, G, mean, precision, 1.0)
 
 
-_evaluate = Elementwise(_kernel, inputs=4, outputs=3)
+_evaluate = Elementwise(_evaluate_element, inputs=4, outputs=3)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Gaussian(Prior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", check_number("mean", self.mean))
-        object.__setattr__(self, "precision", check_number("precision", self.precision, least=0.0))
+        object.__setattr__(self, "precision", check_number("precision", self.precision, minimum=0.0))
 
     @property
     def natural(self) -> tuple[float, float, float]:
@@ -116,7 +116,7 @@ class Gaussian(Prior):
         return PriorValues(*_evaluate(H, G, self.mean, self.precision))
 
     @property
-    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _evaluate, (self.mean, self.precision)
 
     @property

@@ -37,7 +37,7 @@ def exponential_side(H: float, G: float, scale: float) -> tuple[float, float, fl
     return s, math.nan, mean, variance
 
 
-def _kernel(H: float, G: float, scale: float, psi: Any, mean: Any, variance: Any) -> None:
+def _evaluate_element(H: float, G: float, scale: float, psi: Any, mean: Any, variance: Any) -> None:
     s1, z1, x1, v1 = exponential_side(H, G, scale)
     s0, z0, x0, v0 = exponential_side(-H, G, scale)
     top = max(s0, s1)
@@ -53,7 +53,7 @@ def _kernel(H: float, G: float, scale: float, psi: Any, mean: Any, variance: Any
     variance[0] = p0 * v0 + p1 * v1 + p0 * p1 * (x0 + x1) * (x0 + x1)
 
 
-_evaluate = Elementwise(_kernel, inputs=3, outputs=3)
+_evaluate = Elementwise(_evaluate_element, inputs=3, outputs=3)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Laplace(Prior):
         return PriorValues(*_evaluate(H, G, self.scale))
 
     @property
-    def tilting(self) -> tuple[Elementwise, tuple[float, ...]]:
+    def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _evaluate, (self.scale,)
 
     @property

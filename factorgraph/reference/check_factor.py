@@ -19,8 +19,8 @@ from factorgraph.numerics.quadrature import Panels, adaptive_panels, panel_rule
 from factorgraph.numerics.special import LOG_2PI
 
 _REACH = 12.0  # standard deviations of the cavity laws that are integrated over
-_MOST_REALS, _MOST_SPINS = 3, 16
-_MOST_CASES = 10**6
+_MAX_REALS, _MAX_SPINS = 3, 16
+_MAX_CASES = 10**6
 _PANELS = {0: 1, 1: 60, 2: 16, 3: 5}  # of 16 nodes, on each axis, by the number of real arguments
 
 
@@ -73,9 +73,9 @@ def check_factor(
             states of the others than sixteen spins have.
     """
     model = model_of(model)
-    check_integer("cases", cases, least=1, most=_MOST_CASES, error=ModelError)
-    check_integer("seed", seed, least=0, error=ModelError)
-    spread = check_number("spread", spread, least=0.0, error=ModelError)
+    check_integer("cases", cases, minimum=1, maximum=_MAX_CASES, error=ModelError)
+    check_integer("seed", seed, minimum=0, error=ModelError)
+    spread = check_number("spread", spread, minimum=0.0, error=ModelError)
     if factor is None and not model.factors:
         raise ModelError("`model` must have a factor to be checked, got none")
     factor = model.factors[-1] if factor is None else factor
@@ -99,7 +99,7 @@ def check_factor(
 
 
 def _place(kind: Kind, parameters: Parameters) -> Array:
-    """Values (k,) of the real arguments at which a factor with residuals is not small; 0 for other factors."""
+    """Return values (k,) of the real arguments at which a factor with residuals is not small; 0 for other factors."""
     place = np.zeros(len(kind.spins))
     if kind.quadratic:
         form, real = kind.quadratic_form(parameters), ~np.array(kind.spins)
@@ -121,19 +121,19 @@ def _random_laws(kind: Kind, parameters: Parameters, rng: np.random.Generator, s
 
 
 def _categories(kind: Kind) -> list[slice]:
-    """Slots of the arguments that are categories."""
+    """Return the slots of the arguments that are categories."""
     return [own for own in kind.discrete if not kind.spins[own.start]]
 
 
 def _values(kind: Kind, slot: int) -> Array:
-    """(states, slots) what the slots of a discrete argument hold, which begins at ``slot``."""
+    """Return (states, slots) what the slots of a discrete argument hold, which begins at ``slot``."""
     if kind.spins[slot]:
         return np.array([[1.0], [-1.0]])
     return np.eye(next(own.stop - own.start for own in kind.discrete if own.start == slot))
 
 
 def _log_law(kind: Kind, first: Array, slot: int) -> Array:
-    """(states,) log-probabilities of a discrete argument under its cavity law."""
+    """Return (states,) log-probabilities of a discrete argument under its cavity law."""
     values = _values(kind, slot)
     if kind.spins[slot]:
         return -np.logaddexp(0.0, -2.0 * first[slot] * values[:, 0])
@@ -141,13 +141,13 @@ def _log_law(kind: Kind, first: Array, slot: int) -> Array:
 
 
 def _grid(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[list[Array], Array]:
-    """Values of all arguments at the nodes of a product rule, and log-weights with the cavity laws.
+    """Return the values of all arguments at the nodes of a product rule, and log-weights with the cavity laws.
 
     One real argument has a rule of its own, with panels as small as its factor needs in any state of the spins.
     """
     discrete = [own.start for own in kind.discrete if own.start != kind.law_slot]
     reals, states = len(set(kind.reals) - {kind.law_slot}), math.prod(len(_values(kind, slot)) for slot in discrete)
-    if reals > _MOST_REALS or states > 2**_MOST_SPINS:
+    if reals > _MAX_REALS or states > 2**_MAX_SPINS:
         raise ModelError(
             "arguments must be at most 3 real ones and 16 spins, or as many states, to be checked, "
             f"got {reals} and {states} states"
@@ -172,7 +172,7 @@ def _grid(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[list[
 
 
 def _adaptive_rule(kind: Kind, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array]:
-    """Nodes and log-weights of the only real argument, its cavity law included."""
+    """Return nodes and log-weights of the only real argument, its cavity law included."""
     place = next(i for i in kind.reals if i != kind.law_slot)
     mean, variance = incoming.first[0, place], incoming.second[0, place]
     discrete = [own for own in kind.discrete if own.start != kind.law_slot]
@@ -198,7 +198,7 @@ def _adaptive_rule(kind: Kind, parameters: Parameters, incoming: Incoming) -> tu
 
 
 def _normal_rule(axes: int) -> tuple[Array, Array]:
-    """Nodes and log-weights on each axis for standard normal variables."""
+    """Return nodes and log-weights on each axis for standard normal variables."""
     u, w = panel_rule(np.linspace(-_REACH, _REACH, _PANELS[axes] + 1))
     return u.ravel(), np.log(w.ravel()) - 0.5 * (u.ravel() ** 2 + LOG_2PI)
 
@@ -208,7 +208,7 @@ def _compare_vectors(
 ) -> None:
     """The same for vectors: their laws are e^{h·x - x·Gx/2}, relative to the value at their means, with random G."""
     dimensions = kind.dimensions
-    if sum(dimensions) > _MOST_REALS:
+    if sum(dimensions) > _MAX_REALS:
         raise ModelError(f"vectors must have at most 3 components together to be checked, got {sum(dimensions)}")
     u, log_w = _normal_rule(sum(dimensions))
     nodes = np.stack([m.ravel() for m in np.meshgrid(*[u] * sum(dimensions), indexing="ij")])

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from factorgraph.engine.inputs import data_sizes, values_of, weights_of
+from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
 from factorgraph.engine.result import marginal
-from factorgraph.engine.unroll import Stack, Unrolled, Weights, unroll
+from factorgraph.engine.unroll import Potentials, Stack, Unrolled, unroll
 from factorgraph.factors.switch import Switched
 from factorgraph.interface.brief import briefly
 from factorgraph.interface.errors import ContradictionError, ModelError
@@ -27,11 +27,11 @@ from factorgraph.model.graph import Graph, model_of
 from factorgraph.reference.joint import Joint, compensated
 
 #: Numbers that may be held or operations that may be done: less than a gigabyte, and some ten seconds.
-_MOST_NUMBERS = 2**25
-_MOST_OPERATIONS = 5e10
+_MAX_NUMBERS = 2**25
+_MAX_OPERATIONS = 5e10
 #: Operations for a term of a state in an enumeration, for an element of a table in an elimination, and for what every
 #: factor and variable takes in Python before there is a table.
-_TERM_OPERATIONS, _TABLE_OPERATIONS, _LEAST_OPERATIONS = 50.0, 50.0, 1e4
+_TERM_OPERATIONS, _TABLE_OPERATIONS, _MIN_OPERATIONS = 50.0, 50.0, 1e4
 
 
 class TooLargeError(ValueError):
@@ -62,7 +62,7 @@ class Exact:
         return marginal(self.graph.layout, name, self.mean, self.variance)
 
     def covariance(self, name: str) -> Array:
-        """Covariance matrices (..., d, d) of a variable of vectors; raises ``KeyError`` if there is none."""
+        """Return covariance matrices (..., d, d) of a variable of vectors; raise ``KeyError`` if there is none."""
         return self.graph.layout.vector_matrices(name, self.variance)
 
 
@@ -73,7 +73,7 @@ def exact(
     fields: Mapping[str, ArrayLike] | None = None,
     precisions: Mapping[str, ArrayLike] | None = None,
 ) -> Exact:
-    """Exact marginals and log Z.
+    """Return exact marginals and log Z.
 
     Spins and categories are enumerated, with the Gaussian integral over the real variables for each state, or, if there
     are no free real variables, eliminated along a tree decomposition (by the order of least fill) where that costs
@@ -93,35 +93,35 @@ def exact(
     """
     model, evidence = model_of(model), values_of("observed", observed, missing=True)
     graph = unroll(model, data_sizes(model, evidence, 1))
-    weights = weights_of(graph, evidence, fields, precisions)
-    return _solved(graph, weights)
+    potentials = potentials_of(graph, evidence, fields, precisions)
+    return _solved(graph, potentials)
 
 
-def _solved(graph: Unrolled, weights: Weights) -> Exact:
-    """The exact solution by the method that costs least."""
+def _solved(graph: Unrolled, potentials: Potentials) -> Exact:
+    """Return the exact solution by the method that costs least."""
     if any(isinstance(stack.kind, Switched) for stack in graph.stacks):
-        return _mixture(graph, weights)
-    _check_gaussian(graph, weights)
-    free = np.isnan(weights.value)
-    discrete, reals = _free_discrete(graph, weights), np.flatnonzero(free & graph.real)
+        return _mixture(graph, potentials)
+    _check_gaussian(graph, potentials)
+    free = np.isnan(potentials.value)
+    discrete, reals = _free_discrete(graph, potentials), np.flatnonzero(free & graph.real)
     operations = _enumeration_cost(graph, discrete, reals.size)
-    if reals.size or operations <= _LEAST_OPERATIONS * (1 + graph.factors + len(discrete)):
-        if operations > _MOST_OPERATIONS or reals.size**2 > _MOST_NUMBERS:
+    if reals.size or operations <= _MIN_OPERATIONS * (1 + graph.factors + len(discrete)):
+        if operations > _MAX_OPERATIONS or reals.size**2 > _MAX_NUMBERS:
             raise TooLargeError(
-                f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {operations:.1e}"
+                f"the exact solution must take at most {_MAX_OPERATIONS:.0e} operations, got {operations:.1e}"
             )
-        return _enumerate(graph, weights, discrete, reals)
+        return _enumerate(graph, potentials, discrete, reals)
     cliques, parents = _decomposition(graph, discrete)
     numbers = sum(_states([discrete[i] for i in clique]) for clique in cliques)
-    if numbers <= _MOST_NUMBERS and numbers * _TABLE_OPERATIONS <= operations:
-        return _eliminate(graph, weights, discrete, cliques, parents)
-    if operations <= _MOST_OPERATIONS:
-        return _enumerate(graph, weights, discrete, reals)
+    if numbers <= _MAX_NUMBERS and numbers * _TABLE_OPERATIONS <= operations:
+        return _eliminate(graph, potentials, discrete, cliques, parents)
+    if operations <= _MAX_OPERATIONS:
+        return _enumerate(graph, potentials, discrete, reals)
     width = max(len(clique) for clique in cliques) - 1
     power = sum(math.log2(len(own.values)) for own in discrete.values())
     what = "variables" if graph.categories else "spins"
     raise TooLargeError(
-        f"the exact solution must take at most {_MOST_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
+        f"the exact solution must take at most {_MAX_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
         f"of width {width}; enumeration of {len(discrete)} {what} would take 2^{power:.4g} states)"
     )
 
@@ -138,9 +138,9 @@ class _Discrete(NamedTuple):
     values: Array
 
 
-def _free_discrete(graph: Unrolled, weights: Weights) -> dict[int, _Discrete]:
-    """The free spins and categories by their first places."""
-    free = np.isnan(weights.value)
+def _free_discrete(graph: Unrolled, potentials: Potentials) -> dict[int, _Discrete]:
+    """Return the free spins and categories by their first places."""
+    free = np.isnan(potentials.value)
     spin = np.array([[1.0], [-1.0]])
     found = {int(i): _Discrete(np.array([i]), spin) for i in np.flatnonzero(free & graph.spin)}
     for places in graph.categories:
@@ -150,7 +150,7 @@ def _free_discrete(graph: Unrolled, weights: Weights) -> dict[int, _Discrete]:
 
 
 def _states(discrete: Iterable[_Discrete]) -> float:
-    """Number of joint states; of very many, a large one."""
+    """Return the number of joint states; of very many, a large one."""
     return 2.0 ** min(sum(math.log2(len(own.values)) for own in discrete), 900.0)
 
 
@@ -161,9 +161,9 @@ def _enumeration_cost(graph: Unrolled, discrete: dict[int, _Discrete], reals: in
     return 2.0 * rows * reals**2 + states * (8.0 * rows * reals + terms)
 
 
-def _check_gaussian(graph: Unrolled, weights: Weights) -> None:
-    free = graph.real & np.isnan(weights.value)
-    for law in graph.laws:
+def _check_gaussian(graph: Unrolled, potentials: Potentials) -> None:
+    free = graph.real & np.isnan(potentials.value)
+    for law in graph.nonconjugate:
         if free[law.variables].any():
             i = int(law.variables[free[law.variables]][0])
             raise ModelError(f"the law of {graph.label(i)} must be Gaussian for an exact solution, got {law.source}")
@@ -183,18 +183,20 @@ class _Moments(NamedTuple):
     variance: Array
 
 
-def _enumerate(graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete], reals: NDArray[np.intp]) -> Exact:
-    """Sum over all states of the discrete variables; each with its Gaussian integral."""
-    joint = Joint(graph, weights, reals)
+def _enumerate(
+    graph: Unrolled, potentials: Potentials, discrete: dict[int, _Discrete], reals: NDArray[np.intp]
+) -> Exact:
+    """Return sum over all states of the discrete variables; each with its Gaussian integral."""
+    joint = Joint(graph, potentials, reals)
     gaussian = joint.gaussian() if reals.size else None
     counts = [len(own.values) for own in discrete.values()]
     size, strides = math.prod(counts), np.cumprod([1, *counts], dtype=np.int64)[:-1]
-    chunk = max(1, _MOST_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
+    chunk = max(1, _MAX_NUMBERS // (4 * (1 + graph.variables + graph.factors + len(joint.residuals.target))))
 
     def chunks() -> Iterator[tuple[Array, Array]]:
         for start in range(0, size, chunk):
             numbers = np.arange(start, min(size, start + chunk))
-            x = np.broadcast_to(weights.value, (len(numbers), graph.variables)).copy()
+            x = np.broadcast_to(potentials.value, (len(numbers), graph.variables)).copy()
             for own, stride in zip(discrete.values(), strides, strict=True):
                 x[:, own.places] = own.values[numbers // stride % len(own.values)]
             terms = joint.terms(x)
@@ -215,7 +217,7 @@ def _enumerate(graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete]
 
 
 def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
-    """The terms of the logarithm in the state of the largest weight: sums relative to them do not cancel."""
+    """Return the terms of the logarithm in the state of the largest weight: sums relative to them do not cancel."""
     best, found = -np.inf, None
     for _, terms in chunks:
         log_w = terms.sum(axis=0)
@@ -228,7 +230,7 @@ def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
 
 
 def _together(parts: list[_Moments], row: NDArray[np.intp], column: NDArray[np.intp]) -> _Moments:
-    """Moments of a mixture, from deviations and not from squares."""
+    """Return the moments of a mixture, from deviations and not from squares."""
     share = np.array([part.weight for part in parts])
     total = share.sum()
     share /= total
@@ -240,7 +242,7 @@ def _together(parts: list[_Moments], row: NDArray[np.intp], column: NDArray[np.i
 
 
 def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(N,) of which two scalars a place holds the covariance: twice itself, or two components of its vector."""
+    """Return (N,) of which two scalars a place holds the covariance: twice itself, or two components of its vector."""
     row, column = np.arange(graph.variables), np.arange(graph.variables)
     for places in graph.vectors:
         row[places], column[places] = places[:, :, :1], places[:, None, :, 0]
@@ -248,7 +250,7 @@ def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Array:
-    """(N,) the elements of a covariance matrix of the free real scalars that the places hold, 0 elsewhere."""
+    """Return (N,) the elements of a covariance matrix of the free real scalars that the places hold, 0 elsewhere."""
     position = np.full(graph.variables, -1)
     position[reals] = np.arange(reals.size)
     row, column = (position[scalar] for scalar in _coordinates(graph))
@@ -258,24 +260,24 @@ def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Arra
 # ---- switches --------------------------------------------------------------------------------------------------------
 
 
-def _mixture(graph: Unrolled, weights: Weights) -> Exact:
-    """Sum over the states of the categories that switch; each with the solution of the model that it leaves."""
-    heads = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
-    discrete = _free_discrete(graph, weights)
-    switching = [discrete[i] for i in sorted(set(np.concatenate(heads).tolist()) & set(discrete))]
-    cost = _states(switching) * _enumeration_cost(graph, {}, int(np.sum(graph.real & np.isnan(weights.value))))
-    if cost > _MOST_OPERATIONS:
+def _mixture(graph: Unrolled, potentials: Potentials) -> Exact:
+    """Return sum over the states of the categories that switch; each with the solution of the model that it leaves."""
+    first_of = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
+    discrete = _free_discrete(graph, potentials)
+    switching = [discrete[i] for i in sorted(set(np.concatenate(first_of).tolist()) & set(discrete))]
+    cost = _states(switching) * _enumeration_cost(graph, {}, int(np.sum(graph.real & np.isnan(potentials.value))))
+    if cost > _MAX_OPERATIONS:
         raise TooLargeError(
-            f"the exact solution must take at most {_MOST_OPERATIONS:.0e} operations, got {cost:.1e} for "
+            f"the exact solution must take at most {_MAX_OPERATIONS:.0e} operations, got {cost:.1e} for "
             f"{_states(switching):.1e} states of the categories that switch"
         )
     found = []
     for numbers in itertools.product(*(range(len(own.values)) for own in switching)):
-        value = weights.value.copy()
+        value = potentials.value.copy()
         for own, c in zip(switching, numbers, strict=True):
             value[own.places] = own.values[c]
         try:
-            found.append(_solved(_switched(graph, value), replace(weights, value=value)))
+            found.append(_solved(_switched(graph, value), replace(potentials, value=value)))
         except ContradictionError:
             continue
     if not found:
@@ -287,7 +289,7 @@ def _mixture(graph: Unrolled, weights: Weights) -> Exact:
 
 
 def _switched(graph: Unrolled, value: Array) -> Unrolled:
-    """The graph in which each switch is the factor of its category's state."""
+    """Return the graph in which each switch is the factor of its category's state."""
     stacks = []
     for stack in graph.stacks:
         if isinstance(stack.kind, Switched):
@@ -303,7 +305,7 @@ def _switched(graph: Unrolled, value: Array) -> Unrolled:
 
 def _eliminate(
     graph: Unrolled,
-    weights: Weights,
+    potentials: Potentials,
     discrete: dict[int, _Discrete],
     cliques: list[tuple[int, ...]],
     parents: list[int],
@@ -312,7 +314,7 @@ def _eliminate(
 
     Every table is relative to its largest value: fields and couplings of any size then leave the digits of the others.
     """
-    tables, logs = _clique_tables(graph, weights, discrete, cliques)
+    tables, logs = _clique_tables(graph, potentials, discrete, cliques)
     order = range(len(cliques))
     upward: list[Array] = [np.zeros(()) for _ in order]
     # Inwards: every clique sends its parent the message of its own part of the tree.
@@ -330,11 +332,11 @@ def _eliminate(
     # What no clique contains has observed arguments only.
     left_out = np.zeros(graph.variables, dtype=bool)
     left_out[np.concatenate([np.empty(0, np.intp), *(own.places for own in discrete.values())])] = True
-    settled = Joint(graph, weights, np.empty(0, np.intp), left_out).terms(weights.value[None])[:, 0]
+    settled = Joint(graph, potentials, np.empty(0, np.intp), left_out).terms(potentials.value[None])[:, 0]
     if -np.inf in logs or np.isneginf(settled).any():
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
     # Marginals of the spins of every clique.
-    mean, variance = weights.value.copy(), np.zeros(graph.variables)
+    mean, variance = potentials.value.copy(), np.zeros(graph.variables)
     for clique, table in zip(cliques, tables, strict=True):
         for axis, i in enumerate(clique):
             others = tuple(a for a in range(len(clique)) if a != axis)
@@ -348,7 +350,7 @@ def _eliminate(
 
 
 def _decomposition(graph: Unrolled, discrete: dict[int, _Discrete]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Cliques of a tree decomposition in an order from the roots, and the parent of each (-1 for a root)."""
+    """Return the cliques of a tree decomposition in an order from the roots, and the parent of each (-1 for a root)."""
     import networkx as nx
     from networkx.algorithms.approximation import treewidth_min_fill_in
 
@@ -373,10 +375,10 @@ def _decomposition(graph: Unrolled, discrete: dict[int, _Discrete]) -> tuple[lis
 
 
 def _clique_tables(
-    graph: Unrolled, weights: Weights, discrete: dict[int, _Discrete], cliques: list[tuple[int, ...]]
+    graph: Unrolled, potentials: Potentials, discrete: dict[int, _Discrete], cliques: list[tuple[int, ...]]
 ) -> tuple[list[Array], list[float]]:
-    """Log-weights of the states of each clique, and what was taken from them: every variable's own weight and every
-    factor in one of them; state 0 of a spin is +1."""
+    """Return the log-weights of the states of each clique, and what was taken from them: every variable's own weight
+    and every factor in one of them; state 0 of a spin is +1."""
     tables, logs = [np.zeros([len(discrete[i].values) for i in clique]) for clique in cliques], []
     homes: dict[int, list[int]] = {}
     for c, clique in enumerate(cliques):
@@ -389,39 +391,39 @@ def _clique_tables(
         logs.append(top)
 
     for i, found in homes.items():
-        field, values = weights.own.field[discrete[i].places], discrete[i].values
+        field, values = potentials.own.field[discrete[i].places], discrete[i].values
         put(np.where(values == 0.0, 0.0, field * np.where(values == 0.0, 1.0, values)).sum(axis=1), (i,), found[0])
-        logs.append(float(weights.own.base[i]))
+        logs.append(float(potentials.own.base[i]))
     for stack in graph.stacks:
         for row, variables in enumerate(stack.variables.tolist()):
             free = tuple(i for i in variables if i in homes)
             if free:
                 home = next(c for c in homes[free[0]] if set(free) <= set(cliques[c]))
-                put(_factor_table(weights, discrete, stack, row, free), free, home)
+                put(_factor_table(potentials, discrete, stack, row, free), free, home)
     return tables, logs
 
 
 def _anchored(table: Array) -> tuple[Array, float]:
-    """A table of logarithms relative to its largest value, and that; all of them may be -∞."""
+    """Return a table of logarithms relative to its largest value, and that; all of them may be -∞."""
     top = float(table.max())
     return (table - top if top > -np.inf else table), top
 
 
 def _factor_table(
-    weights: Weights, discrete: dict[int, _Discrete], stack: Stack, row: int, free: tuple[int, ...]
+    potentials: Potentials, discrete: dict[int, _Discrete], stack: Stack, row: int, free: tuple[int, ...]
 ) -> Array:
-    """The log-factor at all states of its free arguments."""
+    """Return the log-factor at all states of its free arguments."""
     counts = [len(discrete[i].values) for i in free]
     states, columns = np.indices(counts).reshape(len(free), -1), {}
     for i, numbers in zip(free, states, strict=True):
         columns |= dict(zip(discrete[i].places.tolist(), discrete[i].values[numbers].T, strict=True))
     constant = np.ones(states.shape[1])
-    x = [np.asarray(columns.get(i, weights.value[i] * constant))[None] for i in stack.variables[row].tolist()]
+    x = [np.asarray(columns.get(i, potentials.value[i] * constant))[None] for i in stack.variables[row].tolist()]
     return stack.kind.log_factor(tuple(p[row : row + 1] for p in stack.parameters), *x)[0].reshape(counts)
 
 
 def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
-    """A table over the variables ``own`` as one over a clique that contains them."""
+    """Return a table over the variables ``own`` as one over a clique that contains them."""
     order = np.argsort([clique.index(i) for i in own])
     size = dict(zip(own, table.shape, strict=True))
     shape = tuple(size.get(i, 1) for i in clique)
@@ -429,12 +431,13 @@ def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Arra
 
 
 def _onto(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
-    """The log-marginal of a table on the variables that its clique shares with another, over the other clique."""
+    """Return the log-marginal of a table on the variables that its clique shares with another, over the other
+    clique."""
     lost = tuple(axis for axis, i in enumerate(own) if i not in clique)
     shared = tuple(i for i in own if i in clique)
     return _spread(np.asarray(logsumexp(table, axis=lost)) if lost else table, shared, clique)
 
 
 def _safe_difference(total: Array, part: Array) -> Array:
-    """total - part, where both may be -∞."""
+    """Return total - part, where both may be -∞."""
     return np.where(np.isneginf(total), -np.inf, total - np.where(np.isneginf(part), 0.0, part))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factorgraph.engine.unroll import Own, Stack, Unrolled, Weights
+from factorgraph.engine.unroll import Own, Potentials, Stack, Unrolled
 from factorgraph.messages.natural import Array
 from factorgraph.numerics.dense_gaussian import DenseGaussian
 
@@ -33,23 +33,27 @@ class Joint:
 
     Args:
         graph: the factors.
-        weights: of the variables.
+        potentials: of the variables.
         reals: the free real scalars.
         left_out: (N,) the variables of which nothing is to count.
     """
 
     def __init__(
-        self, graph: Unrolled, weights: Weights, reals: NDArray[np.intp], left_out: NDArray[np.bool_] | None = None
+        self,
+        graph: Unrolled,
+        potentials: Potentials,
+        reals: NDArray[np.intp],
+        left_out: NDArray[np.bool_] | None = None,
     ) -> None:
         left_out = np.zeros(graph.variables, dtype=bool) if left_out is None else left_out
         self.reals, self.free = reals, np.zeros(graph.variables, dtype=bool)
         self.free[reals] = True
         self.kept = np.flatnonzero(~self.free & ~left_out & ((graph.vector_of < 0) | _components(graph)))
-        self.own = _scalars(graph, weights.own)
+        self.own = _scalars(graph, potentials.own)
         self.constants: list[Array] = [self.own.base[reals]]
         self.fields: list[tuple[NDArray[Any], NDArray[Any], Array]] = []  # free real variable, spin and coupling
         self.factors: list[Stack] = []
-        self.couplings = _own_couplings(graph, weights)
+        self.couplings = _own_couplings(graph, potentials)
         rows: list[tuple[NDArray[Any], NDArray[Any], Array, Array, Array]] = []
         for stack in graph.stacks:
             taken = np.asarray(~left_out[stack.variables].any(axis=1))
@@ -94,7 +98,7 @@ class Joint:
             rows.append((np.arange(i.size), i, np.ones(i.size), centre[i], stiffness[i]))
 
     def _residuals(self, variables: int, rows: list[Any]) -> tuple[_Residuals, _Residuals]:
-        """Those without and with free real variables."""
+        """Return those without and with free real variables."""
         from scipy.sparse import csr_array
 
         starts = np.cumsum([0, *(len(target) for *_, target, _ in rows)])
@@ -107,7 +111,7 @@ class Joint:
         return every.take(np.flatnonzero(~free)), every.take(np.flatnonzero(free))
 
     def terms(self, x: Array) -> Array:
-        """Terms (T, S) of the logarithm at states x (S, N) that do not depend on the free real variables."""
+        """Return terms (T, S) of the logarithm at states x (S, N) that do not depend on the free real variables."""
         known = np.where(self.free, 0.0, x)
         own = self.own.log_weight(known)[:, self.kept].T
         rest = self.settled.target[:, None] - self.settled.matrix @ known.T
@@ -119,7 +123,7 @@ class Joint:
         return np.concatenate(terms)
 
     def gaussian(self) -> DenseGaussian:
-        """The law of the free real variables, which has the same precision in all states.
+        """Return the law of the free real variables, which has the same precision in all states.
 
         Raises:
             IndefiniteError: it has no normalisation.
@@ -127,7 +131,8 @@ class Joint:
         return DenseGaussian(self.residuals.matrix[:, self.reals].toarray(), self.residuals.weight, self.excess)
 
     def integrated(self, gaussian: DenseGaussian, x: Array) -> Array:
-        """Terms (T, S) of the log-integral over the free real variables, whose means are filled into x (S, N)."""
+        """Return terms (T, S) of the log-integral over the free real variables, whose means are filled into x (S,
+        N)."""
         known = np.where(self.free, 0.0, x)
         target = self.residuals.target[:, None] - self.residuals.matrix @ known.T
         field = np.zeros_like(x)
@@ -141,7 +146,8 @@ class Joint:
 
 
 def compensated(terms: Array) -> Array:
-    """Sums over the first axis, (S,), as if in twice the precision: of terms (T, S) that may cancel, or be -∞."""
+    """Return sums over the first axis, (S,), as if in twice the precision: of terms (T, S) that may cancel, or be
+    -∞."""
     if max(terms.max(initial=0.0), -terms.min(initial=0.0)) < _MODERATE:
         return terms.sum(axis=0)
     error = np.zeros(terms.shape[1])
@@ -162,7 +168,7 @@ def _some(stack: Stack, rows: NDArray[np.bool_]) -> Stack:
 
 
 def _components(graph: Unrolled) -> NDArray[np.bool_]:
-    """(N,) the places of vectors that hold a component."""
+    """Return (N,) the places of vectors that hold a component."""
     first = np.zeros(graph.variables, dtype=bool)
     for places in graph.vectors:
         first[places[..., 0]] = True
@@ -170,19 +176,19 @@ def _components(graph: Unrolled) -> NDArray[np.bool_]:
 
 
 def _scalars(graph: Unrolled, own: Own) -> Own:
-    """Own weights with the diagonal of each vector's precision matrix in the places of its components."""
+    """Return own weights with the diagonal of each vector's precision matrix in the places of its components."""
     precision = np.where(graph.vector_of < 0, own.precision, 0.0)
     for places in graph.vectors:
         precision[places[..., 0]] = np.diagonal(own.precision[places], axis1=1, axis2=2)
     return own._replace(precision=precision)
 
 
-def _own_couplings(graph: Unrolled, weights: Weights) -> list[tuple[NDArray[Any], NDArray[Any], Array]]:
-    """Pairs of components and their couplings in the vectors' own precision matrices."""
+def _own_couplings(graph: Unrolled, potentials: Potentials) -> list[tuple[NDArray[Any], NDArray[Any], Array]]:
+    """Return the pairs of components and their couplings in the vectors' own precision matrices."""
     found = []
     for places in graph.vectors:
         i, j = np.triu_indices(places.shape[1], 1)
-        J = -weights.own.precision[places[:, i, j]]
+        J = -potentials.own.precision[places[:, i, j]]
         where = np.nonzero(J)
         found.append((places[:, i, 0][where], places[:, j, 0][where], J[where]))
     return found

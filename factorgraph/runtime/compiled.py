@@ -78,7 +78,8 @@ class CompiledCode(FunctionCache):
         return None if self._impl is None else self._impl.locator.get_cache_path()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled version of a signature; None if it is not there. Comes before all compiling and loading."""
+        """Return the compiled version of a signature; None if it is not there. Comes before all compiling and
+        loading."""
         if self._parallel:
             guard_parallel_loops()
         return None if self._impl is None else super().load_overload(sig, target_context)
@@ -111,7 +112,7 @@ class CodeFile:
         self._stamp = stamp
 
     def load(self, key: Any) -> Any:
-        """The object saved under ``key``; None if there is none."""
+        """Return the object saved under ``key``; None if there is none."""
         data = self._read().get(key)
         return None if data is None else pickle.loads(data)
 
@@ -149,7 +150,7 @@ class CodeFile:
 
 @once
 def _our_version() -> str:
-    """A new version may change functions that an unchanged one calls."""
+    """Return a new version may change functions that an unchanged one calls."""
     try:
         return version("cavity")
     except PackageNotFoundError:

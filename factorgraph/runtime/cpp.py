@@ -50,7 +50,7 @@ class Translation:
 
     def __init__(self, real: str, replace: Mapping[Any, str] | None = None) -> None:
         self.real = real
-        self._names: dict[Any, str] = {_plain(body): name for body, name in (replace or {}).items()}
+        self._names: dict[Any, str] = {_python_function(body): name for body, name in (replace or {}).items()}
         self._parts = [PRELUDE]
 
     @property
@@ -64,15 +64,15 @@ class Translation:
         Raises:
             TranslationError: it is not made of scalar arithmetic alone.
         """
-        plain = _plain(body)
-        if plain not in self._names:
-            self._names[plain] = f"{plain.__module__.rpartition('.')[2]}_{plain.__name__.strip('_')}"
-            part = _Body(self, plain).translate()  # adds what it calls before itself
+        function = _python_function(body)
+        if function not in self._names:
+            self._names[function] = f"{function.__module__.rpartition('.')[2]}_{function.__name__.strip('_')}"
+            part = _Body(self, function).translate()  # adds what it calls before itself
             self._parts.append(part)
-        return self._names[plain]
+        return self._names[function]
 
     def constants(self, values: tuple[Any, ...], name: str) -> str:
-        """The name of a table of numbers."""
+        """Return the name of a table of numbers."""
         text = f"static __device__ const {self.real} {name}[] = {{{', '.join(literal(v) for v in values)}}};\n"
         if text not in self._parts:
             self._parts.append(text)
@@ -80,7 +80,7 @@ class Translation:
 
 
 def literal(value: Any) -> str:
-    """A number as C++ reads it back, of its own type."""
+    """Return a number as C++ reads it back, of its own type."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, np.integer)):
@@ -90,8 +90,8 @@ def literal(value: Any) -> str:
     return repr(float(value)) + ("f" if type(value) is np.float32 else "")
 
 
-def _plain(body: Any) -> Any:
-    """The Python function that Numba compiles."""
+def _python_function(body: Any) -> Any:
+    """Return the Python function that Numba compiles."""
     return getattr(body, "py_func", body)
 
 
@@ -107,7 +107,7 @@ class _Body:
         self._temporaries = 0
 
     def translate(self) -> str:
-        """Definition of the function."""
+        """Return the definition of the function."""
         real = self._whole.real
         arguments = [
             f"{real}{'*' if isinstance(a.annotation, ast.Name) and a.annotation.id == 'Any' else ''} {a.arg}"
@@ -159,7 +159,7 @@ class _Body:
         raise self._refusal(node)
 
     def _shared(self, body: list[ast.stmt], orelse: list[ast.stmt]) -> list[str]:
-        """Names that both branches assign for the first time: they belong to the block around."""
+        """Return names that both branches assign for the first time: they belong to the block around."""
         both = _assigned(body) & _assigned(orelse)
         new = sorted(name for name in both if not any(name in scope for scope in self._scopes))
         self._scopes[-1].update(new)
@@ -222,7 +222,7 @@ class _Body:
         values = [self._expression(a) for a in args]
         if function is np.float32 and isinstance(args[0], ast.Constant):
             return literal(np.float32(args[0].value))  # pyright: ignore[reportArgumentType]
-        if function not in _FUNCTIONS and not inspect.isfunction(_plain(function)):
+        if function not in _FUNCTIONS and not inspect.isfunction(_python_function(function)):
             raise self._refusal(node)
         name = _FUNCTIONS.get(function) or self._whole.add(function)
         return f"{name}({', '.join(values)})"
@@ -234,7 +234,7 @@ class _Body:
         raise self._refusal(node)
 
     def _value(self, node: ast.expr) -> Any:
-        """What a name that is no variable stands for."""
+        """Return what a name that is no variable stands for."""
         match node:
             case ast.Name(id=name) if name in self._function.__globals__:
                 return self._function.__globals__[name]
@@ -250,7 +250,7 @@ class _Body:
 
 
 def _assigned(statements: list[ast.stmt]) -> set[str]:
-    """Names that the statements assign whichever branch is taken."""
+    """Return names that the statements assign whichever branch is taken."""
     names: set[str] = set()
     for statement in statements:
         if isinstance(statement, ast.If):

@@ -13,15 +13,16 @@ OPTIONS = ("--fmad=false",)
 
 
 def on_device(*values: Any) -> bool:
-    """Whether one of the values is an array on a GPU."""
+    """Return whether one of the values is an array on a GPU."""
     return any(hasattr(value, "__cuda_array_interface__") for value in values)
 
 
-def apply_on_device(kernel: Callable[..., None], outputs: int, args: Sequence[Any]) -> tuple[Any, ...]:
-    """Results of a scalar kernel over broadcast arguments, in float64 arithmetic.
+def apply_on_device(element: Callable[..., None], outputs: int, args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the results of a function of one element over broadcast arguments, in float64 arithmetic.
 
     Args:
-        kernel: function of one float64 scalar for each of ``args``, followed by ``outputs`` one-element arrays to fill.
+        element: function of one float64 scalar for each of ``args``, followed by ``outputs`` one-element arrays to
+            fill.
         outputs: number of results.
         args: arrays on the device, and numbers.
 
@@ -32,32 +33,32 @@ def apply_on_device(kernel: Callable[..., None], outputs: int, args: Sequence[An
     dtype = "float32" if all(value.dtype == np.float32 for value in arrays) else "float64"
     values: list[Any] = [value if on_device(value) else float(value) for value in args]
     types = tuple("float64" if isinstance(value, float) else str(value.dtype) for value in values)
-    return _compiled(kernel, types, outputs, dtype)(*values)
+    return _compiled(element, types, outputs, dtype)(*values)
 
 
 @cache
 def _compiled(
-    kernel: Callable[..., None], types: tuple[str, ...], outputs: int, dtype: str
+    element: Callable[..., None], types: tuple[str, ...], outputs: int, dtype: str
 ) -> Callable[..., tuple[Any, ...]]:
     """For arguments of these types: CuPy would derive them from arrays, but has none for a number."""
     import cupy  # pyright: ignore[reportMissingImports]
 
-    preamble, operation = elementwise_source(kernel, len(types), outputs)
+    preamble, operation = elementwise_source(element, len(types), outputs)
     return cupy.ElementwiseKernel(
         ", ".join(f"{name} a{i}" for i, name in enumerate(types)),
         ", ".join(f"{dtype} o{j}" for j in range(outputs)),
         operation,
-        name=kernel.__module__.replace(".", "_") + kernel.__name__,
+        name=element.__module__.replace(".", "_") + element.__name__,
         preamble=preamble,
         options=OPTIONS,
         return_tuple=True,
     )
 
 
-def elementwise_source(kernel: Callable[..., None], inputs: int, outputs: int) -> tuple[str, str]:
-    """Definitions in C++, and the statements that set o0, o1, ... from a0, a1, ..."""
+def elementwise_source(element: Callable[..., None], inputs: int, outputs: int) -> tuple[str, str]:
+    """Return definitions in C++, and the statements that set o0, o1, ... from a0, a1, ..."""
     bodies = Translation("double")
-    name = bodies.add(kernel)
+    name = bodies.add(element)
     results = [f"r{j}" for j in range(outputs)]
     call = ", ".join([*(f"(double)a{i}" for i in range(inputs)), *(f"&{result}" for result in results)])
     sets = " ".join(f"o{j} = {result};" for j, result in enumerate(results))

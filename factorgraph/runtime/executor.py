@@ -26,7 +26,7 @@ class ExecutorError(RuntimeError):
 def run_serially(
     function: Callable[[Task], Result], tasks: Iterable[Task]
 ) -> Generator[tuple[Task, Result | Exception], None, None]:
-    """Every task with what ``function`` makes of it, or the exception that it raises, in order."""
+    """Yield every task with what ``function`` makes of it, or the exception that it raises, in order."""
     for task in tasks:
         try:
             yield task, function(task)
@@ -107,7 +107,8 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _outcome(future: Any) -> Any:
-    """Result of a task that is done, or its exception; one that says so if the scheduler has lost the task."""
+    """Return the result of a task that is done, or its exception; one that says so if the scheduler has lost the
+    task."""
     if future.status == "finished":
         return future.result()
     error = future.exception() if future.status == "error" else None

@@ -41,7 +41,7 @@ def guard_parallel_loops() -> Any:
 
 
 def _guard(layer: int, *, one_by_one: bool) -> ir.Module:
-    """Code that hands a loop to the function at address ``layer``, or runs it."""
+    """Return code that hands a loop to the function at address ``layer``, or runs it."""
     module = ir.Module("guard")
     signature = ir.FunctionType(ir.VoidType(), [_POINTER] * 5 + [_SIZE] * 3)
     function = ir.Function(module, signature, "guard")

@@ -16,8 +16,8 @@ def use_ieee_math(function: Callable[..., Any]) -> None:
         function.__globals__["math"] = _IEEE_MATH
 
 
-def over_elements(kernel: Callable[..., None], outputs: int) -> Callable[..., Any]:
-    """A kernel of scalars and ``outputs`` one-element arrays as a broadcasting function."""
+def over_elements(element: Callable[..., None], outputs: int) -> Callable[..., Any]:
+    """Return a function of scalars and ``outputs`` one-element arrays as a broadcasting function."""
 
     def apply(*args: Any) -> Any:
         arrays = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in args))
@@ -25,7 +25,7 @@ def over_elements(kernel: Callable[..., None], outputs: int) -> Callable[..., An
         with np.errstate(all="ignore"):
             for index in np.ndindex(arrays[0].shape):
                 filled = np.empty((outputs, 1))
-                kernel(*(a[index] for a in arrays), *filled)
+                element(*(a[index] for a in arrays), *filled)
                 results[(slice(None), *index)] = filled[:, 0]
         return results[0] if outputs == 1 else tuple(results)
 

@@ -1,7 +1,7 @@
 """Averages of φ, ψ and their derivatives over the Gaussian fields of state evolution, by composite quadrature.
 
-For a truth x, the message about it is B = b x + √c ξ with unit normal ξ, and the density of B follows from the truth's
-own free energy: N(B; 0, c) e^{φ(bB/c, b²/c, ...)}. An average over truth and noise is an integral over B alone,
+For a truth x, the message about it is B = b x + √c ξ with standard normal ξ, and the density of B follows from the
+truth's own free energy: N(B; 0, c) e^{φ(bB/c, b²/c, ...)}. An average over truth and noise is an integral over B alone,
 and one over pre-activations as well: of analytic functions, whose narrow parts (atoms and kinks seen through the noise)
 are at known places. Panels are graded about these.
 """
@@ -22,7 +22,7 @@ _NEGLIGIBLE = 1e-14  # nodes of less weight are left out
 _PRIOR_NODES = 12  # small errors of the signal come from the far tails, and the one-dimensional integral costs nothing
 #: Panel edges about a narrow part, in units of its width; further ones double.
 _STEPS = np.array([0.0, 0.5, 1.0, 1.6, 2.4, 3.4, 4.8, 7.0])
-#: Gauss-Hermite nodes of a unit normal, and weights over its density: exact for polynomials of degree five.
+#: Gauss-Hermite nodes of a standard normal, and weights over its density: exact for polynomials of degree five.
 _NORMAL_NODES = np.array([-(3.0**0.5), 0.0, 3.0**0.5])
 _NORMAL_WEIGHTS = np.array([1.0, 4.0, 1.0]) / 6.0 * np.sqrt(2.0 * np.pi) * np.exp(0.5 * _NORMAL_NODES**2)
 
@@ -50,7 +50,7 @@ class Field(NamedTuple):
 
 
 class Averages(NamedTuple):
-    """Averages over one layer: of φ, of the estimate of its output, and of what it tells about its input.
+    """Averages over one layer: of φ, of the estimate of its output, and of the message to its input.
 
     Attributes:
         phi: E φ of an observed layer; elsewhere E[φ - B x̂/2], which stays finite as A → ∞. E B x̂ = A E x².
@@ -64,7 +64,8 @@ class Averages(NamedTuple):
 
 
 def prior_averages(prior: Prior, field: Field, truth: Prior | None = None) -> Averages:
-    """Averages over the signal, whose law is that of ``truth``, estimated with ``prior`` from the message ``field``."""
+    """Return averages over the signal, whose law is that of ``truth``, estimated with ``prior`` from the message
+    ``field``."""
     b, c, A = field
     if c <= 0.0:
         H, weight = np.zeros(1), np.ones(1)
@@ -88,7 +89,7 @@ def prior_averages(prior: Prior, field: Field, truth: Prior | None = None) -> Av
 def hidden_averages(
     channel: Channel, below: Overlap, above: Field, second_moment: float, truth: Channel | None = None
 ) -> Averages:
-    """Averages over a hidden layer.
+    """Return averages over a hidden layer.
 
     Args:
         channel: with which it is estimated.
@@ -132,7 +133,8 @@ def hidden_averages(
 
 
 def output_averages(channel: Channel, below: Overlap, second_moment: float, truth: Channel | None = None) -> Averages:
-    """Averages over the observed layer: sums over the outputs that have a probability, integrals over the others.
+    """Return averages over the observed layer: sums over the outputs that have a probability, integrals over the
+    others.
 
     Raises:
         ValueError: the channel of the truth has infinitely many atoms.
@@ -152,7 +154,7 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
 
 
 def _outputs(source: Channel, omega: Array, V: float, normal: bool) -> list[tuple[Array, Array | float]]:
-    """Values of y that broadcast with omega (n, 1), and their weights."""
+    """Return the values of y that broadcast with omega (n, 1), and their weights."""
     outputs: list[tuple[Array, Array | float]] = []
     if source.noise == 0.0:
         outputs += [(np.array(atom), 1.0) for atom in source.atoms]
@@ -179,7 +181,7 @@ def _slopes(weight: Array, values: Any, true: Any) -> Field:
 def _preactivations(
     channel: Channel, below: Overlap, second_moment: float, truth: Channel | None
 ) -> tuple[Array, Array, Array, float]:
-    """omega (n, 1) ~ N(0, q) with weights, and mean and variance of the true z given omega."""
+    """Return omega (n, 1) ~ N(0, q) with weights, and mean and variance of the true z given omega."""
     m, q, V = below
     slope = m / q if q > 0.0 else 0.0
     true_V = V if truth is None else max(second_moment - m * slope, 1e-300)
@@ -197,7 +199,7 @@ def _preactivations(
 
 
 def _linear(channel: Channel, truth: Channel | None) -> bool:
-    """All laws are normal, and all that is averaged over them a polynomial of degree two."""
+    """Return all laws are normal, and all that is averaged over them a polynomial of degree two."""
     return isinstance(channel, Identity) and (truth is None or isinstance(truth, Identity))
 
 
@@ -209,7 +211,7 @@ def _rule(
     nodes: int = _NODES,
     normal: bool = False,
 ) -> tuple[Array, Array]:
-    """Nodes and weights (..., K) of the integral over a line with narrow parts at ``centres``.
+    """Return nodes and weights (..., K) of the integral over a line with narrow parts at ``centres``.
 
     A list of one vector describes one line; arrays (n, 1), one per part, describe n lines. With ``normal`` there is one
     part, and the integrand is the normal density of that centre and width times a polynomial.
@@ -230,7 +232,8 @@ def _rule(
 
 
 def _density_bound(source: Channel, B: Array, b: float, c: float, omega: Array, V: float) -> Array | float:
-    """The density of B where all outputs are atoms, for many nodes see neither; where they are not, its maximum."""
+    """Return the density of B where all outputs are atoms, for many nodes see neither; where they are not, its
+    maximum."""
     if source.interval is not None:
         return float(_normal(np.zeros(1), c)[0])
     return sum(
@@ -240,7 +243,7 @@ def _density_bound(source: Channel, B: Array, b: float, c: float, omega: Array, 
 
 
 def _bulk(source: Channel, omega: Array, V: float) -> tuple[Array, Array]:
-    """Centre of the density of the outputs and a deviation that bounds it where part of it is cut off."""
+    """Return the centre of the density of the outputs and a deviation that bounds it where part of it is cut off."""
     mean, variance = source.moments(B=0.0, A=0.0, omega=omega, V=V)
     return mean, np.sqrt(np.maximum(variance, V))
 
@@ -250,7 +253,8 @@ def _normal(x: Array, variance: float) -> Array:
 
 
 def _tilted(weight: Array, log_partition: Array, B: Array, source: Channel | Prior, b: float, c: float) -> Array:
-    """Weights of nodes B under N(B; 0, c) e^{φ}, normalised: large exponents cancel, which leaves a common error.
+    """Return the weights of nodes B under N(B; 0, c) e^{φ}, normalised: large exponents cancel, which leaves a common
+    error.
 
     The factor e^{-Ax²/2}, which the free energies of spins leave out, is put back.
     """

@@ -100,7 +100,7 @@ class Ensemble:
         return all(isinstance(spectrum, MarchenkoPastur) for spectrum in self.spectra or ())
 
     def sizes(self, n: int) -> tuple[int, ...]:
-        """n_0 = n, n_1, ... rounded; raises ValueError if a layer would be empty."""
+        """Return n_0 = n, n_1, ... rounded; raise ValueError if a layer would be empty."""
         sizes = [check_size("n", n)]
         for ratio in self.ratios:
             sizes.append(round(sizes[-1] * ratio))
@@ -109,7 +109,7 @@ class Ensemble:
         return tuple(sizes)
 
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Sample:
-        """Weights, signals and output of a model with ``n`` signal components."""
+        """Return weights, signals and output of a model with ``n`` signal components."""
         rng = generator(rng)
         sizes = self.sizes(n)
         x: Any = self.prior.sample(sizes[0], rng)

@@ -15,7 +15,7 @@ from models.checks import vector
 
 
 def free_entropy(model: Ensemble, variances: Sequence[float], precisions: Sequence[float]) -> float:
-    """Φ = Ψ_0(A_0) - A_0 q_0/2 + Σ_l (n_{l+1}/n_0)[E φ^{l+1} - A_{l+1} q_{l+1}/2] + (n_{L+1}/n_0) E φ_out.
+    """Return Φ = Ψ_0(A_0) - A_0 q_0/2 + Σ_l (n_{l+1}/n_0)[E φ^{l+1} - A_{l+1} q_{l+1}/2] + (n_{L+1}/n_0) E φ_out.
 
     At the greatest stationary value it is the average log-likelihood of the output, E log P(y), per signal component.
 
@@ -57,18 +57,20 @@ def _check_interval(family: object, low: float, high: float, xtol: float) -> tup
 
 
 def _coupling(source: Channel | Prior, field: Field, overlap: Overlap) -> float:
-    """What is missing in E[φ - B x̂/2] = E φ - A ρ/2 to E φ - A q/2: A V/2, and -A/2 that φ leaves out for spins."""
+    """Return what is missing in E[φ - B x̂/2] = E φ - A ρ/2 to E φ - A q/2: A V/2, and -A/2 that φ leaves out for
+    spins."""
     return 0.5 * field.precision * (overlap.variance - (1.0 if source.spin else 0.0))
 
 
 def fixed_point_free_entropy(model: Ensemble, result: StateEvolution) -> float:
-    """Φ at the end of a Bayes-optimal run of state evolution; raises ValueError for what is none of this model."""
+    """Return Φ at the end of a Bayes-optimal run of state evolution; raise ValueError for what is none of this
+    model."""
     check_instance("result", result, StateEvolution, "a StateEvolution")
     return free_entropy(model, [o.variance for o in result.overlaps], [f.precision for f in result.fields])
 
 
 def information_threshold(family: Callable[[float], Ensemble], low: float, high: float, *, xtol: float = 1e-4) -> float:
-    """The parameter in (low, high) where the informative fixed point becomes the one of greater free entropy.
+    """Return the parameter in (low, high) where the informative fixed point becomes the one of greater free entropy.
 
     Args:
         family: the model at every value of the parameter.
@@ -97,7 +99,7 @@ def information_threshold(family: Callable[[float], Ensemble], low: float, high:
 def algorithmic_threshold(
     family: Callable[[float], Ensemble], low: float, high: float, *, xtol: float = 1e-4, success: float = 1e-6
 ) -> float:
-    """The spinodal: the parameter in (low, high) where the uninformative start begins to reach the truth.
+    """Return the spinodal: the parameter in (low, high) where the uninformative start begins to reach the truth.
 
     Args:
         family: the model at every value of the parameter.

@@ -109,10 +109,10 @@ def phase_diagram(
         raise ValueError(f"`family` must be a function of two numbers that returns an Ensemble, got {shown(family)}")
     x, y = vector("x", x), vector("y", y)
     success = check_number("success", success, above=0.0)
-    iterations = check_integer("iterations", iterations, least=1)
+    iterations = check_integer("iterations", iterations, minimum=1)
     if scheduler is not None:
         check_instance("scheduler", scheduler, str, "the address of a Dask scheduler")
-    workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, least=1)
+    workers = (os.cpu_count() or 1) if workers is None else check_integer("workers", workers, minimum=1)
     progress = check_flag("progress", progress)
     for name, values in (("x", x), ("y", y)):
         if not values.size:
@@ -196,7 +196,7 @@ def _end_with_parent() -> None:
 
 
 def errors(model: Ensemble, success: float = 1e-3, iterations: int = 1000) -> tuple[float, float]:
-    """Relative error from the uninformative start, and that of the fixed point of greater free entropy.
+    """Return relative error from the uninformative start, and that of the fixed point of greater free entropy.
 
     Where the first is below ``success`` there is no other phase to look for, and it is returned twice.
     """

@@ -92,8 +92,8 @@ class PhaseFile:
 
     def _load(self, head: bytes, rows: int, columns: int) -> None:
         """Read the points, cut off an unfinished line, and begin a new file with its head."""
-        most = len(head) + 2 * _POINT * rows * columns + _NUMBER
-        content = self._content(most)
+        maximum = len(head) + 2 * _POINT * rows * columns + _NUMBER
+        content = self._content(maximum)
         whole = content[: content.rfind(b"\n") + 1]
         if not whole:
             if not head.startswith(content):
@@ -107,13 +107,13 @@ class PhaseFile:
         if not whole:
             self._write(head)
 
-    def _content(self, most: int) -> bytes:
+    def _content(self, maximum: int) -> bytes:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         parts, size = [], 0
         while part := os.read(self._descriptor, 1 << 20):
             parts.append(part)
             size += len(part)
-            if size > most:
+            if size > maximum:
                 raise ValueError(
                     f"`path` must be a file of the same diagram or none, got {self.path}, which is too long"
                 )
@@ -148,7 +148,7 @@ class PhaseFile:
 
 
 def _line(record: dict[str, Any]) -> bytes:
-    """The record with its checksum, as it stands in the file."""
+    """Return the record with its checksum, as it stands in the file."""
     return json.dumps(record | {"crc": _checksum(record)}).encode() + b"\n"
 
 
@@ -157,7 +157,7 @@ def _checksum(record: dict[str, Any]) -> str:
 
 
 def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    """What ``_line`` was made of.
+    """Return what ``_line`` was made of.
 
     Raises:
         ValueError: the line is not exactly what ``_line`` makes.

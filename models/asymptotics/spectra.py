@@ -29,14 +29,14 @@ class Spectrum(ABC):
 
     @abstractmethod
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
-        """Values λ > 0 of WᵀW at large sizes, with weights per column, for m/n = ``ratio``; the rest are 0."""
+        """Return values λ > 0 of WᵀW at large sizes, with weights per column, for m/n = ``ratio``; the rest are 0."""
 
     @abstractmethod
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Any:
-        """A matrix (rows, columns) for ``MultiLayerGLM``: an array or ``Spectral``."""
+        """Return a matrix (rows, columns) for ``MultiLayerGLM``: an array or ``Spectral``."""
 
     def gain(self, ratio: float) -> float:
-        """E z²/E x² of z = W x."""
+        """Return E z²/E x² of z = W x."""
         values, weights = self.eigenvalues(ratio)
         return float(values @ weights) / ratio
 
@@ -53,7 +53,7 @@ class MarchenkoPastur(Spectrum):
         return values, weights * density
 
     def quantiles(self, rows: int, columns: int) -> Array:
-        """The min(rows, columns) largest eigenvalues that are expected of WᵀW, ascending."""
+        """Return the min(rows, columns) largest eigenvalues that are expected of WᵀW, ascending."""
         ratio, size = rows / columns, min(rows, columns)
         angle = np.linspace(0.0, np.pi, _ANGLES)
         values, density = _by_angle(ratio, angle)
@@ -61,14 +61,14 @@ class MarchenkoPastur(Spectrum):
         return np.interp((np.arange(size) + 0.5) / size, mass / mass[-1], values)
 
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Array:
-        """Normal entries."""
+        """Return normal entries."""
         rows, columns, rng = _check_draw(rows, columns, rng)
         return rng.standard_normal((rows, columns)) / columns**0.5
 
 
 def _by_angle(ratio: float, angle: Array) -> tuple[Array, Array]:
-    """λ = λ₋ + (λ₊ - λ₋) sin²(angle/2), λ± = (1 ± √ratio)², and the density √((λ₊ - λ)(λ - λ₋))/(2πλ) dλ in the angle,
-    in which no end is singular."""
+    """Return λ = λ₋ + (λ₊ - λ₋) sin²(angle/2), λ± = (1 ± √ratio)², and the density √((λ₊ - λ)(λ - λ₋))/(2πλ) dλ in the
+    angle, in which no end is singular."""
     height = 4.0 * ratio**0.5 * np.sin(0.5 * angle) ** 2
     values = (1.0 - ratio**0.5) ** 2 + height
     share = np.divide(height, values, out=np.ones_like(values), where=values > 0.0)  # at λ = 0 of square matrices: 1
@@ -76,7 +76,8 @@ def _by_angle(ratio: float, angle: Array) -> tuple[Array, Array]:
 
 
 def marchenko_pastur(samples: int, inputs: int, variance: float | None = None) -> Array:
-    """Squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the limit law.
+    """Return the squares of the singular values of X (samples, inputs) with independent entries, as quantiles of the
+    limit law.
 
     Args:
         samples: rows.
@@ -107,10 +108,10 @@ class _Invariant(Spectrum):
 
     @abstractmethod
     def singular_values(self, rows: int, columns: int) -> Array:
-        """The min(rows, columns) singular values of a matrix; those that are 0 may be left out."""
+        """Return the min(rows, columns) singular values of a matrix; those that are 0 may be left out."""
 
     def sample(self, rows: int, columns: int, rng: np.random.Generator) -> Spectral:
-        """A matrix by its singular values and vectors."""
+        """Return a matrix by its singular values and vectors."""
         rows, columns, rng = _check_draw(rows, columns, rng)
         s = self.singular_values(rows, columns)
         draw = fast_rows if self.fast else uniform_rows
@@ -126,7 +127,7 @@ class RowOrthogonal(_Invariant):
         return np.array([max(ratio, 1.0)]), np.array([min(ratio, 1.0)])
 
     def singular_values(self, rows: int, columns: int) -> Array:
-        """max(1, √(m/n)), each."""
+        """Return max(1, √(m/n)), each."""
         return np.full(min(rows, columns), max(1.0, rows / columns) ** 0.5)
 
 
@@ -145,7 +146,7 @@ class Geometric(_Invariant):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "condition", check_number("condition", self.condition, least=1.0))
+        object.__setattr__(self, "condition", check_number("condition", self.condition, minimum=1.0))
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
         ratio = check_number("ratio", ratio, above=0.0)
@@ -183,7 +184,7 @@ class Empirical(_Invariant):
 
     @classmethod
     def of(cls, matrix: ArrayLike) -> "Empirical":
-        """Those of an array (m, n)."""
+        """Return the those of an array (m, n)."""
         return cls(np.linalg.svd(checked("matrix", matrix, "(m, n)"), compute_uv=False).tolist())
 
     def eigenvalues(self, ratio: float) -> tuple[Array, Array]:
@@ -193,7 +194,7 @@ class Empirical(_Invariant):
         return squares[positive], np.full(int(positive.sum()), min(ratio, 1.0) / squares.size)
 
     def singular_values(self, rows: int, columns: int) -> Array:
-        """Quantiles of the given values."""
+        """Return the quantiles of the given values."""
         places = (np.arange(min(rows, columns)) + 0.5) / min(rows, columns)
         s = np.interp(places, (np.arange(len(self.values)) + 0.5) / len(self.values), self.values)
         return s[s > np.finfo(float).eps * s[0]]
@@ -205,13 +206,13 @@ def _check_draw(rows: int, columns: int, rng: np.random.Generator) -> tuple[int,
 
 
 def uniform_rows(rows: int, columns: int, rng: np.random.Generator) -> Array:
-    """Orthonormal rows (rows, columns), rows ≤ columns, uniform over all such."""
+    """Return orthonormal rows (rows, columns), rows ≤ columns, uniform over all such."""
     q, r = np.linalg.qr(rng.standard_normal((columns, rows)))
     return np.ascontiguousarray((q * np.sign(np.diagonal(r))).T)
 
 
 def fast_rows(rows: int, columns: int, rng: np.random.Generator) -> LinearOperator:
-    """Some rows of two cosine transforms with random signs before each."""
+    """Return some rows of two cosine transforms with random signs before each."""
     chosen = rng.permutation(columns)[:rows]
     signs = rng.choice([-1.0, 1.0], size=(2, columns, 1))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
-from factorgraph.messages.ranges import LEAST_VARIANCE
+from factorgraph.messages.ranges import MIN_VARIANCE
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 
@@ -75,7 +75,7 @@ DIVERGED = Report(np.inf, Status.DIVERGED)
 
 
 def compared(turn: Turn, numbers: list[float]) -> Report:
-    """The largest change of numbers by an undamped step, relative to them; 1 where there was nothing before."""
+    """Return the largest change of numbers by an undamped step, relative to them; 1 where there was nothing before."""
     new = np.array(numbers)
     if not np.all(np.isfinite(new)):
         return DIVERGED
@@ -99,7 +99,7 @@ class _Run:
     trace: EvolutionTrace = field(default_factory=EvolutionTrace)
 
     def step(self, turn: Turn) -> Report:
-        """One iteration."""
+        """Return one iteration."""
         try:
             self.forward()
             self.backward(turn.damping)
@@ -152,13 +152,13 @@ class _Run:
 
     def _settle(self, overlap: Overlap, second_moment: float) -> Overlap:
         require_finite(overlap)
-        V = max(overlap.variance, LEAST_VARIANCE * second_moment)
+        V = max(overlap.variance, MIN_VARIANCE * second_moment)
         if self.truth is not None:
             return Overlap(overlap.truth, overlap.square, V)
         return Overlap(second_moment - V, second_moment - V, V)
 
     def errors(self) -> list[float]:
-        """Mean squared errors."""
+        """Return mean squared errors."""
         if self.truth is None:
             return [overlap.variance for overlap in self.overlaps]
         pairs = zip(self.overlaps, self.second_moments, strict=True)
@@ -212,7 +212,7 @@ _ADVICE = {
 def evolved(
     overlaps: list[Overlap], fields: list[Field], trace: EvolutionTrace, status: Status, cause: str = ""
 ) -> StateEvolution:
-    """A finished run; the cause of its status, if it is not the usual one."""
+    """Return a finished run; the cause of its status, if it is not the usual one."""
     mse, overlap = (np.reshape(values, (len(values), len(fields))) for values in (trace.mse, trace.overlap))
     message = status.explained(cause or _ADVICE.get(status, ""))
     return StateEvolution(tuple(overlaps), tuple(fields), mse, overlap, status, message)
@@ -227,11 +227,12 @@ def _check(model: Ensemble, truth: Ensemble | None) -> None:
 
 
 def check_run(start: str, iterations: int, tolerance: float, damping: float) -> float:
-    """The precision of the first messages, in units of 1/ρ; raises ValueError for options outside their domain."""
+    """Return the precision of the first messages, in units of 1/ρ; raise ValueError for options outside their
+    domain."""
     check_choice("start", start, STARTS)
-    check_integer("iterations", iterations, least=1)
-    check_number("tolerance", tolerance, least=0.0)
-    check_number("damping", damping, least=0.0, below=1.0)
+    check_integer("iterations", iterations, minimum=1)
+    check_number("tolerance", tolerance, minimum=0.0)
+    check_number("damping", damping, minimum=0.0, below=1.0)
     return _SHARP if start == "informative" else 0.0
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from factorgraph.channels import Identity
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from factorgraph.messages.linear_node import Directions
-from factorgraph.messages.ranges import LEAST_REST, LEAST_VARIANCE, message_precision
+from factorgraph.messages.ranges import MIN_REST, MIN_VARIANCE, message_precision
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.spectra import Spectrum
@@ -56,13 +56,13 @@ class _Map:
         return cls(*spectrum.eigenvalues(ratio), ratio)
 
     def _directions(self, gamma: float, tau: float) -> Directions:
-        """Posterior given precisions γ of x and τ of z, ∞ where z is observed."""
+        """Return posterior given precisions γ of x and τ of z, ∞ where z is observed."""
         known = np.isinf([tau])
         x, z = np.full((1, 1, 1), gamma), np.full((1, 1, 1), 1.0 if known[0] else tau)
         return Directions(self.values, self.weights, (self.ratio, 1.0), z, x, known)
 
     def up(self, below: Overlap, above: Field, moment: float) -> Overlap:
-        """Message to z: of the precision 1/v - τ, where v = E λ/(γ + τλ) per component of z.
+        """Return message to z: of the precision 1/v - τ, where v = E λ/(γ + τλ) per component of z.
 
         Args:
             below: message about x, of precision γ.
@@ -86,32 +86,33 @@ class _Map:
         return Overlap(scale * slope / precision, square / precision**2, 1.0 / precision)
 
     def down(self, below: Overlap, above: Field, moment: float) -> Field:
-        """Message to x: of the precision 1/v - γ, where v = E 1/(γ + τλ); arguments as of ``up``."""
+        """Return message to x: of the precision 1/v - γ, where v = E 1/(γ + τλ); arguments as of ``up``."""
         gamma, b, c = _information(below, moment)
         b_z, c_z, tau = above
         node = self._directions(gamma, tau)
         R, unseen, variance = node.covariances[0, :, 0, 0], node.unseen[1], float(node.input_covariance[0, 0, 0])
         if np.isinf(tau):
-            known, heard = np.ones_like(R), np.zeros_like(R)
+            known, noise_above = np.ones_like(R), np.zeros_like(R)
         else:
-            known, heard = R * (b + self.values * b_z), self.values * c_z * R**2
-        if variance <= LEAST_VARIANCE * moment:  # the output determines the input
-            return Field(*[1.0 / (LEAST_VARIANCE * moment)] * 3)
+            known, noise_above = R * (b + self.values * b_z), self.values * c_z * R**2
+        if variance <= MIN_VARIANCE * moment:  # the output determines the input
+            return Field(*[1.0 / (MIN_VARIANCE * moment)] * 3)
         slopes, rest = known / variance - b, 1.0 / (gamma * variance) - 1.0
         slope = float(self.weights @ slopes) + unseen * b * rest
-        noise = moment * (slopes - slope) ** 2 + heard / variance**2 + c * (R / variance - 1.0) ** 2
+        noise = moment * (slopes - slope) ** 2 + noise_above / variance**2 + c * (R / variance - 1.0) ** 2
         outside = moment * (b * rest - slope) ** 2 + c * rest**2
         return Field(slope, float(self.weights @ noise) + unseen * outside, float(node.input_share[0, 0, 0]) / variance)
 
 
 def _information(below: Overlap, moment: float) -> tuple[float, float, float]:
-    """γ, b and c of a message of information B = γ r = b x + √c ξ."""
+    """Return γ, b and c of a message of information B = γ r = b x + √c ξ."""
     gamma = 1.0 / below.variance
     return gamma, gamma * below.truth / moment, gamma**2 * max(below.square - below.truth**2 / moment, 0.0)
 
 
 def _without(belief: Overlap, message: Field, moment: float) -> Overlap:
-    """What is left of a belief without a message B from above; E[x̂ B] = b m + c V, since V is the mean of ∂x̂/∂B."""
+    """Return what is left of a belief without a message B from above; E[x̂ B] = b m + c V, since V is the mean of
+    ∂x̂/∂B."""
     m, q, V = belief
     b, c, A = message
     rate = message_precision(V, 1.0 - V * A)
@@ -121,8 +122,8 @@ def _without(belief: Overlap, message: Field, moment: float) -> Overlap:
     return Overlap(truth, truth**2 / moment + noise, 1.0 / rate)
 
 
-def _told_by_channel(averages: Field, below: Overlap, moment: float) -> Field:
-    """Message about z that makes of N(r, V) the mean r + V g and variance V - V² Γ.
+def _extrinsic_field(averages: Field, below: Overlap, moment: float) -> Field:
+    """Return message about z that makes of N(r, V) the mean r + V g and variance V - V² Γ.
 
     Its information is k g + A r = k (g + Γ r) + (A - k Γ) r with k = 1 + A V, where the last term is 0 unless A has met
     its bound. By parts, E[g z] = ρ E[g g_truth] - m Γ and E[g r] = m E[g g_truth] - q Γ: what is left of g + Γ r
@@ -130,7 +131,7 @@ def _told_by_channel(averages: Field, below: Overlap, moment: float) -> Field:
     """
     m, q, V = below
     score, square, gamma = averages
-    A = message_precision(V * max(1.0 - V * gamma, LEAST_REST), V * gamma)
+    A = message_precision(V * max(1.0 - V * gamma, MIN_REST), V * gamma)
     factor, unseen = 1.0 + A * V, q - m**2 / moment
     rest = A - factor * gamma
     noise = square - moment * (score - m / moment * gamma) ** 2 - unseen * gamma**2
@@ -153,8 +154,8 @@ class _Run:
     trace: EvolutionTrace = field(default_factory=EvolutionTrace)
 
     def step(self, turn: Turn) -> Report:
-        """One iteration; where the signal is recovered only the first half, as messages about what is known have no
-        limit, and what follows would be rounding."""
+        """Return one iteration; where the signal is recovered only the first half, as messages about what is known have
+        no limit, and what follows would be rounding."""
         try:
             self.forward()
             self.trace.add(self.errors(), self.overlaps)
@@ -181,7 +182,7 @@ class _Run:
             else:
                 output = self._hidden(layer - 1).output
             assert output is not None
-            belief = output._replace(variance=max(output.variance, LEAST_VARIANCE * rho))
+            belief = output._replace(variance=max(output.variance, MIN_VARIANCE * rho))
             self.overlaps.append(self._law(belief, rho))
             self.up.append(self._law(_without(self.overlaps[-1], message, rho), rho))
             sent = self.maps[layer].up(self.up[-1], self.from_above[layer], rho)
@@ -191,12 +192,12 @@ class _Run:
         """Messages from the output down to the signal."""
         last = len(self.down) - 1
         for layer in range(last, -1, -1):
-            self.from_above[layer] = self._mixed(damping, self.from_above[layer], self._told(layer, last))
+            self.from_above[layer] = self._mixed(damping, self.from_above[layer], self._from_channel(layer, last))
             down = self.maps[layer].down(self.up[layer], self.from_above[layer], self.moments[layer])
             self.down[layer] = self._mixed(damping, self.down[layer], down)
 
-    def _told(self, layer: int, last: int) -> Field:
-        """What the channel above says about z."""
+    def _from_channel(self, layer: int, last: int) -> Field:
+        """Return what the channel above says about z."""
         channel = self.model.channels[layer]
         if channel == Identity():
             return Field(*[np.inf] * 3) if layer == last else self.down[layer + 1]
@@ -206,7 +207,7 @@ class _Run:
         else:
             averages = self._hidden(layer)
         assert averages.field is not None
-        return _told_by_channel(averages.field, below, scale)
+        return _extrinsic_field(averages.field, below, scale)
 
     def _hidden(self, layer: int) -> Averages:
         below, above = self.from_below[layer], self.down[layer + 1]
@@ -214,13 +215,14 @@ class _Run:
         return hidden_averages(self.model.channels[layer], below, above, self.scales[layer], truth)
 
     def _law(self, overlap: Overlap, moment: float) -> Overlap:
-        """The overlap; where the model is right, what its variance says. Raises FloatingPointError for no numbers."""
+        """Return the overlap; where the model is right, what its variance says. Raises FloatingPointError for no
+        numbers."""
         require_finite(overlap)
         known = max(moment - overlap.variance, 0.0)
         return overlap if self.truth is not None else Overlap(known, known, overlap.variance)
 
     def _mixed(self, damping: float, old: Field, new: Field) -> Field:
-        """α old + (1 - α) new; where the model is right, all three numbers are the precision."""
+        """Return α old + (1 - α) new; where the model is right, all three numbers are the precision."""
         if self.truth is None:
             new = Field(*[new.precision] * 3)
         if damping == 0.0 or np.isinf(new.precision):
@@ -233,18 +235,18 @@ class _Run:
         V, rho = self.overlaps[0].variance, self.moments[0]
         if self.truth is not None:
             return V <= 0.01 * RESOLVED * rho and abs(self.errors()[0]) <= RESOLVED * rho
-        met = any(each.variance <= LEAST_VARIANCE * m for each, m in zip(self.overlaps, self.moments, strict=True))
+        met = any(each.variance <= MIN_VARIANCE * m for each, m in zip(self.overlaps, self.moments, strict=True))
         return met and V <= RECOVERED * rho
 
     def errors(self) -> list[float]:
-        """Mean squared errors."""
+        """Return mean squared errors."""
         if self.truth is None:
             return [overlap.variance for overlap in self.overlaps]
         return [rho - 2.0 * each.truth + each.square for each, rho in zip(self.overlaps, self.moments, strict=True)]
 
 
 def _together(below: Overlap, above: Field, moment: float) -> Overlap:
-    """The belief of both messages about a layer that copies its input."""
+    """Return the belief of both messages about a layer that copies its input."""
     rate = 1.0 / below.variance
     V = 1.0 / (rate + above.precision)
     square = rate**2 * below.square + 2.0 * rate * above.truth * below.truth + above.truth**2 * moment + above.noise

@@ -1,8 +1,8 @@
 """A chain of dense layers with observed weights and a free signal: the state that inference iterates.
 
 Every layer is a dense layer of ``factorgraph.dense`` with σ = 0, and its messages are those of the same closures: AMP
-becomes GAMP and ML-AMP [ML, eq. 5], omega = W x̂ - c g⁻ V, V = W² Δ, B = Wᵀ g + c x̂ A, A = (W²)ᵀ Γ with c = 1, and mean
-field c = 0: the closure's ``onsager``. BP sums over edges instead.
+becomes GAMP and ML-AMP [ML, eq. 5], omega = W x̂ - c g⁻ V, V = W² Δ, B = Wᵀ g + c x̂ A, A = (W²)ᵀ Γ with c = 1, and
+mean field c = 0: the closure's ``onsager``. BP sums over edges instead.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Layer, LayerPlan, Message
 from factorgraph.numerics.elementwise import Elementwise
 from factorgraph.priors import Prior
-from models.inference.known_products import Response, Sums, large, products, there_and_back, transposed_products
+from models.inference.known_products import RowFunction, Sums, large, product_and_adjoint, products, transposed_products
 
 Array = NDArray[np.float64]
 
-#: Least variance of a pre-activation, relative to that under the prior: far below any noise, far above underflow. With
-#: discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of these
-#: messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
-LEAST_VARIANCE = 1e-24
+#: Smallest variance of a pre-activation, relative to that under the prior: far below any noise, far above underflow.
+#: With discrete inputs it is 1/inputs, the share of one input: below, flipping one is no small change, to which all of
+#: these messages are expansions; all constraints would be satisfied by far, and nothing be left to hold the estimate.
+MIN_VARIANCE = 1e-24
 #: E g²/E Γ of an output 10⁵ deviations off, more than any wrong guess of the noise should make of it.
 CONTRADICTION = 1e10
 TINY = float(np.finfo(np.float64).tiny)
@@ -60,20 +60,22 @@ class Chain:
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
         self.layers: list[Layer] = []
-        self.least: dict[str, float] = {}
+        self.min_variances: dict[str, float] = {}
         source: Prior | Channel = prior
         for i, ((W, squares), channel) in enumerate(zip(matrices, channels, strict=True)):
             outputs, inputs = W.shape
             plan = LayerPlan(
                 name=f"W{i}", inputs=inputs, outputs=outputs, prior=None, channel=channel, closure=closure, scale=1.0,
-                bias=False, input_channel=source, mask=None, least_variance=0.0,
+                bias=False, input_channel=source, mask=None, min_variance=0.0,
             )  # fmt: skip
             below = self.layers[-1] if self.layers else None
             self.layers.append(Layer(plan, H=None, G=None, mean=W, squares=squares, below=below))
             source = channel
         once = not self.closure.edgewise and y.shape[1] == 1
-        self._observation = channels[-1].observation if once and large(self.layers[-1]) else None
-        self._tilting = prior.tilting if once and large(self.layers[0]) and len(self.layers) > 1 else None
+        self._observe_formula = channels[-1].observe_formula if once and large(self.layers[-1]) else None
+        self._moments_formula = (
+            prior.moments_formula if once and large(self.layers[0]) and len(self.layers) > 1 else None
+        )
         self.begin()
 
     def begin(self, start: Array | None = None) -> None:
@@ -91,7 +93,7 @@ class Chain:
             layer.memory = None
 
     def forward(self, ahead: Ahead | None) -> tuple[float, Ahead | None]:
-        """Estimates of the signal and the hidden layers, V and omega.
+        """Return the estimates of the signal and the hidden layers, V and omega.
 
         Args:
             ahead: what ``backward`` has computed of it; it is of no account at the beginning.
@@ -105,12 +107,12 @@ class Chain:
             old = layer.x_mean if self.iterations else None
             known = ahead if layer.below is None and self.iterations else None
             layer.x_mean, layer.x_variance = self._moments(layer) if known is None else known[:2]
-            if layer.plan.name not in self.least:
-                self.least[layer.plan.name] = _least(layer)
+            if layer.plan.name not in self.min_variances:
+                self.min_variances[layer.plan.name] = _min_variance(layer)
             if self.start is not None and self.iterations == 0 and layer.below is None:
                 layer.x_mean = self.start
-            if layer is self.layers[-1] and self._observation is not None:
-                answer = self._answer(layer, *self._observation)
+            if layer is self.layers[-1] and self._observe_formula is not None:
+                answer = self._answer(layer, *self._observe_formula)
             else:
                 self._set_preactivations(layer, None if known is None else known.sums)
             self._lost = self._lost or not np.isfinite(layer.V.sum())
@@ -124,7 +126,7 @@ class Chain:
         return (change / size) ** 0.5, answer
 
     def _moments(self, layer: Layer) -> tuple[Array, Array]:
-        """x̂ and Δ of the inputs."""
+        """Return x̂ and Δ of the inputs."""
         assert layer.to_inputs is not None
         omega, V = (0.0, 0.0) if layer.below is None else (layer.below.omega, layer.below.V)
         return self.operations.moments(layer.to_inputs, omega, V)  # pyright: ignore[reportArgumentType]
@@ -137,20 +139,20 @@ class Chain:
         else:
             Wx, V = products(layer) if sums is None else sums
             layer.omega = Wx if self.iterations == 0 else Wx - self.closure.onsager * layer.g * np.maximum(V, 0.0)
-        layer.V = np.maximum(V, self.least[layer.plan.name])
+        layer.V = np.maximum(V, self.min_variances[layer.plan.name])
 
     def _answer(self, layer: Layer, formula: Elementwise, parameters: tuple[float, ...]) -> Ahead:
-        """V and omega of the last layer, and for ``backward`` g and Γ and their products."""
+        """Return V and omega of the last layer, and for ``backward`` g and Γ and their products."""
         y = cast(Array, self.y.y)
         own = np.zeros_like(y) if self.iterations == 0 else -self.closure.onsager * layer.g
         values = _rows_of(y, 0.0, 0.0, *parameters)
-        response = Response(formula, values, 1, own.ravel(), least=self.least[layer.plan.name])
-        answer = Ahead(*there_and_back(layer.mean, layer.x_mean, cast(Array, layer.x_variance), response))
+        row_function = RowFunction(formula, values, 1, own.ravel(), minimum=self.min_variances[layer.plan.name])
+        answer = Ahead(*product_and_adjoint(layer.mean, layer.x_mean, cast(Array, layer.x_variance), row_function))
         layer.omega, layer.V = values[1, :, None], values[2, :, None]
         return answer
 
     def backward(self, ahead: Ahead | None, damping: float, reinforcement: float) -> Ahead | None:
-        """g, Γ and messages from the output down to the signal.
+        """Return g, Γ and messages from the output down to the signal.
 
         Args:
             ahead: what ``forward`` has computed of it.
@@ -168,8 +170,8 @@ class Chain:
             known = ahead if layer is self.layers[-1] else None
             derivatives = self.operations.derivatives(above, layer.omega, layer.V) if known is None else known[:2]
             layer.g, layer.gamma = derivatives
-            if layer.below is None and self._tilting is not None:
-                estimate = self._send_and_estimate(layer, keep, take, *self._tilting)
+            if layer.below is None and self._moments_formula is not None:
+                estimate = self._send_and_estimate(layer, keep, take, *self._moments_formula)
             else:
                 B, A = self._message(layer, above, None if known is None else known.sums)
                 old = cast(Message, layer.to_inputs)
@@ -179,7 +181,7 @@ class Chain:
         return estimate
 
     def _message(self, layer: Layer, above: Message, sums: Sums | None) -> tuple[Array, Array | None]:
-        """B and A to the inputs; A is at least 0 as in training, and None for spins, where it is a constant."""
+        """Return B and A to the inputs; A is at least 0 as in training, and None for spins, where it is a constant."""
         onsager, spins = self.closure.onsager, layer.plan.spin_inputs
         if self.closure.edgewise:
             B = cast(Array, self.closure.send(layer, above, self.operations, last=False))
@@ -193,11 +195,11 @@ class Chain:
     def _send_and_estimate(
         self, layer: Layer, keep: float, take: float, formula: Elementwise, parameters: tuple[float, ...]
     ) -> Ahead:
-        """The message to the signal, and for ``forward`` x̂ and Δ and their products."""
+        """Return the message to the signal, and for ``forward`` x̂ and Δ and their products."""
         old = cast(Message, layer.to_inputs)
         values = _rows_of(old.B, 0.0 if old.A is None else old.A, *parameters)
-        response = Response(formula, values, 0, self.closure.onsager * layer.x_mean.ravel(), keep, take)
-        estimate = Ahead(*there_and_back(layer.squares.columns, layer.g, layer.gamma, response))
+        row_function = RowFunction(formula, values, 0, self.closure.onsager * layer.x_mean.ravel(), keep, take)
+        estimate = Ahead(*product_and_adjoint(layer.squares.columns, layer.g, layer.gamma, row_function))
         layer.to_inputs = replace(old, B=values[0, :, None], A=None if old.A is None else values[1, :, None])
         return estimate
 
@@ -223,7 +225,8 @@ class Chain:
         return message.B, np.zeros_like(message.B) if message.A is None else message.A
 
     def output(self) -> tuple[Array, Array]:
-        """Posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ; NaN of a lost inference."""
+        """Return posterior mean and variance of the last pre-activation, omega + V g and V - V² Γ; NaN of a lost
+        inference."""
         last = self.layers[-1]
         if self._lost:
             nothing = np.full_like(cast(Array, self.y.y), np.nan)
@@ -250,12 +253,12 @@ class Chain:
 
 
 def contradicts(g: Array, gamma: Array) -> bool:
-    """Whether an output excludes what it has been told of its pre-activations; where that is right, E g² = E Γ."""
+    """Return whether an output excludes the messages about its pre-activations; where that is right, E g² = E Γ."""
     return _square(g) > CONTRADICTION * float(np.abs(gamma).sum())
 
 
 def _square(values: Array) -> float:
-    """The sum of the squares."""
+    """Return the sum of the squares."""
     return float(np.vdot(values, values))
 
 
@@ -265,7 +268,7 @@ def _mixed(keep: float, old: Array | None, take: float, new: Array | None) -> Ar
 
 
 def _rows_of(*values: Any) -> Array:
-    """Columns (n, 1) and numbers as the rows of one array."""
+    """Return columns (n, 1) and numbers as the rows of one array."""
     first = next(v for v in values if np.ndim(v))
     table = np.empty((len(values), len(first)))
     for row, value in zip(table, values, strict=True):
@@ -273,9 +276,9 @@ def _rows_of(*values: Any) -> Array:
     return table
 
 
-def _least(layer: Layer) -> float:
-    """Least variance of the pre-activations, from that under the prior: without messages, at the beginning."""
-    share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else LEAST_VARIANCE
+def _min_variance(layer: Layer) -> float:
+    """Return least variance of the pre-activations, from that under the prior: without messages, at the beginning."""
+    share = 1.0 / layer.plan.inputs if _discrete(layer.plan.input_channel) else MIN_VARIANCE
     second = cast(Array, layer.x_variance) + layer.x_mean**2
     return max(share * float(np.mean(layer.squares @ second)), TINY)
 
@@ -287,7 +290,7 @@ def _discrete(source: Prior | Channel | None) -> bool:
 
 
 def bethe_free_entropy(chain: Chain) -> float:
-    """Σ ψ + Σ φ + Σ φ_out + Σ [A (x̂² + Δ)/2 - B x̂] + Σ (omega - W x̂)²/(2V), over all components and samples.
+    """Return Σ ψ + Σ φ + Σ φ_out + Σ [A (x̂² + Δ)/2 - B x̂] + Σ (omega - W x̂)²/(2V), over all components and samples.
 
     Stationary in x̂, Δ, omega, V, A and B at the fixed points of AMP; an estimate of log P(y) there. For spins, x² = 1,
     ψ and φ leave out the term in A, and so does the sum that compensates it.

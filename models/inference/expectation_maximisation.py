@@ -71,7 +71,7 @@ def learn(
         ValueError: ``fixed`` names no parameter, nothing is left to learn, or as ``infer``.
     """
     check_instance("model", model, MultiLayerGLM, "a GLM or MultiLayerGLM")
-    rounds, tolerance = check_integer("rounds", rounds, least=0), check_number("tolerance", tolerance, least=0.0)
+    rounds, tolerance = check_integer("rounds", rounds, minimum=0), check_number("tolerance", tolerance, minimum=0.0)
     fixed = check_sequence("fixed", fixed, "a sequence of names of parameters")
     observed = real_array("y", y)
     known = _parameters(model.prior, model.channels[-1])
@@ -103,7 +103,7 @@ class _Rounds:
     history: list[dict[str, float]]
 
     def step(self, turn: Turn) -> Report:
-        """One round, and the largest change of a parameter, relative to it."""
+        """Return one round, and the largest change of a parameter, relative to it."""
         prior = _maximised_prior(self.model.prior, self.result, self.fixed)
         channel = _maximised_channel(self.model.channels[-1], self.y, self.result, self.fixed)
         self.history.append(_parameters(prior, channel))
@@ -141,7 +141,7 @@ def _maximised_prior(prior: Prior, result: Inference, fixed: tuple[str, ...]) ->
 
 
 def _maximised_channel(channel: Channel, y: Array, result: Inference, fixed: tuple[str, ...]) -> Channel:
-    """The noise: expected square of y - z."""
+    """Return the noise: expected square of y - z."""
     if not isinstance(channel, Identity) or "noise" in fixed:
         return channel
     return Identity(float(np.mean((y - result.output.mean) ** 2 + result.output.variance)))

@@ -1,8 +1,8 @@
 """Products with a known dense matrix and with its squared entries, in one reading of the matrix.
 
-An iteration needs W x̂ and W² Δ, then Wᵀ g and (W²)ᵀ Γ. A large matrix is limited by the memory that is read: reading it
-once for each pair costs little more than one product, and W² is never stored. Where the answer to a few of the sums is
-known before the others, g and Γ of the observed outputs or x̂ and Δ of the signal, both pairs take one reading.
+An iteration needs W x̂ and W² Δ, then Wᵀ g and (W²)ᵀ Γ. A large matrix is limited by the memory that is read: reading
+it once for each pair costs little more than one product, and W² is never stored. Where the answer to a few of the sums
+is known before the others, g and Γ of the observed outputs or x̂ and Δ of the signal, both pairs take one reading.
 """
 
 from dataclasses import dataclass
@@ -60,11 +60,11 @@ class Sums(NamedTuple):
 
 
 @dataclass
-class Response:
+class RowFunction:
     """How each row of a matrix M answers to its products, as M x and M² δ are called here.
 
     u = M x + own · v with v = M² δ ≥ 0, then values[slot] = keep · values[slot] + take · u, values[slot + 1] likewise
-    from v, but ``least`` at least; the last two results of the formula are the answer.
+    from v, but ``minimum`` at least; the last two results of the formula are the answer.
 
     Attributes:
         formula: scalar formula.
@@ -73,7 +73,7 @@ class Response:
         own: coefficient of v in u, (rows,).
         keep: of old values.
         take: of new ones.
-        least: of the new values[slot + 1].
+        minimum: of the new values[slot + 1].
     """
 
     formula: Elementwise
@@ -82,21 +82,21 @@ class Response:
     own: Array
     keep: float = 0.0
     take: float = 1.0
-    least: float = 0.0
+    minimum: float = 0.0
 
 
 def pairs(layer: Layer) -> bool:
-    """Whether both products take one reading: those of one sample with a dense matrix and its exact squares."""
+    """Return whether both products take one reading: those of one sample with a dense matrix and its exact squares."""
     return isinstance(layer.squares, Squared) and layer.x_mean.shape[1] == 1
 
 
 def large(layer: Layer) -> bool:
-    """Whether the matrix is dense, with exact squares, and larger than a cache."""
+    """Return whether the matrix is dense, with exact squares, and larger than a cache."""
     return isinstance(layer.squares, Squared) and layer.mean.size > LARGE
 
 
 def products(layer: Layer) -> Sums:
-    """W x̂ and W² Δ."""
+    """Return W x̂ and W² Δ."""
     assert layer.x_variance is not None
     if pairs(layer):
         return Sums(*_pair(layer.mean, layer.x_mean, layer.x_variance))
@@ -104,7 +104,7 @@ def products(layer: Layer) -> Sums:
 
 
 def transposed_products(layer: Layer) -> Sums:
-    """Wᵀ g and (W²)ᵀ Γ."""
+    """Return Wᵀ g and (W²)ᵀ Γ."""
     if not pairs(layer):
         return Sums(layer.mean.T @ layer.g, layer.squares.T @ layer.gamma)
     sums = np.zeros((2, layer.plan.inputs, 1))
@@ -112,24 +112,24 @@ def transposed_products(layer: Layer) -> Sums:
     return Sums(*sums)
 
 
-def there_and_back(M: Array, x: Array, delta: Array, response: Response) -> tuple[Array, Array, Sums]:
-    """The answers a and b to M x and M² δ, and the products Mᵀ a and (M²)ᵀ b, in one reading of M.
+def product_and_adjoint(M: Array, x: Array, delta: Array, row_function: RowFunction) -> tuple[Array, Array, Sums]:
+    """Return the answers a and b to M x and M² δ, and the products Mᵀ a and (M²)ᵀ b, in one reading of M.
 
     Args:
         M: (rows, columns), contiguous.
         x: (columns, 1).
         delta: likewise.
-        response: that of the rows; its values are replaced.
+        row_function: that of the rows; its values are replaced.
     """
-    r = response
+    r = row_function
     results, back = np.empty((r.formula.outputs, len(M))), np.zeros((2, M.shape[1]))
-    numbers = np.array([r.keep, r.take, r.least])
-    _there_and_back(M, x.ravel(), delta.ravel(), r.formula.loop, r.values, r.slot, r.own, numbers, results, back)
+    numbers = np.array([r.keep, r.take, r.minimum])
+    _product_and_adjoint(M, x.ravel(), delta.ravel(), r.formula.loop, r.values, r.slot, r.own, numbers, results, back)
     return results[-2, :, None], results[-1, :, None], Sums(*back[:, :, None])
 
 
 def _pair(W: Array, x: Array, delta: Array) -> Array:
-    """W x and W² Δ, (2, rows, 1)."""
+    """Return W x and W² Δ, (2, rows, 1)."""
     sums = np.empty((2, len(W), 1))
     _rows(W, x.ravel(), delta.ravel(), sums[0, :, 0], sums[1, :, 0])
     return sums
@@ -179,11 +179,12 @@ def _columns(W: Any, g: Any, gamma: Any, first: Any, second: Any) -> None:
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _there_and_back(
+def _product_and_adjoint(
     M: Any, x: Any, delta: Any, loop: Any, values: Any, slot: int, own: Any, numbers: Any, results: Any, back: Any
 ) -> None:
-    """See ``there_and_back``: products of some rows, their answers, and the way back while the next rows are read."""
-    keep, take, least = numbers
+    """See ``product_and_adjoint``: products of some rows, their answers, and the way back while the next rows are
+    read."""
+    keep, take, minimum = numbers
     rows, start = max(BETWEEN // M.shape[1] // 4 * 4, 4), 0
     there = np.empty((2, rows))
     for middle in range(0, M.shape[0], rows):
@@ -194,7 +195,7 @@ def _there_and_back(
             v = max(there[1, j], 0.0)
             u, k = there[0, j] + own[middle + j] * v, middle + j
             values[slot, k] = keep * values[slot, k] + take * u
-            values[slot + 1, k] = max(keep * values[slot + 1, k] + take * v, least)
+            values[slot + 1, k] = max(keep * values[slot + 1, k] + take * v, minimum)
         arguments = np.ascontiguousarray(values[:, middle:stop])
         answers = np.empty((results.shape[0], stop - middle))
         loop(stop - middle, arguments.ctypes, answers.ctypes)

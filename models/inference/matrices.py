@@ -31,7 +31,7 @@ class Uniform:
 
 
 def known_matrix(name: str, W: Any, mean_square: float | None) -> tuple[Any, Any]:
-    """W and its entrywise square as float64 operators with ``@`` and ``.T``.
+    """Return W and its entrywise square as float64 operators with ``@`` and ``.T``.
 
     Args:
         name: for messages.
@@ -61,14 +61,15 @@ def known_matrix(name: str, W: Any, mean_square: float | None) -> tuple[Any, Any
 
 
 def _operator(name: str, W: LinearOperator) -> tuple[Any, None]:
-    """W as it is; raises ValueError if it is not real."""
-    if W.dtype is not None and W.dtype.kind not in "biuf":  # None: not told
+    """Return W as it is; raise ValueError if it is not real."""
+    if W.dtype is not None and W.dtype.kind not in "biuf":  # None: unknown
         raise ValueError(f"`{name}` must be a matrix of real numbers, got a LinearOperator of type {W.dtype}")
     return W, None
 
 
 def _with_squares(name: str, W: Any) -> tuple[Any, Any]:
-    """W in float64, contiguous or by rows, and its squares; raises ValueError if an entry is no finite real number."""
+    """Return W in float64, contiguous or by rows, and its squares; raise ValueError if an entry is no finite real
+    number."""
     if not sparse.issparse(W):
         dense = np.ascontiguousarray(real_array(name, W))
         return dense, Squared(dense)
@@ -80,14 +81,15 @@ def _with_squares(name: str, W: Any) -> tuple[Any, Any]:
 
 
 def with_entries(name: str, W: Any) -> Array:
-    """W as a dense array; raises ValueError if its entries are not known."""
+    """Return W as a dense array; raise ValueError if its entries are not known."""
     if isinstance(W, LinearOperator):
         raise ValueError(f"`{name}` must be an array or sparse for messages on edges, got a LinearOperator")
     return W.toarray() if sparse.issparse(W) else W
 
 
 def outlying_mean(W: Any) -> bool:
-    """Whether the mean of the entries stands out: its singular value lies above those of the fluctuations about it."""
+    """Return whether the mean of the entries stands out: its singular value lies above those of the fluctuations about
+    it."""
     rows, columns = W.shape
     mean = float((W @ np.ones((columns, 1))).sum()) / (rows * columns)
     probe = np.random.default_rng(0).choice([-1.0, 1.0], size=(columns, 8))

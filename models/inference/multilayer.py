@@ -25,7 +25,7 @@ from models.inference.vamp import VampChain
 
 Array = NDArray[np.float64]
 
-_FORGOTTEN = (
+_UNINFORMATIVE = (
     "to a fixed point that knows nothing of the signal, as there is one where the output does not tell its sign; try "
     "another `start`, `rng` or `damping`, or there are too few outputs"
 )
@@ -91,7 +91,7 @@ class MultiLayerGLM:
         return f"{type(self).__name__}({self.prior}, {sizes}, {', '.join(map(str, self.channels))})"
 
     def with_parameters(self, prior: Prior, channel: Channel) -> "MultiLayerGLM":
-        """The same matrices and hidden channels with another prior and output channel; nothing is copied."""
+        """Return the same matrices and hidden channels with another prior and output channel; nothing is copied."""
         other = copy(self)
         other.prior = check_prior("prior", prior)
         other.channels = (*self.channels[:-1], check_channel("channel", channel))
@@ -103,7 +103,7 @@ class MultiLayerGLM:
         return (self.matrices[0][0].shape[1], *(W.shape[0] for W, _ in self.matrices))
 
     def description(self) -> Model:
-        """The model as plates, variables and factors: the signal free, weights and output observed."""
+        """Return the model as plates, variables and factors: the signal free, weights and output observed."""
         last = len(self.channels)
         plates: dict[str, int | None] = {f"units{i}": n for i, n in enumerate(self.sizes)} | {"samples": None}
         names = [*(f"x{i}" for i in range(last)), "y"]
@@ -129,7 +129,7 @@ class MultiLayerGLM:
         callback: Callable[[int, Any], bool | None] | None = None,
         rng: np.random.Generator | int | None = 0,
     ) -> Inference:
-        """Posterior of the signal and of every hidden layer given the output.
+        """Return the posterior of the signal and of every hidden layer given the output.
 
         Args:
             y: observed output (n_{L+1},), or (n_{L+1}, samples) for several signals seen through the same matrices.
@@ -153,9 +153,9 @@ class MultiLayerGLM:
             ValueError: an argument outside its domain, ``y`` not possible for the channel or not of the right size.
         """
         closure = check_choice("closure", closure, CLOSURE_NAMES)
-        iterations = check_integer("iterations", iterations, least=1)
-        tolerance = check_number("tolerance", tolerance, least=0.0)
-        reinforcement = check_number("reinforcement", reinforcement, least=0.0, below=1.0)
+        iterations = check_integer("iterations", iterations, minimum=1)
+        tolerance = check_number("tolerance", tolerance, minimum=0.0)
+        reinforcement = check_number("reinforcement", reinforcement, minimum=0.0, below=1.0)
         if closure == "vamp" and reinforcement:
             raise ValueError(f"`reinforcement` must be 0 for the closure 'vamp', got {reinforcement}")
         levels, callback = DampingLevels.of(damping), check_callback(callback)
@@ -175,10 +175,10 @@ class MultiLayerGLM:
         )
         with np.errstate(all="ignore"):  # of a run that diverged
             phi = chain.free_entropy() if run.status is not Status.DIVERGED else float("nan")
-            forgotten = run.status is Status.CONVERGED and begin.forgotten(chain.field[0])
+            uninformative_end = run.status is Status.CONVERGED and begin.uninformative_end(chain.field[0])
             chain.settle()
             trace = Trace(run.residuals, run.damping, iteration.mse, iteration.overlap)
-            return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, forgotten)
+            return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, uninformative_end)
 
     def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
         matrices = self.matrices
@@ -207,13 +207,13 @@ class MultiLayerGLM:
         phi: float,
         flat: bool,
         scores: Scores,
-        forgotten: bool,
+        uninformative_end: bool,
     ) -> Inference:
         estimates = [
             Estimate(mean[:, 0], variance[:, 0]) if flat else Estimate(mean, variance)
             for mean, variance in [*zip(chain.means, chain.variances, strict=True), chain.output()]
         ]
-        advice = _FORGOTTEN if forgotten else ""
+        advice = _UNINFORMATIVE if uninformative_end else ""
         if run.status not in (Status.CONVERGED, Status.STOPPED):
             advice = self._advice(chain)
         B, A = chain.field
@@ -306,7 +306,7 @@ class _Iteration:
     overlap: list[list[float]] = field(default_factory=list)
 
     def step(self, turn: Turn) -> Report:
-        """Both passes; only the first where the estimates have settled."""
+        """Return both passes; only the first where the estimates have settled."""
         chain = self.chain
         before, left = (0.0, _Left()) if turn.previous is None else (turn.previous.residual, turn.previous.extra)
         change, ahead = chain.forward(left.ahead)
@@ -341,11 +341,11 @@ class _Restarts:
         return self.levels.damping
 
     def begins_again(self, turn: Turn, report: Report) -> bool:
-        """Whether the messages say nothing and there is another start, or more damping is needed."""
+        """Return whether the messages say nothing and there is another start, or more damping is needed."""
         B = self.chain.field[0]
-        if report.status is Status.NOT_CONVERGED and self.start.untold(B) and self.start.draw():
+        if report.status is Status.NOT_CONVERGED and self.start.uninformative_start(B) and self.start.draw():
             return True
-        if report.status is Status.CONVERGED and self.start.forgotten(B) and self.start.draw():
+        if report.status is Status.CONVERGED and self.start.uninformative_end(B) and self.start.draw():
             self.levels.raise_level()
             return True
         return self.levels.begins_again(turn, report)

@@ -46,8 +46,8 @@ class Perceptron:
     ) -> None:
         self.prior = Binary() if prior is None else check_prior("prior", prior)
         self.channel = Sign() if channel is None else check_channel("channel", channel)
-        self.reinforcement = check_number("reinforcement", reinforcement, least=0.0, below=1.0)
-        self.iterations = check_integer("iterations", iterations, least=1)
+        self.reinforcement = check_number("reinforcement", reinforcement, minimum=0.0, below=1.0)
+        self.iterations = check_integer("iterations", iterations, minimum=1)
         self.options = options
         if not self.channel.spin:
             raise ValueError(f"`channel` must have outputs ±1, got {self.channel}")
@@ -82,11 +82,11 @@ class Perceptron:
         return self
 
     def predict(self, X: ArrayLike) -> Array:
-        """Most probable labels ±1 under the posterior, (samples,)."""
+        """Return most probable labels ±1 under the posterior, (samples,)."""
         return np.where(self.predict_proba(X) >= 0.5, 1.0, -1.0)
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """P(y = +1), averaged over the posterior of the weights, (samples,)."""
+        """Return P(y = +1), averaged over the posterior of the weights, (samples,)."""
         signal = _fitted(self).signal
         scaled = _patterns(X, signal.mean.size) / signal.mean.size**0.5
         V = np.maximum(np.square(scaled) @ signal.variance, 1e-300)
@@ -146,7 +146,7 @@ class Committee:
         return self
 
     def predict(self, X: ArrayLike) -> Array:
-        """Most probable labels ±1 under the posterior, (samples,)."""
+        """Return most probable labels ±1 under the posterior, (samples,)."""
         variance = _fitted(self).signal.variance.reshape(self.weights_.shape)
         scaled = _patterns(X, self.weights_.shape[1]) / self.weights_.shape[1] ** 0.5
         V = np.maximum(np.square(scaled) @ variance.T, 1e-300)

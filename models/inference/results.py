@@ -107,9 +107,9 @@ class Scores:
             self.truth.append(x)
 
     def mse(self, means: list[Array]) -> list[float]:
-        """Mean squared errors."""
+        """Return mean squared errors."""
         return [float(np.mean((m - x) ** 2)) for m, x in zip(means, self.truth, strict=False)]
 
     def overlap(self, means: list[Array]) -> list[float]:
-        """Means of x̂ x."""
+        """Return the means of x̂ x."""
         return [float(np.mean(m * x)) for m, x in zip(means, self.truth, strict=False)]

@@ -1,4 +1,4 @@
-"""Where inference begins, and begins again where it has learnt nothing.
+"""Where inference begins, and begins again where the messages vanish.
 
 A model that does not see the sign of the signal (|z|, an even function of a layer) has a fixed point at the prior's
 mean, where all messages about the signal vanish: from there nothing starts. VAMP falls back to it too where it begins
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 #: Messages about the signal, in units of its deviation, that say nothing: at the first iteration, where they vanish but
 #: for rounding, and at the end, where they have died out.
-_UNTOLD, _FORGOTTEN = 1e-12, 1e-4
+_NOTHING_AT_START, _NOTHING_AT_END = 1e-12, 1e-4
 #: Random fluctuations of the start in units of the deviation, one after the other.
 SIZES = (0.1, 0.3, 1.0)
 
@@ -50,14 +50,14 @@ class Start:
         self.sizes, self.means = tuple(rest), mean + size * variance**0.5 * self.rng.standard_normal(self.shape)
         return True
 
-    def untold(self, B: Any) -> bool:
-        """Whether the first messages about the signal, which began at the prior's mean, say nothing of it."""
-        return self.means is None and self._silent(B, _UNTOLD)
+    def uninformative_start(self, B: Any) -> bool:
+        """Return whether the first messages about the signal, which began at the prior's mean, say nothing of it."""
+        return self.means is None and self._uninformative(B, _NOTHING_AT_START)
 
-    def forgotten(self, B: Any) -> bool:
-        """Whether the last messages say nothing, from a start that nobody chose."""
-        return not self.chosen and self._silent(B, _FORGOTTEN)
+    def uninformative_end(self, B: Any) -> bool:
+        """Return whether the last messages vanish, from a start that was not given."""
+        return not self.chosen and self._uninformative(B, _NOTHING_AT_END)
 
-    def _silent(self, B: Any, share: float) -> bool:
+    def _uninformative(self, B: Any, share: float) -> bool:
         deviation = float(self.prior.moments(H=0.0, G=0.0)[1]) ** 0.5
         return bool(np.max(np.abs(B)) * deviation <= share)

@@ -1,9 +1,10 @@
 """Vector approximate message passing with known matrices: the engine on a graph of vectors with shared precisions.
 
 Prior - matrix - channel - matrix - ... - channel: every edge carries one precision, the matrices act through their
-singular values, and each end of an edge is told what the others know, nothing of its own (Rangan, Schniter, Fletcher,
-Vector approximate message passing, 2016; of several layers: Fletcher, Rangan, Schniter, 2018). Unlike the messages of
-``chain``, these are made for any matrix with singular vectors in general directions, whatever its singular values.
+singular values, and each end of an edge receives what comes from the others, nothing of its own (Rangan, Schniter,
+Fletcher, Vector approximate message passing, 2016; of several layers: Fletcher, Rangan, Schniter, 2018). Unlike the
+messages of ``chain``, these are made for any matrix with singular vectors in general directions, whatever its singular
+values.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from factorgraph.channels import Channel, Identity
 from factorgraph.engine.cavity import beliefs
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import Batch, Step, passes
 from factorgraph.engine.sweeps import UnmeasuredSweeps
@@ -51,14 +52,14 @@ class VampChain:
             graph.add(self.maps[-1])
             layer = self._output(graph, z, channel, number == len(channels) - 1, observed)
         self.graph = unroll(graph.model)
-        self.weights = weights_of(self.graph, observed, {}, {})
+        self.potentials = potentials_of(self.graph, observed, {}, {})
         self.forward_steps, self.backward_steps = ([*map(self._needed, steps)] for steps in passes(self.graph))
         self.begin()
 
     def _output(
         self, graph: Graph, z: Selection, channel: Channel, last: bool, observed: dict[str, Array]
     ) -> Selection:
-        """The layer above z; z itself, where the channel copies it."""
+        """Return the layer above z; z itself, where the channel copies it."""
         copied = channel == Identity()
         if last:
             name = z.name if copied else "y"
@@ -73,14 +74,14 @@ class VampChain:
         return output
 
     def _needed(self, step: Step) -> Step:
-        """The step without messages to what is observed."""
-        free = np.isnan(self.weights.value)
+        """Return the step without messages to what is observed."""
+        free = np.isnan(self.potentials.value)
 
-        def heard(batch: Batch) -> bool:
+        def reaches_free(batch: Batch) -> bool:
             targets = self.graph.stacks[batch.stack].variables
             return bool(free[targets if batch.rows is None else targets[batch.rows]][batch.slots].any())
 
-        return [batch for batch in step if heard(batch)]
+        return [batch for batch in step if reaches_free(batch)]
 
     def begin(self, start: Array | None = None) -> None:
         """Take back all messages.
@@ -90,7 +91,7 @@ class VampChain:
         """
         self.start, self.iterations, self.finite = start, 0, True
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
-        self.sweeps = UnmeasuredSweeps(self.graph, self.weights, messages, Damping(), False)
+        self.sweeps = UnmeasuredSweeps(self.graph, self.potentials, messages, Damping(), False)
         self.means: list[Array] = [np.full((n, self.y.shape[1]), np.nan) for n in self._sizes()]
         self.variances: list[Array] = [np.full_like(mean, np.nan) for mean in self.means]
 
@@ -98,7 +99,7 @@ class VampChain:
         return [self.graph.layout.shapes[name][-1] for name in self.names]
 
     def forward(self, ahead: Any) -> tuple[float, None]:
-        """Messages from the prior upwards, and the estimates: how much these have changed, and nothing ahead."""
+        """Return messages from the prior upwards, and the estimates: how much these have changed, and nothing ahead."""
         assert ahead is None
         return self._forward(), None
 
@@ -108,12 +109,12 @@ class VampChain:
         old = self.means
         try:
             self._send(self.forward_steps if self.start is None or self.iterations else self._first_steps())
-            known = beliefs(self.graph, self.sweeps.weights, *self.sweeps.messages())
+            known = beliefs(self.graph, self.sweeps.potentials, *self.sweeps.messages())
         except IndefiniteError:
             self.finite = False
             return np.inf
         finally:
-            self.sweeps.weights = replace(self.weights)
+            self.sweeps.potentials = replace(self.potentials)
         layout = self.graph.layout
         self.means = [layout.components(name, known.mean).T for name in self.names]
         self.variances = [layout.components(name, known.variance).T for name in self.names]
@@ -126,13 +127,13 @@ class VampChain:
         return (change / len(self.means)) ** 0.5
 
     def _first_steps(self) -> list[Step]:
-        """The pass without the prior, in whose place the start speaks with the prior's variance."""
+        """Return the pass without the prior, which the start replaces with the prior's variance."""
         assert self.start is not None
         precision = 1.0 / max(float(self.prior.moments(H=0.0, G=0.0)[1]), TINY)
-        field, own_precision = self.weights.field.copy(), self.weights.precision.copy()
+        field, own_precision = self.potentials.field.copy(), self.potentials.precision.copy()
         where = self.graph.layout.slice("x0")
         field[where], own_precision[where] = precision * self.start.T.ravel(), precision
-        self.sweeps.weights = replace(self.weights, field=field, precision=own_precision)
+        self.sweeps.potentials = replace(self.potentials, field=field, precision=own_precision)
         kinds: list[Any] = [stack.kind for stack in self.graph.stacks]
         priors = {i for i, kind in enumerate(kinds) if isinstance(getattr(kind, "inner", None), Site)}
         return [[batch for batch in step if batch.stack not in priors] for step in self.forward_steps]
@@ -159,7 +160,7 @@ class VampChain:
             self.sweeps.act(step)
 
     def _message(self, number: int, end: int) -> tuple[Array, Array]:
-        """B and A (n, samples) of a map to its output (end 0) or input (end 1)."""
+        """Return B and A (n, samples) of a map to its output (end 0) or input (end 1)."""
         factor = self.maps[number]
         order = next(i for i, other in enumerate(self.graph.layout.model.factors) if other is factor)
         stack, rows = next((s, rows) for s in self.graph.stacks for origin, rows in s.origins if origin == order)
@@ -190,7 +191,7 @@ class VampChain:
         return B / A, 1.0 / A
 
     def output(self) -> tuple[Array, Array]:
-        """Posterior mean and variance of the last pre-activation."""
+        """Return posterior mean and variance of the last pre-activation."""
         if self.channels[-1] == Identity():
             return self.y, np.zeros_like(self.y)
         omega, V = self._preactivation(len(self.maps) - 1)
@@ -207,9 +208,9 @@ class VampChain:
         return contradicts(values.g, values.gamma)
 
     def free_entropy(self) -> float:
-        """The Bethe log-partition of the graph: an estimate of log P(y), NaN where the messages have none."""
+        """Return the Bethe log-partition of the graph: an estimate of log P(y), NaN where the messages have none."""
         residuals = np.zeros(0)
-        result = Result(Status.STOPPED, False, self.iterations, residuals, self.graph, self.weights, self.sweeps)
+        result = Result(Status.STOPPED, False, self.iterations, residuals, self.graph, self.potentials, self.sweeps)
         try:
             return result.log_partition
         except IndefiniteError:

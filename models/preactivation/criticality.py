@@ -1,6 +1,6 @@
 """Criticality: weight and bias variances at which depth neither explodes nor kills the signal.
 
-Near a fixed point K* = C_b + C_W <σ²>_K* of the kernel, a change of the size of an input is multiplied by χ∥ from one
+Near a fixed point K* = C_b + C_W <σ²>_K* of the variance, a change of the size of an input is multiplied by χ∥ from one
 layer to the next, and a small difference of two inputs of equal size by χ⊥. Both are 1 at criticality.
 """
 
@@ -15,8 +15,8 @@ from factorgraph.activations import Activation
 from factorgraph.interface.arguments import check_instance, check_number
 from factorgraph.interface.brief import briefly
 
-_KERNELS = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
-_SMALL = 1e-3  # kernel at which the class K* = 0 is told by its first correction
+_VARIANCES = np.geomspace(1e-3, 1e4, 36)  # where K* is looked for
+_SMALL = 1e-3  # variance at which the class K* = 0 is recognised by its first correction
 
 
 @briefly
@@ -27,29 +27,29 @@ class Criticality:
     Attributes:
         weight_variance: C_W.
         bias_variance: C_b.
-        kernel: the fixed point K*; 0 if the kernel decays to it as a power of the depth, None if every K is one.
+        fixed_point: K*; 0 if the variance decays to it as a power of the depth, None if every K is one.
     """
 
     weight_variance: float
     bias_variance: float
-    kernel: float | None
+    fixed_point: float | None
 
 
-def susceptibilities(activation: Activation, kernel: float, weight_variance: float) -> tuple[float, float]:
-    """χ∥ = C_W d<σ²>/dK and χ⊥ = C_W <σ'²> at the kernel K; χ⊥ is infinite if σ jumps.
+def susceptibilities(activation: Activation, variance: float, weight_variance: float) -> tuple[float, float]:
+    """Return χ∥ = C_W d<σ²>/dK and χ⊥ = C_W <σ'²> at the variance K; χ⊥ is infinite if σ jumps.
 
     Raises:
-        ValueError: ``kernel`` <= 0 or ``weight_variance`` < 0.
+        ValueError: ``variance`` <= 0 or ``weight_variance`` < 0.
     """
     check_instance("activation", activation, Activation, "an activation of models.preactivation")
-    kernel = check_number("kernel", kernel, above=0.0)
-    weight_variance = check_number("weight_variance", weight_variance, least=0.0)
-    parallel = float(activation.slope(np.array([[kernel]]))[0, 0])
-    return weight_variance * parallel, weight_variance * activation.square_slope(kernel)
+    variance = check_number("variance", variance, above=0.0)
+    weight_variance = check_number("weight_variance", weight_variance, minimum=0.0)
+    parallel = float(activation.slope(np.array([[variance]]))[0, 0])
+    return weight_variance * parallel, weight_variance * activation.square_slope(variance)
 
 
 def critical(activation: Activation) -> Criticality:
-    """The critical (C_W, C_b) with χ∥ = χ⊥ = 1 at the fixed point.
+    """Return the critical (C_W, C_b) with χ∥ = χ⊥ = 1 at the fixed point.
 
     χ∥ = χ⊥ does not depend on C_W and is solved for K*; then C_W = 1/<σ'²> and C_b = K* - C_W <σ²>. Where it holds for
     every K, as for ReLU, σ has no scale. If σ(0) = 0 it also holds at K = 0, which is the fixed point of functions that
@@ -59,7 +59,7 @@ def critical(activation: Activation) -> Criticality:
         ValueError: the activation has no critical initialisation: it jumps, or χ∥ = χ⊥ nowhere with C_b >= 0.
     """
     check_instance("activation", activation, Activation, "an activation of models.preactivation")
-    gaps = np.array([_gap(activation, K) for K in _KERNELS])
+    gaps = np.array([_gap(activation, K) for K in _VARIANCES])
     if not np.all(np.isfinite(gaps)):
         raise ValueError(f"`activation` must be continuous to have a critical initialisation, got {activation}")
     if np.all(np.abs(gaps) < 1e-8):
@@ -68,24 +68,25 @@ def critical(activation: Activation) -> Criticality:
     if abs(at_zero) < 1e-12 and slope > 1e-12 and activation.second(np.array([[_SMALL]])) < slope * _SMALL:
         return Criticality(1.0 / slope, 0.0, 0.0)
     for i in np.flatnonzero(np.sign(gaps[:-1]) != np.sign(gaps[1:])):
-        K = root(lambda K: _gap(activation, K), float(_KERNELS[i]), float(_KERNELS[i + 1]))
+        K = root(lambda K: _gap(activation, K), float(_VARIANCES[i]), float(_VARIANCES[i + 1]))
         weight_variance = 1.0 / activation.square_slope(K)
         bias_variance = K - weight_variance * activation.second(np.array([[K]]))
         if bias_variance >= 0.0:
             return Criticality(weight_variance, bias_variance, K)
     raise ValueError(
-        f"`activation` must have a kernel at which both susceptibilities are 1 with a bias variance >= 0; {activation} "
-        f"has none between {_KERNELS[0]:g} and {_KERNELS[-1]:g}: every initialisation loses or amplifies the signal"
+        f"`activation` must have a variance at which both susceptibilities are 1 with a bias variance >= 0; "
+        f"{activation} has none between {_VARIANCES[0]:g} and {_VARIANCES[-1]:g}: "
+        "every initialisation loses or amplifies the signal"
     )
 
 
 def root(f: Callable[[float], float], low: float, high: float) -> float:
-    """The zero of f between two points of different sign."""
+    """Return the zero of f between two points of different sign."""
     zero: Any = brentq(f, low, high, xtol=1e-13)
     return float(zero)
 
 
-def _gap(activation: Activation, kernel: float) -> float:
-    """χ∥/χ⊥ - 1."""
-    parallel, perpendicular = susceptibilities(activation, kernel, 1.0)
+def _gap(activation: Activation, variance: float) -> float:
+    """Return χ∥/χ⊥ - 1."""
+    parallel, perpendicular = susceptibilities(activation, variance, 1.0)
     return parallel / perpendicular - 1.0 if np.isfinite(perpendicular) else np.nan

@@ -21,7 +21,7 @@ from models.preactivation.flow import LayerStatistics, propagate
 
 Array = NDArray[np.float64]
 
-_LEAST_SHARE = 1e-9  # of the second moment that is known, and of that which is not
+_MIN_SHARE = 1e-9  # of the second moment that is known, and of that which is not
 
 
 def matched(
@@ -31,7 +31,7 @@ def matched(
     *,
     bias_variance: ArrayLike = 0.0,
 ) -> tuple[LayerStatistics, ...]:
-    """Statistics of random networks whose weights have the second and fourth moments of given ones.
+    """Return the statistics of random networks whose weights have the second and fourth moments of given ones.
 
     Args:
         x: inputs (features,) or (D, features).
@@ -110,7 +110,7 @@ class StochasticWeights:
         return float(np.size(self.mean) if self.mask is None else np.count_nonzero(self.mask)) / len(self.mean)
 
     def moments(self) -> tuple[float, ...]:
-        """Means over the edges of <w²>, m², <w⁴>, <w³>m, <w²>², <w²>m² and m⁴."""
+        """Return means over the edges of <w²>, m², <w⁴>, <w³>m, <w²>², <w²>m² and m⁴."""
         edges = slice(None) if self.mask is None else self.mask
         m, v = self.mean[edges], self.variance[edges]
         m2 = m * m
@@ -139,7 +139,8 @@ class ExpectedSum:
 def expected_sums(
     layers: Sequence[StochasticWeights], activations: Sequence[Activation], *, input_fourth: float = 1.0
 ) -> tuple[ExpectedSum, ...]:
-    """Pre-activations layer by layer, with inputs of mean square 1 and independent units, as message passing has them.
+    """Return pre-activations layer by layer, with inputs of mean square 1 and independent units, as message passing has
+    them.
 
     The means ω are taken as normal over the units, with the variance that the layer below gives them.
 
@@ -156,7 +157,7 @@ def expected_sums(
         check_instance("layers", each, StochasticWeights, need) for each in check_sequence("layers", layers, need)
     ]
     activations = check_activations("activations", activations)
-    input_fourth = check_number("input_fourth", input_fourth, least=0.0)
+    input_fourth = check_number("input_fourth", input_fourth, minimum=0.0)
     if len(activations) != len(layers) - 1:
         raise ValueError(f"`activations` must be {len(layers) - 1} (one fewer than layers), got {len(activations)}")
     unit = (1.0, 1.0, input_fourth, input_fourth, input_fourth, input_fourth, input_fourth)
@@ -164,7 +165,7 @@ def expected_sums(
     for number, layer in enumerate(layers):
         products = [w * x for w, x in zip(layer.moments(), unit, strict=True)]
         second, known = products[0], products[1]
-        unknown = max(second - known, _LEAST_SHARE * second)
+        unknown = max(second - known, _MIN_SHARE * second)
         cumulant = float(np.dot(products[2:], (1.0, -4.0, -3.0, 12.0, -6.0)))
         sums.append(ExpectedSum(layer.inputs, known / second, cumulant / (layer.inputs * unknown**2)))
         if number < len(activations):
@@ -174,8 +175,8 @@ def expected_sums(
 
 
 def _unit_moments(activation: Activation, total: float, known: float) -> tuple[float, ...]:
-    """Means over ω of what ``StochasticWeights.moments`` has of the weights, for x = σ(z), z ~ N(ω, V)."""
-    known = float(np.clip(known, _LEAST_SHARE, 1.0 - _LEAST_SHARE))
+    """Return means over ω of what ``StochasticWeights.moments`` has of the weights, for x = σ(z), z ~ N(ω, V)."""
+    known = float(np.clip(known, _MIN_SHARE, 1.0 - _MIN_SHARE))
     omega, outer = (a.ravel() for a in normal_panels(np.zeros(1), (known * total) ** 0.5, (0.0,), 2))
     z, inner = normal_panels(omega, ((1.0 - known) * total) ** 0.5, activation.centres, 2)
     x = activation(z)

@@ -1,4 +1,4 @@
-"""Pre-activations of wide random networks, layer by layer: kernel, four-point vertex, and running couplings.
+"""Pre-activations of wide random networks, layer by layer: covariance, four-point vertex, and running couplings.
 
 z^1 = b + W x and z^{l+1} = b + W σ(z^l), with independent W of variance C_W/inputs and b of variance C_b. At infinite
 width the pre-activations of a unit on D inputs are Gaussian; at finite width all deviations are of order depth/width.
@@ -39,7 +39,7 @@ class Couplings:
     neurons: int
 
     def covariance(self) -> Array:
-        """G_ab of one neuron; does not depend on how many others are kept [RG, eq. 4.101]."""
+        """Return G_ab of one neuron; does not depend on how many others are kept [RG, eq. 4.101]."""
         c = np.linalg.inv(self.g)
         pairs = np.einsum("efgh,gh->ef", self.v, c)
         crossed = np.einsum("egfh,gh->ef", self.v, c)
@@ -51,7 +51,7 @@ class Couplings:
         Raises:
             ValueError: more than there are, or less than one.
         """
-        neurons = check_integer("neurons", neurons, least=1, most=self.neurons)
+        neurons = check_integer("neurons", neurons, minimum=1, maximum=self.neurons)
         mean = np.einsum("abcd,cd->ab", self.v, np.linalg.inv(self.g))
         return Couplings(self.g - 0.5 * (self.neurons - neurons) * mean, self.v, neurons)
 
@@ -63,14 +63,14 @@ class LayerStatistics:
 
     Attributes:
         inputs: n, units in the layer below.
-        kernel: G_ab, covariance of a unit at infinite width, (D, D) [RG, eq. 4.72].
+        limit_covariance: G_ab, covariance of a unit at infinite width, (D, D) [RG, eq. 4.72].
         shift: what finite width adds to it, of order 1/width.
         vertex: V, (D, D, D, D): units i ≠ j have the cumulant V_(ab)(cd)/n of z_ia z_ib z_jc z_jd [RG, eqs. 4.76-4.77].
         own: U, what weights that are not Gaussian add to the fourth cumulant of a single unit, times n.
     """
 
     inputs: int
-    kernel: Array
+    limit_covariance: Array
     shift: Array
     vertex: Array
     own: Array
@@ -78,7 +78,7 @@ class LayerStatistics:
     @property
     def covariance(self) -> Array:
         """Covariance of a unit, (D, D)."""
-        return self.kernel + self.shift
+        return self.limit_covariance + self.shift
 
     @property
     def cumulant(self) -> Array:
@@ -89,10 +89,10 @@ class LayerStatistics:
     @property
     def excess_kurtosis(self) -> Array:
         """Of a unit, (D,); 0 for a Gaussian."""
-        return np.einsum("aaaa->a", self.cumulant) / np.diag(self.kernel) ** 2
+        return np.einsum("aaaa->a", self.cumulant) / np.diag(self.limit_covariance) ** 2
 
     def couplings(self, neurons: int = 1, samples: Sequence[int] | None = None) -> Couplings:
-        """Couplings of the marginal law of ``neurons`` units on the inputs ``samples`` (all if None).
+        """Return the couplings of the marginal law of ``neurons`` units on the inputs ``samples`` (all if None).
 
         [RG, eqs. 4.82-4.83, 4.102] for several inputs. For a single unit the cumulant of its own weights belongs to v,
         and 1/g is what makes the covariance of the action that of the layer.
@@ -101,9 +101,9 @@ class LayerStatistics:
             ValueError: ``neurons`` < 1 or so many that the expansion fails; samples that are none; more than one unit
                 where weights are not Gaussian: their law is no function of the products z_a·z_b.
         """
-        neurons, last = check_integer("neurons", neurons, least=1), len(self.kernel) - 1
+        neurons, last = check_integer("neurons", neurons, minimum=1), len(self.limit_covariance) - 1
         given = check_sequence("samples", range(last + 1) if samples is None else samples, "a sequence of inputs")
-        index = [check_integer("samples", i, least=0, most=last) for i in given]
+        index = [check_integer("samples", i, minimum=0, maximum=last) for i in given]
         if not index or len(set(index)) < len(index):
             raise ValueError(f"`samples` must be different numbers in 0..{last}, at least one, got {shown(samples)}")
         if neurons > 1 and np.any(self.own):
@@ -128,7 +128,7 @@ class LayerStatistics:
 def first_layer(
     x: ArrayLike, *, weight_variance: float = 1.0, bias_variance: float = 0.0, weight_kurtosis: float = 0.0
 ) -> LayerStatistics:
-    """Statistics of b + W x.
+    """Return the statistics of b + W x.
 
     Args:
         x: inputs (features,) or (D, features).
@@ -141,11 +141,11 @@ def first_layer(
     """
     x = matrix("x", np.atleast_2d(real_array("x", x)), "(D, features), or of shape (features,)")
     weight_variance, bias_variance = _check_variances(weight_variance, bias_variance)
-    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, least=-2.0)
+    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, minimum=-2.0)
     inputs = x.shape[1]
-    kernel = _checked(bias_variance + weight_variance * (x @ x.T) / inputs)
+    covariance = _checked(bias_variance + weight_variance * (x @ x.T) / inputs)
     own = weight_kurtosis * weight_variance**2 * np.einsum("ai,bi,ci,di->abcd", x, x, x, x, optimize=True) / inputs
-    return LayerStatistics(inputs, kernel, np.zeros_like(kernel), np.zeros(own.shape), own)
+    return LayerStatistics(inputs, covariance, np.zeros_like(covariance), np.zeros(own.shape), own)
 
 
 def next_layer(
@@ -157,7 +157,7 @@ def next_layer(
     bias_variance: float = 0.0,
     weight_kurtosis: float = 0.0,
 ) -> LayerStatistics:
-    """Statistics of b + W σ(z), for ``width`` units of pre-activations z with the statistics ``below``.
+    """Return the statistics of b + W σ(z), for ``width`` units of pre-activations z with the statistics ``below``.
 
     With χ = C_W ∂<σσ>/∂G, V' = C_W² [<σσσσ> - <σσ><σσ>] + (width/inputs) χ V χ [RG, eq. 4.90], and the shift is carried
     on by χ and grows by the fourth cumulant below [RG, eq. 4.61]. Arguments as of ``first_layer``.
@@ -167,11 +167,11 @@ def next_layer(
     """
     check_instance("below", below, LayerStatistics, "LayerStatistics")
     check_instance("activation", activation, Activation, "an activation of models.preactivation")
-    width = check_integer("width", width, least=1)
+    width = check_integer("width", width, minimum=1)
     weight_variance, bias_variance = _check_variances(weight_variance, bias_variance)
-    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, least=-2.0)
-    second, fourth = moments(activation, below.kernel, 2), moments(activation, below.kernel, 4)
-    chi = weight_variance * slopes(activation, below.kernel)
+    weight_kurtosis = check_number("weight_kurtosis", weight_kurtosis, minimum=-2.0)
+    second, fourth = moments(activation, below.limit_covariance, 2), moments(activation, below.limit_covariance, 4)
+    chi = weight_variance * slopes(activation, below.limit_covariance)
     vertex = weight_variance**2 * (fourth - np.multiply.outer(second, second))
     carried = np.einsum("abij,ijkl,cdkl->abcd", chi, below.vertex, chi, optimize=True)
     shift = np.einsum("abij,ij->ab", chi, below.shift) + weight_variance * _bent(activation, below)
@@ -193,7 +193,7 @@ def propagate(
     bias_variance: ArrayLike = 0.0,
     weight_kurtosis: ArrayLike = 0.0,
 ) -> tuple[LayerStatistics, ...]:
-    """Statistics of the pre-activations of every layer, the last one behind the last hidden layer.
+    """Return the statistics of the pre-activations of every layer, the last one behind the last hidden layer.
 
     Args:
         x: inputs (features,) or (D, features).
@@ -206,7 +206,7 @@ def propagate(
     Raises:
         ValueError: as by ``first_layer`` and ``next_layer``, or numbers of values that do not fit.
     """
-    hidden = [check_integer("hidden", n, least=1) for n in check_sequence("hidden", hidden, "a sequence of sizes")]
+    hidden = [check_integer("hidden", n, minimum=1) for n in check_sequence("hidden", hidden, "a sequence of sizes")]
     activations = check_activations("activation", activation, len(hidden))
     names = ("weight_variance", "bias_variance", "weight_kurtosis")
     columns = [
@@ -221,16 +221,16 @@ def propagate(
 
 
 def _bent(activation: Activation, below: LayerStatistics) -> Array:
-    """What the fourth cumulant below adds to <σ_a σ_b>, (D, D)."""
-    size = len(below.kernel)
+    """Return what the fourth cumulant below adds to <σ_a σ_b>, (D, D)."""
+    size = len(below.limit_covariance)
     result = np.zeros((size, size))
     if not np.any(below.cumulant):
         return result
     for a in range(size):
         for b in range(a + 1):
             index = sorted({a, b})
-            kernel, cumulant = below.kernel[np.ix_(index, index)], below.cumulant[np.ix_(*(index,) * 4)]
-            result[a, b] = result[b, a] = activation.fourth_order(kernel, cumulant)
+            covariance, cumulant = below.limit_covariance[np.ix_(index, index)], below.cumulant[np.ix_(*(index,) * 4)]
+            result[a, b] = result[b, a] = activation.fourth_order(covariance, cumulant)
     return result
 
 
@@ -240,23 +240,23 @@ def _per_layer(name: str, value: ArrayLike, layers: int) -> list[float]:
 
 def _check_variances(weight_variance: float, bias_variance: float) -> tuple[float, float]:
     return (
-        check_number("weight_variance", weight_variance, least=0.0),
-        check_number("bias_variance", bias_variance, least=0.0),
+        check_number("weight_variance", weight_variance, minimum=0.0),
+        check_number("bias_variance", bias_variance, minimum=0.0),
     )
 
 
-def _checked(kernel: Array) -> Array:
-    """The kernel, if every input has a signal of its own in it."""
-    variance = np.diag(kernel)
+def _checked(covariance: Array) -> Array:
+    """Return the covariance, if every input has a signal of its own in it."""
+    variance = np.diag(covariance)
     if np.any(variance <= 0.0):
         raise ValueError(
             f"`x` and `weight_variance` must give pre-activations of variance > 0, got {variance.tolist()}"
         )
-    correlation = np.abs(kernel) / np.sqrt(np.multiply.outer(variance, variance)) - np.eye(len(kernel))
+    correlation = np.abs(covariance) / np.sqrt(np.multiply.outer(variance, variance)) - np.eye(len(covariance))
     if correlation.max() > _LARGEST_CORRELATION:
         a, b = np.unravel_index(correlation.argmax(), correlation.shape)
         raise ValueError(
             "`x` must be inputs whose pre-activations are no multiples of one another in any layer: "
             f"those on inputs {a} and {b} are correlated by {correlation[a, b]:.9f} in size; leave one out"
         )
-    return kernel
+    return covariance

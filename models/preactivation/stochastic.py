@@ -1,8 +1,8 @@
 """Networks of stochastic ±1 weights: how far signal and messages reach, and the initial fields that suit a depth.
 
-A weight has the mean m = tanh H. Two draws of all weights with the same means are two inputs of the kernel recursion,
-whose covariance is multiplied by <m²> in every layer: the one recursion gives the second moment ρ of a unit, of which
-q = <x̂²> is what the means know (the rest is uncertainty), and its slope how messages come back.
+A weight has the mean m = tanh H. Two draws of all weights with the same means are two inputs of the recursion of
+covariances, whose covariance is multiplied by <m²> in every layer: the one recursion gives the second moment ρ of a
+unit, of which q = <x̂²> is the part that is certain, and its slope how messages come back.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ Array = NDArray[np.float64]
 
 
 def mean_square(field: float) -> float:
-    """<m²> = <tanh²(field · ξ)> of weights with normal fields of that size.
+    """Return <m²> = <tanh²(field · ξ)> of weights with normal fields of that size.
 
     Raises:
         ValueError: ``field`` is not a finite number >= 0.
     """
-    field = check_number("field", field, least=0.0)
+    field = check_number("field", field, minimum=0.0)
     xi, weight = normal_panels(np.zeros(1), 1.0, (0.0,))
     return float(np.sum(weight * np.tanh(field * xi) ** 2))
 
 
 def field_size(polarization: float) -> float:
-    """The inverse of ``mean_square``: size of the fields that give <m²> = ``polarization``.
+    """Return the inverse of ``mean_square``: size of the fields that give <m²> = ``polarization``.
 
     Raises:
         ValueError: not in (0, 1).
@@ -72,7 +72,7 @@ class SignalPath:
 
 
 def signal_path(mean_squares: Sequence[float] | Array, activations: Sequence[Activation]) -> SignalPath:
-    """Follow the kernel recursion of two draws of the weights.
+    """Follow the recursion of covariances of two draws of the weights.
 
     Args:
         mean_squares: <m²> of each layer of weights, in (0, 1).
@@ -95,7 +95,7 @@ def signal_path(mean_squares: Sequence[float] | Array, activations: Sequence[Act
 
 
 def critical_field(activations: Sequence[Activation]) -> float:
-    """Size ε of the initial fields of ±1 weights at which a network of that depth learns fastest at its start.
+    """Return size ε of the initial fields of ±1 weights at which a network of that depth learns fastest at its start.
 
     No size keeps the signal: sign units have q' = (2/π) arcsin(<m²> q) < q, and messages come back with the gain
     (2/π) <m²> for small q. Weak fields lose both along the depth, by <m²> a layer; strong ones hold the weights, which

@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 
 def moments(activation: Activation, G: Array, order: int) -> Array:
-    """All averages <σ_a σ_b> (order 2) or <σ_a σ_b σ_c σ_d> (order 4) over inputs of covariance ``G``, (D, D).
+    """Return all averages <σ_a σ_b> (order 2) or <σ_a σ_b σ_c σ_d> (order 4) over inputs of covariance ``G``, (D, D).
 
     Returns:
         a symmetric tensor with ``order`` axes of D.
@@ -30,7 +30,8 @@ def moments(activation: Activation, G: Array, order: int) -> Array:
 
 
 def slopes(activation: Activation, G: Array) -> Array:
-    """½ <∂_c ∂_d σ_a σ_b>_G for all a, b, c, d: the derivatives of <σ_a σ_b> in the symmetric G, (D, D, D, D)."""
+    """Return ½ <∂_c ∂_d σ_a σ_b>_G for all a, b, c, d: the derivatives of <σ_a σ_b> in the symmetric G, (D, D, D,
+    D)."""
     size = len(G)
     result = np.zeros((size,) * 4)
     for a in range(size):

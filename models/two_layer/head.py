@@ -66,23 +66,24 @@ class Head:
         return float(np.log(2.0 * np.pi * self.noise).sum())
 
     def scaled(self, Y: Array) -> Array:
-        """Y - b in the same units."""
+        """Return Y - b in the same units."""
         return (Y - self.bias) / np.sqrt(self.noise)
 
     def __call__(self, Z: ArrayLike) -> Array:
-        """Outputs without noise (N, outputs) of pre-activations (N, d)."""
+        """Return outputs without noise (N, outputs) of pre-activations (N, d)."""
         return self.activation(matrix("Z", Z, f"(N, {self.d})", self.d) + self.hidden_bias) @ self.weights + self.bias
 
     def linearised(self, mean: Array, covariance: Array) -> Linearised:
-        """That of f(z + c) for rows z ~ N(mean, covariance); means (N, d), covariances (d, d) or (N, d, d)."""
+        """Return the that of f(z + c) for rows z ~ N(mean, covariance); means (N, d), covariances (d, d) or (N, d,
+        d)."""
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         return self.activation.linearised(mean + self.hidden_bias, np.broadcast_to(variance, mean.shape))
 
     def expectation(self, mean: Array, covariance: Array) -> Array:
-        """Expected outputs (N, outputs) of rows z ~ N(mean, covariance)."""
+        """Return expected outputs (N, outputs) of rows z ~ N(mean, covariance)."""
         return self.linearised(mean, covariance).mean @ self.weights + self.bias
 
     def sample(self, Z: ArrayLike, rng: np.random.Generator | int | None = None) -> Array:
-        """Outputs with noise (N, outputs)."""
+        """Return outputs with noise (N, outputs)."""
         clean = self(Z)
         return clean + np.sqrt(self.noise) * generator(rng).standard_normal(clean.shape)

@@ -54,7 +54,7 @@ class HeadFactor(Group):
         object.__setattr__(self, "arguments", (rows,))
         object.__setattr__(self, "head", head)
         object.__setattr__(self, "outputs", values.copy())
-        object.__setattr__(self, "nodes", check_integer("nodes", nodes, least=1, error=ModelError))
+        object.__setattr__(self, "nodes", check_integer("nodes", nodes, minimum=1, error=ModelError))
 
     def check(self, model: Model) -> None:
         """Raise ``ModelError`` unless the rows share a precision."""
@@ -64,7 +64,7 @@ class HeadFactor(Group):
             raise ModelError(f"`{rows.name}` must have a shared precision (shared=True) to be the input of a head")
 
     def parts(self, layout: Layout) -> list[Part]:
-        """One factor, with the places of all rows as arguments."""
+        """Return one factor, with the places of all rows as arguments."""
         (rows,) = self.arguments
         places = layout.scalars(rows)[:, None] + np.arange(rows.dimension**2)
         return [Part(HeadKind(self.head, len(places), self.nodes), places.reshape(1, -1), (self.outputs[None],))]
@@ -107,7 +107,8 @@ class HeadKind(Kind):
         return Outgoing(B.reshape(incoming.first.shape), A.reshape(incoming.first.shape))
 
     def log_partition(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """log of the integral over Z of the outputs' density and the cavity laws, relative to these at the centre."""
+        """Return log of the integral over Z of the outputs' density and the cavity laws, relative to these at the
+        centre."""
         logs = np.full(len(incoming.first), np.nan)
         centres = np.zeros_like(incoming.first) if incoming.centre is None else incoming.centre
         for f, (cavity, centre) in enumerate(zip(self._cavities(incoming), self._columns(centres), strict=True)):
@@ -120,7 +121,7 @@ class HeadKind(Kind):
         return logs
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """log-density of the outputs at Z."""
+        """Return log-density of the outputs at Z."""
         d = self.head.d
         values = np.stack(x)[::d]  # (rows · d, F, ...)
         Z = np.moveaxis(values.reshape(self.rows, d, *values.shape[1:]), (0, 1), (-2, -1))
@@ -129,7 +130,7 @@ class HeadKind(Kind):
         return -0.5 * ((rest**2).sum(axis=(-2, -1)) + self.rows * self.head.log_noise)
 
     def _cavities(self, incoming: Incoming) -> list[RowMessage]:
-        """One message of the other factors for each matrix Z.
+        """Return one message of the other factors for each matrix Z.
 
         Raises:
             ModelError: Z is observed.
@@ -140,12 +141,12 @@ class HeadKind(Kind):
         return [RowMessage(*each) for each in zip(self._columns(incoming.first), precisions, strict=True)]
 
     def _columns(self, values: Array) -> Array:
-        """(F, rows, d) of what is in the first columns."""
+        """Return (F, rows, d) of what is in the first columns."""
         return values.reshape(-1, self.rows, self.head.d, self.head.d)[..., 0]
 
 
 def head_message(head: Head, cavity: RowMessage, Y: Array, method: str, nodes: int) -> RowMessage:
-    """What the head says about the rows of Z.
+    """Return what the head says about the rows of Z.
 
     Args:
         head: its activation, weights, biases and noise.
@@ -165,7 +166,7 @@ def head_message(head: Head, cavity: RowMessage, Y: Array, method: str, nodes: i
 
 
 def log_evidence(head: Head, cavity: RowMessage, Y: Array, nodes: int) -> float:
-    """log-density of the outputs of rows z ~ N(Γ⁻¹ b, Γ⁻¹)."""
+    """Return log-density of the outputs of rows z ~ N(Γ⁻¹ b, Γ⁻¹)."""
     if head.activation.name != "linear":
         return float(row_moments(head, cavity.mean, cavity.precision, Y, nodes=nodes).log_evidence.sum())
     W = head.scaled_weights

@@ -75,17 +75,18 @@ class _Recursion:
     inputs: int
     method: str
     nodes: int
-    normal: Array  # unit normal points (n, 2d + outputs)
+    normal: Array  # standard normal points (n, 2d + outputs)
     field: _Field
 
     def directions(self) -> Directions:
-        """The linear node between the prior and the message of the head."""
+        """Return the linear node between the prior and the message of the head."""
         weights, known = np.ones(self.spectrum.size), np.zeros(1, dtype=bool)
         shape, laws = (self.samples, self.inputs), (self.field.precision[None], self.prior.precision[None])
         return Directions(self.spectrum, weights, shape, *laws, known)
 
     def at_head(self, node: Directions) -> tuple[Array, Array]:
-        """Joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of that."""
+        """Return joint covariance (2d, 2d) of a row of Z and the message of the linear node, and the precision of
+        that."""
         A, T, _ = self.field
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
         modes, covariance = node.covariances[0], symmetric(node.output_covariance)
@@ -100,7 +101,7 @@ class _Recursion:
         return joint, message_precisions(covariance, node.output_share)[0]
 
     def backward(self, joint: Array, precision: Array) -> _Field:
-        """The head's new message."""
+        """Return the head's new message."""
         d = self.head.d
         rows = self.normal[:, : 2 * d] @ _root(joint)
         z, cavity = rows[:, :d], RowMessage(rows[:, d:], precision)
@@ -113,7 +114,7 @@ class _Recursion:
         return _Field(gain, symmetric(rest.T @ rest / len(rest)), sent.precision)
 
     def errors(self, node: Directions) -> tuple[float, float]:
-        """Mean squared error of W, and test error over the noise."""
+        """Return mean squared error of W, and test error over the noise."""
         A, T, _ = self.field
         modes = node.covariances[0]
         square, s = self.spectrum[:, None, None], np.sqrt(self.spectrum)[:, None, None]
@@ -180,12 +181,12 @@ def matrix_state_evolution(
     check_choice("method", method, METHODS)
     check_run(start, iterations, tolerance, damping)
     samples, inputs = check_size("samples", samples), check_size("inputs", inputs)
-    points, nodes = check_size("points", points, least=2), check_size("nodes", nodes)
+    points, nodes = check_size("points", points, minimum=2), check_size("nodes", nodes)
     if points & (points - 1):
         raise ValueError(f"`points` must be a power of 2, got {points}")
-    values, most = vector("spectrum", spectrum), min(samples, inputs)
-    if values.size > most or not np.all(values >= 0.0) or not values.any():
-        raise ValueError(f"`spectrum` must be 1 to {most} numbers >= 0, not all 0, got {shown(values)}")
+    values, maximum = vector("spectrum", spectrum), min(samples, inputs)
+    if values.size > maximum or not np.all(values >= 0.0) or not values.any():
+        raise ValueError(f"`spectrum` must be 1 to {maximum} numbers >= 0, not all 0, got {shown(values)}")
     values = values[values > 0.0]
     zero = np.zeros((head.d, head.d))
     field = _Field(zero, zero, zero)
@@ -210,7 +211,7 @@ def matrix_state_evolution(
 
 
 def _root(covariance: Array) -> Array:
-    """The symmetric root of a covariance matrix, which may be singular."""
+    """Return the symmetric root of a covariance matrix, which may be singular."""
     values, axes = np.linalg.eigh(symmetric(covariance))
     return (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
 

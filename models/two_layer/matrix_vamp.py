@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.schedules import Batch, Step
 from factorgraph.engine.sweeps import UnmeasuredSweeps
 from factorgraph.engine.unroll import unroll
@@ -92,7 +92,7 @@ class MatrixInference:
         return self.status.converged
 
     def predict(self, X: ArrayLike) -> Array:
-        """Expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
+        """Return expected outputs at inputs X (n, inputs): averaged over the posterior of W, for "map" at its mode."""
         mean, covariance = (values[0] for values in self._node.at(self._model.inputs(X)))
         head = self._model.head
         return head.expectation(mean, covariance) if self._bayesian else head(mean)
@@ -120,7 +120,7 @@ class MatrixVAMP:
         if prior.d != head.d:
             raise ValueError(f"`prior` must be of rows in R^{head.d}, one number per hidden unit, got R^{prior.d}")
         self.prior, self.head = prior, head
-        self.intercept = check_number("intercept", intercept, least=0.0)
+        self.intercept = check_number("intercept", intercept, minimum=0.0)
         X = matrix("X", X, "(N, inputs)")
         if not X.any():
             raise ValueError("`X` must have an entry other than 0, got zeros: there is nothing to learn from")
@@ -133,7 +133,7 @@ class MatrixVAMP:
         return self.matrix.shape[0]
 
     def graph(self, Y: ArrayLike, *, nodes: int = 64) -> Graph:
-        """The model as a factor graph of W (one more row for ``intercept``) and Z, for ``factorgraph.infer``.
+        """Return the model as a factor graph of W (one more row for ``intercept``) and Z, for ``factorgraph.infer``.
 
         Its fixed points are those of ``infer``: with the schedule "sequential", from the start "prior", and for the
         method "map" with ``maximum``.
@@ -148,7 +148,8 @@ class MatrixVAMP:
         return graph
 
     def inputs(self, X: ArrayLike) -> Array:
-        """X with the column that belongs to the learnt hidden biases, if any; raises ValueError for other shapes."""
+        """Return X with the column that belongs to the learnt hidden biases, if any; raise ValueError for other
+        shapes."""
         X = matrix("X", X, f"with {self._columns} columns", self._columns)
         if not self.intercept:
             return X
@@ -168,7 +169,7 @@ class MatrixVAMP:
         callback: Callable[[int, Array], bool | None] | None = None,
         rng: np.random.Generator | int | None = 0,
     ) -> MatrixInference:
-        """Posterior of W⁰ given the outputs.
+        """Return the posterior of W⁰ given the outputs.
 
         Args:
             Y: outputs (N, outputs), or (N,) for one.
@@ -187,8 +188,8 @@ class MatrixVAMP:
             ValueError: an argument outside its domain or of another shape.
         """
         check_choice("method", method, METHODS)
-        iterations, nodes = check_integer("iterations", iterations, least=1), check_size("nodes", nodes)
-        tolerance = check_number("tolerance", tolerance, least=0.0)
+        iterations, nodes = check_integer("iterations", iterations, minimum=1), check_size("nodes", nodes)
+        tolerance = check_number("tolerance", tolerance, minimum=0.0)
         levels, callback = DampingLevels.of(damping, _LEVELS), check_callback(callback)
         outputs = self._checked_outputs(Y)
         true = None if truth is None else self._checked_weights("truth", truth)
@@ -251,7 +252,7 @@ class MatrixVAMP:
         return given
 
     def _start(self, start: str | ArrayLike, rng: np.random.Generator) -> Array:
-        """W to begin with, with a row for the hidden biases."""
+        """Return W to begin with, with a row for the hidden biases."""
         mean = np.tile(self.prior.mean, (self.matrix.shape[1], 1))
         if isinstance(start, str):
             if start not in ("random", "prior"):
@@ -275,7 +276,7 @@ class _Run:
     def __init__(self, model: MatrixVAMP, outputs: Array, method: str, nodes: int, start: Array) -> None:
         self.model, self.start, self.maximum = model, start, method == "map"
         self.graph = unroll(model.graph(outputs, nodes=nodes).model)
-        self.own = weights_of(self.graph, {}, {}, {})
+        self.own = potentials_of(self.graph, {}, {}, {})
         kinds = [type(stack.kind) for stack in self.graph.stacks]
         self.map_step, self.head_step = ([Batch(kinds.index(kind))] for kind in (SpectralMap, HeadKind))
         self.begin()
@@ -284,17 +285,17 @@ class _Run:
         """Take back all messages: the head is first told the start, with the precision that the prior gives Z."""
         prior, d = self.model.prior, self.model.head.d
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
-        begin = weights_of(self.graph, {}, {"W": (self.start - prior.mean) @ prior.precision}, {})
+        begin = potentials_of(self.graph, {}, {"W": (self.start - prior.mean) @ prior.precision}, {})
         self.sweeps = UnmeasuredSweeps(self.graph, begin, messages, Damping(), self.maximum)
         self.sweeps.act(self.map_step)
-        self.sweeps.weights = self.own
+        self.sweeps.potentials = self.own
         self.scale = self._message(self.map_step, "Z").precision.copy()  # the inverse covariance of Z under the prior
         self.message = RowMessage(np.zeros((self.model.samples, d)), np.zeros((d, d)))
         self.weights = np.tile(prior.mean, (len(self.start), 1))
         self.preactivations: Array = np.asarray(self.model.matrix @ self.weights)
 
     def iterate(self, damping: float) -> float:
-        """Head, linear node; the change of Z that an undamped step would have made."""
+        """Return head, linear node; the change of Z that an undamped step would have made."""
         try:
             self.sweeps.damping = Damping(damping)
             self.sweeps.act(self.head_step)
@@ -314,14 +315,14 @@ class _Run:
         return residual / (1.0 - damping)
 
     def node(self) -> LinearNode:
-        """The linear node between the prior and the head's message."""
+        """Return the linear node between the prior and the head's message."""
         prior, free = self.model.prior, np.zeros(1, dtype=bool)
         information = np.broadcast_to(prior.precision @ prior.mean, self.start.shape)
         z, x = (Law(h[None], G[None], free) for h, G in (self.message, (information, prior.precision)))
         return LinearNode.of(self.model.matrix, z, x)
 
     def _message(self, step: Step, name: str) -> RowMessage:
-        """The message of a step's factor to a matrix, a view of those of the engine."""
+        """Return the message of a step's factor to a matrix, a view of those of the engine."""
         stack = self.graph.stacks[step[0].stack]
         d, places = self.model.head.d, self.graph.layout.slice(name)
         first = stack.offset + int(np.flatnonzero(stack.variables[0] == places.start)[0])
@@ -331,5 +332,5 @@ class _Run:
 
 
 def _belief(one: RowMessage, other: RowMessage) -> Array:
-    """Means of the rows under the product of two messages."""
+    """Return the means of the rows under the product of two messages."""
     return RowMessage(one.information + other.information, one.precision + other.precision).mean

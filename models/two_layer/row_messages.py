@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.interface.arguments import real_array, shown
 from factorgraph.messages.linear_node import inverses, symmetric
-from factorgraph.messages.ranges import LEAST_VARIANCE, message_precisions
+from factorgraph.messages.ranges import MIN_VARIANCE, message_precisions
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,8 @@ class RowMessage(NamedTuple):
 
 
 def extrinsic(mean: Array, covariance: Array, received: RowMessage) -> RowMessage:
-    """What a node sends: its estimate divided by what it received, of precision Γ_out = C⁻¹ - Γ_in within its range.
+    """Return what a node sends: its estimate divided by what it received, of precision Γ_out = C⁻¹ - Γ_in within its
+    range.
 
     The mean of the product of both messages is the estimate also where the precision has met a bound.
 
@@ -40,15 +41,15 @@ def extrinsic(mean: Array, covariance: Array, received: RowMessage) -> RowMessag
         covariance: C, averaged over the rows, (d, d), positive semidefinite.
         received: with a precision that is positive definite.
     """
-    least = LEAST_VARIANCE * inverses(received.precision)  # all rows may rest in kinks, where modes do not move
-    C = covariance + least
+    minimum = MIN_VARIANCE * inverses(received.precision)  # all rows may rest in kinks, where modes do not move
+    C = covariance + minimum
     share = np.eye(len(C)) - C @ received.precision
     precision = message_precisions(C[None], share[None])[0]
     return RowMessage(mean @ (received.precision + precision) - received.information, precision)
 
 
 def positive_definite(name: str, value: ArrayLike, d: int | None = None) -> Array:
-    """A symmetric positive definite matrix (d, d), from one or from a number, which stands for a multiple of 1.
+    """Return a symmetric positive definite matrix (d, d), from one or from a number, which stands for a multiple of 1.
 
     Raises:
         ValueError: it is none.
@@ -61,7 +62,7 @@ def positive_definite(name: str, value: ArrayLike, d: int | None = None) -> Arra
         raise ValueError(f"`{name}` must be a matrix {shape}, got shape {matrix.shape}")
     if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=1e-10 * float(np.abs(matrix).max())):
         raise ValueError(f"`{name}` must be symmetric, got {shown(matrix.tolist())}")
-    least, most = np.linalg.eigvalsh(matrix)[[0, -1]]
-    if not least > 1e-14 * most:
-        raise ValueError(f"`{name}` must be positive definite, got eigenvalues from {least:.3g} to {most:.3g}")
+    minimum, maximum = np.linalg.eigvalsh(matrix)[[0, -1]]
+    if not minimum > 1e-14 * maximum:
+        raise ValueError(f"`{name}` must be positive definite, got eigenvalues from {minimum:.3g} to {maximum:.3g}")
     return symmetric(matrix)

@@ -17,11 +17,11 @@ _HALVINGS = 10
 _ROUNDING = 1e-15  # of a cost: the last, small steps are right although they do not show
 #: Most that a row's covariance may be, in units of the cavity's. Of 18 problems (sigmoids, 15 dB, 200 to 1000 samples)
 #: 12, 16, 15 and 10 settled within 200 iterations with 1, 1.25, 1.5 and 2.
-_MOST = 1.25
+_MAX = 1.25
 
 
 def row_modes(head: Head, R: Array, precision: Array, Y: Array) -> tuple[Array, Array]:
-    """Modes (N, d) of the rows of Z, and covariances (N, d, d) about them.
+    """Return modes (N, d) of the rows of Z, and covariances (N, d, d) about them.
 
     Of the minima found from the cavity's mean and from the estimate by the best linear function, the lower. Covariances
     are derivatives of the modes by Γ r, inverse Hessians, but bounded: just before a minimum becomes a saddle, because
@@ -59,13 +59,14 @@ class _Rows:
     W: Array
 
     def cost(self, z: Array) -> Array:
-        """(N,)"""
+        """Return (N,)"""
         shift = z - self.r
         rest = self.y - self.f(z) @ self.W
         return 0.5 * (np.einsum("ni,ni->n", shift @ self.precision, shift) + np.einsum("no,no->n", rest, rest))
 
     def descend(self, z: Array) -> Array:
-        """Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing falls."""
+        """Return Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing
+        falls."""
         z = z.copy()
         cost = self.cost(z)
         active = np.arange(len(z))
@@ -82,7 +83,7 @@ class _Rows:
         return z
 
     def stepped(self, z: Array) -> tuple[Array, Array]:
-        """Rows and their costs after a Newton step."""
+        """Return rows and their costs after a Newton step."""
         gradient = (z - self.r) @ self.precision - self.f.derivative(z) * self._pull(z)
         step = np.einsum("nij,nj->ni", self.inverse_hessian(z), gradient)
         cost = self.cost(z)
@@ -108,18 +109,18 @@ class _Rows:
             return np.where(both, inverses(np.where(both, H, np.eye(d))), 0.0)
         bend = slope * (1.0 - 2.0 * self.f(z)) * self._pull(z)  # f'' of the sigmoid
         full = H - bend[:, :, None] * np.eye(d)
-        least = 1e-3 * np.linalg.eigvalsh(self.precision)[0]
-        return inverses(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > least, full, H))
+        minimum = 1e-3 * np.linalg.eigvalsh(self.precision)[0]
+        return inverses(np.where(np.linalg.eigvalsh(full)[:, 0, None, None] > minimum, full, H))
 
     def covariances(self, z: Array) -> Array:
-        """Inverse Hessians, in no direction above ``_MOST`` times Γ⁻¹."""
+        """Return inverse Hessians, in no direction above ``_MAX`` times Γ⁻¹."""
         L: Any = np.linalg.cholesky(self.precision)
         gain, axes = np.linalg.eigh(L.T @ self.inverse_hessian(z) @ L)  # in units of the cavity's covariance
         root = inverses(L.T) @ axes
-        return (root * np.minimum(gain, _MOST)[:, None, :]) @ np.swapaxes(root, 1, 2)
+        return (root * np.minimum(gain, _MAX)[:, None, :]) @ np.swapaxes(root, 1, 2)
 
     def swept(self, z: Array) -> Array:
-        """Every unit of a ReLU layer in turn at its best place on either side of its kink, or in it."""
+        """Return every unit of a ReLU layer in turn at its best place on either side of its kink, or in it."""
         z = z.copy()
         rest = self.y - self.f(z) @ self.W
         for j in range(z.shape[1]):

@@ -28,7 +28,7 @@ _SQRT_2PI = math.sqrt(2.0 * math.pi)
 _NEGLIGIBLE = -30.0  # exponents relative to the largest
 _REACH = 5.0  # deviations to which the trapezoidal rule reaches beyond the cavity's mean and the linear estimate
 _STEP = 1.0  # its step in units of the narrowest possible width: relative errors of about 2 e^{-2π²} = 5e-9
-_MOST_STEPS = 400
+_MAX_STEPS = 400
 _TIE = 1e-6
 
 
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 
 
 def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int) -> Moments:
-    """Posterior moments of the rows of Z.
+    """Return posterior moments of the rows of Z.
 
     Args:
         head: with a ReLU or sigmoid activation.
@@ -91,16 +91,16 @@ def row_moments(head: Head, R: Array, precision: Array, Y: Array, *, nodes: int)
 
 @lru_cache(maxsize=4)
 def _choices(rows: int, d: int) -> Array:
-    """Symmetric matrices (rows, d, d) that settle the axes where the outputs leave them free: for every row in another
-    way, so that errors of the rule average out, but always in the same way."""
+    """Return symmetric matrices (rows, d, d) that settle the axes where the outputs leave them free: for every row in
+    another way, so that errors of the rule average out, but always in the same way."""
     matrices = np.random.default_rng(0).standard_normal((rows, d, d))
     return symmetric(matrices)
 
 
 @lru_cache(maxsize=16)
 def _across(dimension: int, nodes: int) -> tuple[Array, Array]:
-    """Points (n, dimension) and weights (n,) of unit normal averages: a product of Gauss-Hermite rules, or Sobol's
-    points where three nodes an axis would be too many."""
+    """Return points (n, dimension) and weights (n,) of standard normal averages: a product of Gauss-Hermite rules, or
+    Sobol's points where three nodes an axis would be too many."""
     if dimension == 0:
         return np.zeros((1, 0)), np.ones(1)
     order = math.floor(nodes ** (1.0 / dimension) + 1e-9)
@@ -125,7 +125,7 @@ def _integrate(
     mean, covariance, logs = np.zeros((N, d)), np.zeros((N, d, d)), np.zeros(N)
     across, start = np.zeros((d, lines)), np.zeros((d, lines))
     result, ends, pieces = np.zeros((4, lines)), np.zeros(d + 2), np.zeros((d + 1, 5))
-    units, rest, levels = np.zeros((2, d, lines)), np.zeros(lines), np.zeros((_MOST_STEPS, lines))
+    units, rest, levels = np.zeros((2, d, lines)), np.zeros(lines), np.zeros((_MAX_STEPS, lines))
     for n in range(N):
         along = basis[n, :, 0].copy()
         for i in range(1, d):
@@ -181,7 +181,7 @@ def _sigmoid_lines(
             slope += abs(W[j, o] * along[j])
         bound += (steepest * slope) ** 2
     low, high = min(0.0, centre) - _REACH, max(0.0, centre) + _REACH
-    steps = min(int((high - low) * math.sqrt(bound) / _STEP) + 2, _MOST_STEPS)
+    steps = min(int((high - low) * math.sqrt(bound) / _STEP) + 2, _MAX_STEPS)
     h = (high - low) / (steps - 1)
     lines = rest.size
     tails, values = units[0], units[1]

@@ -31,6 +31,6 @@ class GaussianRows:
         return f"GaussianRows(d={self.d})"
 
     def sample(self, rows: int, rng: np.random.Generator | int | None = None) -> Array:
-        """Independent rows (rows, d)."""
-        rows, rng = check_size("rows", rows, least=0), generator(rng)
+        """Return independent rows (rows, d)."""
+        rows, rng = check_size("rows", rows, minimum=0), generator(rng)
         return self.mean + rng.standard_normal((rows, self.d)) @ np.linalg.cholesky(self.covariance).T

@@ -96,9 +96,9 @@ def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, acti
 def test_least_time() -> None:
     limits = Limits(flops=1e9, bytes=1e8, evaluations=1e7)
     work = Cost(flops=1e6, evaluations=2e4, bytes=1e6)
-    assert work.least_seconds(limits, samples=10, batches=1) == pytest.approx(10 * (1e-3 + 2e-3))
-    assert work.least_seconds(limits, samples=10, batches=5) == pytest.approx(5 * 1e-2)
-    assert Cost(1e6).least_seconds(Limits(1e9, 1e8), samples=1, batches=1) == pytest.approx(1e-3)
+    assert work.min_seconds(limits, samples=10, batches=1) == pytest.approx(10 * (1e-3 + 2e-3))
+    assert work.min_seconds(limits, samples=10, batches=5) == pytest.approx(5 * 1e-2)
+    assert Cost(1e6).min_seconds(Limits(1e9, 1e8), samples=1, batches=1) == pytest.approx(1e-3)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

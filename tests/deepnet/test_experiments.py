@@ -256,9 +256,9 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
-def training(jobs: list[Job], most: int) -> list[Job]:
+def training(jobs: list[Job], maximum: int) -> list[Job]:
     """Cells that have begun and have epochs left."""
-    return [job for job in jobs if 2 <= len(job.history()) < most]
+    return [job for job in jobs if 2 <= len(job.history()) < maximum]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")

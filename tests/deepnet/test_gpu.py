@@ -8,8 +8,7 @@ import emulated_gpu
 import numpy as np
 import pytest
 from emulated_gpu import EmulatedDevice
-from formulas import KERNELS as FORMULAS
-from formulas import arguments
+from formulas import FORMULAS, arguments
 from sweep_problems import FLOAT32_SWEEP, problem
 
 from deepnet import MessagePassingClassifier
@@ -314,7 +313,7 @@ def test_kernels_compile_for_gpus(compile_for, architecture):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_formulas_compile_for_gpus(compile_for, name):
     function = FORMULAS[name]
-    definitions, statement = elementwise_source(function._kernel, function._inputs, function.outputs)
+    definitions, statement = elementwise_source(function._element, function._inputs, function.outputs)
     inputs = ", ".join(f"float a{i}" for i in range(function._inputs))
     outputs = ", ".join(f"double& o{j}" for j in range(function.outputs))
     compile_for(f"{definitions}\n__device__ void formula({inputs}, {outputs}) {{ {statement} }}", OPTIONS, "75")
@@ -325,7 +324,7 @@ def test_cupy_takes_the_formulas(compile_for, name):
     """Types and names of the arguments, an array and numbers: it reads them before there is a device."""
     function = FORMULAS[name]
     types = ("float32", *["float64"] * (function._inputs - 1))
-    kernel = _compiled(function._kernel, types, function.outputs, "float32")
+    kernel = _compiled(function._element, types, function.outputs, "float32")
     assert kernel.nin == function._inputs and kernel.nout == function.outputs
     given = (np.float32, *[None] * (function._inputs - 1))
     assert kernel._decide_params_type(given, ())[:2] == (types, ("float32",) * function.outputs)
@@ -373,6 +372,6 @@ def test_formulas_on_a_gpu_equal_the_bodies():
     import cupy  # pyright: ignore[reportMissingImports]
 
     for function in FORMULAS.values():
-        args = arguments(function._kernel, function._inputs, np.random.default_rng(0))
+        args = arguments(function._element, function._inputs, np.random.default_rng(0))
         for our, their in zip(function(*map(cupy.asarray, args)), function(*args), strict=True):
             np.testing.assert_allclose(our.get(), their, rtol=1e-11, atol=1e-290)

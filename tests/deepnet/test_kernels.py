@@ -140,8 +140,8 @@ def test_fused_argmax_equals_the_channel(ratios, exponents, label):
     )
     normal = np.abs(gap) / np.sqrt(variance) < FAR  # farther behind, K is below what float32 can hold, and clipped
     floor = np.exp(-0.5 * FAR**2) / variance ** np.array([[0.5], [1.0]])
-    for result, values, least in zip(found, (exact.g, exact.gamma), floor, strict=True):
-        bound = conditioning * np.abs(values[rivals, 0]) + np.where(normal, 0.0, least * (1 + hazards**2))
+    for result, values, minimum in zip(found, (exact.g, exact.gamma), floor, strict=True):
+        bound = conditioning * np.abs(values[rivals, 0]) + np.where(normal, 0.0, minimum * (1 + hazards**2))
         assert np.all(np.isfinite(result))
         assert np.all(np.abs(result[rivals, 0] - values[rivals, 0]) <= bound)
         assert abs(result[label, 0] - values[label, 0]) <= bound.sum() + ULP * np.abs(values[rivals, 0]).sum()

@@ -205,7 +205,7 @@ def test_fused_kernels_equal_plain_ones(closure, tau, polarised, widths, samples
         compare_fused(closure, tau, {"widths": widths, "samples": samples, "seed": seed, **options}, polarised)
 
 
-@pytest.mark.skipif(not amx.AVAILABLE, reason="this processor has no matrix unit")
+@pytest.mark.skipif(not amx.AVAILABLE, reason="this processor has no AMX")
 @given(
     closure=st.sampled_from(["mf", "amp"]),
     tau=st.sampled_from([1, 3]),
@@ -227,7 +227,7 @@ def test_the_matrix_unit_equals_plain_operations(closure, tau, polarised, widths
     compare_fused(closure, tau, options, polarised, UNIT_SWEEP)
 
 
-@pytest.mark.skipif(not amx.AVAILABLE, reason="this processor has no matrix unit")
+@pytest.mark.skipif(not amx.AVAILABLE, reason="this processor has no AMX")
 def test_variances_by_the_matrix_unit():
     """Factors of bfloat16, each rounded by at most 2^-9 of itself."""
     rng = np.random.default_rng(0)

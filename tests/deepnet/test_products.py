@@ -50,13 +50,13 @@ def assert_products(shape, threads):
         np.testing.assert_allclose(result, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("on_amx", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_products_equal_numpys(shape, threads, unit, monkeypatch):
-    if unit and not amx.AVAILABLE:
-        pytest.skip("this processor has no matrix unit")
-    monkeypatch.setattr(amx, "AVAILABLE", unit)
+def test_products_equal_numpys(shape, threads, on_amx, monkeypatch):
+    if on_amx and not amx.AVAILABLE:
+        pytest.skip("this processor has no AMX")
+    monkeypatch.setattr(amx, "AVAILABLE", on_amx)
     monkeypatch.setattr(products, "_SMALL", 0)
     assert_products(shape, threads)
 
@@ -69,7 +69,7 @@ def test_products_of_an_emulated_unit_equal_numpys(shape, monkeypatch):
     emulated_unit.install(monkeypatch)
     for name, size in (("_UNIT_SIDE", 1), ("BLOCK", 64), ("SAMPLES", 32)):
         monkeypatch.setattr(products, name, size)
-    assert products.uses_unit(*shape)
+    assert products.uses_amx(*shape)
     assert_products(shape, 3)
 
 

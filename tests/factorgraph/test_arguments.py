@@ -30,25 +30,25 @@ class Stubborn:
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.int8(2), np.array(2.0), Fraction(2)])
 def test_numbers(value):
-    assert check_number("x", value, least=2, most=2) == 2.0
+    assert check_number("x", value, minimum=2, maximum=2) == 2.0
 
 
 @pytest.mark.parametrize("value", ["2", None, 2j, [2], np.array([2.0]), np.nan, np.inf, 10**400, 3, 1, np.array("2")])
 def test_no_numbers(value):
     with pytest.raises(ValueError, match=r"`x` must be a finite number >= 2 and <= 2, got"):
-        check_number("x", value, least=2, most=2)
+        check_number("x", value, minimum=2, maximum=2)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3)])
 def test_integers(value):
-    number = check_integer("n", value, least=1)
+    number = check_integer("n", value, minimum=1)
     assert number == 3 and type(number) is int
 
 
 @pytest.mark.parametrize("value", [True, 3.0, "3", None, np.float64(3), 0, np.array([3])])
 def test_no_integers(value):
     with pytest.raises(ValueError, match=r"`n` must be an integer >= 1, got"):
-        check_integer("n", value, least=1)
+        check_integer("n", value, minimum=1)
 
 
 def test_shapes():

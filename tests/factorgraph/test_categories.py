@@ -30,7 +30,7 @@ from factorgraph import (
 )
 from factorgraph.engine.category_sweeps import CategoryFlooding, CategoryTwoPass
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.sweeps import ScheduledSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors.table import Tabulated
@@ -84,7 +84,7 @@ def test_both_exact_solutions(seed):
     graph, nodes = spec.model()
     log_z, marginals, _ = truth(spec.dense())
     unrolled = unroll(graph.model)
-    weights = weights_of(unrolled, {}, {}, {})
+    weights = potentials_of(unrolled, {}, {}, {})
     discrete = reference._free_discrete(unrolled, weights)
     reals = np.empty(0, dtype=np.intp)
     for solution in (
@@ -578,7 +578,7 @@ def test_impossible_evidence():
 def general(graph, schedule, sweeps, observed=None):
     """Messages of the general sweeps."""
     unrolled = unroll(graph.model)
-    weights = weights_of(unrolled, observed or {}, {}, {})
+    weights = potentials_of(unrolled, observed or {}, {}, {})
     start = np.zeros(unrolled.edges), np.zeros(unrolled.edges)
     slow = ScheduledSweeps(unrolled, weights, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0))
     slow.sweep(1) if schedule == "two-pass" else [slow.sweep(1) for _ in range(sweeps)]

@@ -13,7 +13,7 @@ from factorgraph import ContradictionError, Graph, Linear, Pairwise, Parity, PSp
 from factorgraph.engine.compiled_sweeps import compiled_sweeps
 from factorgraph.engine.constants import WithConstants, first_messages
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.real_sweeps import RealInOrder, RealResidual, RealSweeps, RealTwoPass
 from factorgraph.engine.spin_sweeps import SpinResidual, SpinSweeps, SpinTwoPass
 from factorgraph.engine.sweeps import ResidualSweeps, ScheduledSweeps
@@ -91,7 +91,7 @@ def test_every_run_on_pairs_is_compiled_and_sends_what_the_general_sweeps_send(k
     graph = unroll(loopy(kind, unary).model)
     for damping, observed, maximum in itertools.product((0.0, 0.3), (False, True), (False, True)):
         given_values = evidence(kind, observed)
-        weights = weights_of(graph, given_values, {}, {})
+        weights = potentials_of(graph, given_values, {}, {})
         sweeps, done, change = general(graph, weights, schedule, damping, maximum), 0, 0.0
         options = {"schedule": schedule, "damping": damping, "maximum": maximum, "observed": given_values, "rng": 0}
         for count in (1, 7, 33):
@@ -112,7 +112,7 @@ def test_every_run_on_a_tree_of_pairs_is_compiled(kind, unary):
     graph = unroll(described.model)
     for observed, maximum in itertools.product((False, True), (False, True)):
         given_values = evidence(kind, observed)
-        sweeps = general(graph, weights_of(graph, given_values, {}, {}), "two-pass", 0.0, maximum)
+        sweeps = general(graph, potentials_of(graph, given_values, {}, {}), "two-pass", 0.0, maximum)
         with np.errstate(all="ignore"):
             sweeps.sweep(1)
         result = infer(graph, maximum=maximum, observed=given_values)
@@ -130,7 +130,7 @@ def test_every_run_on_a_tree_of_pairs_is_compiled(kind, unary):
 def test_two_passes_over_forests_of_scalars(seed, spins, reals, factors):
     """All kinds with rules in closed form, hubs and flat laws: one pass after the other as the general sweeps."""
     graph = unroll(forest(seed, spins, reals, factors).model)
-    weights = weights_of(graph, {}, {}, {})
+    weights = potentials_of(graph, {}, {}, {})
     compiled = compiled_sweeps(graph, weights, None, "two-pass", Damping(), False, np.random.default_rng(0))
     if not isinstance(compiled, TreeTwoPass):
         return

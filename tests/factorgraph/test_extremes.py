@@ -42,7 +42,7 @@ def check(seed):
     mean, variance = (np.concatenate([getattr(result[name], what) for name in names]) for what in ("mean", "variance"))
     assert np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0.0).all(), seed
     assert math.isfinite(result.log_partition), seed
-    if not (result.graph.is_forest and is_exact(result.graph, result.weights)):
+    if not (result.graph.is_forest and is_exact(result.graph, result.potentials)):
         return False
     truth = extreme_graphs.solve(spec)
     assert isinstance(truth, tuple), f"{seed}: {result} for a model without a law"

@@ -221,13 +221,13 @@ def test_log_partition_is_stationary_and_its_slope_is_the_mean(make):
     assert all(result.converged for result in results)
     result = results[0]
     assert results[1].log_partition == pytest.approx(result.log_partition, rel=tol.SHARED)
-    heads = result.graph.heads[result.graph.ends]
-    shared = np.isin(result.graph.ends, np.flatnonzero(np.bincount(result.graph.heads)[result.graph.heads] > 1))
+    first_of = result.graph.first_of[result.graph.ends]
+    shared = np.isin(result.graph.ends, np.flatnonzero(np.bincount(result.graph.first_of)[result.graph.first_of] > 1))
     step = 1e-4
     for _ in range(5):
         dB = np.where(shared, rng.standard_normal(result.B.size), 0.0)
         edge_scale = rng.standard_normal((result.graph.factors, result.graph.variables))
-        dA = np.where(shared, edge_scale[result.graph.owners, heads] * result.A, 0.0)
+        dA = np.where(shared, edge_scale[result.graph.owners, first_of] * result.A, 0.0)
         up, centre, down = (moved(result, e * dB, e * dA).log_partition for e in (step, 0.0, -step))
         curvature = abs(up - 2 * centre + down) / step**2
         assert curvature > 0.1

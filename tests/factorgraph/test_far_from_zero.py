@@ -11,7 +11,7 @@ from mpmath import mp, mpf
 
 from factorgraph import Graph, Linear, LinearMap, Pairwise, Sum, check_factor, exact, infer
 from factorgraph.channels import ReLU
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.unroll import unroll
 from factorgraph.priors import Gaussian
 from factorgraph.reference.exact import _decomposition, _eliminate, _enumerate, _free_discrete
@@ -93,8 +93,8 @@ class Drawn:
         mean, variance, log_z = self.dense()
         got = [result["x"].mean - self.shift, *([result["s"].mean] if self.spins else [])]
         spread = [result["x"].variance, *([result["s"].variance] if self.spins else [])]
-        least = np.sqrt(min(min(noise for *_, noise in self.rows), variance[: self.n].min()))
-        rounding = 64 * len(self.rows) * EPS * (10.0 + abs(self.shift)) / least  # of the data, in deviations
+        minimum = np.sqrt(min(min(noise for *_, noise in self.rows), variance[: self.n].min()))
+        rounding = 64 * len(self.rows) * EPS * (10.0 + abs(self.shift)) / minimum  # of the data, in deviations
         np.testing.assert_allclose(
             (np.concatenate(got) - mean) / np.sqrt(variance), 0.0, atol=tol.TREE + rounding, rtol=0
         )
@@ -225,7 +225,7 @@ def test_huge_numbers_leave_the_others_alone(clamp):
     graph.add(Pairwise(s[0], s[1], coupling=1e12 if clamp == "coupling" else 0.4))
     graph.add(Pairwise(s[2], s[3], coupling=0.5))
     unrolled = unroll(graph.model)
-    weights = weights_of(unrolled, {}, {}, {})
+    weights = potentials_of(unrolled, {}, {}, {})
     discrete = _free_discrete(unrolled, weights)
     w = np.array([[np.exp(0.5 * a * b + 0.3 * a - 0.2 * b) for b in (1, -1)] for a in (1, -1)])
     first = [1.0, np.tanh(0.4)] if clamp == "field" else [np.tanh(0.1)] * 2

@@ -248,18 +248,18 @@ class Endless(io.RawIOBase):
         return bytes(size)
 
 
-@pytest.mark.parametrize("most", [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
-def test_no_more_is_read_than_is_allowed(most: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("maximum", [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_no_more_is_read_than_is_allowed(maximum: int, tmp_path: Path) -> None:
     stream = Endless()
-    with pytest.raises(OSError, match=f"more than {most} bytes"):
-        read_at_most(stream, most)  # pyright: ignore[reportArgumentType]
-    assert stream.given == most + 1, "one byte too many is enough"
+    with pytest.raises(OSError, match=f"more than {maximum} bytes"):
+        read_at_most(stream, maximum)  # pyright: ignore[reportArgumentType]
+    assert stream.given == maximum + 1, "one byte too many is enough"
     path = tmp_path / "a"
-    path.write_bytes(bytes(most))
-    assert read_bytes(path, most) == bytes(most)
-    path.write_bytes(bytes(most + 1))
-    with pytest.raises(OSError, match=f"more than {most} bytes"):
-        read_bytes(path, most)
+    path.write_bytes(bytes(maximum))
+    assert read_bytes(path, maximum) == bytes(maximum)
+    path.write_bytes(bytes(maximum + 1))
+    with pytest.raises(OSError, match=f"more than {maximum} bytes"):
+        read_bytes(path, maximum)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from random_graphs import forest
 
 from factorgraph import ContradictionError, Graph, Linear, Pairwise, Sum, exact, infer
 from factorgraph.channels import Sign
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.unroll import unroll
 from factorgraph.priors import GaussBernoulli, Mixture
 from factorgraph.reference.exact import _decomposition, _eliminate, _free_discrete
@@ -100,7 +100,7 @@ def test_enumeration_equals_elimination(seed):
     unrolled = unroll(graph.model)
     reals = {"z": 0.3}
     truth = exact(graph, observed=reals)
-    weights = weights_of(unrolled, reals, {}, {})
+    weights = potentials_of(unrolled, reals, {}, {})
     discrete = _free_discrete(unrolled, weights)
     other = _eliminate(unrolled, weights, discrete, *_decomposition(unrolled, discrete))
     assert other.log_partition == pytest.approx(truth.log_partition, abs=tol.TREE)

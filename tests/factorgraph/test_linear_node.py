@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factorgraph.messages.linear_node import Law, LinearNode
-from factorgraph.messages.ranges import LEAST_SHARE, message_precision, message_precisions
+from factorgraph.messages.ranges import MIN_SHARE, message_precision, message_precisions
 from factorgraph.numerics.spectral import Spectral
 
 
@@ -89,8 +89,8 @@ def test_the_node_is_the_joint_gaussian(seed, m, n, rank, d, sizes, silent):
             np.testing.assert_allclose(unit.T @ C @ unit, np.eye(d), atol=tol.LINEAR_NODE)
             pull = (law.information[f] + message.information[f] - mean @ total) @ np.linalg.inv(unit).T
             np.testing.assert_allclose(pull, 0.0, atol=tol.LINEAR_NODE * (1.0 + np.abs(mean @ unit).max()))
-            least = np.linalg.eigvalsh(np.linalg.solve(unit, message.precision[f]) @ np.linalg.inv(unit).T)[0]
-            assert least > -tol.LINEAR_NODE
+            minimum = np.linalg.eigvalsh(np.linalg.solve(unit, message.precision[f]) @ np.linalg.inv(unit).T)[0]
+            assert minimum > -tol.LINEAR_NODE
 
 
 @settings(max_examples=30, deadline=None)
@@ -159,7 +159,7 @@ def test_sent_precisions_are_the_difference_within_their_range(seed, d, size, st
     root = np.linalg.cholesky(C[0])
     inside, difference = root.T @ sent[0] @ root, np.eye(d) - root.T @ G[0] @ root
     values, axes = np.linalg.eigh(difference)
-    expected = (axes * np.maximum(values, LEAST_SHARE)) @ axes.T
+    expected = (axes * np.maximum(values, MIN_SHARE)) @ axes.T
     np.testing.assert_allclose(inside, expected, atol=tol.LINEAR_NODE * max(1.0, np.abs(difference).max()))
     basis = rng.normal(size=(d, d)) + 3.0 * np.eye(d)
     basis[0] *= 10.0**stretch

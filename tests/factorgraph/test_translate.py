@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from emulated_gpu import HEADER, compiled, elementwise, needs_compiler
-from formulas import KERNELS, arguments
+from formulas import FORMULAS, arguments
 
 from factorgraph.runtime.cpp import Translation, TranslationError, literal
 from factorgraph.runtime.device_arrays import on_device
@@ -17,11 +17,11 @@ SAME_FORMULA = 1e-12
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_translation_equals_the_body(name):
-    function = KERNELS[name]
-    args = arguments(function._kernel, function._inputs, np.random.default_rng(0))
-    ours = elementwise(function._kernel, function._inputs, function.outputs)(*args)
+    function = FORMULAS[name]
+    args = arguments(function._element, function._inputs, np.random.default_rng(0))
+    ours = elementwise(function._element, function._inputs, function.outputs)(*args)
     for our, their in zip(ours, function(*args), strict=True):
         np.testing.assert_allclose(our, their, rtol=SAME_FORMULA, atol=1e-290)
         assert np.unique(their).size > 100

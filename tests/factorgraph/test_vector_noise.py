@@ -68,8 +68,8 @@ def assert_law(result, name, truth, limit):
     mean, d = result[name].mean.ravel(), result[name].mean.shape[-1]
     blocks = np.stack([truth.covariance[i : i + d, i : i + d] for i in range(0, mean.size, d)])
     deviation = np.sqrt(np.diagonal(blocks, axis1=1, axis2=2))
-    least = tol.ROUNDINGS * np.abs(truth.mean).max()
-    assert np.all(np.abs(mean - truth.mean) <= limit * deviation.ravel() + least)
+    minimum = tol.ROUNDINGS * np.abs(truth.mean).max()
+    assert np.all(np.abs(mean - truth.mean) <= limit * deviation.ravel() + minimum)
     relative = (result.covariance(name) - blocks) / (deviation[:, :, None] * deviation[:, None, :])
     assert np.abs(relative).max() <= limit
     assert result.log_partition == pytest.approx(truth.log_partition, rel=limit, abs=limit)

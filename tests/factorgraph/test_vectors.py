@@ -22,7 +22,7 @@ from factorgraph import (
     to_networkx,
 )
 from factorgraph.engine.damping import Damping
-from factorgraph.engine.inputs import weights_of
+from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.sweeps import ScheduledSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.engine.vector_sweeps import VectorTwoPass
@@ -180,7 +180,7 @@ def test_the_compiled_passes_send_what_the_general_ones_send(seed):
     graph.add(Linear(u[1], x[0], coefficients=C, target=rng.normal(size=3), noise=0.5))
     graph.add(Linear(x[3], target=[0.7], noise=2.0))
     graph = unroll(graph.model)
-    weights = weights_of(graph, {}, {}, {})
+    weights = potentials_of(graph, {}, {}, {})
     start = np.zeros(graph.edges), np.zeros(graph.edges)
     general = ScheduledSweeps(graph, weights, start, Damping(), False, schedule="two-pass", rng=rng)
     general.sweep(1)

@@ -73,9 +73,9 @@ def compiled(text: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def elementwise(kernel, inputs, outputs):
-    """A scalar kernel of ``factorgraph``, translated and compiled, over float64 arrays of one shape."""
-    definitions, statement = elementwise_source(kernel, inputs, outputs)
+def elementwise(element, inputs, outputs):
+    """A function of one element of ``factorgraph``, translated and compiled, over float64 arrays of one shape."""
+    definitions, statement = elementwise_source(element, inputs, outputs)
     arrays = "".join(f", const double* p{i}" for i in range(inputs))
     results = "".join(f", double* q{j}" for j in range(outputs))
     loads = "".join(f"double a{i} = p{i}[e]; " for i in range(inputs))
@@ -284,9 +284,9 @@ class EmulatedDevice:
         return ctypes.c_void_p(value._values.ctypes.data)
 
 
-def apply_compiled(kernel, types, outputs, dtype):
+def apply_compiled(element, types, outputs, dtype):
     """In place of ``factorgraph.runtime.device_arrays._compiled``."""
-    function = elementwise(kernel, len(types), outputs)
+    function = elementwise(element, len(types), outputs)
 
     def apply(*args):
         assert all(

@@ -9,7 +9,7 @@ from factorgraph.numerics import special
 from factorgraph.numerics.elementwise import Elementwise
 from factorgraph.priors import binary, gauss_bernoulli, gaussian
 
-KERNELS = {
+FORMULAS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": function
     for module in (special, sign, relu, identity, logistic, probit, argmax, binary, gaussian, gauss_bernoulli)
     for name, function in vars(module).items()
@@ -19,10 +19,10 @@ KERNELS = {
 POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision", "temperature"}
 
 
-def arguments(kernel, inputs, rng, size=400):
+def arguments(element, inputs, rng, size=400):
     """Numbers from 1e-3 to 1e3 in the domain of each argument."""
     values = []
-    for name in list(inspect.signature(kernel).parameters)[:inputs]:
+    for name in list(inspect.signature(element).parameters)[:inputs]:
         draw = 10.0 ** rng.uniform(-3, 3, size)
         if name == "y":
             draw = np.ones(size)

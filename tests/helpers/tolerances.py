@@ -252,7 +252,7 @@ POINTS = 0.02
 ROUNDINGS = 1e-14
 
 #: Means in deviations, and variances, where messages are precision matrices and one direction is known far better than
-#: another: `vectors.MOST_BLUR` at one variable, and what a few others do to it.
+#: another: `vectors.MAX_BLUR` at one variable, and what a few others do to it.
 BLURRED = 1e-3
 
 #: Claims of results with extreme numbers: means in deviations, variances relative; this is the project's promise.

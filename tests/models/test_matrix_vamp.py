@@ -14,7 +14,7 @@ from models import GaussianRows, Head, MatrixVAMP
 from models.two_layer.head import ACTIVATIONS
 from models.two_layer.head_factor import HeadFactor, HeadKind
 from models.two_layer.row_messages import RowMessage, extrinsic
-from models.two_layer.row_modes import _MOST as MOST
+from models.two_layer.row_modes import _MAX as MAX
 from models.two_layer.row_modes import row_modes
 from models.two_layer.row_moments import row_moments
 
@@ -117,11 +117,11 @@ def test_modes_are_minima(activation, d, outputs, seed):
         rest = (Y - head(z[None])) / np.sqrt(head.noise)
         return 0.5 * (z - R[0]) @ precision @ (z - R[0]) + 0.5 * np.sum(rest**2)
 
-    least = cost(mode[0])
+    minimum = cost(mode[0])
     for size in (1e-4, 1e-2):
-        assert all(cost(mode[0] + size * step) >= least - 1e-10 * (1 + least) for step in rng.normal(size=(40, d)))
+        assert all(cost(mode[0] + size * step) >= minimum - 1e-10 * (1 + minimum) for step in rng.normal(size=(40, d)))
     found = minimize(cost, mode[0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000})
-    assert found.fun >= least - tol.MODE * (1.0 + least)
+    assert found.fun >= minimum - tol.MODE * (1.0 + minimum)
     assert np.linalg.eigvalsh(inverse[0])[0] > -1e-12
 
 
@@ -138,11 +138,11 @@ def test_derivatives_of_modes(activation):
         up, down = (row_modes(head, R + sign * shift, precision, Y)[0] for sign in (1, -1))
         slopes[:, :, i] = (up - down) / (2 * step)
     L = np.linalg.cholesky(precision)
-    within = np.linalg.eigvalsh(L.T @ slopes @ L)[:, -1] < MOST
+    within = np.linalg.eigvalsh(L.T @ slopes @ L)[:, -1] < MAX
     close = np.abs(slopes - inverse).max(axis=(1, 2)) < 1e-4
     assert within.sum() >= 20 and close[within].mean() >= 0.9  # others: about to change sides, or between two minima
     assert within.all() == (activation == "relu") and not close[~within].any()
-    assert np.linalg.eigvalsh(L.T @ inverse @ L).max() < MOST + 1e-9
+    assert np.linalg.eigvalsh(L.T @ inverse @ L).max() < MAX + 1e-9
     if activation == "relu":
         assert np.any(mode[close] + head.hidden_bias == 0.0)
 

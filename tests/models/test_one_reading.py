@@ -10,7 +10,7 @@ from factorgraph.channels import Absolute, Heaviside, Identity, Numeric, Poisson
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Laplace, Mixture
 from models import Ensemble, MultiLayerGLM
 from models.inference import known_products as products
-from models.inference.known_products import Response, there_and_back
+from models.inference.known_products import RowFunction, product_and_adjoint
 
 OUTPUTS = [Identity(0.1), Sign(), Probit(1.0), ReLU(), Absolute(), Heaviside(), Poisson()]
 SIGNALS = [Gaussian(), GaussBernoulli(0.3), Binary(), Laplace(1.0)]
@@ -27,12 +27,12 @@ def test_there_and_back_are_four_products(rows, columns, keep, seed):
     rng = np.random.default_rng(seed)
     M, x, delta = rng.standard_normal((rows, columns)), rng.standard_normal((columns, 1)), rng.random((columns, 1))
     values, own = rng.random((4, rows)), rng.standard_normal(rows)
-    formula, _ = Identity().observation
+    formula, _ = Identity().observe_formula
     v = (M**2 @ delta)[:, 0]
     omega = keep * values[1] + (1 - keep) * ((M @ x)[:, 0] + own * v)
     V = np.maximum(keep * values[2] + (1 - keep) * v, 0.5)
     _, g, gamma = formula(values[0], omega, V, values[3])
-    found = there_and_back(M, x, delta, Response(formula, values, 1, own, keep, 1 - keep, least=0.5))
+    found = product_and_adjoint(M, x, delta, RowFunction(formula, values, 1, own, keep, 1 - keep, minimum=0.5))
     sums = found[2]
     for result, expected in [
         (values[1], omega),
@@ -49,7 +49,7 @@ def test_there_and_back_are_four_products(rows, columns, keep, seed):
 def test_the_formula_of_a_channel_is_that_of_its_output(channel):
     omega, V = np.array([-0.7, 0.3, 1.2]), np.array([0.5, 1.0, 2.0])
     y = channel(omega)
-    formula, parameters = channel.observation
+    formula, parameters = channel.observe_formula
     assert [list(r) for r in formula(y, omega, V, *parameters)] == [
         list(r) for r in channel.observe(y, omega=omega, V=V)
     ]
@@ -58,7 +58,7 @@ def test_the_formula_of_a_channel_is_that_of_its_output(channel):
 @pytest.mark.parametrize("prior", SIGNALS, ids=repr)
 def test_the_formula_of_a_prior_is_that_of_its_moments(prior):
     H, G = np.array([-0.7, 0.0, 1.2]), np.array([0.0, 1.0, 2.0])
-    formula, parameters = prior.tilting
+    formula, parameters = prior.moments_formula
     assert [list(r) for r in formula(H, G, *parameters)[-2:]] == [list(r) for r in prior.moments(H=H, G=G)]
 
 

@@ -34,7 +34,7 @@ def by_quadrature(activation: Activation) -> Activation:
     return Activation(activation.function, kinks=activation.kinks)
 
 
-def kernel(first: float, second: float, correlation: float) -> np.ndarray:
+def covariance_of(first: float, second: float, correlation: float) -> np.ndarray:
     cross = correlation * (first * second) ** 0.5
     return np.array([[first, cross], [cross, second]])
 
@@ -46,7 +46,7 @@ def kernel(first: float, second: float, correlation: float) -> np.ndarray:
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0.05, 30.0), st.floats(0.05, 30.0), st.floats(-0.99, 0.99))
 def test_closed_forms_are_the_integrals(activation, first, second, correlation):
-    G, numeric = kernel(first, second, correlation), by_quadrature(activation)
+    G, numeric = covariance_of(first, second, correlation), by_quadrature(activation)
     one = G[:1, :1]
     for powers in ((2,), (4,)):
         assert activation.moment(powers, one) == pytest.approx(numeric.moment(powers, one), rel=PAIR_AVERAGE)
@@ -82,7 +82,7 @@ def test_four_different_inputs_by_wick():
 @pytest.mark.parametrize("activation", [RELU, TANH, SIGN], ids=repr)
 def test_slopes_and_fourth_order_are_derivatives(activation):
     """Of <f> under the law with another covariance, or with a fourth cumulant: a mixture of two Gaussians has one."""
-    G, step = kernel(1.3, 0.8, 0.4), 1e-3
+    G, step = covariance_of(1.3, 0.8, 0.4), 1e-3
     for d, direction in ((0, [[1, 0], [0, 0]]), (1, [[0, 1], [1, 0]]), (2, [[0, 0], [0, 1]])):
         change = step * np.array(direction)
         expected = (activation.second(G + change) - activation.second(G - change)) / (2.0 * step)
@@ -122,7 +122,7 @@ def test_units_without_a_scale_have_a_known_kurtosis_at_every_width(activation, 
         assert layer.excess_kurtosis[0] == pytest.approx(exact, rel=2e-3)
         assert layer.covariance[0, 0] == pytest.approx(C_W * np.mean(x**2), rel=PAIR_AVERAGE)
     metric = sampled_metrics(activation, C_W, 0.0, 50, 3, 20_000, np.random.default_rng(1), x)[:, 0, 0]
-    square = metric**2 / layers[0].kernel[0, 0] ** 2
+    square = metric**2 / layers[0].limit_covariance[0, 0] ** 2
     error = square.std() / square.size**0.5
     assert abs(square.mean() - (1.0 + factor / 50) ** 3) < ERRORS * error
     assert error < 0.1 * factor / 50 * 3, "too few networks to see the non-Gaussianity"
@@ -161,7 +161,7 @@ def test_the_vertex_recursion_is_the_law_of_total_covariance(
 
     Its derivative in the latter by differences of plain averages, not by the tensors that the recursion is made of.
     """
-    G, step = kernel(first, second, correlation), 1e-4
+    G, step = covariance_of(first, second, correlation), 1e-4
     roots = np.random.default_rng(seed).normal(size=(3, 2, 2))
     roots = roots + roots.transpose(0, 2, 1)
     vertex = np.einsum("kab,kcd->abcd", roots, roots)
@@ -181,7 +181,7 @@ def test_the_vertex_recursion_is_the_law_of_total_covariance(
         carried[k] = (up - down) / (2 * size)
     expected = C_W**2 * (own + width / inputs * np.einsum("kab,kcd->abcd", carried, carried))
     assert found.inputs == width
-    np.testing.assert_allclose(found.kernel, C_W * metric, atol=PAIR_AVERAGE * C_W)
+    np.testing.assert_allclose(found.fixed_point, C_W * metric, atol=PAIR_AVERAGE * C_W)
     np.testing.assert_allclose(found.vertex, expected, atol=RECURSION * max(1.0, np.abs(expected).max()))
 
 
@@ -197,7 +197,7 @@ def test_sampled_networks_approach_the_theory():
             mean = metric.mean(axis=0)
             deviation = metric - mean
             vertex.append(width * np.einsum("nab,ncd->abcd", deviation, deviation) / (len(metric) - 1))
-            shift.append(width * (mean - theory.kernel))
+            shift.append(width * (mean - theory.limit_covariance))
         found[width] = np.array(vertex), np.array(shift)
     for quantity, exact in ((0, theory.vertex), (1, theory.shift * 100)):
         extrapolated = 2.0 * found[40][quantity] - found[20][quantity]
@@ -338,23 +338,23 @@ def test_critical_initialisations():
     assert critical(RELU).weight_variance == 2.0 and critical(RELU).bias_variance == 0.0
     assert critical(LINEAR).weight_variance == 1.0
     leaky = critical(Activation(lambda z: np.where(z > 0, z, 0.1 * z), kinks=[0.0]))
-    assert leaky.weight_variance == pytest.approx(2.0 / 1.01) and leaky.kernel is None
-    assert critical(ERF).weight_variance == pytest.approx(np.pi / 4.0) and critical(ERF).kernel == 0.0
+    assert leaky.weight_variance == pytest.approx(2.0 / 1.01) and leaky.fixed_point is None
+    assert critical(ERF).weight_variance == pytest.approx(np.pi / 4.0) and critical(ERF).fixed_point == 0.0
     assert critical(Activation(erf)).weight_variance == pytest.approx(np.pi / 4.0)
-    assert critical(TANH).weight_variance == pytest.approx(1.0) and critical(TANH).kernel == 0.0
+    assert critical(TANH).weight_variance == pytest.approx(1.0) and critical(TANH).fixed_point == 0.0
     assert critical(Activation(lambda z: np.clip(z, -1, 1), kinks=[-1, 1])).weight_variance == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("gate, published", [(expit, (1.988, 0.555)), (ndtr, (1.983, 0.173))], ids=["swish", "gelu"])
 def test_critical_point_at_a_finite_kernel(gate, published):
-    """z gate(z): published values, and the kernel stays where it is and moves slowly about it."""
+    """z gate(z): published values, and the variance stays where it is and moves slowly about it."""
     activation = Activation(lambda z: z * gate(z))
     found = critical(activation)
     assert (found.weight_variance, found.bias_variance) == pytest.approx(published, abs=1e-3)
-    assert found.kernel is not None
-    step = found.bias_variance + found.weight_variance * activation.second(np.array([[found.kernel]]))
-    assert step == pytest.approx(found.kernel)
-    assert susceptibilities(activation, found.kernel, found.weight_variance) == pytest.approx((1.0, 1.0))
+    assert found.fixed_point is not None
+    step = found.bias_variance + found.weight_variance * activation.second(np.array([[found.fixed_point]]))
+    assert step == pytest.approx(found.fixed_point)
+    assert susceptibilities(activation, found.fixed_point, found.weight_variance) == pytest.approx((1.0, 1.0))
 
 
 def test_no_criticality():
@@ -364,23 +364,23 @@ def test_no_criticality():
     for activation in (SIGN, Activation(np.sign, kinks=[0.0])):
         with pytest.raises(ValueError, match="must be continuous"):
             critical(activation)
-    with pytest.raises(ValueError, match="`kernel` must be a finite number > 0"):
+    with pytest.raises(ValueError, match="`variance` must be a finite number > 0"):
         susceptibilities(RELU, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("activation", [RELU, TANH, ERF], ids=repr)
 def test_depth_neither_explodes_nor_kills_only_at_criticality(activation):
     found = critical(activation)
-    kernels = []
+    covariances = []
     for factor in (0.8, 1.0, 1.25):
         settings = {"weight_variance": factor * found.weight_variance, "bias_variance": found.bias_variance}
         layer = first_layer(np.ones(3), **settings)
-        start = layer.kernel[0, 0]
+        start = layer.limit_covariance[0, 0]
         for _ in range(40):
             layer = next_layer(layer, activation, 10**6, **settings)
-        kernels.append(layer.kernel[0, 0] / start)
-    assert kernels[0] < 1e-3
+        covariances.append(layer.limit_covariance[0, 0] / start)
+    assert covariances[0] < 1e-3
     if activation is RELU:
-        assert kernels[1] == pytest.approx(1.0) and kernels[2] > 1000
+        assert covariances[1] == pytest.approx(1.0) and covariances[2] > 1000
     else:  # K decays as 1/depth at criticality, and goes to a finite value above it
-        assert 0.005 < kernels[1] < 0.05 and kernels[2] > 5.0 * kernels[1]
+        assert 0.005 < covariances[1] < 0.05 and covariances[2] > 5.0 * covariances[1]

@@ -218,7 +218,7 @@ def _lanes(lanes: Iterable[int]) -> Any:
 
 
 def _split(neighbours: bool) -> Callable[..., None]:
-    """A function that writes h and l of 16 pairs (x, y): (values, at, step, kind, out, to).
+    """Return a function that writes h and l of 16 pairs (x, y): (values, at, step, kind, out, to).
 
     x starts at number ``at`` of ``values``, y at ``at + step``; pairs of ``neighbours`` alternate from ``at`` on. h is
     written from number ``to`` on, l, only for the kind VALUES, a tile later.

@@ -189,7 +189,7 @@ def erase(values: Any, mask: Any, threads: int) -> None:
 
 @loop
 def preactivations(
-    m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, mean: Any, variance: Any, unit: bool, threads: int
+    m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, mean: Any, variance: Any, on_amx: bool, threads: int
 ) -> None:
     """omega = Σ m x̂ and V = Σ σ x̂² + Σ Δ, at least ``floor``; ``delta`` has no rows where the inputs are known.
 
@@ -205,13 +205,13 @@ def preactivations(
             for begin in range(FIRST, inputs, BLOCK):
                 # Panels of x̂ and x̂² for a block of inputs, in the second-level cache.
                 part = x[begin : begin + BLOCK]
-                panels = panels_of(part, AS_IS, VALUES, sample, end, unit)
-                squares = panels_of(part, AS_IS, SQUARES, sample, end, unit)
+                panels = panels_of(part, AS_IS, VALUES, sample, end, on_amx)
+                squares = panels_of(part, AS_IS, SQUARES, sample, end, on_amx)
                 for first in range(start, stop, STRIP):
                     # omega += m x̂ and V += (1 - m²) x̂² [DL eqs. 89, 88], for a strip of outputs.
                     last = min(first + STRIP, stop)
-                    rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, unit)
-                    rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, unit)
+                    rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, on_amx)
+                    rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, on_amx)
                     # After the last block: V is whole, and so are the moments that follow from it.
                     if begin + BLOCK >= inputs:
                         for k in range(first, last):
@@ -245,7 +245,7 @@ def send_and_receive(
     V: Any,
     g_below: Any,
     gamma_below: Any,
-    unit: bool,
+    on_amx: bool,
     threads: int,
 ) -> None:
     """B = Σ m g, for ``amp`` with x̂ Σ (1 - σ)Γ, unless it has no rows; then new weights from H_in = Σ x̂ g.
@@ -261,9 +261,11 @@ def send_and_receive(
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         # First the message down, with the old weights; then the weights themselves.
         if B.shape[0] > 0:
-            _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], unit)
+            _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], on_amx)
         own = base[start:stop] if base.shape[0] > 0 else base
-        _receive(g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, unit)
+        _receive(
+            g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, on_amx
+        )
     # B is the sum of what the threads sent, in a fixed order; g and Γ of the unit below follow at once.
     if B.shape[0] > 0:
         for thread in prange(threads):
@@ -276,7 +278,7 @@ def send_and_receive(
 
 
 @inlined
-def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> None:
+def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, on_amx: bool) -> None:
     """What some outputs send; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
     outputs, (inputs, samples) = m.shape[0], x.shape
     reaction = np.empty((STRIP if amp else 0, SAMPLES), f32)
@@ -285,16 +287,16 @@ def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, unit: bool) -> 
         for begin in range(FIRST, outputs, BLOCK):
             # Panels of g, and for the reaction of Γ with Σ_k Γ: m² = 1 - σ.
             part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
-            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
-            squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, unit), _column_sums(part)
+            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+            squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, on_amx), _column_sums(part)
             for first in range(FIRST, inputs, STRIP):
                 # B += mᵀ g [DL eq. 93], for a strip of inputs.
                 last = min(first + STRIP, inputs)
-                rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, unit)
+                rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, on_amx)
                 # B += x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
                 if amp:
                     own = m[begin:], VARIANCES, first, last, NEXT, inputs, FIRST
-                    rows_of_product(*own, squares, reaction, FIRST, FIRST, unit)
+                    rows_of_product(*own, squares, reaction, FIRST, FIRST, on_amx)
                     for i in range(first, last):
                         _add_reaction(B[i, sample:end], x[i, sample:end], total[sample:end], reaction[i - first])
 
@@ -327,7 +329,7 @@ def _receive(
     rho: Any,
     r: Any,
     alpha: Any,
-    unit: bool,
+    on_amx: bool,
 ) -> None:
     """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ.
 
@@ -341,15 +343,15 @@ def _receive(
         for sample in range(FIRST, samples, SAMPLES):
             end = min(sample + SAMPLES, samples)
             # Panels of x̂ᵀ and, for the reaction, of its squares.
-            panels = panels_of(part, TRANSPOSED, VALUES, sample, end, unit)
-            squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, unit)
+            panels = panels_of(part, TRANSPOSED, VALUES, sample, end, on_amx)
+            squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, on_amx)
             for first in range(FIRST, outputs, STRIP):
                 # H_in += g x̂ᵀ [DL eq. 95], for a strip of outputs.
                 last, to = min(first + STRIP, outputs), first if samples > SAMPLES else FIRST
-                rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, unit)
+                rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, on_amx)
                 if amp:
                     own = gamma, POSITIVES, first, last, samples, NEXT, sample
-                    rows_of_product(*own, squares, reaction, to, FIRST, unit)
+                    rows_of_product(*own, squares, reaction, to, FIRST, on_amx)
                 # After the last samples: the message is whole, new fields and means.
                 if end == samples:
                     for k in range(first, last):

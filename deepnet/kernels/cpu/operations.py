@@ -128,11 +128,11 @@ class CpuOperations:
         return Path.EDGES if self._few_edges(layer) else Path.CLOSURE
 
     def _few_edges(self, layer: Layer) -> bool:
-        """Whether loops over edges are faster than products of whole arrays."""
+        """Return whether loops over edges are faster than products of whole arrays."""
         return layer.plan.mask is not None and self._edges_of(layer).inputs.size < DENSE * layer.H.size
 
     def _edges_of(self, layer: Layer) -> Edges:
-        """The edges of a layer with a mask, kept from call to call."""
+        """Return the edges of a layer with a mask, kept from call to call."""
         mask = layer.plan.mask
         assert mask is not None
         kept = self._edges.get(layer.plan.name)
@@ -148,7 +148,7 @@ class CpuOperations:
         omega = np.empty((layer.plan.outputs, layer.x_mean.shape[1]), f32)
         V = np.empty_like(omega)
         delta = layer.x_mean[:0] if layer.x_variance is None else layer.x_variance
-        arrays = (layer.mean, layer.x_mean, delta, f32(layer.plan.least_variance), omega, V)
+        arrays = (layer.mean, layer.x_mean, delta, f32(layer.plan.min_variance), omega, V)
         threads = products.threads_worth(layer.mean, layer.x_mean.shape[1], get_num_threads())
         if path is Path.EDGES:
             sparse.preactivations(*self._edges_of(layer)[:2], *arrays, threads)
@@ -157,7 +157,7 @@ class CpuOperations:
         free_moments = free_moments and isinstance(layer.plan.channel, Sign)
         units = omega if free_moments else omega[:0]
         moments = np.empty_like(units), np.empty_like(units)
-        loops.preactivations(*arrays, *moments, _on_matrix_unit(layer), threads)
+        loops.preactivations(*arrays, *moments, _uses_amx(layer), threads)
         return Forward(omega, V, moments if free_moments else None)
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
@@ -179,7 +179,7 @@ class CpuOperations:
         below = layer.below if layer.below and isinstance(layer.below.plan.channel, Sign) else None
         omega, V = (B[:0], B[:0]) if below is None else (below.omega, below.V)
         derivatives = np.empty_like(omega), np.empty_like(omega)
-        sending = (B, omega, V, *derivatives, _on_matrix_unit(layer), min(threads, layer.plan.outputs))
+        sending = (B, omega, V, *derivatives, _uses_amx(layer), min(threads, layer.plan.outputs))
         loops.send_and_receive(*receiving, *sending)
         if layer.plan.is_first:
             return Backward(None)
@@ -197,13 +197,13 @@ class CpuOperations:
             loops.erase(layer.mean, layer.plan.mask, threads)
 
 
-def _on_matrix_unit(layer: Layer) -> bool:
+def _uses_amx(layer: Layer) -> bool:
     """Return whether the products of a layer are for AMX."""
-    return products.uses_unit(*layer.mean.shape, layer.x_mean.shape[1])
+    return products.uses_amx(*layer.mean.shape, layer.x_mean.shape[1])
 
 
 def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:
-    """The base field, and β, ρ, r, α.
+    """Return the base field, and β, ρ, r, α.
 
     A loop to which the same array came twice would take it for one that overlaps, and be slow: where the base is the
     layer's own field, its weight goes to r and the base has no rows.
@@ -218,5 +218,5 @@ def _float32(a: Array, b: Array) -> bool:
 
 
 def _threads(values: Array) -> int:
-    """How many threads a pass over ``values`` is worth."""
+    """Return how many threads a pass over ``values`` is worth."""
     return 1 if values.size < _SMALL else get_num_threads()

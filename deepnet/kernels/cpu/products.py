@@ -36,78 +36,78 @@ compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
 
 #: Rows, depth and columns from which a product is one for AMX: its tiles are filled up with zeros, and
 #: rounded terms are many enough to average out.
-_UNIT_SIDE = 64
+_AMX_SIDE = 64
 
 
-def uses_unit(*sides: int) -> bool:
+def uses_amx(*sides: int) -> bool:
     """Return whether a product of these rows, depth and columns is one for AMX."""
-    return amx.AVAILABLE and min(sides) >= _UNIT_SIDE
+    return amx.AVAILABLE and min(sides) >= _AMX_SIDE
 
 
 @compiled
-def panels_of(right, given, kind, start, stop, unit):
+def panels_of(right, given, kind, start, stop, on_amx):
     """Pack the panels of ``deepnet.kernels.cpu.amx`` if the product is for AMX, else those of ``tile``."""
-    if unit:
+    if on_amx:
         return amx.panels_of(right, given, kind, start, stop)
     return tile.panels_of(right, given, kind, start, stop)
 
 
 @compiled
-def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, unit):
+def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, on_amx):
     """Compute rows on ``deepnet.kernels.cpu.amx`` if the product is for AMX, else by ``tile``."""
-    if unit:
+    if on_amx:
         amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
     else:
         tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
 
 
 def threads_worth(weights: Array, samples: int, threads: int) -> int:
-    """How many of the threads a product of these weights and as many samples is worth."""
+    """Return how many of the threads a product of these weights and as many samples is worth."""
     return 1 if weights.size * samples < _SMALL else threads
 
 
 def times(W: Array, x: Array, threads: int) -> Array:
-    """Σ_i W_ki x_in, (outputs, samples)."""
+    """Return Σ_i W_ki x_in, (outputs, samples)."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    _times(W, x, out, uses_unit(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
+    _times(W, x, out, uses_amx(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
     return out
 
 
 def times_transposed(W: Array, g: Array, threads: int) -> Array:
-    """Σ_k W_ki g_kn, (inputs, samples)."""
+    """Return Σ_k W_ki g_kn, (inputs, samples)."""
     out = np.empty((W.shape[1], g.shape[1]), W.dtype)
-    _times_transposed(W, g, out, uses_unit(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
+    _times_transposed(W, g, out, uses_amx(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
     return out
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
     """Σ_n g_kn x_in, (outputs, inputs); without AMX by the library, as fast where the depth is so small."""
-    multiply = _outer if uses_unit(*out.shape, g.shape[1]) else _outer_by_library
+    multiply = _outer if uses_amx(*out.shape, g.shape[1]) else _outer_by_library
     multiply(g, x, out, threads_worth(out, g.shape[1], threads))
 
 
 @parallel
-def _times(W: Any, x: Any, out: Any, unit: bool, threads: int) -> None:
+def _times(W: Any, x: Any, out: Any, on_amx: bool, threads: int) -> None:
     rows, depth = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         for sample in range(FIRST, x.shape[1], SAMPLES):
             end = min(sample + SAMPLES, x.shape[1])
             for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
-                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, unit)
+                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
 
 
 @parallel
-def _times_transposed(W: Any, g: Any, out: Any, unit: bool, threads: int) -> None:
+def _times_transposed(W: Any, g: Any, out: Any, on_amx: bool, threads: int) -> None:
     depth, rows = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         for sample in range(FIRST, g.shape[1], SAMPLES):
             end = min(sample + SAMPLES, g.shape[1])
             for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, unit)
-                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, unit)
+                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
 
 
 @parallel

@@ -1,7 +1,7 @@
 """Messages of BP and BPI at full means, as matrix products: g at omega minus the own term, in powers of the own term.
 
-With t = omega/√V and the own term s = m x̂/√V, √V g(t - s) = Σ_p a_p (-s)^p. Inputs enter as u = x̂/X, X the largest |x̂|
-of the sample, so that no power overflows:
+With t = omega/√V and the own term s = m x̂/√V, √V g(t - s) = Σ_p a_p (-s)^p. Inputs enter as u = x̂/X, X the largest
+|x̂| of the sample, so that no power overflows:
 
     H_ki = Σ_n x̂ g = Σ_p (-m_ki)^p Σ_n C_p,kn x̂_in u_in^p,    B_in = Σ_k m g = Σ_p (-u_in)^p Σ_k m_ki^(p+1) C_p,kn
 
@@ -79,7 +79,7 @@ def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: 
 
 
 def _cheapest_order(needed: Array) -> int:
-    """The order at which the products and the factors left to the edges cost least together."""
+    """Return the order at which the products and the factors left to the edges cost least together."""
     counts = np.bincount(needed.ravel(), minlength=ORDERS + 2)
     left = needed.size - np.cumsum(counts[: ORDERS + 1])
     return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
@@ -98,7 +98,7 @@ def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Op
 
 
 def _sum_inputs(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> Array:
-    """B by Horner's rule in -u."""
+    """Return B by Horner's rule in -u."""
     # (m^(p+1))ᵀ C_p for all orders, then B = Σ_p (-u)^p of them from the highest order down.
     power = layer.scratch
     power[...] = layer.mean

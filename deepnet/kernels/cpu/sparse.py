@@ -34,7 +34,7 @@ class Edges(NamedTuple):
 
     @classmethod
     def of(cls, mask: Array) -> "Edges":
-        """The edges of a boolean (outputs, inputs) array."""
+        """Return the edges of a boolean (outputs, inputs) array."""
         rows, columns = csr_array(mask), csc_array(mask)
         return cls(*(a.astype(np.int32) for a in (rows.indptr, rows.indices, columns.indptr, columns.indices)))
 

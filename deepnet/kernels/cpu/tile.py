@@ -54,7 +54,7 @@ summing: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAS
 
 
 def _tile(rows: int) -> Callable[..., None]:
-    """A function that computes ``rows`` × WIDTH numbers,
+    """Return a function that computes ``rows`` × WIDTH numbers,
 
     out[to + r·width + v] = Σ_{p < depth} left[first + r·row + p·step] panels[at + p·WIDTH + v],
 

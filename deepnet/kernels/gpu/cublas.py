@@ -104,7 +104,7 @@ def _check(a: Array, b: Array, out: Array) -> None:
 
 
 def _layout(values: Array) -> tuple[int, int]:
-    """Operation and leading dimension of matrices that are transposed to cuBLAS."""
+    """Return operation and leading dimension of matrices that are transposed to cuBLAS."""
     (rows, columns), (row_step, step) = values.shape[-2:], values.strides[-2:]
     if step == values.itemsize and row_step >= columns * step:
         return _PLAIN, row_step // step
@@ -114,5 +114,5 @@ def _layout(values: Array) -> tuple[int, int]:
 
 
 def _stride(values: Array) -> int:
-    """Numbers from one matrix of a stack to the next."""
+    """Return numbers from one matrix of a stack to the next."""
     return values.strides[0] // values.itemsize if values.ndim == 3 else 0

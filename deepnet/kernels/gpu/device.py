@@ -49,7 +49,7 @@ class Device(Protocol):
         ...
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
-        """A function that does what ``step`` does, without the host's part in it from the second call on.
+        """Return a function that does what ``step`` does, without the host's part in it from the second call on.
 
         ``step`` must do the same operations on the same arrays whatever their numbers are, and read from arrays what
         changes. It runs in full at the first call. At the second one its operations are recorded, and then done; the
@@ -58,11 +58,11 @@ class Device(Protocol):
         ...
 
     def host(self, values: Array) -> Array:
-        """A NumPy array with the values."""
+        """Return A NumPy array with the values."""
         ...
 
     def memory(self) -> int:
-        """Bytes of the device that are kept for arrays, those of captured steps included."""
+        """Return the bytes of the device that are kept for arrays, those of captured steps included."""
         ...
 
 
@@ -142,7 +142,7 @@ class _Graph:
         self._warm, self._graph = False, None
 
     def memory(self) -> int:
-        """Bytes of its pool."""
+        """Return the bytes of its pool."""
         return self._pool.total_bytes()
 
     def __call__(self) -> None:
@@ -168,7 +168,7 @@ class _Graph:
 
 
 def _argument(value: Any) -> Any:
-    """An argument of a kernel: 64-bit integers, float32 numbers, pointers."""
+    """Return an argument of a kernel: 64-bit integers, float32 numbers, pointers."""
     if value is None:
         return np.uintp(0)
     if isinstance(value, int):

@@ -155,7 +155,7 @@ class GpuOperations:
         omega, V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
         self.device.product(self._pair(layer.mean, layer.sigma), inputs, outputs)
         arguments = self._strip_sums(layer.x_variance)
-        self.device.launch("finish_variances", *self._strips(V), *arguments, layer.plan.least_variance, V)
+        self.device.launch("finish_variances", *self._strips(V), *arguments, layer.plan.min_variance, V)
         return Forward(omega, V)
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
@@ -211,7 +211,7 @@ class GpuOperations:
         return first, second
 
     def _number(self, value: Any) -> Array:
-        """A hyper-parameter in device memory, where schedules have it already."""
+        """Return a hyper-parameter in device memory, where schedules have it already."""
         return value if hasattr(value, "shape") else self.device.xp.full((), value, np.float32)
 
     def _empty(self, *shape: int) -> Array:
@@ -223,19 +223,19 @@ class GpuOperations:
         return out
 
     def _pair(self, a: Array, b: Array) -> Array:
-        """(2, ...): both arrays without a copy if, as ``place`` and ``derivatives`` leave them, b follows a."""
+        """Return (2, ...): both arrays without a copy if, as ``place`` and ``derivatives`` leave them, b follows a."""
         whole = a.base
         if whole is not None and whole is b.base and whole.shape == (2, *a.shape) and address(whole) == address(a):
             return whole
         return self.device.xp.stack([a, b])
 
     def _strips(self, units: Array) -> tuple[int, ...]:
-        """Threads over strips of an array of units, and its shape."""
+        """Return threads over strips of an array of units, and its shape."""
         rows, samples = units.shape
         return -(-rows // STRIP) * samples, rows, samples
 
     def _strip_sums(self, values: Array | None) -> tuple[int, Array | None]:
-        """Number and array of the partial sums over units, (strips, samples); none for no values."""
+        """Return number and array of the partial sums over units, (strips, samples); none for no values."""
         if values is None:
             return 0, None
         size, rows, samples = self._strips(values)
@@ -245,7 +245,7 @@ class GpuOperations:
 
 
 def edge_parts(outputs: int, inputs: int, samples: int) -> tuple[int, int]:
-    """How many groups of outputs and chunks of samples the edges of a layer are split into.
+    """Return how many groups of outputs and chunks of samples the edges of a layer are split into.
 
     Each thread takes an input, a group and a chunk. Their product is what keeps a device busy; of the ways to have it,
     this one balances the memory of the partial sums, groups · samples · inputs and chunks · outputs · inputs. It

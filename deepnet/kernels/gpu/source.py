@@ -27,7 +27,7 @@ _BODIES = (
 
 @cache
 def module_source() -> str:
-    """CUDA C++ of all kernels. The exponential is the device's own."""
+    """Return CUDA C++ of all kernels. The exponential is the device's own."""
     bodies = Translation("float", replace={float32.exp32: "expf"})
     for body in _BODIES:
         bodies.add(body)

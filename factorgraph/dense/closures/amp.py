@@ -22,7 +22,7 @@ class ApproximateMessagePassing:
     onsager = 1.0
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
-        """Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
+        """Return Σ m x̂ - βg⁻ Σ σ x̂ x̂⁻ - g⁻ Σ m m⁻ Δ + β(g⁻)² Σ σ m⁻ x̂⁻ Δ."""
         omega = operations.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
@@ -35,7 +35,7 @@ class ApproximateMessagePassing:
         return omega - g * reaction
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
-        """B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
+        """Return B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
         # What is there at the first iteration already: Σ m g + x̂ Σ m²Γ, and for H_in Σ x̂ g + m Σ x̂²Γ.
         B = None

@@ -80,7 +80,7 @@ class History:
         )
 
     def cavity_means(self, layer: Layer, rows: slice, operations: Operations) -> tuple[Array, Array]:
-        """m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
+        """Return m_{ki→n} and x̂_{in→k} of the current iteration for some outputs k, each (rows, inputs, samples)."""
         m: Array = self.mean[rows, :, None]
         x: Array = self.x_mean[None] if self.x_mean.ndim == 2 else self.x_mean[rows]
         # The messages of every iteration, replayed: g without the own term, then m and x̂ without the own message.
@@ -91,7 +91,8 @@ class History:
 
 
 def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array, operations: Operations) -> Array:
-    """Mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped; observed ones stay."""
+    """Return the mean of the weights once the ``own`` message, x̂ g, is left out of their field, damped; observed ones
+    stay."""
     if past.H is None or layer.plan.prior is None:
         return m
     G = 0.0 if past.G is None else past.G[rows, :, None]
@@ -101,7 +102,8 @@ def _next_mean(layer: Layer, past: Iteration, rows: slice, m: Array, own: Array,
 
 
 def _next_input(layer: Layer, past: Iteration, x: Array, own: Array, operations: Operations) -> Array:
-    """Mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit stay."""
+    """Return the mean of the inputs once the ``own`` message, m g, is left out of B; data and the constant unit
+    stay."""
     if past.to_inputs is None:
         return x
     assert past.to_inputs.B is not None

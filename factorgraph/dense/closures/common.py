@@ -32,7 +32,7 @@ class Closure(Protocol):
         ...
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
-        """Means of the pre-activations, (outputs, samples)."""
+        """Return the means of the pre-activations, (outputs, samples)."""
         ...
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
@@ -44,7 +44,7 @@ class Closure(Protocol):
 
 
 def preactivation_variance(layer: Layer, operations: Operations) -> Array:
-    """V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``least_variance`` of the layer.
+    """Return V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
 
     For ±1 weights on all edges m² + σ = 1: a product and a sum replace two products, all terms stay positive and
     nothing cancels when the weights polarise.
@@ -59,18 +59,18 @@ def preactivation_variance(layer: Layer, operations: Operations) -> Array:
     else:
         V = operations.times(np.square(layer.mean), delta)
         V += operations.times(layer.variance, np.square(layer.x_mean) + delta)
-    return np.maximum(V, layer.plan.least_variance, out=V)
+    return np.maximum(V, layer.plan.min_variance, out=V)
 
 
 def squared_mean_transposed(layer: Layer, gamma: Array, operations: Operations) -> Array:
-    """Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ."""
+    """Return Σ_k m²Γ, (inputs, samples); for ±1 weights on all edges m² = 1 - σ."""
     if layer.plan.full_spins:
         return gamma.sum(axis=0) - operations.times_transposed(layer.variance, gamma)
     return operations.times_transposed(np.square(layer.mean), gamma)
 
 
 def input_precision(layer: Layer, operations: Operations) -> Array | None:
-    """A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
+    """Return A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
 
     Outputs far from what they should be send a negative precision, with which e^{-Ax²/2} would grow: it counts as none,
     unlike in [DL eq. 68].
@@ -87,7 +87,8 @@ def input_precision(layer: Layer, operations: Operations) -> Array | None:
 
 
 def weight_precision(layer: Layer, operations: Operations) -> Array | None:
-    """G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs), at least 0 as A is; None for ±1 weights, where it is a constant."""
+    """Return G = Σ_n [(x̂² + Δ)Γ - Δg²], (outputs, inputs), at least 0 as A is; None for ±1 weights, where it is a
+    constant."""
     if layer.G is None:
         return None
     # [DL eq. 70]; data have no Δ.
