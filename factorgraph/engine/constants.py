@@ -24,7 +24,9 @@ def first_messages(graph: Unrolled, start: tuple[Array, Array] | None, maximum: 
         B, A = start
     else:
         B = np.zeros(graph.edges)
-        A = graph.parametric.astype(np.float64) if graph.nonconjugate else np.zeros(graph.edges)  # a law begins with V = 1
+        A = (
+            graph.parametric.astype(np.float64) if graph.nonconjugate else np.zeros(graph.edges)
+        )  # a law begins with V = 1
     _fill(B, A, constant_messages(graph, maximum))
     return B, A
 

@@ -36,7 +36,13 @@ def tree_sweeps(
 ) -> "TreeTwoPass | None":
     """Two passes, or None: for other schedules and kinds, vectors, and variables with laws of another form."""
     kinds = {type(stack.kind) for stack in graph.stacks}
-    if schedule != "two-pass" or graph.nonconjugate or graph.first_of is not None or not kinds or not kinds <= _RULES.keys():
+    if (
+        schedule != "two-pass"
+        or graph.nonconjugate
+        or graph.first_of is not None
+        or not kinds
+        or not kinds <= _RULES.keys()
+    ):
         return None
     return TreeTwoPass(graph, potentials, start, maximum)
 
