@@ -153,6 +153,8 @@ COMMANDS = {
     "train": [*TINY],
     "evaluate": ["run", "digits"],
     "show": ["run"],
+    "flatness": ["run", "--samples", "50", "--points", "3", "--repeats", "2", "--no-plot"],
+    "sweep": ["spec.toml", "--serial", "--no-plot", "--out", "sweep"],
     "bench": ["--network", "20-7-3", "--samples", "60", "--batch-size", "15", "--rounds", "1", "--seconds", "0.01",
               "--no-baseline", "--closure", "mf"],
 }  # fmt: skip
@@ -161,6 +163,7 @@ COMMANDS = {
 def test_commands(tmp_path, monkeypatch, capsys):
     """All that the parser knows, one after the other on one run."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.toml").write_text("seeds = 1\n[settings]\ndataset = 'digits'\nhidden = [9]\nepochs = 1\n")
     (known,) = (action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     assert COMMANDS.keys() == known.keys()
     for command, arguments in COMMANDS.items():

@@ -67,7 +67,7 @@ def test_products_equal_numpys(shape, threads, on_amx, monkeypatch):
 def test_products_of_an_emulated_unit_equal_numpys(shape, monkeypatch):
     """Packing, blocks and edges of the tiles, whatever the processor."""
     emulated_unit.install(monkeypatch)
-    for name, size in (("_UNIT_SIDE", 1), ("BLOCK", 64), ("SAMPLES", 32)):
+    for name, size in (("_AMX_SIDE", 1), ("BLOCK", 64), ("SAMPLES", 32)):
         monkeypatch.setattr(products, name, size)
     assert products.uses_amx(*shape)
     assert_products(shape, 3)

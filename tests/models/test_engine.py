@@ -55,7 +55,7 @@ def test_layers_send_what_edges_send(drawn, iterations):
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "_least", lambda layer: VARIANCE_FLOOR)
+        patch.setattr(chain, "_min_variance", lambda layer: VARIANCE_FLOOR)
         options = {"damping": 0.0, "iterations": iterations, "tolerance": 0.0}
         layers = model.infer(y, closure="bp", callback=look, **options)
     assume(not any(clipped) and layers.status != "diverged")
