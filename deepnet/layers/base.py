@@ -187,7 +187,7 @@ class Layer(Protocol):
         ...
 
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
-        """Return messages to the units below, given omega, V, g and Γ; the state is changed in place.
+        """Return the messages to the units below, given omega, V, g and Γ, and change the state in place.
 
         Args:
             operations: where the layer is.

@@ -198,7 +198,7 @@ class Switched(Kind):
         return self.inner.largest(self._every(parameters)).reshape(-1, self.count).max(axis=1)
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """Return the that of the state that holds."""
+        """Return the logarithm of the factor of the state that holds."""
         (state,) = argument_values((self.count,), x[: self.count])
         reals = np.broadcast_arrays(*x[self.count :])
         values = [

@@ -186,7 +186,7 @@ class _Moments(NamedTuple):
 def _enumerate(
     graph: Unrolled, potentials: Potentials, discrete: dict[int, _Discrete], reals: NDArray[np.intp]
 ) -> Exact:
-    """Return sum over all states of the discrete variables; each with its Gaussian integral."""
+    """Return the sum over all states of the discrete variables, each with its Gaussian integral."""
     joint = Joint(graph, potentials, reals)
     gaussian = joint.gaussian() if reals.size else None
     counts = [len(own.values) for own in discrete.values()]
@@ -261,7 +261,7 @@ def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Arra
 
 
 def _mixture(graph: Unrolled, potentials: Potentials) -> Exact:
-    """Return sum over the states of the categories that switch; each with the solution of the model that it leaves."""
+    """Return the sum over the states of the categories that switch, each with the solution of the model that it leaves."""
     first_of = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
     discrete = _free_discrete(graph, potentials)
     switching = [discrete[i] for i in sorted(set(np.concatenate(first_of).tolist()) & set(discrete))]

@@ -154,7 +154,7 @@ class _Run:
     trace: EvolutionTrace = field(default_factory=EvolutionTrace)
 
     def step(self, turn: Turn) -> Report:
-        """Return one iteration; where the signal is recovered only the first half, as messages about what is known have
+        """Do one iteration; where the signal is recovered only the first half, as messages about what is known have
         no limit, and what follows would be rounding."""
         try:
             self.forward()

@@ -306,7 +306,7 @@ class _Iteration:
     overlap: list[list[float]] = field(default_factory=list)
 
     def step(self, turn: Turn) -> Report:
-        """Return both passes; only the first where the estimates have settled."""
+        """Do both passes; only the first where the estimates have settled."""
         chain = self.chain
         before, left = (0.0, _Left()) if turn.previous is None else (turn.previous.residual, turn.previous.extra)
         change, ahead = chain.forward(left.ahead)

@@ -74,8 +74,10 @@ class Head:
         return self.activation(matrix("Z", Z, f"(N, {self.d})", self.d) + self.hidden_bias) @ self.weights + self.bias
 
     def linearised(self, mean: Array, covariance: Array) -> Linearised:
-        """Return the that of f(z + c) for rows z ~ N(mean, covariance); means (N, d), covariances (d, d) or (N, d,
-        d)."""
+        """Return the best linear function to f(z + c) for rows z ~ N(mean, covariance).
+
+        Means are (N, d), covariances (d, d) or (N, d, d).
+        """
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         return self.activation.linearised(mean + self.hidden_bias, np.broadcast_to(variance, mean.shape))
 

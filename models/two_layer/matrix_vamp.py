@@ -295,7 +295,7 @@ class _Run:
         self.preactivations: Array = np.asarray(self.model.matrix @ self.weights)
 
     def iterate(self, damping: float) -> float:
-        """Return head, linear node; the change of Z that an undamped step would have made."""
+        """Let the head act, then the linear node; return the change of Z that an undamped step would have made."""
         try:
             self.sweeps.damping = Damping(damping)
             self.sweeps.act(self.head_step)

@@ -65,7 +65,7 @@ class _Rows:
         return 0.5 * (np.einsum("ni,ni->n", shift @ self.precision, shift) + np.einsum("no,no->n", rest, rest))
 
     def descend(self, z: Array) -> Array:
-        """Return Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing
+        """Take Newton steps, halved until the cost falls, for ReLU after a sweep over the units; until nothing
         falls."""
         z = z.copy()
         cost = self.cost(z)
