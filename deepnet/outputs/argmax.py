@@ -50,7 +50,7 @@ class ArgmaxOutput(Output):
         return Message(self.channel, scale, y=y, rng=rng)
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
-        """Return log P(y | omega, V), exact whatever the form of the channel; small probabilities are computed anew, as logarithms."""
+        """Return log P(y | omega, V), exact whatever the form; small probabilities are computed anew, as logarithms."""
         weights = y if y.ndim == 2 else np.arange(self.units)[:, None] == y
         p = (weights * self.channel.probabilities(omega=omega, V=V)).sum(axis=0)
         values, small = np.log(np.maximum(p, _SMALL)), p < _SMALL

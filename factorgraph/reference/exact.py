@@ -261,7 +261,7 @@ def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Arra
 
 
 def _mixture(graph: Unrolled, potentials: Potentials) -> Exact:
-    """Return the sum over the states of the categories that switch, each with the solution of the model that it leaves."""
+    """Return the sum over the states of the categories that switch, each with the solution of the model it leaves."""
     first_of = [stack.variables[:, 0] for stack in graph.stacks if isinstance(stack.kind, Switched)]
     discrete = _free_discrete(graph, potentials)
     switching = [discrete[i] for i in sorted(set(np.concatenate(first_of).tolist()) & set(discrete))]
