@@ -153,6 +153,7 @@ COMMANDS = {
     "train": [*TINY],
     "evaluate": ["run", "digits"],
     "show": ["run"],
+    "export": ["run", "--out", "run.packed"],
     "bench": ["--network", "20-7-3", "--samples", "60", "--batch-size", "15", "--rounds", "1", "--seconds", "0.01",
               "--no-baseline", "--closure", "mf"],
 }  # fmt: skip
