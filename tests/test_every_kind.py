@@ -154,6 +154,8 @@ COMMANDS = {
     "evaluate": ["run", "digits"],
     "show": ["run"],
     "export": ["run", "--out", "run.packed"],
+    "flatness": ["run", "--points", "2", "--repeats", "2", "--samples", "50", "--no-plot"],
+    "sweep": ["spec.toml", "--out", "sweep", "--serial", "--no-plot"],
     "bench": ["--network", "20-7-3", "--samples", "60", "--batch-size", "15", "--rounds", "1", "--seconds", "0.01",
               "--no-baseline", "--closure", "mf"],
 }  # fmt: skip
@@ -164,6 +166,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (known,) = (action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     assert COMMANDS.keys() == known.keys()
+    (tmp_path / "spec.toml").write_text("[settings]\ndataset = 'digits'\nhidden = [9]\nepochs = 1\n")
     for command, arguments in COMMANDS.items():
         assert main([command, *arguments]) == 0
         assert capsys.readouterr().out

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from deepnet.app.commands import evaluate, export, show, train
 from deepnet.app.flatness import add_flatness
-from deepnet.app.options import Help, SettingsHelp, dataset, integer, number, path, short
+from deepnet.app.options import Help, SettingsHelp, dataset, export_format, integer, number, path, short
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
@@ -132,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     )
     exporting.set_defaults(command=export)
     exporting.add_argument("run", metavar="RUN", type=path, help="folder of the run")
-    exporting.add_argument("--to", metavar="FORMAT", default="packed", help="{names} (default: packed)")
+    exporting.add_argument(
+        "--to", metavar="FORMAT", type=export_format, default="packed", help="{names} (default: packed)"
+    )
     exporting.add_argument("--out", metavar="FILE", type=path, required=True, help="file to write")
     return top
 

@@ -70,6 +70,11 @@ def device(text: str) -> str:
     return _one_of("device", text)
 
 
+def export_format(text: str) -> str:
+    """Return the name of what a network is exported to."""
+    return _one_of("to", text)
+
+
 def _one_of(option: str, text: str) -> str:
     names = tables()[option]
     if text not in names:

@@ -39,7 +39,7 @@ OUTPUTS = ("sign", "argmax")
 _LARGEST_FILE = 1 << 32
 
 #: Samples at once.
-_CHUNK = 1024
+_CHUNK = 128
 
 Bits = NDArray[np.uint8]
 Words = NDArray[np.uint64]

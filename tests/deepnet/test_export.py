@@ -154,6 +154,20 @@ def test_c_of_a_perceptron(compiler: str, outputs: int, tmp_path: Path) -> None:
 
 
 @pytest_compiler
+def test_ties_that_the_mean_hides_from_integers(compiler: str, tmp_path: Path) -> None:
+    """Ten times 4.9 in binary is more than 49, and no float64 sum of the shifted inputs can tell."""
+    layers = init(Config(hidden=(1,)), 10, 2).layers[:1]
+    layers[0].mean[...] = 1.0
+    x = np.full((3, 10), 5)
+    x[:, 0] = 3, 4, 5
+    packed = pack(layers, standardization=(4.9, 2.0))
+    expected = predict_pointwise(layers, (x - 4.9) / 2.0)
+    assert expected.ravel().tolist() == [-1, 1, 1] and packed.predict(x).ravel().tolist() == [-1, 1, 1]
+    for kind in ("int16_t", "double"):
+        np.testing.assert_array_equal(compiled_labels(packed, x, tmp_path, compiler, kind), numbers(expected))
+
+
+@pytest_compiler
 def test_the_largest_integers(compiler: str, tmp_path: Path) -> None:
     network = init(Config(hidden=(15,), bias=True), 300, 2)
     x = np.random.default_rng(0).choice([-(2**15), 2**15 - 1], (50, 300))
