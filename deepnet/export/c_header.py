@@ -234,8 +234,8 @@ static inline void ${name}_signs(const int32_t *sums, int outputs, uint32_t *uni
 /* The sign of input i in the sum of a unit, 0 without an edge. */
 static inline int ${name}_weight(const uint32_t *weights, const uint32_t *edges, int i)
 {
-  if (edges && !(edges[i / 32] >> i % 32 & 1)) return 0;
-  return weights[i / 32] >> i % 32 & 1 ? 1 : -1;
+  const int there = edges ? (int)(edges[i / 32] >> i % 32 & 1) : 1; /* no branch: it would be a coin flip */
+  return there * (2 * (int)(weights[i / 32] >> i % 32 & 1) - 1);
 }
 
 /* All layers above the first one. */

@@ -38,8 +38,8 @@ OUTPUTS = ("sign", "argmax")
 #: Bytes that a file may have.
 _LARGEST_FILE = 1 << 32
 
-#: Samples at once.
-_CHUNK = 128
+#: Samples at once: bits of a word of all units and samples stay in cache.
+_CHUNK = 256
 
 Bits = NDArray[np.uint8]
 Words = NDArray[np.uint64]
