@@ -96,7 +96,7 @@ def _meaning(network: PackedNetwork) -> str:
     if network.classes is None:
         return "Returns the number of the class" + (", 1 for +1 and 0 for -1." if network.output == "sign" else ".")
     names = ", ".join(f"{number}: {label!a}" for number, label in enumerate(network.classes))
-    return f"Returns the number of the class, {names}.".replace("*/", "* /")
+    return f"Returns the number of the class, {names}.".replace("*/", "* /").replace("/*", "/ *")
 
 
 def _thresholds(network: PackedNetwork) -> list[int]:

@@ -73,4 +73,4 @@ def _packed(layer: Layer) -> PackedLayer:
 
 
 def _bits(rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Bits:
-    return np.packbits(rows, axis=1, bitorder="little")
+    return np.packbits(np.ascontiguousarray(rows), axis=1, bitorder="little")
