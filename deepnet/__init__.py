@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from deepnet.config import Config
     from deepnet.data import load_dataset
     from deepnet.estimator import MessagePassingClassifier
+    from deepnet.export.packed import load_packed
 
-__all__ = ["Config", "MessagePassingClassifier", "load_dataset"]
+__all__ = ["Config", "MessagePassingClassifier", "load_dataset", "load_packed"]
 
-_MODULES = {"Config": "config", "MessagePassingClassifier": "estimator", "load_dataset": "data"}
+_MODULES = {
+    "Config": "config",
+    "MessagePassingClassifier": "estimator",
+    "load_dataset": "data",
+    "load_packed": "export.packed",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Message passing as a scikit-learn classifier."""
 
+import os
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Self
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from deepnet.config import Config, Settings
+from deepnet.export.packing import export, pack
 from deepnet.kernels.devices import operations_for
 from deepnet.layers import Layer
 from deepnet.network import choice
@@ -216,6 +218,22 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             ValueError: nothing was fitted yet, or ``X`` is not as described.
         """
         return _probabilities(*self._fitted(X))
+
+    def export(self, path: str | os.PathLike[str], to: str = "packed") -> None:
+        """Write the most probable weights to a file that predicts, as with ``prediction="pointwise"``, by itself.
+
+        Args:
+            path: of the file.
+            to: "packed", a file of one bit a weight for ``deepnet.load_packed``; or "c", a header in C.
+
+        Raises:
+            ValueError: nothing was fitted yet, an argument is not as described, or the network has other weights than
+                ±1 or other units than signs.
+            OSError: the disk refuses.
+        """
+        check_is_fitted(self, "network_")
+        standardization = (float(self.mean_), float(self.scale_))
+        export(pack(self.network_.layers, standardization=standardization, classes=self.classes_), path, to)
 
     def _config(self, seed: int) -> Config:
         choice("prediction", self.prediction, _PREDICTIONS)

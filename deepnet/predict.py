@@ -21,7 +21,7 @@ CHUNK = 1024
 
 
 def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
-    """Return inputs for a network.
+    """Return inputs for a network, in floating point: integers, such as pixels, and flags in float64.
 
     Raises:
         ValueError: they are no real numbers, or not of shape (samples, features).
@@ -29,7 +29,7 @@ def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
     x, features = number_array("x", x), layers[0].plan.features
     if x.ndim != 2 or x.shape[1] != features:
         raise ValueError(f"`x` must be of shape (samples, {features}), got shape {x.shape}")
-    return x
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations = _HOST) -> Array:

@@ -153,6 +153,7 @@ COMMANDS = {
     "train": [*TINY],
     "evaluate": ["run", "digits"],
     "show": ["run"],
+    "export": ["run", "--out", "run.packed"],
     "flatness": ["run", "--samples", "50", "--points", "3", "--repeats", "2", "--no-plot"],
     "sweep": ["spec.toml", "--serial", "--no-plot", "--out", "sweep"],
     "bench": ["--network", "20-7-3", "--samples", "60", "--batch-size", "15", "--rounds", "1", "--seconds", "0.01",

@@ -25,13 +25,13 @@ FLOORS = {
         ["models.two_layer"],
     ],
     "deepnet": [
-        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost"],
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums"],
         ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
         ["deepnet.baselines"],
         ["deepnet.config"],
         ["deepnet.kernels"],
-        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness"],
+        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
     ],
 }

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from deepnet.app.commands import evaluate, show, train
+from deepnet.app.commands import evaluate, export, show, train
 from deepnet.app.flatness import add_flatness
-from deepnet.app.options import Help, SettingsHelp, dataset, integer, number, path, short
+from deepnet.app.options import Help, SettingsHelp, dataset, export_format, integer, number, path, short
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
@@ -122,6 +122,20 @@ def parser() -> argparse.ArgumentParser:
     showing.description = "Print the settings, the network and the last metrics of a run."
     showing.set_defaults(command=show)
     showing.add_argument("run", metavar="RUN", type=path, help="folder of the run")
+    exporting = commands.add_parser(
+        "export", help="a network as a file of its own", formatter_class=Help, allow_abbrev=False
+    )
+    exporting.description = (
+        "Write the most probable weights of a run of ±1 weights and sign units to a file that predicts without it: "
+        "packed in one bit a weight, for deepnet.load_packed, or as a header in C. Inputs are standardised as the data "
+        "set is."
+    )
+    exporting.set_defaults(command=export)
+    exporting.add_argument("run", metavar="RUN", type=path, help="folder of the run")
+    exporting.add_argument(
+        "--to", metavar="FORMAT", type=export_format, default="packed", help="{names} (default: packed)"
+    )
+    exporting.add_argument("--out", metavar="FILE", type=path, required=True, help="file to write")
     return top
 
 

@@ -1,4 +1,4 @@
-"""The commands ``train``, ``evaluate`` and ``show``. Heavy imports wait until a command needs them."""
+"""The commands ``train``, ``evaluate``, ``show`` and ``export``. Heavy imports wait until a command needs them."""
 
 import argparse
 import contextlib
@@ -133,7 +133,7 @@ def _print_interrupted(run: "Run") -> None:
     complain(f"interrupted after epoch {len(run.history)}; go on with: {shlex.join(command)}")
 
 
-# --- evaluate and show ------------------------------------------------------------------------------------------------
+# --- evaluate, show and export ----------------------------------------------------------------------------------------
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -159,4 +159,16 @@ def show(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     network = run.load()
     say(f"{header(run, network)}\n\n{last_metrics(run, network)}\n{sums(network)}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from deepnet.app.run import Run
+    from deepnet.export import packing
+
+    run = Run.open(args.run)
+    network = run.load()
+    with wrong_input():
+        packing.export(packing.pack(network.layers), args.out, args.to)
+    say(f"{args.out}: {args.out.stat().st_size} bytes, {args.to}, from epoch {network.epoch} of {args.run}")
     return 0

@@ -17,6 +17,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
     from deepnet.config import DTYPES, PRESETS
     from deepnet.data import DATASETS
+    from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.network import ACTIVATIONS, WEIGHTS
     from deepnet.outputs import AUTO, OUTPUTS
@@ -32,6 +33,7 @@ def tables() -> dict[str, Collection[str]]:
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,
+        "to": FORMATS,
     }
 
 
@@ -66,6 +68,11 @@ def dataset(text: str) -> str:
 def device(text: str) -> str:
     """Return the name of a device."""
     return _one_of("device", text)
+
+
+def export_format(text: str) -> str:
+    """Return the name of what a network is exported to."""
+    return _one_of("to", text)
 
 
 def _one_of(option: str, text: str) -> str:

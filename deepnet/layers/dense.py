@@ -8,6 +8,7 @@ import numpy as np
 
 from deepnet.cost import Cost
 from deepnet.layers.base import Layer, LoweringError, Update
+from deepnet.sums import sums
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense import state as dense
 from factorgraph.dense.closures import CLOSURES
@@ -231,7 +232,7 @@ class DenseLayer(dense.Layer):
 
         def preactivations(units: Array) -> Array:
             x = self._with_constant_unit(units, 1)
-            z = W @ x if whole else _sums(W, x)  # those of integers are exact
+            z = W @ x if whole else sums(W, x)  # those of integers are exact
             z *= self.plan.scale
             return z
 
@@ -267,14 +268,6 @@ class DenseLayer(dense.Layer):
         if not self.plan.bias:
             return values
         return np.concatenate([values, np.full_like(values, constant, shape=(1, values.shape[1]))])
-
-
-def _sums(W: Array, x: Array) -> Array:
-    """Return W @ x, 0 where nothing but rounding is left of the terms."""
-    z = W.astype(np.float64) @ x.astype(np.float64)
-    rounding = len(x) * np.finfo(np.float64).eps * np.abs(W).max() * np.abs(x).sum(axis=0, dtype=np.float64)
-    z *= np.abs(z) > rounding
-    return z.astype(x.dtype)
 
 
 def _require_free(variable: Variable) -> None:

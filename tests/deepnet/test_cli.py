@@ -69,7 +69,7 @@ assert not {"numba", "numpy", "scipy", "matplotlib", "sklearn"} & set(sys.module
         [sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    for word in (b"train", b"evaluate", b"show"):
+    for word in (b"train", b"evaluate", b"show", b"export"):
         assert word in done.stdout
 
 
@@ -348,7 +348,10 @@ def test_paths_that_cannot_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    positional = {"RUN": [["show", text], ["evaluate", text, "digits"], ["flatness", text]], "SPEC": [["sweep", text]]}
+    positional = {
+        "RUN": [["show", text], ["evaluate", text, "digits"], ["flatness", text], ["export", text, "--out", "x"]],
+        "SPEC": [["sweep", text]],
+    }
     named = [[*PATHS[option], option, text], [*PATHS[option], f"{option}={text}"]]
     for argv in positional.get(option, named):
         code, error = failure(capsys, *argv)

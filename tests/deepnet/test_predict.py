@@ -1,12 +1,13 @@
 """Predictions with the most probable weights where sums tie."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from deepnet.config import Config
-from deepnet.predict import predict_pointwise
+from deepnet.predict import predict_bayes, predict_pointwise
 from deepnet.train import init
 
 _INPUTS, _SAMPLES = 64, 300
@@ -38,3 +39,14 @@ def test_ties_are_decided_by_the_rule_and_not_by_rounding(dtype, density, shift)
         moved = replace(first, mean=first.mean[:, order], plan=replace(first.plan, mask=mask))
         network.layers[1].below = moved
         np.testing.assert_array_equal(predict_pointwise([moved, network.layers[1]], x[:, order]), labels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.float32])
+def test_inputs_of_any_real_type(dtype):
+    """Pixels are integers: they are predicted as the same numbers in floating point are."""
+    network = init(Config(hidden=(9,)), 5, 3)
+    x = np.random.default_rng(0).integers(0, 2 if dtype is np.bool_ else 7, (20, 5))
+    for predict in (predict_pointwise, partial(predict_bayes, operations=network.operations)):
+        found = predict(network.layers, x.astype(dtype))
+        np.testing.assert_array_equal(found, predict(network.layers, x.astype(np.float64)))
+        assert len(np.unique(found)) > 1

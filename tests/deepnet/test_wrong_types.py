@@ -54,8 +54,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 
 def test_the_tables_cover_what_is_public() -> None:
-    """``load_dataset`` is in the tests of the data sets."""
-    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", "load_dataset"}
+    """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports."""
+    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", "load_dataset", "load_packed"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
@@ -90,6 +90,13 @@ def test_samples_of_the_classifier(call: Callable[..., Any], names: tuple[str, .
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataConversionWarning)  # a column of labels is taken, as scikit-learn demands
         check_refusals(lambda value: call(MessagePassingClassifier(**SMALL), value), *names)
+
+
+def test_arguments_of_the_export(fitted: MessagePassingClassifier, tmp_path: Path) -> None:
+    right = {label: value for label, value in WRONG.items() if label not in ("text", "digits")}
+    check_refusals(fitted.export, "path", wrong=right)
+    check_refusals(lambda value: fitted.export(tmp_path / "x", to=value), "to")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba"])
