@@ -76,20 +76,14 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    x, output, probabilities = check_inputs(layers, x), output_of(layers[-1].plan), []
-    for chunk in _chunks(x, operations):
-        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
-        probabilities.append(output.probabilities(omega, V))
-    return np.concatenate(probabilities)
+    output = output_of(layers[-1].plan)
+    return np.concatenate([output.probabilities(*moments) for moments in _output_moments(layers, x, operations)])
 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """Return the most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    x, output, labels = check_inputs(layers, x), output_of(layers[-1].plan), []
-    for chunk in _chunks(x, operations):
-        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
-        labels.append(output.most_probable(omega, V))
-    return np.concatenate(labels)
+    output = output_of(layers[-1].plan)
+    return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
 def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
@@ -110,11 +104,22 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
     output.check(y, len(x))
-    for start, chunk in zip(range(0, len(x), CHUNK), _chunks(x, operations), strict=True):
-        omega, V = (operations.host(values) for values in output_moments(layers, chunk, operations))
+    for start, (omega, V) in zip(range(0, len(x), CHUNK), _output_moments(layers, x, operations), strict=True):
         seen = output.encode(y[start : start + CHUNK], omega.dtype)
         total += omega.shape[1] * output.loss(seen, omega, V)
     return total / len(x)
+
+
+def _output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[tuple[Array, Array]]:
+    """Yield means and variances (outputs, samples) of the outputs' pre-activations, chunk by chunk, on the host.
+
+    They are computed in the floating type of the network.
+    """
+    dtype = next((state.dtype for layer in layers for state in layer.state().values()), None)
+    x = check_inputs(layers, x)
+    for chunk in _chunks(x if dtype is None else x.astype(dtype, copy=False), operations):
+        omega, V = output_moments(layers, chunk, operations)
+        yield operations.host(omega), operations.host(V)
 
 
 def error_percent(predicted: Array, y: Array) -> float:
