@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.storage import load_model, save_model
+    from factorgraph.io.uai import (
+        read_uai,
+        read_uai_evidence,
+        read_uai_solution,
+        write_uai,
+        write_uai_evidence,
+        write_uai_solution,
+    )
     from factorgraph.iteration import Status
     from factorgraph.model.description import Factor, Model, Selection, Variable
     from factorgraph.model.graph import Graph
@@ -72,8 +80,14 @@ __all__ = [
     "from_networkx",
     "infer",
     "load_model",
+    "read_uai",
+    "read_uai_evidence",
+    "read_uai_solution",
     "save_model",
     "to_networkx",
+    "write_uai",
+    "write_uai_evidence",
+    "write_uai_solution",
 ]
 
 _MODULES = {
@@ -104,6 +118,14 @@ _MODULES = {
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
     "io.storage": ("load_model", "save_model"),
+    "io.uai": (
+        "read_uai",
+        "read_uai_evidence",
+        "read_uai_solution",
+        "write_uai",
+        "write_uai_evidence",
+        "write_uai_solution",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,6 +4,7 @@ The tables must have an entry for all that the packages export, so that nothing 
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -288,6 +289,43 @@ def file_rows(name: str) -> Iterator[Row]:
         yield "model", lambda v: fg.save_model(v, "m.npz"), ()
 
 
+def states() -> fg.Graph:
+    graph = fg.Graph()
+    graph.categories("c", 7, states=2)
+    return graph
+
+
+def uai_rows(name: str) -> Iterator[Row]:
+    if name == "read_uai":
+        yield "path", fg.read_uai, ()
+    elif name == "write_uai":
+        yield "model", lambda v: fg.write_uai(v, "m.uai"), ()
+        yield "path", lambda v: fg.write_uai(states(), v), ("text", "digits")
+        yield "variables", lambda v: fg.write_uai(states(), "m.uai", variables=v), OPTIONAL
+        yield "network", lambda v: fg.write_uai(states(), "m.uai", network=v), ()
+    elif name == "read_uai_evidence":
+        Path("e.evid").write_text("0")
+        yield "path", lambda v: fg.read_uai_evidence(v, states()), ()
+        yield "model", lambda v: fg.read_uai_evidence("e.evid", v), ()
+        yield "variables", lambda v: fg.read_uai_evidence("e.evid", states(), v), OPTIONAL
+    elif name == "write_uai_evidence":
+        yield "observed", lambda v: fg.write_uai_evidence(v, "e.evid", states()), GIVEN
+        yield "observed", lambda v: fg.write_uai_evidence({"c": v}, "e.evid", states()), (
+            "nan", "NaN array", "masked",
+        )  # fmt: skip
+        yield "path", lambda v: fg.write_uai_evidence({}, v, states()), ("text", "digits")
+        yield "model", lambda v: fg.write_uai_evidence({}, "e.evid", v), ()
+        yield "variables", lambda v: fg.write_uai_evidence({}, "e.evid", states(), v), OPTIONAL
+    elif name == "read_uai_solution":
+        yield "path", fg.read_uai_solution, ()
+    else:
+        yield "task", lambda v: fg.write_uai_solution(v, 0.0, "s"), ()
+        yield "solution", lambda v: fg.write_uai_solution("PR", v, "s"), ALSO_NEGATIVE
+        yield "solution", lambda v: fg.write_uai_solution("MPE", v, "s"), ()
+        yield "solution", lambda v: fg.write_uai_solution("MAR", v, "s"), ()
+        yield "path", lambda v: fg.write_uai_solution("PR", 0.0, v), ("text", "digits")
+
+
 def result_rows(name: str) -> Iterator[Row]:
     result: Any = fg.infer(ring()) if name == "Result" else fg.exact(ring())
     yield "name", lambda v: result[v], ()
@@ -312,6 +350,17 @@ ENTRIES: dict[str, Any] = {
     "check_factor": check_factor_rows,
     "load_model": lambda: file_rows("load_model"),
     "save_model": lambda: file_rows("save_model"),
+    **{
+        name: lambda name=name: uai_rows(name)
+        for name in (
+            "read_uai",
+            "read_uai_evidence",
+            "read_uai_solution",
+            "write_uai",
+            "write_uai_evidence",
+            "write_uai_solution",
+        )
+    },
     "Result": lambda: result_rows("Result"),
     "Exact": lambda: result_rows("Exact"),
     **{
