@@ -133,7 +133,8 @@ def write_uai(
     check_choice("network", network, NETWORKS, error=ModelError)
     layout = Layout.of(model, {})
     places, graph = _checked_places(layout, variables), unroll(model)
-    starts = [None if s is None else _start(layout, s) for s in places]
+    first = _starts(layout)
+    starts = [None if s is None else int(first[s.name][s.indices.item()]) for s in places]
     number = {start: i for i, start in enumerate(starts) if start is not None}
     states = [1 if s is None else _values(layout, s) for s in places]
     factors = [([i], np.zeros(1)) for i, q in enumerate(states) if q == 1 and network == "BAYES"]
@@ -172,10 +173,12 @@ def _values(layout: Layout, place: Selection) -> int:
     return layout.model.variables[place.name].states or 2
 
 
-def _start(layout: Layout, place: Selection) -> int:
-    """Return the first place of an element among all scalars."""
-    own = layout.components(place.name, np.arange(layout.size))
-    return int(own.reshape(-1, layout.model.variables[place.name].states or 1)[place.indices.item(), 0])
+def _starts(layout: Layout) -> dict[str, NDArray[np.intp]]:
+    """Return, by name, the first places of the elements among all scalars."""
+    index, variables = np.arange(layout.size), layout.model.variables
+    return {
+        name: layout.components(name, index).reshape(-1, variables[name].states or 1)[:, 0] for name in layout.shapes
+    }
 
 
 def _own(graph: Unrolled, start: int, values: int) -> Array:
