@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
+    from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
     from factorgraph.io.storage import load_model, save_model
     from factorgraph.io.uai import (
         read_uai,
@@ -78,13 +79,16 @@ __all__ = [
     "exact",
     "from_bipartite",
     "from_networkx",
+    "from_parity_checks",
     "infer",
     "load_model",
+    "read_alist",
     "read_uai",
     "read_uai_evidence",
     "read_uai_solution",
     "save_model",
     "to_networkx",
+    "write_alist",
     "write_uai",
     "write_uai_evidence",
     "write_uai_solution",
@@ -117,6 +121,7 @@ _MODULES = {
     "engine.result": ("Result",),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
+    "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
     "io.storage": ("load_model", "save_model"),
     "io.uai": (
         "read_uai",

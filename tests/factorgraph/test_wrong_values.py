@@ -326,6 +326,19 @@ def uai_rows(name: str) -> Iterator[Row]:
         yield "path", lambda v: fg.write_uai_solution("PR", 0.0, v), ("text", "digits")
 
 
+def parity_check_rows(name: str) -> Iterator[Row]:
+    if name == "read_alist":
+        yield "path", fg.read_alist, ()
+    elif name == "write_alist":
+        yield "matrix", lambda v: fg.write_alist(v, "m.alist"), ("column",)
+        yield "path", lambda v: fg.write_alist(np.eye(3), v), ("text", "digits")
+    else:
+        yield "matrix", fg.from_parity_checks, ("column",)
+        yield "name", lambda v: fg.from_parity_checks(np.eye(7), name=v), ("text", "digits")
+        yield "field", lambda v: fg.from_parity_checks(np.eye(7), field=v), ALSO_NEGATIVE
+        yield "syndrome", lambda v: fg.from_parity_checks(np.eye(7), syndrome=v), ()
+
+
 def result_rows(name: str) -> Iterator[Row]:
     result: Any = fg.infer(ring()) if name == "Result" else fg.exact(ring())
     yield "name", lambda v: result[v], ()
@@ -361,6 +374,7 @@ ENTRIES: dict[str, Any] = {
             "write_uai_solution",
         )
     },
+    **{name: lambda name=name: parity_check_rows(name) for name in ("from_parity_checks", "read_alist", "write_alist")},
     "Result": lambda: result_rows("Result"),
     "Exact": lambda: result_rows("Exact"),
     **{
