@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
+    from factorgraph.io.quadratic_models import QuadraticModel, from_dimod, to_dimod
     from factorgraph.io.storage import load_model, save_model
     from factorgraph.io.uai import (
         read_uai,
@@ -65,6 +66,7 @@ __all__ = [
     "Pairwise",
     "Parity",
     "Potts",
+    "QuadraticModel",
     "Result",
     "Selection",
     "Spectral",
@@ -78,6 +80,7 @@ __all__ = [
     "draw",
     "exact",
     "from_bipartite",
+    "from_dimod",
     "from_networkx",
     "from_parity_checks",
     "infer",
@@ -87,6 +90,7 @@ __all__ = [
     "read_uai_evidence",
     "read_uai_solution",
     "save_model",
+    "to_dimod",
     "to_networkx",
     "write_alist",
     "write_uai",
@@ -122,6 +126,7 @@ _MODULES = {
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
     "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
+    "io.quadratic_models": ("QuadraticModel", "from_dimod", "to_dimod"),
     "io.storage": ("load_model", "save_model"),
     "io.uai": (
         "read_uai",

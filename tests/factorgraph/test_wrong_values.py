@@ -339,6 +339,24 @@ def parity_check_rows(name: str) -> Iterator[Row]:
         yield "syndrome", lambda v: fg.from_parity_checks(np.eye(7), syndrome=v), ()
 
 
+def from_dimod_rows() -> Iterator[Row]:
+    pair = fg.QuadraticModel({"a": 0.1, "b": 0.2}, {("a", "b"): 0.3}, 0.0, "SPIN")
+    yield "model", lambda v: fg.from_dimod(v), ()
+    yield "model quadratic", lambda v: fg.from_dimod(pair._replace(linear=v)), ()
+    yield "linear", lambda v: fg.from_dimod(pair._replace(linear={"a": v, "b": 0.0})), ALSO_NEGATIVE
+    yield "quadratic", lambda v: fg.from_dimod(pair._replace(quadratic={("a", "b"): v})), ALSO_NEGATIVE
+    yield "offset", lambda v: fg.from_dimod(pair._replace(offset=v)), ALSO_NEGATIVE
+    yield "vartype", lambda v: fg.from_dimod(pair._replace(vartype=v)), ()
+    yield "name", lambda v: fg.from_dimod(pair, name=v), ("text", "digits")
+    yield "beta", lambda v: fg.from_dimod(pair, beta=v), NUMBER
+
+
+def to_dimod_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.to_dimod(v), ()
+    yield "vartype", lambda v: fg.to_dimod(ring(), vartype=v), ()
+    yield "offset", lambda v: fg.to_dimod(ring(), offset=v), ALSO_NEGATIVE
+
+
 def result_rows(name: str) -> Iterator[Row]:
     result: Any = fg.infer(ring()) if name == "Result" else fg.exact(ring())
     yield "name", lambda v: result[v], ()
@@ -358,6 +376,9 @@ ENTRIES: dict[str, Any] = {
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
     "from_bipartite": from_bipartite_rows,
+    "from_dimod": from_dimod_rows,
+    "to_dimod": to_dimod_rows,
+    "QuadraticModel": "a result",
     "to_networkx": to_networkx_rows,
     "draw": draw_rows,
     "check_factor": check_factor_rows,
