@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     )
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
+    from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
+    from factorgraph.io.quadratic_models import QuadraticModel, from_dimod, to_dimod
     from factorgraph.io.storage import load_model, save_model
+    from factorgraph.io.uai import (
+        read_uai,
+        read_uai_evidence,
+        read_uai_solution,
+        write_uai,
+        write_uai_evidence,
+        write_uai_solution,
+    )
     from factorgraph.iteration import Status
     from factorgraph.model.description import Factor, Model, Selection, Variable
     from factorgraph.model.graph import Graph
@@ -56,6 +66,7 @@ __all__ = [
     "Pairwise",
     "Parity",
     "Potts",
+    "QuadraticModel",
     "Result",
     "Selection",
     "Spectral",
@@ -69,11 +80,22 @@ __all__ = [
     "draw",
     "exact",
     "from_bipartite",
+    "from_dimod",
     "from_networkx",
+    "from_parity_checks",
     "infer",
     "load_model",
+    "read_alist",
+    "read_uai",
+    "read_uai_evidence",
+    "read_uai_solution",
     "save_model",
+    "to_dimod",
     "to_networkx",
+    "write_alist",
+    "write_uai",
+    "write_uai_evidence",
+    "write_uai_solution",
 ]
 
 _MODULES = {
@@ -103,7 +125,17 @@ _MODULES = {
     "engine.result": ("Result",),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
+    "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
+    "io.quadratic_models": ("QuadraticModel", "from_dimod", "to_dimod"),
     "io.storage": ("load_model", "save_model"),
+    "io.uai": (
+        "read_uai",
+        "read_uai_evidence",
+        "read_uai_solution",
+        "write_uai",
+        "write_uai_evidence",
+        "write_uai_solution",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

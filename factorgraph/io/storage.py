@@ -6,14 +6,12 @@ constructors of the parts, as what a program gives does.
 """
 
 import dataclasses
-import errno
 import io
 import json
 import math
 import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +22,7 @@ from factorgraph.factors.base import Group
 from factorgraph.interface.arguments import shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.io.files import write_bytes_atomic
+from factorgraph.io.paths import checked_path, checked_target, opened
 from factorgraph.model.description import Model, Selection, Variable
 from factorgraph.model.graph import Graph, model_of
 
@@ -50,11 +49,7 @@ def save_model(model: Model | Graph, path: str | os.PathLike[str]) -> None:
         ModelError: a part that is code, or of a class that does not belong to the package; or no path.
         OSError: there is no such folder, or the disk refuses; an old file is untouched.
     """
-    model, target = model_of(model), _checked_path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "`path` must be in a folder that exists, got", str(target))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "`path` must be a file, got a folder", str(target))
+    model, target = model_of(model), checked_target(path)
     arrays: dict[str, Any] = {}
     variables = [_encode(variable, arrays) for variable in model.variables.values()]
     described = [_encode(factor, arrays) for factor in model.factors]
@@ -71,14 +66,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         ModelError: not such a file, of a newer format, or damaged: an array or another part that does not fit.
         OSError: the file cannot be opened.
     """
-    source = _checked_path(path)
-    try:
-        stream = open(source, "rb")
-    except OSError as error:
-        raise OSError(
-            error.errno, f"`path` must be a file that can be read ({error.strerror}), got", str(source)
-        ) from None
-    with stream:
+    source = checked_path(path)
+    with opened(source) as stream:
         # Bytes that somebody changed raise whatever zipfile, NumPy and JSON meet in them, which none of them lists.
         try:
             arrays = _read_arrays(stream)
@@ -90,17 +79,6 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         return _model(content, arrays)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"`path` must be a whole model file, got {str(source)!r}: {error}") from error
-
-
-def _checked_path(path: Any) -> Path:
-    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ModelError(f"`path` must be the path of a file, got {shown(path)}")
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        raise ModelError(f"`path` must be of characters that file names have, got {shown(path)}") from None
-    return Path(text)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

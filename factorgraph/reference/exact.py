@@ -208,7 +208,8 @@ def _enumerate(
     for x, terms in chunks():
         w = np.exp(compensated(terms - reference[:, None]))
         if w.any():
-            mean = x[0] + w @ (x - x[0]) / w.sum()
+            low = x.min(axis=0)
+            mean = low + w @ (x - low) / w.sum()
             parts.append(_Moments(w.sum(), mean, w @ ((x - mean)[:, row] * (x - mean)[:, column]) / w.sum()))
     total = _together(parts, row, column)
     variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
@@ -230,12 +231,16 @@ def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
 
 
 def _together(parts: list[_Moments], row: NDArray[np.intp], column: NDArray[np.intp]) -> _Moments:
-    """Return the moments of a mixture, from deviations and not from squares."""
+    """Return the moments of a mixture, from deviations and not from squares.
+
+    Those of the means are from the smallest one, so that nothing cancels in probabilities of categories.
+    """
     share = np.array([part.weight for part in parts])
     total = share.sum()
     share /= total
     means = np.array([part.mean for part in parts])
-    mean = means[0] + share @ (means - means[0])
+    low = means.min(axis=0)
+    mean = low + share @ (means - low)
     within = share @ np.array([part.variance for part in parts])
     rest = means - mean
     return _Moments(float(total), mean, within + share @ (rest[:, row] * rest[:, column]))

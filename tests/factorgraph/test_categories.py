@@ -94,6 +94,11 @@ def test_both_exact_solutions(seed):
     ):
         assert solution.log_partition == pytest.approx(log_z, abs=tol.TREE)
         agree(solution, spec, nodes, marginals)
+        for i, (node, own) in enumerate(zip(nodes, marginals, strict=True)):
+            if spec.states[i]:
+                found = probabilities(solution, spec, node, i)
+                assert np.all(found >= 0.0)
+                assert np.all(found[own == 0.0] == 0.0)
 
 
 @quick

@@ -4,6 +4,7 @@ The tables must have an entry for all that the packages export, so that nothing 
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -288,6 +289,74 @@ def file_rows(name: str) -> Iterator[Row]:
         yield "model", lambda v: fg.save_model(v, "m.npz"), ()
 
 
+def states() -> fg.Graph:
+    graph = fg.Graph()
+    graph.categories("c", 7, states=2)
+    return graph
+
+
+def uai_rows(name: str) -> Iterator[Row]:
+    if name == "read_uai":
+        yield "path", fg.read_uai, ()
+    elif name == "write_uai":
+        yield "model", lambda v: fg.write_uai(v, "m.uai"), ()
+        yield "path", lambda v: fg.write_uai(states(), v), ("text", "digits")
+        yield "variables", lambda v: fg.write_uai(states(), "m.uai", variables=v), OPTIONAL
+        yield "network", lambda v: fg.write_uai(states(), "m.uai", network=v), ()
+    elif name == "read_uai_evidence":
+        Path("e.evid").write_text("0")
+        yield "path", lambda v: fg.read_uai_evidence(v, states()), ()
+        yield "model", lambda v: fg.read_uai_evidence("e.evid", v), ()
+        yield "variables", lambda v: fg.read_uai_evidence("e.evid", states(), v), OPTIONAL
+    elif name == "write_uai_evidence":
+        yield "observed", lambda v: fg.write_uai_evidence(v, "e.evid", states()), GIVEN
+        yield "observed", lambda v: fg.write_uai_evidence({"c": v}, "e.evid", states()), (
+            "nan", "NaN array", "masked",
+        )  # fmt: skip
+        yield "path", lambda v: fg.write_uai_evidence({}, v, states()), ("text", "digits")
+        yield "model", lambda v: fg.write_uai_evidence({}, "e.evid", v), ()
+        yield "variables", lambda v: fg.write_uai_evidence({}, "e.evid", states(), v), OPTIONAL
+    elif name == "read_uai_solution":
+        yield "path", fg.read_uai_solution, ()
+    else:
+        yield "task", lambda v: fg.write_uai_solution(v, 0.0, "s"), ()
+        yield "solution", lambda v: fg.write_uai_solution("PR", v, "s"), ALSO_NEGATIVE
+        yield "solution", lambda v: fg.write_uai_solution("MPE", v, "s"), ()
+        yield "solution", lambda v: fg.write_uai_solution("MAR", v, "s"), ()
+        yield "path", lambda v: fg.write_uai_solution("PR", 0.0, v), ("text", "digits")
+
+
+def parity_check_rows(name: str) -> Iterator[Row]:
+    if name == "read_alist":
+        yield "path", fg.read_alist, ()
+    elif name == "write_alist":
+        yield "matrix", lambda v: fg.write_alist(v, "m.alist"), ("column",)
+        yield "path", lambda v: fg.write_alist(np.eye(3), v), ("text", "digits")
+    else:
+        yield "matrix", fg.from_parity_checks, ("column",)
+        yield "name", lambda v: fg.from_parity_checks(np.eye(7), name=v), ("text", "digits")
+        yield "field", lambda v: fg.from_parity_checks(np.eye(7), field=v), ALSO_NEGATIVE
+        yield "syndrome", lambda v: fg.from_parity_checks(np.eye(7), syndrome=v), ()
+
+
+def from_dimod_rows() -> Iterator[Row]:
+    pair = fg.QuadraticModel({"a": 0.1, "b": 0.2}, {("a", "b"): 0.3}, 0.0, "SPIN")
+    yield "model", lambda v: fg.from_dimod(v), ()
+    yield "model quadratic", lambda v: fg.from_dimod(pair._replace(linear=v)), ()
+    yield "linear", lambda v: fg.from_dimod(pair._replace(linear={"a": v, "b": 0.0})), ALSO_NEGATIVE
+    yield "quadratic", lambda v: fg.from_dimod(pair._replace(quadratic={("a", "b"): v})), ALSO_NEGATIVE
+    yield "offset", lambda v: fg.from_dimod(pair._replace(offset=v)), ALSO_NEGATIVE
+    yield "vartype", lambda v: fg.from_dimod(pair._replace(vartype=v)), ()
+    yield "name", lambda v: fg.from_dimod(pair, name=v), ("text", "digits")
+    yield "beta", lambda v: fg.from_dimod(pair, beta=v), NUMBER
+
+
+def to_dimod_rows() -> Iterator[Row]:
+    yield "model", lambda v: fg.to_dimod(v), ()
+    yield "vartype", lambda v: fg.to_dimod(ring(), vartype=v), ()
+    yield "offset", lambda v: fg.to_dimod(ring(), offset=v), ALSO_NEGATIVE
+
+
 def result_rows(name: str) -> Iterator[Row]:
     result: Any = fg.infer(ring()) if name == "Result" else fg.exact(ring())
     yield "name", lambda v: result[v], ()
@@ -307,11 +376,26 @@ ENTRIES: dict[str, Any] = {
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
     "from_bipartite": from_bipartite_rows,
+    "from_dimod": from_dimod_rows,
+    "to_dimod": to_dimod_rows,
+    "QuadraticModel": "a result",
     "to_networkx": to_networkx_rows,
     "draw": draw_rows,
     "check_factor": check_factor_rows,
     "load_model": lambda: file_rows("load_model"),
     "save_model": lambda: file_rows("save_model"),
+    **{
+        name: lambda name=name: uai_rows(name)
+        for name in (
+            "read_uai",
+            "read_uai_evidence",
+            "read_uai_solution",
+            "write_uai",
+            "write_uai_evidence",
+            "write_uai_solution",
+        )
+    },
+    **{name: lambda name=name: parity_check_rows(name) for name in ("from_parity_checks", "read_alist", "write_alist")},
     "Result": lambda: result_rows("Result"),
     "Exact": lambda: result_rows("Exact"),
     **{
