@@ -181,7 +181,7 @@ class DeviceArray(NDArrayOperatorsMixin):
             return self._view(self._values.T)
         if name == "transpose":
             return lambda *axes: self._view(self._values.transpose(*axes))
-        if name in ("sum", "max", "copy", "astype"):
+        if name in ("sum", "min", "max", "copy", "astype"):
             return lambda *args, **kwargs: _Tape.make(lambda: getattr(self._values, name)(*args, **kwargs))
         raise AttributeError(name)
 
