@@ -123,6 +123,24 @@ def _flood(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy")
+def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> tuple[float, int]:
+    """The same, and the largest |log new - log old|/2, to first order, with its edge."""
+    worst, where = 0.0, 0
+    for f in range(w.size):
+        i, j = ends[f, 0], ends[f, 1]
+        a, b = r[f, 0], r[f, 1]
+        to_i, to_j = _odds(b, w[f], T[j]), _odds(a, w[f], T[i])
+        if abs(to_i - a) > worst * a:
+            worst, where = abs(to_i - a) / a, 2 * f
+        if abs(to_j - b) > worst * b:
+            worst, where = abs(to_j - b) / b, 2 * f + 1
+        r[f, 0], r[f, 1] = to_i, to_j
+        new_T[i] *= to_i
+        new_T[j] *= to_j
+    return 0.5 * worst, where
+
+
+@njit(cache=True, error_model="numpy")
 def _binomials(share: float) -> Any:
     """The coefficients of the powers 1 to 6 of d in (1 + d)^share."""
     c1 = share
@@ -241,16 +259,25 @@ class SpinSweeps:
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
+        if self.old is not None and self.share == 1.0 and not self.maximum:
+            return self._flood(*self.old, count)
         change = 0.0, 0
         for left in range(count, 0, -1):
-            if left > 1 and self.old is not None and self.share == 1.0 and not self.maximum:
-                T = self.old[1]
-                np.copyto(T, self.T)
-                np.copyto(self.T, self.base)
-                _flood(self.ends, self.w, self.r, T, self.T)
-            else:
-                change = self.send(next(self.order.edges), left == 1 and not self.order.once)
+            change = self.send(next(self.order.edges), left == 1 and not self.order.once)
         self.T = self._total()  # step by step they collect what was rounded
+        return change
+
+    def _flood(self, r: Array, new: Array, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times, undamped: pair by pair in place, with totals made anew in ``new``."""
+        change = 0.0, 0
+        for left in range(count, 0, -1):
+            np.copyto(new, self.base)
+            if left > 1:
+                _flood(self.ends, self.w, self.r, self.T, new)
+            else:
+                change = _flood_and_look(self.ends, self.w, self.r, self.T, new)
+            self.T, new = new, self.T
+        self.old = (r, new)
         return change
 
     def messages(self) -> tuple[Array, Array]:
