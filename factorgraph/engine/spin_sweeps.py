@@ -207,8 +207,8 @@ def _send_maxima(
 class SpinSweeps:
     """Sweeps over Ising pairs in a given order; the residual is the largest change of a message B, seen every fifth.
 
-    Pairs lie in memory in the order in which they send. While flooding, an edge takes 28 bytes: 4 for its end, 8 for
-    the coupling, and twice 8 for its message.
+    Pairs lie in memory in the order in which they send. An edge takes 20 bytes: 4 for its end, 8 for the coupling and 8
+    for its message; flooding with damping, or for maxima, 8 more for the message before.
     """
 
     stride = 5
