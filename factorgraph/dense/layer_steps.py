@@ -13,7 +13,7 @@ def forward_step(operations: Operations, layer: Layer) -> Forward:
 
 
 def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-    """Return messages to weights and inputs, and the new weights."""
+    """Return the messages to the inputs; those to the weights, and the new weights, go to the layer."""
     B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
     layer.G_in = weight_precision(layer, operations)
     A = input_precision(layer, operations)

@@ -285,7 +285,7 @@ class RealResidual(RealInOrder):
     """The pairs whose messages would change most send first; see ``schedules.urgent``."""
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Return some rounds, with as many actions as there are pairs, if so many are pending."""
+        """Go some rounds, with as many actions as there are pairs, if so many are pending."""
         for _ in range(ROUNDS):
             first = urgent(self._pending().reshape(-1, 2).max(axis=1))
             self.send(edges_of(first))

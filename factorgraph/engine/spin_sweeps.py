@@ -313,7 +313,7 @@ class SpinResidual(SpinSweeps):
     stride = 1
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Return some rounds, with as many actions as there are pairs, if so many are pending."""
+        """Go some rounds, with as many actions as there are pairs, if so many are pending."""
         for _ in range(ROUNDS):
             first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
             self.send(edges_of(first), False)

@@ -257,7 +257,7 @@ class ScheduledSweeps(GeneralSweeps):
         self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Return all steps of the schedule."""
+        """Take all steps of the schedule."""
         worst = (0.0, 0)
         self.measure()
         for step in next(self.steps):
@@ -276,7 +276,7 @@ class ResidualSweeps(GeneralSweeps):
         self.table = Table.of(self.graph)
 
     def sweep(self, count: int) -> tuple[float, int]:
-        """Return some rounds, with as many actions as there are factors, if so many are pending."""
+        """Go some rounds, with as many actions as there are factors, if so many are pending."""
         acting = self.graph.acting
         self.measure()
         for _ in range(ROUNDS if acting.size else 0):

@@ -99,7 +99,7 @@ class _Run:
     trace: EvolutionTrace = field(default_factory=EvolutionTrace)
 
     def step(self, turn: Turn) -> Report:
-        """Return one iteration."""
+        """Do one iteration."""
         try:
             self.forward()
             self.backward(turn.damping)

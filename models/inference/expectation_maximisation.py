@@ -103,7 +103,7 @@ class _Rounds:
     history: list[dict[str, float]]
 
     def step(self, turn: Turn) -> Report:
-        """Return one round, and the largest change of a parameter, relative to it."""
+        """Do one round, and return the largest change of a parameter, relative to it."""
         prior = _maximised_prior(self.model.prior, self.result, self.fixed)
         channel = _maximised_channel(self.model.channels[-1], self.y, self.result, self.fixed)
         self.history.append(_parameters(prior, channel))
