@@ -190,7 +190,7 @@ def updates(config: Config, epoch: float) -> list[Update]:
     """Return the update of every layer at a fractional epoch."""
     names = ("rho", "damping", "beta")
     return [
-        Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement)
+        Update(*(schedule(epoch, config.epochs) for schedule in schedules), reinforcement=config.reinforcement)
         for schedules in zip(*(config.schedules(name) for name in names), strict=True)
     ]
 

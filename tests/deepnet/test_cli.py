@@ -237,7 +237,7 @@ def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         (["train", "digits", "--task", "odd"], "argument --task: invalid choice: 'odd'"),
         (["train", "digits", "--hidden", "0"], "`hidden` must be a sequence of integers >= 1, got (0,)"),
         (["train", "digits", "--closure", "pb"], "`closure` must be one of ['amp', 'bp', 'bpi', 'mf'], got 'pb'"),
-        (["train", "digits", "--rho", "1:2"], "`rho` must be a number or 'start:end:rate'"),
+        (["train", "digits", "--rho", "1:2"], "`rho` must be a number, 'start:end:rate' or"),
         (["train", "digits", "--damping", "1"], "`damping` must be in [0, 1), got '1'"),
         (["train", "digits", "--closure", "mf", "bp", "--hidden", "9"], "`closure` of layer W1 must be 'mf' or 'amp'"),
         (["train", "digits", "--batch-size", "0"], "`batch_size` must be an integer >= 1, got 0"),

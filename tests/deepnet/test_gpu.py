@@ -371,7 +371,9 @@ def test_the_replayed_baseline_equals_the_eager_one(optimizer):
 def test_formulas_on_a_gpu_equal_the_bodies():
     import cupy  # pyright: ignore[reportMissingImports]
 
-    for function in FORMULAS.values():
+    for name, function in FORMULAS.items():
         args = arguments(function._element, function._inputs, np.random.default_rng(0))
+        # The logistic's log Z is the logarithm of a sum: near 1, the sum's rounding is all that is left of it.
+        smallest = 1e-15 if name == "logistic._evaluate" else 1e-290
         for our, their in zip(function(*map(cupy.asarray, args)), function(*args), strict=True):
-            np.testing.assert_allclose(our.get(), their, rtol=1e-11, atol=1e-290)
+            np.testing.assert_allclose(our.get(), their, rtol=1e-11, atol=smallest)

@@ -40,12 +40,21 @@ def trained(dataset, classes=10, **settings):
 
 def test_schedule():
     schedule = Schedule.of("beta", "8:1:0.5")
-    assert [schedule(0), schedule(1), schedule(2)] == [8, 4.5, 2.75]
-    assert schedule(100) == pytest.approx(1) and schedule(0.5) == pytest.approx(1 + 7 * 0.5**0.5)
-    assert Schedule.of("beta", str(schedule)) == schedule and Schedule.of("beta", 0.8)(7) == 0.8
-    for wrong in ("a", "1:2", "1:2:3", None):
-        with pytest.raises(ValueError, match="`beta` must be a number or 'start:end:rate'"):
+    assert [schedule(epoch, 9) for epoch in (0, 1, 2)] == [8, 4.5, 2.75]
+    assert schedule(100, 9) == pytest.approx(1) and schedule(0.5, 9) == pytest.approx(1 + 7 * 0.5**0.5)
+    assert Schedule.of("beta", str(schedule)) == schedule and Schedule.of("beta", 0.8)(7, 9) == 0.8
+    for wrong in ("a", "1:2", "1:2:3", None, "1/run", "1:2:3/run", "1:2:.5/epoch"):
+        with pytest.raises(ValueError, match="`beta` must be a number, 'start:end:rate' or"):
             Schedule.of("beta", wrong)  # pyright: ignore
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 100])
+def test_schedules_of_the_run_do_not_see_its_length(epochs):
+    """They are where they are to be after each part of the run, and stay at their last value after it."""
+    schedule = Schedule.of("beta", "8:1:0.25/run")
+    assert [schedule(part * epochs, epochs) for part in (0, 0.5, 1)] == [8, 4.5, 2.75]
+    assert schedule(epochs + 7, epochs) == 2.75 and str(schedule) == "8:1:0.25/run"
+    assert Schedule.of("beta", str(schedule)) == schedule != Schedule.of("beta", "8:1:0.25")
 
 
 def test_settings_are_completed_to_one_value_per_layer():
@@ -88,7 +97,7 @@ def test_settings_survive_json():
         ({"rho": -0.1}, r"`rho` must be in \[0, inf\), got '-0.1'"),
         ({"damping": 1.0}, r"`damping` must be in \[0, 1\), got '1'"),
         ({"beta": [1, 2, 3, 4]}, "`beta` must be one value or 2 values"),
-        ({"beta": "1:2"}, "`beta` must be a number or"),
+        ({"beta": "1:2"}, "`beta` must be a number, "),
         ({"eps_init": 0.0}, "`eps_init` must be a finite number > 0 or 'critical', got 0.0"),
         ({"reinforcement": -1.0}, "`reinforcement` must be a finite number >= 0"),
         ({"dtype": "float16"}, "`dtype` must be one of"),

@@ -183,6 +183,7 @@ def test_schedules() -> None:
         right = {"start": 1.0, "end": 0.5, "rate": 0.5}
         accepts = () if name == "rate" else ("float", "negative")
         check_refusals(lambda value: Schedule(**right | {name: value}), name, accepts=accepts)  # noqa: B023
+    check_refusals(lambda value: Schedule(1.0, 0.5, 0.5, value), "of_run")
 
 
 # --- ordinary Python --------------------------------------------------------------------------------------------------
