@@ -10,12 +10,11 @@ import numpy as np
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS
+from deepnet.presets import PRESETS, Setting
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
-
-Setting = Schedule | float | str
 
 #: Largest seed: 128 bits, the most that NumPy draws from the system.
 LARGEST_SEED = 2**128 - 1
@@ -34,31 +33,8 @@ _LEARNING_RATE = "learning_rate"
 Settings = Setting | Sequence[Setting] | None
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Where ρ, α and β come from if they are not given.
-
-    Attributes:
-        rho: ρ of all layers but the last, which must not polarise.
-        rho_last: ρ of the last layer.
-        damping: α of all layers.
-        beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
-            and their fields run away.
-    """
-
-    rho: Setting
-    rho_last: Setting
-    damping: Setting
-    beta: Setting
-
-
 #: Floating types that a network may have.
 DTYPES = ("float32", "float64")
-
-PRESETS = {
-    "default": Preset(rho=1.0, rho_last=0.9, damping=0.95, beta="8:1:0.9"),
-    "paper": Preset(rho=1.0001, rho_last=0.9, damping=0.8, beta=1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +53,8 @@ class Config:
             of the last one, (d, d, 1).
         epochs: passes over the training set.
         batch_size: samples in a mini-batch.
-        preset: "default" or "paper" ([DL App. B.3]): where rho, damping and beta come from if they are not given.
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL App. B.3]): where rho, damping and beta
+            come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior.
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
@@ -177,12 +154,8 @@ class Config:
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
         weights = per_layer("weights", self.weights, self.layers)
-        presets: dict[str, list[Setting]] = {
-            "rho": [*(preset.rho for _ in self.hidden), preset.rho_last],
-            "damping": [preset.damping for _ in weights],
-            "beta": [*(preset.beta if kind == "binary" else 1.0 for kind in weights[:-1]), 1.0],
-        }
-        for name, values in presets.items():
+        closures = per_layer("closure", self.closure, self.layers)
+        for name, values in preset.settings(self.hidden, weights, closures).items():
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
             self._set(name, tuple(Schedule.of(name, value) for value in values))

@@ -58,7 +58,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the data in ``fit``.
         batch_size: samples in a mini-batch.
-        preset: "default" or "paper": where rho, damping and beta come from if they are None.
+        preset: "default" or one of the paper's, see ``Config``: where rho, damping and beta come from if they are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.

@@ -151,7 +151,9 @@ def _add_train(commands: Any) -> None:
     )
     training.set_defaults(command=train)
     add = training.add_argument
-    value = "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch, or a run with '/run'"
+    value = (
+        "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch, or a run with '/run'"
+    )
     add("dataset", metavar="DATASET", type=dataset, help=f"{_DATASET_HELP}; comes before the options")
     add("--hidden", metavar="N", nargs="*", type=_width, help="units of each hidden layer")
     add("--algorithm", metavar="NAME", help="{names}")

@@ -15,12 +15,13 @@ _LONGEST = 60
 def tables() -> dict[str, Collection[str]]:
     """Return the names that options take, by the option, as the tables have them that everything else reads."""
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
-    from deepnet.config import DTYPES, PRESETS
+    from deepnet.config import DTYPES
     from deepnet.data import DATASETS
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.network import ACTIVATIONS, WEIGHTS
     from deepnet.outputs import AUTO, OUTPUTS
+    from deepnet.presets import PRESETS
     from factorgraph.dense.closures import CLOSURES
 
     return {

@@ -18,12 +18,13 @@ from deepnet.app import cli, commands, figures, terminal
 from deepnet.app.checkpoint import CheckpointError
 from deepnet.app.cli import main
 from deepnet.app.run import Run
-from deepnet.config import PRESETS, Config
+from deepnet.config import Config
 from deepnet.data import DATASETS, TASKS
 from deepnet.kernels.devices import DEVICES
 from deepnet.network import ACTIVATIONS, WEIGHTS
 from deepnet.observables import expected_preactivations
 from deepnet.predict import predict_pointwise
+from deepnet.presets import PRESETS
 from factorgraph.dense.closures import CLOSURES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -57,6 +57,23 @@ def test_schedules_of_the_run_do_not_see_its_length(epochs):
     assert Schedule.of("beta", str(schedule)) == schedule != Schedule.of("beta", "8:1:0.25")
 
 
+@pytest.mark.parametrize(
+    ("settings", "rho", "damping"),
+    [
+        ({"hidden": (101, 101)}, "1.0001 1.0001 0.9", "0.8 0.8 0.8"),
+        ({"hidden": (101, 101, 101), "closure": ("mf", "bp", "amp", "bp")}, "1.001 1 1 0.9", "0.8 0.8 0.8 0.8"),
+        ({"hidden": (501, 501, 501)}, "1.0001 1.0001 1.0001 0.9", "0.1 0.1 0.1 0.9"),
+        ({"preset": "paper-bayesian"}, "0.9999 0.9999 0.9", "0.8 0.8 0.8"),
+        ({"preset": "paper-continual"}, "1 1 1", "0.8 0.8 0.8"),
+    ],
+)
+def test_the_papers_settings(settings, rho, damping):
+    """[DL App. B.3, B.4]"""
+    config = Config(**{"preset": "paper"} | settings)
+    found = {name: " ".join(map(str, config.schedules(name))) for name in ("rho", "damping", "beta")}
+    assert found == {"rho": rho, "damping": damping, "beta": " ".join("1" * config.layers)}
+
+
 def test_settings_are_completed_to_one_value_per_layer():
     config = Config(hidden=(5, 4), preset="paper")
     assert [str(s) for s in config.schedules("rho")] == ["1.0001", "1.0001", "0.9"]
