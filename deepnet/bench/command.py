@@ -167,7 +167,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None, Case]]":
     from deepnet.bench.case import Case
-    from deepnet.bench.report import cores
+    from factorgraph.runtime.machine import cores
     from deepnet.bench.scaling import AXES
 
     samples = _all_samples(args) if args.samples is None else args.samples

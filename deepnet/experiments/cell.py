@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from deepnet.experiments.spec import Cell
 from deepnet.train import Network
 from factorgraph.io.files import parse_json
 from factorgraph.runtime.executor import one_thread
+from factorgraph.runtime.machine import machine
 
 #: The figures of a finished cell, in its folder.
 RESULT = "result.json"
@@ -89,7 +89,7 @@ def run_job(job: Job) -> None:
                 pass
             figures = evaluate(network, data) | {
                 "seconds": sum(each["seconds"] for each in run.history) / max(1, len(run.history)),
-                "machine": platform.platform(),
+                "machine": machine(job.device)["processor" if job.device == "cpu" else "gpu"],
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         write_text_atomic(job.directory / RESULT, json.dumps(figures, indent=2) + "\n")
