@@ -35,24 +35,26 @@ _DIGEST = hashlib.sha256().digest_size
 _warned = False
 
 
-def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
-    """As ``numba.njit``, with another cache on disk; parallel functions that are cached run behind a guard."""
+def njit(
+    function: Callable[..., Any] | None = None, *, cache: bool = False, shared: bool = False, **options: Any
+) -> Any:
+    """As ``numba.njit``, with another cache on disk; functions of ``shared`` loops run behind a guard."""
     if function is None:
-        return lambda f: njit(f, cache=cache, **options)
+        return lambda f: njit(f, cache=cache, shared=shared, **options)
     compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
     elif cache:
-        compiled._cache = CompiledCode(function, parallel=options.get("parallel", False))
+        compiled._cache = CompiledCode(function, shared=shared)
     return compiled
 
 
 class CompiledCode(FunctionCache):
     """The versions of a function on disk; the folder is looked for when the first one is needed."""
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], *, shared: bool = False) -> None:
         self._py_func = function
-        self._parallel = parallel
+        self._shared = shared
         self._name = repr(function)
         self.enable()
 
@@ -80,7 +82,7 @@ class CompiledCode(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled version of a signature; None if it is not there. Comes before all compiling and
         loading."""
-        if self._parallel:
+        if self._shared:
             guard_parallel_loops()
         return None if self._impl is None else super().load_overload(sig, target_context)
 

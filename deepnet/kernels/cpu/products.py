@@ -15,18 +15,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu import amx, tile
 from deepnet.kernels.cpu.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
 from factorgraph.dense.state import Array
 from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
 if "OMP_WAIT_POLICY" not in os.environ:  # read when the first parallel loop starts the threads
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # of GNU's OpenMP, where it overrides the policy
 
-parallel: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True)
+parallel: Callable[..., Any] = shared(error_model="numpy")
 
 #: Multiply-adds below which a second thread costs more than it saves.
 _SMALL = 1 << 16
@@ -80,49 +80,45 @@ def times_transposed(W: Array, g: Array, threads: int) -> Array:
     return out
 
 
-def outer(g: Array, x: Array, out: Array, threads: int) -> None:
+def outer(g: Array, x: Array, out: Array, thread: int, threads: int) -> None:
     """Σ_n g_kn x_in, (outputs, inputs); without AMX by the library, as fast where the depth is so small."""
     multiply = _outer if uses_amx(*out.shape, g.shape[1]) else _outer_by_library
     multiply(g, x, out, threads_worth(out, g.shape[1], threads))
 
 
 @parallel
-def _times(W: Any, x: Any, out: Any, on_amx: bool, threads: int) -> None:
+def _times(W: Any, x: Any, out: Any, on_amx: bool, thread: int, threads: int) -> None:
     rows, depth = W.shape
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        for sample in range(FIRST, x.shape[1], SAMPLES):
-            end = min(sample + SAMPLES, x.shape[1])
-            for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
+    start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    for sample in range(FIRST, x.shape[1], SAMPLES):
+        end = min(sample + SAMPLES, x.shape[1])
+        for begin in range(FIRST, depth, BLOCK):
+            panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+            rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
 
 
 @parallel
-def _times_transposed(W: Any, g: Any, out: Any, on_amx: bool, threads: int) -> None:
+def _times_transposed(W: Any, g: Any, out: Any, on_amx: bool, thread: int, threads: int) -> None:
     depth, rows = W.shape
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        for sample in range(FIRST, g.shape[1], SAMPLES):
-            end = min(sample + SAMPLES, g.shape[1])
-            for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
+    start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    for sample in range(FIRST, g.shape[1], SAMPLES):
+        end = min(sample + SAMPLES, g.shape[1])
+        for begin in range(FIRST, depth, BLOCK):
+            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+            rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
 
 
 @parallel
-def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
+def _outer(g: Any, x: Any, out: Any, thread: int, threads: int) -> None:
     rows, samples = g.shape
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        for sample in range(FIRST, samples, SAMPLES):
-            panels = amx.panels_of(x, TRANSPOSED, VALUES, sample, min(sample + SAMPLES, samples))
-            amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
+    start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    for sample in range(FIRST, samples, SAMPLES):
+        panels = amx.panels_of(x, TRANSPOSED, VALUES, sample, min(sample + SAMPLES, samples))
+        amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
 
 
 @parallel
-def _outer_by_library(g: Any, x: Any, out: Any, threads: int) -> None:
+def _outer_by_library(g: Any, x: Any, out: Any, thread: int, threads: int) -> None:
     rows = g.shape[0]
-    for thread in prange(threads):
-        start, stop = thread * rows // threads, (thread + 1) * rows // threads
-        np.dot(g[start:stop], x.T, out[start:stop])
+    start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    np.dot(g[start:stop], x.T, out[start:stop])
