@@ -24,6 +24,7 @@ import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+from factorgraph.runtime.parts import PartCompiler, keep_from_python
 from factorgraph.runtime.threads import guard_parallel_loops
 from factorgraph.runtime.uncompiled import use_ieee_math
 
@@ -36,14 +37,31 @@ _warned = False
 
 
 def njit(
-    function: Callable[..., Any] | None = None, *, cache: bool = False, shared: bool = False, **options: Any
+    function: Callable[..., Any] | None = None,
+    *,
+    cache: bool = False,
+    part: bool = False,
+    shared: bool = False,
+    **options: Any,
 ) -> Any:
-    """As ``numba.njit``, with another cache on disk; functions of ``shared`` loops run behind a guard."""
+    """As ``numba.njit``, with another cache on disk.
+
+    Args:
+        function: to compile, or what the decorator returned is applied to.
+        cache: keep what is compiled on disk.
+        part: it is only called from compiled functions, and a part of them.
+        shared: it runs shared loops, behind a guard.
+        options: further ones of ``numba.njit``.
+    """
     if function is None:
-        return lambda f: njit(f, cache=cache, shared=shared, **options)
-    compiled: Any = numba.njit(**options)(function)
+        return lambda f: njit(f, cache=cache, part=part, shared=shared, **options)
+    if part:
+        options["pipeline_class"] = PartCompiler
+    compiled: Any = numba.njit(no_cfunc_wrapper=True, **options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
+    elif part:
+        keep_from_python(compiled)
     elif cache:
         compiled._cache = CompiledCode(function, shared=shared)
     return compiled

@@ -13,11 +13,11 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, compiler
-from numba.core.codegen import JITCodeLibrary
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
 from factorgraph.runtime.compiled import DISABLED, njit
+from factorgraph.runtime.parts import PartCompiler
 from factorgraph.runtime.threads import PARALLEL_FOR
 
 _BYTE_POINTER = ir.IntType(8).as_pointer()
@@ -58,17 +58,6 @@ def _compiled(part: Callable[..., None], options: dict[str, Any]) -> Callable[..
     return njit(cache=True, shared=True, nogil=True)(whole)
 
 
-class _Part(JITCodeLibrary):
-    """Code that is optimised, and becomes machine code, only within another library."""
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-
 def _each(part: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:
     """Return a function for compiled code, of a tuple of the arguments and the number of threads."""
 
@@ -76,15 +65,14 @@ def _each(part: Callable[..., None], options: dict[str, Any]) -> Callable[..., N
         own = signature(types.none, *arguments.types[:-1], types.intp, types.intp)
 
         def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            library = _Part(context.codegen(), part.__name__)
             flags = compiler.Flags()
-            flags.nrt = flags.noalias = flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+            flags.nrt = flags.noalias = True
             for name, value in options.items():
                 setattr(flags, name, value)
-            compiled = compiler.compile_internal(
-                context.typing_context, context, library, part, own.args, own.return_type, flags, {}
+            compiled = compiler.compile_extra(
+                context.typing_context, context, part, own.args, own.return_type, flags, {}, pipeline_class=PartCompiler
             )
-            context.active_code_library.add_linking_library(library)
+            context.active_code_library.add_linking_library(compiled.library)
             _emit(context, builder, compiled.fndesc, own, values[0])
             return context.get_dummy_value()
 

@@ -293,8 +293,8 @@ def _transpose(typingctx: Any, source: Any, from_: Any, out: Any, to: Any) -> An
     return types.void(source, n, out, n), _code(emit)
 
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
-inlined: Callable[..., Any] = njit(error_model="numpy", forceinline=True)
+compiled: Callable[..., Any] = njit(part=True, error_model="numpy")
+inlined: Callable[..., Any] = njit(part=True, error_model="numpy", forceinline=True)
 
 
 @inlined

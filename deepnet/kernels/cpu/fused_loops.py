@@ -31,10 +31,10 @@ from deepnet.kernels.cpu.tile import (
     TRANSPOSED,
     VALUES,
     VARIANCES,
-    compiled,
     put,
 )
 from factorgraph.dense.state import Array
+from factorgraph.runtime.compiled import njit
 from factorgraph.runtime.parallel import shared
 
 #: Numbers in a line of the cache, so that lines of transposed data are written whole.
@@ -109,7 +109,7 @@ def _sign_derivatives(B: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
         g[j], gamma[j] = sign_derivatives32(B[j], omega[j], V[j])
 
 
-@compiled
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def argmax_derivatives(y: Any, omega: Any, V: Any, g: Any, gamma: Any) -> None:
     """g and Γ of an argmax output, each rival of the label by itself [DL, eqs. 132-133]."""
     classes, samples = omega.shape

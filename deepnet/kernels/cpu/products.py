@@ -32,7 +32,7 @@ parallel: Callable[..., Any] = shared(error_model="numpy")
 _SMALL = 1 << 16
 
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
+compiled: Callable[..., Any] = njit(part=True, error_model="numpy")
 
 #: Rows, depth and columns from which a product is one for AMX: its tiles are filled up with zeros, and
 #: rounded terms are many enough to average out.

@@ -20,7 +20,7 @@ from factorgraph.runtime.compiled import njit
 DENSE = 0.12
 
 #: Sums over samples may be reordered: that is what lets them run in vector registers.
-summing: Any = njit(error_model="numpy", fastmath=FAST | {"reassoc"}, forceinline=True)
+summing: Any = njit(part=True, error_model="numpy", fastmath=FAST | {"reassoc"}, forceinline=True)
 
 
 class Edges(NamedTuple):
