@@ -55,9 +55,8 @@ def njit(
     """
     if function is None:
         return lambda f: njit(f, cache=cache, part=part, shared=shared, **options)
-    if part:
-        options["pipeline_class"] = PartCompiler
-    compiled: Any = numba.njit(no_cfunc_wrapper=True, **options)(function)
+    options |= {"no_cfunc_wrapper": True} | ({"pipeline_class": PartCompiler} if part else {})
+    compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
     elif part:

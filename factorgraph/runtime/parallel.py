@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, compiler
-from numba.core.typing import signature
+from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from factorgraph.runtime.compiled import DISABLED, njit
@@ -66,8 +66,7 @@ def _each(part: Callable[..., None], options: dict[str, Any]) -> Callable[..., N
 
         def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
             flags = compiler.Flags()
-            flags.nrt = flags.noalias = True
-            for name, value in options.items():
+            for name, value in ({"nrt": True, "noalias": True} | options).items():
                 setattr(flags, name, value)
             compiled = compiler.compile_extra(
                 context.typing_context, context, part, own.args, own.return_type, flags, {}, pipeline_class=PartCompiler

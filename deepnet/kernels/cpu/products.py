@@ -80,7 +80,7 @@ def times_transposed(W: Array, g: Array, threads: int) -> Array:
     return out
 
 
-def outer(g: Array, x: Array, out: Array, thread: int, threads: int) -> None:
+def outer(g: Array, x: Array, out: Array, threads: int) -> None:
     """Σ_n g_kn x_in, (outputs, inputs); without AMX by the library, as fast where the depth is so small."""
     multiply = _outer if uses_amx(*out.shape, g.shape[1]) else _outer_by_library
     multiply(g, x, out, threads_worth(out, g.shape[1], threads))

@@ -84,9 +84,7 @@ def _cheapest_order(needed: Array) -> int:
     return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
 
 
-def _sum_weights(
-    layer: Layer, coefficients: Array, ratio: Array, operations: Operations, thread: int, threads: int
-) -> None:
+def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> None:
     """H_in by Horner's rule in -m."""
     # x̂ u^p for all orders, then H_in = Σ_p (-m)^p C_p (x̂ u^p)ᵀ from the highest order down.
     powers = [layer.x_mean]
