@@ -32,10 +32,12 @@ def shared(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None
     Args:
         options: of ``njit``.
     """
-    return lambda part: _one_by_one(part) if DISABLED else _compiled(part, options)
+    return lambda part: one_by_one(part) if DISABLED else _compiled(part, options)
 
 
-def _one_by_one(part: Callable[..., None]) -> Callable[..., None]:
+def one_by_one(part: Callable[..., None]) -> Callable[..., None]:
+    """Return the function without a compiler and threads."""
+
     @wraps(part)
     def whole(*arguments: Any) -> None:
         *given, threads = arguments
@@ -46,7 +48,7 @@ def _one_by_one(part: Callable[..., None]) -> Callable[..., None]:
 
 
 def _compiled(part: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:
-    """The function around the loop, which is in the place of ``part`` for Numba's cache, and for errors."""
+    """Return the function around the loop, which is in the place of ``part`` for the cache, and for errors."""
     *given, _, threads = parameters_of(part).parameters
     code = part.__code__
     all_given = ", ".join([*given, threads])
@@ -55,7 +57,9 @@ def _compiled(part: Callable[..., None], options: dict[str, Any]) -> Callable[..
     exec(compile(text, code.co_filename, "exec"), names)
     whole = wraps(part)(names[part.__name__])
     del whole.__wrapped__  # Numba would take its parameters
-    return njit(cache=True, shared=True, nogil=True)(whole)
+    compiled = njit(cache=True, shared=True, nogil=True)(whole)
+    compiled.__wrapped__ = part
+    return compiled
 
 
 def _each(part: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:

@@ -34,6 +34,9 @@ _SMALL = 1 << 16
 
 compiled: Callable[..., Any] = njit(part=True, error_model="numpy")
 
+#: Known while code is compiled, which has none of what this processor cannot do.
+_AMX_COMPILED = amx.COMPILED
+
 #: Rows, depth and columns from which a product is one for AMX: its tiles are filled up with zeros, and
 #: rounded terms are many enough to average out.
 _AMX_SIDE = 64
@@ -47,7 +50,7 @@ def uses_amx(*sides: int) -> bool:
 @compiled
 def panels_of(right, given, kind, start, stop, on_amx):
     """Pack the panels of ``deepnet.kernels.cpu.amx`` if the product is for AMX, else those of ``tile``."""
-    if on_amx:
+    if _AMX_COMPILED and on_amx:
         return amx.panels_of(right, given, kind, start, stop)
     return tile.panels_of(right, given, kind, start, stop)
 
@@ -55,7 +58,7 @@ def panels_of(right, given, kind, start, stop, on_amx):
 @compiled
 def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column, on_amx):
     """Compute rows on ``deepnet.kernels.cpu.amx`` if the product is for AMX, else by ``tile``."""
-    if on_amx:
+    if _AMX_COMPILED and on_amx:
         amx.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
     else:
         tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
@@ -69,15 +72,20 @@ def threads_worth(weights: Array, samples: int, threads: int) -> int:
 def times(W: Array, x: Array, threads: int) -> Array:
     """Return Σ_i W_ki x_in, (outputs, samples)."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    _times(W, x, out, uses_amx(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
+    _fill(W, W.shape[1], 1, x, out, threads)
     return out
 
 
 def times_transposed(W: Array, g: Array, threads: int) -> Array:
     """Return Σ_k W_ki g_kn, (inputs, samples)."""
     out = np.empty((W.shape[1], g.shape[1]), W.dtype)
-    _times_transposed(W, g, out, uses_amx(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
+    _fill(W, 1, W.shape[1], g, out, threads)
     return out
+
+
+def _fill(left: Array, row: int, step: int, right: Array, out: Array, threads: int) -> None:
+    samples = right.shape[1]
+    _product(left, row, step, right, out, uses_amx(*left.shape, samples), threads_worth(left, samples, threads))
 
 
 def outer(g: Array, x: Array, out: Array, threads: int) -> None:
@@ -87,25 +95,15 @@ def outer(g: Array, x: Array, out: Array, threads: int) -> None:
 
 
 @parallel
-def _times(W: Any, x: Any, out: Any, on_amx: bool, thread: int, threads: int) -> None:
-    rows, depth = W.shape
+def _product(left: Any, row: int, step: int, right: Any, out: Any, on_amx: bool, thread: int, threads: int) -> None:
+    """Row k and depth p of the left-hand factor are at k·row + p·step, one of which is 1."""
+    rows, (depth, samples) = out.shape[0], right.shape
     start, stop = thread * rows // threads, (thread + 1) * rows // threads
-    for sample in range(FIRST, x.shape[1], SAMPLES):
-        end = min(sample + SAMPLES, x.shape[1])
+    for sample in range(FIRST, samples, SAMPLES):
+        end = min(sample + SAMPLES, samples)
         for begin in range(FIRST, depth, BLOCK):
-            panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-            rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
-
-
-@parallel
-def _times_transposed(W: Any, g: Any, out: Any, on_amx: bool, thread: int, threads: int) -> None:
-    depth, rows = W.shape
-    start, stop = thread * rows // threads, (thread + 1) * rows // threads
-    for sample in range(FIRST, g.shape[1], SAMPLES):
-        end = min(sample + SAMPLES, g.shape[1])
-        for begin in range(FIRST, depth, BLOCK):
-            panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-            rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
+            panels = panels_of(right[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
+            rows_of_product(left, VALUES, start, stop, row, step, begin, panels, out, start, sample, on_amx)
 
 
 @parallel

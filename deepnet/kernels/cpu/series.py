@@ -63,7 +63,7 @@ def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: 
     order = _cheapest_order(needed)
     used = coefficients[: order + 1]
     _clear(used, needed, computed, threads)
-    rest = np.argwhere(needed > order)
+    rest = np.ascontiguousarray(np.argwhere(needed > order))
     # The products, then what is left.
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, operations, threads)
