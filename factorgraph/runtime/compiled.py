@@ -23,6 +23,7 @@ import numba
 import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
+from numba.core.types import unliteral
 
 from factorgraph.runtime.parts import PartCompiler, keep_from_python
 from factorgraph.runtime.threads import guard_parallel_loops
@@ -63,11 +64,23 @@ def njit(
     compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
-    elif part:
+        return compiled
+    _forget_constants(compiled)
+    if part:
         keep_from_python(compiled)
     elif cache:
         compiled._cache = CompiledCode(function, shared=shared)
     return compiled
+
+
+def _forget_constants(function: Any) -> None:
+    """Let compiled callers find one version for all numbers: Numba would compile one for every constant."""
+    template = function.get_call_template
+
+    def of_types(args: Any, kws: Any) -> Any:
+        return template([unliteral(a) for a in args], {name: unliteral(a) for name, a in kws.items()})
+
+    function.get_call_template = of_types
 
 
 class CompiledCode(FunctionCache):
