@@ -79,6 +79,8 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     add("--scaling", metavar="AXIS", nargs="+", choices=("samples", "width", "depth", "batch", "density"), help=scaling)
     add("--values", metavar="X", nargs="+", type=number, help="values of the property (default: a wide range)")
     add("--from", dest="earlier", metavar="FILE", nargs="+", type=path, help="show earlier results, measure nothing")
+    cold = "time the first calls on a machine instead, each in a new process with nothing compiled"
+    add("--cold", action="store_true", help=cold)
     add("--json", metavar="FILE", type=path, help="write the results there; '-': print them instead of the tables")
     add("--plot", metavar="FILE", type=path, help="draw the scaling study there, a PNG file")
 
@@ -109,6 +111,12 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.bench.report import document, legend, table
 
     chosen = _checked(args)
+    if args.cold:
+        from deepnet.bench.cold import lines
+
+        for line in lines():
+            print(line, flush=True)
+        return 0
     if args.plot:
         _require_matplotlib()
     for name in ("json", "plot"):
@@ -144,6 +152,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     from deepnet.bench.contenders import BASELINES
     from deepnet.bench.measure import Protocol
 
+    if args.cold and (args.scaling or args.earlier or args.json or args.plot):
+        raise ValueError("`cold` must come without --scaling, --from, --json and --plot, got one of them")
     if args.plot and not (args.scaling or args.earlier):
         raise ValueError("`plot` must come with --scaling or --from, got neither")
     if args.json and args.earlier:

@@ -384,6 +384,7 @@ def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
         (["--scaling", "width", "--values", "2.5"], "`values` must be integers for this axis, got [2.5]"),
         (["--scaling", "density", "--values", "2"], "`density` must be in (0, 1], got 2.0"),
         (["--from", "a.json", "--json", "b.json"], "`json` must not come with --from"),
+        (["--cold", "--plot", "a.png"], "`cold` must come without --scaling, --from, --json and --plot"),
         (["mnsit"], "argument DATASET: must be one of"),
     ],
 )

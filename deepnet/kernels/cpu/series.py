@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
-from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
-loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+loop: Callable[..., Any] = shared(error_model="numpy", fastmath=FAST)
 
 #: Highest order of the series.
 ORDERS = 12
@@ -64,7 +63,7 @@ def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: 
     order = _cheapest_order(needed)
     used = coefficients[: order + 1]
     _clear(used, needed, computed, threads)
-    rest = np.argwhere(needed > order)
+    rest = np.ascontiguousarray(np.argwhere(needed > order))
     # The products, then what is left.
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, operations, threads)
@@ -118,22 +117,20 @@ def _flushed(values: Array) -> Array:
 
 
 @loop
-def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
+def _horner(target: Any, argument: Any, coefficient: Any, thread: int, threads: int) -> None:
     """target = coefficient - argument target."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            target[i] = coefficient[i] - argument[i] * target[i]
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        target[i] = coefficient[i] - argument[i] * target[i]
 
 
 @loop
-def _multiply(target: Any, factor: Any, threads: int) -> None:
+def _multiply(target: Any, factor: Any, thread: int, threads: int) -> None:
     """target *= factor, negligible numbers becoming zero."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            value = target[i] * factor[i]
-            target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        value = target[i] * factor[i]
+        target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
 
 
 @loop
@@ -146,6 +143,7 @@ def _expand(
     coefficients: Any,
     needed: Any,
     computed: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """C_p of every factor and the order it needs: ORDERS + 1 if none is enough; a row ends with its last need.
@@ -154,40 +152,39 @@ def _expand(
     (p + 1) a_{p+1} = -t a_p - a_{p-1} - Σ_j a_j a_{p-j}. In float64: the recurrence amplifies rounding by |t| an order.
     """
     rows, samples = omega.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        a = np.empty((coefficients.shape[0], samples))
-        t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
-        limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            # a_0 = √V g at t, and whether the series converges fast enough at all.
-            _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
-            # Order by order until every factor of the row is resolved.
-            power[:] = 1.0
-            before[:] = 0
-            computed[k] = a.shape[0]
-            for p in range(a.shape[0]):
-                if p > 0:
-                    _next_coefficients(a, p, t)
-                unresolved = 0
-                for j in range(samples):
-                    # Resolved two orders ago if this term and the one before it are negligible.
-                    small = abs(a[p, j]) * power[j] <= limit[j]
-                    found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
-                    needed[k, j] = max(p - 2, 0) if found else needed[k, j]
-                    unresolved += 1 if needed[k, j] == _UNKNOWN else 0
-                    before[j] = 1 if small else 0
-                    # C_p = a_p X^p V^(-(p+1)/2); numbers that would be denormal are zero.
-                    power[j] *= largest_m[k] * ratio[j]
-                    value = f32(scale[j] * a[p, j])
-                    coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
-                    scale[j] *= ratio[j]
-                if unresolved == 0:
-                    computed[k] = p + 1
-                    break
-            # What is unresolved at the highest order is computed edge by edge.
+    in_widest_vectors()
+    a = np.empty((coefficients.shape[0], samples))
+    t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
+    limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        # a_0 = √V g at t, and whether the series converges fast enough at all.
+        _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
+        # Order by order until every factor of the row is resolved.
+        power[:] = 1.0
+        before[:] = 0
+        computed[k] = a.shape[0]
+        for p in range(a.shape[0]):
+            if p > 0:
+                _next_coefficients(a, p, t)
+            unresolved = 0
             for j in range(samples):
-                needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
+                # Resolved two orders ago if this term and the one before it are negligible.
+                small = abs(a[p, j]) * power[j] <= limit[j]
+                found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
+                needed[k, j] = max(p - 2, 0) if found else needed[k, j]
+                unresolved += 1 if needed[k, j] == _UNKNOWN else 0
+                before[j] = 1 if small else 0
+                # C_p = a_p X^p V^(-(p+1)/2); numbers that would be denormal are zero.
+                power[j] *= largest_m[k] * ratio[j]
+                value = f32(scale[j] * a[p, j])
+                coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+                scale[j] *= ratio[j]
+            if unresolved == 0:
+                computed[k] = p + 1
+                break
+        # What is unresolved at the highest order is computed edge by edge.
+        for j in range(samples):
+            needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
 
 
 @inlined
@@ -218,16 +215,15 @@ def _next_coefficients(a, p, t):
 
 
 @loop
-def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
+def _clear(coefficients: Any, needed: Any, computed: Any, thread: int, threads: int) -> None:
     """Zero where nothing was computed, and all of the factors that need a higher order."""
     orders, rows, samples = coefficients.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            for p in range(orders):
-                for j in range(samples):
-                    kept = p < computed[k] and needed[k, j] < orders
-                    coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        for p in range(orders):
+            for j in range(samples):
+                kept = p < computed[k] and needed[k, j] < orders
+                coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
 
 
 @inlined
@@ -238,15 +234,16 @@ def _g(t, c):
 
 
 @loop
-def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B: Any, threads: int) -> None:
+def _add_edges(
+    rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B: Any, thread: int, threads: int
+) -> None:
     """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
     inputs = m.shape[1]
-    for thread in prange(threads):
-        in_widest_vectors()
-        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        for f in range(rest.shape[0]):
-            k, n = rest[f, 0], rest[f, 1]
-            _add_edges_of(m[k], x[n], omega[k, n], V[k, n], c[k, n], H[k], B[n], start, stop)
+    in_widest_vectors()
+    start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+    for f in range(rest.shape[0]):
+        k, n = rest[f, 0], rest[f, 1]
+        _add_edges_of(m[k], x[n], omega[k, n], V[k, n], c[k, n], H[k], B[n], start, stop)
 
 
 @inlined
