@@ -7,7 +7,7 @@ import numpy as np
 from numba import get_num_threads
 
 from deepnet.kernels.cpu import fused_loops as loops
-from deepnet.kernels.cpu import products, series, sparse
+from deepnet.kernels.cpu import gaussian, products, relu, series, sparse
 from deepnet.kernels.cpu.float32 import f32
 from deepnet.kernels.cpu.library import ONE_THREAD
 from deepnet.kernels.cpu.sparse import DENSE, Edges
@@ -17,10 +17,13 @@ from deepnet.kernels.support import (
     fuses_iteration,
     supports_argmax,
     supports_fusing,
+    supports_gaussian_weights,
+    supports_relu_units,
     supports_sign_units,
 )
 from factorgraph.channels import Sign
 from factorgraph.dense import numpy_operations
+from factorgraph.dense.numpy_operations import PRECISION_FLOOR
 from factorgraph.dense.layer_steps import backward_step, forward_step
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
@@ -80,10 +83,15 @@ class CpuOperations:
             target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        if not supports_sign_units(message, omega):
-            return numpy_operations.moments(message, omega, V)
         mean, variance = np.empty_like(omega), np.empty_like(omega)
-        if message.B is None:
+        if supports_relu_units(message, omega):
+            if message.B is None:
+                relu.free_moments(omega, V, f32(message.scale), mean, variance, _threads(omega))
+            else:
+                relu.moments(message.B, message.A, omega, V, f32(message.scale), mean, variance, _threads(omega))
+        elif not supports_sign_units(message, omega):
+            return numpy_operations.moments(message, omega, V)
+        elif message.B is None:
             loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
         else:
             loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
@@ -94,6 +102,9 @@ class CpuOperations:
         if supports_sign_units(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
+        elif supports_relu_units(message, omega):
+            g, gamma = np.empty_like(omega), np.empty_like(omega)
+            relu.derivatives(message.B, message.A, omega, V, f32(message.scale), g, gamma, _threads(omega))
         elif supports_argmax(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.argmax_derivatives(message.y, omega, V, g, gamma)
@@ -187,6 +198,9 @@ class CpuOperations:
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """Renew ±1 weights in one pass."""
+        if supports_gaussian_weights(layer):
+            _update_gaussians(layer, step)
+            return
         if not (layer.plan.spin_weights and layer.H.dtype == np.float32):
             numpy_operations.update_weights(self, layer, step)
             return
@@ -195,6 +209,18 @@ class CpuOperations:
         loops.update_spins(layer.H_in, base, layer.H, layer.mean, *numbers, threads)
         if layer.plan.mask is not None:
             loops.erase(layer.mean, layer.plan.mask, threads)
+
+
+def _update_gaussians(layer: Layer, step: Step) -> None:
+    """Renew continuous weights in one pass."""
+    base, numbers = _update_arguments(layer, step)
+    precisions = layer.G[:0] if base.shape[0] == 0 else step.precision
+    h, precision, _ = layer.plan.prior.natural
+    arrays = layer.H_in, layer.G_in, base, precisions, layer.H, layer.G, layer.mean, layer.sigma
+    gaussian.update(*arrays, *numbers, f32(h), f32(precision), f32(PRECISION_FLOOR), _threads(layer.H))
+    if layer.plan.mask is not None:
+        loops.erase(layer.mean, layer.plan.mask, _threads(layer.H))
+        loops.erase(layer.sigma, layer.plan.mask, _threads(layer.H))
 
 
 def _uses_amx(layer: Layer) -> bool:

@@ -1,0 +1,157 @@
+"""ReLU units in float32: branch-free bodies, as those of ``deepnet.kernels.cpu.float32``, and parallel loops.
+
+A unit is a mixture of a *spike* at 0 of weight p0 and a *slab* on x > 0, a normal law cut off at a deviations from its
+mean, of weight p1: see ``factorgraph.channels.relu``, whose float64 bodies these are tested against.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from deepnet.kernels.cpu.float32 import exp32, f32, hazard32, in_widest_vectors, inlined
+from deepnet.kernels.cpu.fused_loops import loop
+
+# The variance of a normal variable beyond y >= 0 is M(y)/N(y)², relative error 1.8e-6, with N as in ``hazard32``. The
+# leading coefficient gives the limit 1/y²; all are positive: no cancellation. Least squares as there.
+_V0, _V1, _V2 = f32(0.570796907), f32(1.03348553), f32(0.881536961)
+_V3, _V4, _V5 = f32(0.460621983), f32(0.161901489), f32(0.0389923081)
+_V6, _V7, _V8 = f32(0.0063837152), f32(0.000656766992), f32(3.31237206e-05)
+
+_SQRT_2PI = f32(2.5066282746310002)
+_INV_SQRT_2PI = f32(0.3989422804014327)
+_LARGEST_RATIO = f32(1e4)  # deviations beyond which a tail is taken for that at so many: y^9 must not overflow
+_LARGEST_EXPONENT = f32(87.0)  # e^-87 is just above the smallest normal number: denormals are slow
+_NEGLIGIBLE = f32(1e-25)  # moments and derivatives below this are zero, likewise
+
+
+@inlined
+def tail32(x):
+    """What lies beyond x in a normal law: (S, q, excess, variance, K, tail), the three in the middle as of
+    ``normal_tail``.
+
+    √(2π) e^{x²/2} H(x) = S e^q with q = x²/2 below zero, else 0, so that S has no exponent; tail = √(2π) H(|x|).
+    """
+    y = min(abs(x), _LARGEST_RATIO)
+    n, e = hazard32(y)
+    m = (((((((_V8 * y + _V7) * y + _V6) * y + _V5) * y + _V4) * y + _V3) * y + _V2) * y + _V1) * y + _V0
+    inverse = f32(1.0) / n
+    excess = e * inverse
+    mills = n / (y * n + e)
+    # Below zero: what is not beyond |x|.
+    q = f32(0.5) * x * x
+    density = exp32(-min(q, _LARGEST_EXPONENT))
+    tail = density * mills
+    rest = _SQRT_2PI - tail
+    hazard = density / rest
+    beyond = hazard + abs(x)
+    if x >= f32(0.0):
+        return mills, f32(0.0), excess, m * inverse * inverse, y + excess, tail
+    return rest, q, beyond, f32(1.0) - hazard * beyond, hazard, tail
+
+
+@inlined
+def relu_parts32(B, A, omega, V):
+    """Weights, mean and variance of the slab, slope and more: (p0, p1, x1, v1, d1, z0, 1/V), d1 = B - A x1, z0 = E|z|
+    in the spike."""
+    inverse = f32(1.0) / np.sqrt(V)
+    rate = f32(1.0) + A * V
+    root = f32(1.0) / np.sqrt(rate)
+    sd = V * inverse
+    t, s = omega * inverse, sd * root
+    a = -(B * V + omega) * inverse * root
+    spike, q, z0, _, _, _ = tail32(t)
+    slab, p, excess, variance, hazard, _ = tail32(a)
+    # p1/p0 = S(a)/(S(t) √rate) e^delta. Where both exponents are there their difference is taken before it is rounded.
+    narrow = root * root
+    exponent = f32(0.5) * (B * (B * V + omega + omega) - A * omega * omega) * narrow
+    delta = exponent if (t < f32(0.0)) and (a < f32(0.0)) else p - q
+    small = exp32(-min(abs(delta), _LARGEST_EXPONENT))
+    slab *= root
+    part0 = spike * small if delta > f32(0.0) else spike
+    part1 = slab if delta > f32(0.0) else slab * small
+    scale = f32(1.0) / (part0 + part1)
+    x1 = s * excess
+    # x1 = s (K - a) for a slab that is mostly cut off, its uncut mean plus s K for one that is mostly there.
+    d1 = (B - A * omega) * narrow - A * s * hazard if a < f32(0.0) else B - A * x1
+    return part0 * scale, part1 * scale, x1, s * s * variance, d1, sd * z0, inverse * inverse
+
+
+@inlined
+def relu_moments32(B, A, omega, V):
+    """x̂ and Δ of a ReLU unit that receives the message (B, A)."""
+    p0, p1, x1, v1, _, _, _ = relu_parts32(B, A, omega, V)
+    return _normal(p1 * x1), _normal(p1 * (v1 + p0 * x1 * x1))
+
+
+@inlined
+def free_relu_moments32(omega, V):
+    """x̂ and Δ of a ReLU unit that receives no message: the slab is what is beyond a = -omega/√V."""
+    inverse = f32(1.0) / np.sqrt(V)
+    s, a = V * inverse, -omega * inverse
+    _, _, excess, variance, _, tail = tail32(a)
+    small = _INV_SQRT_2PI * tail
+    p0, p1 = (f32(1.0) - small, small) if a >= f32(0.0) else (small, f32(1.0) - small)
+    x1 = s * excess
+    return _normal(p1 * x1), _normal(p1 * (s * s * variance + p0 * x1 * x1))
+
+
+@inlined
+def relu_derivatives32(B, A, omega, V):
+    """g and Γ of a ReLU unit that receives the message (B, A)."""
+    p0, p1, x1, v1, d1, z0, rate = relu_parts32(B, A, omega, V)
+    return _normal(p1 * d1), _normal(p1 * (A * v1 - p0 * d1 * (z0 + x1)) * rate)
+
+
+@inlined
+def _normal(value):
+    return value if abs(value) > _NEGLIGIBLE else f32(0.0)
+
+
+@loop
+def moments(B: Any, A: Any, omega: Any, V: Any, scale: Any, mean: Any, variance: Any, threads: int) -> None:
+    """x̂ and Δ of units at scale · z that receive the messages (B, A)."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _moments(B[k], A[k], omega[k], V[k], scale, mean[k], variance[k])
+
+
+@inlined
+def _moments(B: Any, A: Any, omega: Any, V: Any, scale: Any, mean: Any, variance: Any) -> None:
+    for j in range(omega.shape[0]):
+        mean[j], variance[j] = relu_moments32(B[j], A[j], scale * omega[j], scale * scale * V[j])
+
+
+@loop
+def free_moments(omega: Any, V: Any, scale: Any, mean: Any, variance: Any, threads: int) -> None:
+    """x̂ and Δ of units at scale · z that receive no message."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _free_moments(omega[k], V[k], scale, mean[k], variance[k])
+
+
+@inlined
+def _free_moments(omega: Any, V: Any, scale: Any, mean: Any, variance: Any) -> None:
+    for j in range(omega.shape[0]):
+        mean[j], variance[j] = free_relu_moments32(scale * omega[j], scale * scale * V[j])
+
+
+@loop
+def derivatives(B: Any, A: Any, omega: Any, V: Any, scale: Any, g: Any, gamma: Any, threads: int) -> None:
+    """g and Γ in z of units at scale · z that receive the messages (B, A)."""
+    rows = omega.shape[0]
+    for thread in prange(threads):
+        in_widest_vectors()
+        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+            _derivatives(B[k], A[k], omega[k], V[k], scale, g[k], gamma[k])
+
+
+@inlined
+def _derivatives(B: Any, A: Any, omega: Any, V: Any, scale: Any, g: Any, gamma: Any) -> None:
+    for j in range(omega.shape[0]):
+        slope, curvature = relu_derivatives32(B[j], A[j], scale * omega[j], scale * scale * V[j])
+        g[j], gamma[j] = scale * slope, scale * scale * curvature
