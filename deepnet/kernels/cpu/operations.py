@@ -7,7 +7,7 @@ import numpy as np
 from numba import get_num_threads
 
 from deepnet.kernels.cpu import fused_loops as loops
-from deepnet.kernels.cpu import gaussian, products, relu, series, sparse
+from deepnet.kernels.cpu import gaussian, products, relu, relu_series, series, sparse
 from deepnet.kernels.cpu.float32 import f32
 from deepnet.kernels.cpu.library import ONE_THREAD
 from deepnet.kernels.cpu.sparse import DENSE, Edges
@@ -114,13 +114,14 @@ class CpuOperations:
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Sum a series in the own terms where the means are full and edges are many, else edge by edge."""
-        if means is not None or not supports_sign_units(message, layer.omega):
+        units = self._units(message, layer.omega) if means is None else None
+        if units is None:
             return numpy_operations.edge_messages(self, layer, message, means)
-        if not self._few_edges(layer):
-            return series.edge_messages(layer, fields(message), self, get_num_threads())
+        if not (isinstance(units, series.SignUnits) and self._few_edges(layer)):
+            return series.edge_messages(layer, units, self, get_num_threads())
         B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
         layer.H_in.fill(0)
-        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, fields(message)
+        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, units.field
         sparse.edge_messages(*self._edges_of(layer)[:2], *numbers, layer.H_in, B, get_num_threads())
         return None if layer.plan.is_first else B
 
@@ -137,6 +138,15 @@ class CpuOperations:
         if layer.plan.mask is None:
             return Path.FUSED
         return Path.EDGES if self._few_edges(layer) else Path.CLOSURE
+
+    def _units(self, message: Message, omega: Array) -> series.Units | None:
+        """Return the units that receive a message, if their g has a series."""
+        if supports_sign_units(message, omega):
+            return series.SignUnits(fields(message))
+        if supports_relu_units(message, omega):
+            assert message.B is not None and message.A is not None
+            return relu_series.ReluUnits(message.B, message.A, message.scale)
+        return None
 
     def _few_edges(self, layer: Layer) -> bool:
         """Return whether loops over edges are faster than products of whole arrays."""

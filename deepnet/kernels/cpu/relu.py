@@ -51,56 +51,60 @@ def tail32(x):
 
 
 @inlined
-def relu_parts32(B, A, omega, V):
-    """Weights, mean and variance of the slab, slope and more: (p0, p1, x1, v1, d1, z0, 1/V), d1 = B - A x1, z0 = E|z|
-    in the spike."""
-    inverse = f32(1.0) / np.sqrt(V)
-    rate = f32(1.0) + A * V
-    root = f32(1.0) / np.sqrt(rate)
-    sd = V * inverse
-    t, s = omega * inverse, sd * root
-    a = -(B * V + omega) * inverse * root
+def relu_parts32(b, a, t):
+    """What all of a unit that receives the message (b, a) at z ~ N(t, 1) is made of: (p0, p1, x1, v1, d1, z0, n).
+
+    Weights of spike and slab, mean and variance of the slab, d1 = b - a x1, E|z| in the spike, and N(t)/Z.
+    """
+    rate = f32(1.0) + a
+    s = f32(1.0) / np.sqrt(rate)
+    edge = -(b + t) * s
     spike, q, z0, _, _, _ = tail32(t)
-    slab, p, excess, variance, hazard, _ = tail32(a)
-    # p1/p0 = S(a)/(S(t) √rate) e^delta. Where both exponents are there their difference is taken before it is rounded.
-    narrow = root * root
-    exponent = f32(0.5) * (B * (B * V + omega + omega) - A * omega * omega) * narrow
-    delta = exponent if (t < f32(0.0)) and (a < f32(0.0)) else p - q
+    slab, p, excess, variance, hazard, _ = tail32(edge)
+    # p1/p0 = s S(edge)/S(t) e^delta. Where both exponents are there their difference is taken before it is rounded.
+    narrow = s * s
+    exponent = f32(0.5) * (b * (b + t + t) - a * t * t) * narrow
+    delta = exponent if (t < f32(0.0)) and (edge < f32(0.0)) else p - q
     small = exp32(-min(abs(delta), _LARGEST_EXPONENT))
-    slab *= root
+    slab *= s
     part0 = spike * small if delta > f32(0.0) else spike
     part1 = slab if delta > f32(0.0) else slab * small
     scale = f32(1.0) / (part0 + part1)
     x1 = s * excess
-    # x1 = s (K - a) for a slab that is mostly cut off, its uncut mean plus s K for one that is mostly there.
-    d1 = (B - A * omega) * narrow - A * s * hazard if a < f32(0.0) else B - A * x1
-    return part0 * scale, part1 * scale, x1, s * s * variance, d1, sd * z0, inverse * inverse
+    # x1 = s (K - edge) for a slab that is mostly cut off, its uncut mean plus s K for one that is mostly there.
+    d1 = (b - a * t) * narrow - a * s * hazard if edge < f32(0.0) else b - a * x1
+    n = exp32(-min(max(p, q), _LARGEST_EXPONENT)) * scale
+    return part0 * scale, part1 * scale, x1, narrow * variance, d1, z0, n
 
 
 @inlined
 def relu_moments32(B, A, omega, V):
-    """x̂ and Δ of a ReLU unit that receives the message (B, A)."""
-    p0, p1, x1, v1, _, _, _ = relu_parts32(B, A, omega, V)
-    return _normal(p1 * x1), _normal(p1 * (v1 + p0 * x1 * x1))
+    """x̂ and Δ of a unit that receives the message (B, A)."""
+    inverse = f32(1.0) / np.sqrt(V)
+    sd = V * inverse
+    p0, p1, x1, v1, _, _, _ = relu_parts32(B * sd, A * V, omega * inverse)
+    return _normal(sd * p1 * x1), _normal(V * p1 * (v1 + p0 * x1 * x1))
 
 
 @inlined
 def free_relu_moments32(omega, V):
-    """x̂ and Δ of a ReLU unit that receives no message: the slab is what is beyond a = -omega/√V."""
+    """x̂ and Δ of a unit that receives no message: the slab is what is beyond a = -omega/√V."""
     inverse = f32(1.0) / np.sqrt(V)
-    s, a = V * inverse, -omega * inverse
-    _, _, excess, variance, _, tail = tail32(a)
+    a = -omega * inverse
+    _, _, x1, v1, _, tail = tail32(a)
     small = _INV_SQRT_2PI * tail
     p0, p1 = (f32(1.0) - small, small) if a >= f32(0.0) else (small, f32(1.0) - small)
-    x1 = s * excess
-    return _normal(p1 * x1), _normal(p1 * (s * s * variance + p0 * x1 * x1))
+    return _normal(V * inverse * p1 * x1), _normal(V * p1 * (v1 + p0 * x1 * x1))
 
 
 @inlined
 def relu_derivatives32(B, A, omega, V):
-    """g and Γ of a ReLU unit that receives the message (B, A)."""
-    p0, p1, x1, v1, d1, z0, rate = relu_parts32(B, A, omega, V)
-    return _normal(p1 * d1), _normal(p1 * (A * v1 - p0 * d1 * (z0 + x1)) * rate)
+    """g and Γ of a unit that receives the message (B, A)."""
+    inverse = f32(1.0) / np.sqrt(V)
+    a = A * V
+    p0, p1, x1, v1, d1, z0, _ = relu_parts32(B * V * inverse, a, omega * inverse)
+    curvature = p1 * (a * v1 - p0 * d1 * (z0 + x1))
+    return _normal(inverse * p1 * d1), _normal(inverse * inverse * curvature)
 
 
 @inlined
