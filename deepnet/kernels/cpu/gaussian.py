@@ -63,6 +63,6 @@ def _update(
 ) -> None:
     for i in range(H.shape[0]):
         H[i] = beta * H_in[i] + rho * H_base[i] + r * H[i]
-        G[i] = max(beta * G_in[i] + rho * G_base[i] + r * G[i], floor)
+        G[i] = max(beta * max(G_in[i], f32(0.0)) + rho * G_base[i] + r * G[i], floor)
         sigma[i] = f32(1.0) / (G[i] + precision)
         m[i] = alpha * m[i] + (f32(1.0) - alpha) * (H[i] + h) * sigma[i]

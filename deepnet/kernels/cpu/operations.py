@@ -23,8 +23,8 @@ from deepnet.kernels.support import (
 )
 from factorgraph.channels import Sign
 from factorgraph.dense import numpy_operations
-from factorgraph.dense.numpy_operations import PRECISION_FLOOR
 from factorgraph.dense.layer_steps import backward_step, forward_step
+from factorgraph.dense.numpy_operations import PRECISION_FLOOR
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
 from factorgraph.priors import Prior
@@ -64,15 +64,15 @@ class CpuOperations:
     def place(self, layer: Layer) -> Layer:
         return layer
 
-    def times(self, W: Array, x: Array) -> Array:
-        return products.times(W, x, get_num_threads()) if _float32(W, x) else W @ x
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
+        return products.times(W, x, get_num_threads(), coarse=coarse) if _float32(W, x) else W @ x
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
-        return products.times_transposed(W, g, get_num_threads()) if _float32(W, g) else W.T @ g
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
+        return products.times_transposed(W, g, get_num_threads(), coarse=coarse) if _float32(W, g) else W.T @ g
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
         if _float32(g, x):
-            products.outer(g, x, out, get_num_threads())
+            products.outer(g, x, out, get_num_threads(), coarse=coarse)
         else:
             np.matmul(g, x.T, out=out)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numba import prange
 
 from deepnet.kernels.cpu import amx, tile
-from deepnet.kernels.cpu.tile import AS_IS, BLOCK, FIRST, NEXT, SAMPLES, TRANSPOSED, VALUES
+from deepnet.kernels.cpu.tile import AS_IS, BLOCK, FIRST, NEXT, POSITIVES, SAMPLES, TRANSPOSED, VALUES
 from factorgraph.dense.state import Array
 from factorgraph.runtime.compiled import njit
 
@@ -66,58 +66,66 @@ def threads_worth(weights: Array, samples: int, threads: int) -> int:
     return 1 if weights.size * samples < _SMALL else threads
 
 
-def times(W: Array, x: Array, threads: int) -> Array:
-    """Return Σ_i W_ki x_in, (outputs, samples)."""
+def times(W: Array, x: Array, threads: int, *, coarse: bool = False) -> Array:
+    """Return Σ_i W_ki x_in, (outputs, samples), of terms that may be ``coarse``: see ``Operations.times``."""
     out = np.empty((W.shape[0], x.shape[1]), W.dtype)
-    _times(W, x, out, uses_amx(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
+    _times(W, x, out, _kind(coarse), uses_amx(*W.shape, x.shape[1]), threads_worth(W, x.shape[1], threads))
     return out
 
 
-def times_transposed(W: Array, g: Array, threads: int) -> Array:
+def times_transposed(W: Array, g: Array, threads: int, *, coarse: bool = False) -> Array:
     """Return Σ_k W_ki g_kn, (inputs, samples)."""
     out = np.empty((W.shape[1], g.shape[1]), W.dtype)
-    _times_transposed(W, g, out, uses_amx(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
+    _times_transposed(W, g, out, _kind(coarse), uses_amx(*W.shape, g.shape[1]), threads_worth(W, g.shape[1], threads))
     return out
 
 
-def outer(g: Array, x: Array, out: Array, threads: int) -> None:
+def outer(g: Array, x: Array, out: Array, threads: int, *, coarse: bool = False) -> None:
     """Σ_n g_kn x_in, (outputs, inputs); without AMX by the library, as fast where the depth is so small."""
-    multiply = _outer if uses_amx(*out.shape, g.shape[1]) else _outer_by_library
-    multiply(g, x, out, threads_worth(out, g.shape[1], threads))
+    threads = threads_worth(out, g.shape[1], threads)
+    if uses_amx(*out.shape, g.shape[1]):
+        _outer(g, x, out, _kind(coarse), threads)
+    else:
+        _outer_by_library(g, x, out, threads)
+
+
+def _kind(coarse: bool) -> np.int64:
+    """Return how factors are read: of POSITIVES, one product on AMX in place of three, also where some are negative."""
+    return POSITIVES if coarse else VALUES
 
 
 @parallel
-def _times(W: Any, x: Any, out: Any, on_amx: bool, threads: int) -> None:
+def _times(W: Any, x: Any, out: Any, kind: int, on_amx: bool, threads: int) -> None:
     rows, depth = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         for sample in range(FIRST, x.shape[1], SAMPLES):
             end = min(sample + SAMPLES, x.shape[1])
             for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(x[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-                rows_of_product(W, VALUES, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
+                panels = panels_of(x[begin : begin + BLOCK], AS_IS, kind, sample, end, on_amx)
+                rows_of_product(W, kind, start, stop, depth, NEXT, begin, panels, out, start, sample, on_amx)
 
 
 @parallel
-def _times_transposed(W: Any, g: Any, out: Any, on_amx: bool, threads: int) -> None:
+def _times_transposed(W: Any, g: Any, out: Any, kind: int, on_amx: bool, threads: int) -> None:
     depth, rows = W.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         for sample in range(FIRST, g.shape[1], SAMPLES):
             end = min(sample + SAMPLES, g.shape[1])
             for begin in range(FIRST, depth, BLOCK):
-                panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
-                rows_of_product(W, VALUES, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
+                panels = panels_of(g[begin : begin + BLOCK], AS_IS, kind, sample, end, on_amx)
+                rows_of_product(W, kind, start, stop, NEXT, rows, begin, panels, out, start, sample, on_amx)
 
 
 @parallel
-def _outer(g: Any, x: Any, out: Any, threads: int) -> None:
+def _outer(g: Any, x: Any, out: Any, kind: int, threads: int) -> None:
     rows, samples = g.shape
     for thread in prange(threads):
         start, stop = thread * rows // threads, (thread + 1) * rows // threads
         for sample in range(FIRST, samples, SAMPLES):
-            panels = amx.panels_of(x, TRANSPOSED, VALUES, sample, min(sample + SAMPLES, samples))
-            amx.rows_of_product(g, VALUES, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
+            panels = amx.panels_of(x, TRANSPOSED, kind, sample, min(sample + SAMPLES, samples))
+            amx.rows_of_product(g, kind, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
 
 
 @parallel
