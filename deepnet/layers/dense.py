@@ -131,7 +131,7 @@ class DensePlan(LayerPlan):
     def _products(self) -> int:
         """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A.
 
-        V, G and A are sums of two products each, of one where weights or inputs are ±1; AMP has half of G and A already.
+        V, G and A are sums of two products, or of one where weights or inputs are ±1; AMP has half of G and A already.
         """
         messages, first, real = CLOSURES[self.closure].products, self.is_first, not (self.is_first or self.spin_inputs)
         pair = 2 if real and not self.full_spins else 1

@@ -4,7 +4,9 @@ In z with V = 1 and mean t, Z = Z_0 + Z_1 of spike and slab under the message (b
 
     n' = -t n,    Z_0' = -n,    (1 + a) Z_1' = (b - a t) Z_1 + n
 
-with the normal density n at t, by parts. Hence recurrences of the Taylor coefficients of n, Z_1 and Z', and √V g = Z'/Z.
+with the normal density n at t, by parts. Hence recurrences of the Taylor coefficients of n, Z_1 and Z', and
+√V g = Z'/Z. A part that is negligible at t may be all of Z at t - s, which no coefficient would tell: the rates |t| of
+log n and |x1 - t| of log Z_1, with the mean x1 of the slab, together bound s.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,18 @@ from numba import prange
 
 from deepnet.kernels.cpu.float32 import f32, in_widest_vectors, inlined
 from deepnet.kernels.cpu.relu import relu_parts32
-from deepnet.kernels.cpu.series import STATE, Series, T, keep_order, leave_unresolved, loop, start_row
+from deepnet.kernels.cpu.series import (
+    LARGEST_SHIFT,
+    ORDERS,
+    RATIO,
+    STATE,
+    Series,
+    T,
+    keep_order,
+    leave_unresolved,
+    loop,
+    start_row,
+)
 from factorgraph.dense.state import Array, Layer
 
 
@@ -65,7 +78,7 @@ def _expand(
         rates = np.empty((2, samples))
         for k in range(thread * rows // threads, (thread + 1) * rows // threads):
             start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
-            _start(V[k], B[k], A[k], scale, state[T], a[0], slab[0], n[0], rates)
+            _start(V[k], B[k], A[k], scale, largest_m[k], state, a[0], slab[0], n[0], rates, needed[k])
             computed[k] = orders
             for p in range(orders):
                 _next_coefficients(p, state[T], rates, a, Z, slab, n)
@@ -76,13 +89,15 @@ def _expand(
 
 
 @inlined
-def _start(V, B, A, scale, t, a, slab, n, rates):
-    """Everything at order 0, from the float32 bodies of the unit."""
+def _start(V, B, A, scale, largest_m, state, a, slab, n, rates, needed):
+    """Everything at order 0, from the float32 bodies of the unit; what does not fit is left to the edges."""
     for j in range(V.shape[0]):
-        sd = scale * np.sqrt(V[j])
+        sd, t = scale * np.sqrt(V[j]), state[T, j]
         own_b, own_a = B[j] * sd, A[j] * sd * sd
-        _, p1, _, _, d1, _, density = relu_parts32(own_b, own_a, f32(t[j]))
+        _, p1, x1, _, d1, _, density = relu_parts32(own_b, own_a, f32(t))
         a[j], slab[j], n[j] = p1 * d1, p1, density
+        rate = abs(t) + abs(x1 - t)
+        needed[j] = needed[j] if rate * largest_m * state[RATIO, j] < LARGEST_SHIFT else ORDERS + 1
         narrow = 1.0 / (1.0 + np.float64(own_a))
         rates[0, j], rates[1, j] = own_b * narrow, own_a * narrow
 
