@@ -24,6 +24,7 @@ import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+from factorgraph.runtime.parts import PartCompiler, keep_from_python
 from factorgraph.runtime.threads import guard_parallel_loops
 from factorgraph.runtime.uncompiled import use_ieee_math
 
@@ -35,24 +36,42 @@ _DIGEST = hashlib.sha256().digest_size
 _warned = False
 
 
-def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
-    """As ``numba.njit``, with another cache on disk; parallel functions that are cached run behind a guard."""
+def njit(
+    function: Callable[..., Any] | None = None,
+    *,
+    cache: bool = False,
+    part: bool = False,
+    shared: bool = False,
+    **options: Any,
+) -> Any:
+    """As ``numba.njit``, with another cache on disk.
+
+    Args:
+        function: to compile, or what the decorator returned is applied to.
+        cache: keep what is compiled on disk.
+        part: it is only called from compiled functions, and a part of them.
+        shared: it runs shared loops, behind a guard.
+        options: further ones of ``numba.njit``.
+    """
     if function is None:
-        return lambda f: njit(f, cache=cache, **options)
+        return lambda f: njit(f, cache=cache, part=part, shared=shared, **options)
+    options |= {"no_cfunc_wrapper": True} | ({"pipeline_class": PartCompiler} if part else {})
     compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
+    elif part:
+        keep_from_python(compiled)
     elif cache:
-        compiled._cache = CompiledCode(function, parallel=options.get("parallel", False))
+        compiled._cache = CompiledCode(function, shared=shared)
     return compiled
 
 
 class CompiledCode(FunctionCache):
     """The versions of a function on disk; the folder is looked for when the first one is needed."""
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], *, shared: bool = False) -> None:
         self._py_func = function
-        self._parallel = parallel
+        self._shared = shared
         self._name = repr(function)
         self.enable()
 
@@ -80,7 +99,7 @@ class CompiledCode(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled version of a signature; None if it is not there. Comes before all compiling and
         loading."""
-        if self._parallel:
+        if self._shared:
             guard_parallel_loops()
         return None if self._impl is None else super().load_overload(sig, target_context)
 

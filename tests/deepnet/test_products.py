@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from deepnet.kernels.cpu import amx, products
 from deepnet.kernels.cpu.tile import AS_IS, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
@@ -106,7 +107,7 @@ def test_packing(layout, neighbours, flipped, first):
             expected[r, p] = values[first + r * row + p * step]
     with pytest.MonkeyPatch.context() as patch:
         emulated_unit.install(patch)
-        found = packed(values, first, row, step, rows, depth, kind, flipped)
+        found = packed(amx._pack, values, first, row, step, rows, depth, kind, flipped)
         halves = [emulated_unit.number(np.stack([t & 0xFFFF, t >> 16], axis=2)) for t in found.reshape(2, 16, 16)]
     if flipped:
         halves = [half.swapaxes(0, 1) for half in halves]
@@ -119,12 +120,18 @@ def test_packing(layout, neighbours, flipped, first):
         expected = expected**2 if kind == SQUARES else (1 - expected) * (1 + expected)
         np.testing.assert_allclose(h, expected, rtol=2.0**-8)
     if amx.AVAILABLE:
-        real = packed(values, first, row, step, rows, depth, kind, flipped)
+        real = packed(compiled_pack, values, first, row, step, rows, depth, kind, flipped)
         np.testing.assert_array_equal(real[:256] if kind != VALUES else real, found[:256] if kind != VALUES else found)
 
 
-def packed(values, first, row, step, rows, depth, kind, flipped):
+@njit
+def compiled_pack(values, first, row, step, rows, depth, kind, tiles, to, layout, block, scratch):
+    amx._pack(values, first, row, step, rows, depth, kind, tiles, to, layout, block, scratch)
+
+
+def packed(pack, values, first, row, step, rows, depth, kind, flipped):
     """A pair of tiles."""
     tiles, block, scratch = (np.full(512, emulated_unit.NAN_PAIR) for _ in range(3))
-    amx._pack(values, first, row, step, rows, depth, kind, tiles, 0, flipped, block.view(np.float32), scratch)
+    layout = TRANSPOSED if flipped else AS_IS
+    pack(values, first, row, step, rows, depth, kind, tiles, 0, layout, block.view(np.float32), scratch)
     return tiles

@@ -5,8 +5,6 @@
 
 from typing import Any
 
-from numba import prange
-
 from deepnet.kernels.cpu.float32 import f32, in_widest_vectors, inlined
 from deepnet.kernels.cpu.fused_loops import loop
 
@@ -28,6 +26,7 @@ def update(
     h: Any,
     precision: Any,
     floor: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """New fields, precisions, at least ``floor``, means and variances of weights with a prior e^{hw - precision w²/2}.
@@ -35,12 +34,11 @@ def update(
     In place; the bases have no rows if ``rho`` is 0.
     """
     rows = H.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            field, rate = (H_base[k], G_base[k]) if H_base.shape[0] > 0 else (H_in[k], G_in[k])  # of weight 0
-            numbers = beta, rho, r, alpha, h, precision, floor
-            _update(H_in[k], G_in[k], field, rate, H[k], G[k], m[k], sigma[k], *numbers)
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        field, rate = (H_base[k], G_base[k]) if H_base.shape[0] > 0 else (H_in[k], G_in[k])  # of weight 0
+        numbers = beta, rho, r, alpha, h, precision, floor
+        _update(H_in[k], G_in[k], field, rate, H[k], G[k], m[k], sigma[k], *numbers)
 
 
 @inlined

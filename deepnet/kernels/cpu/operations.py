@@ -238,7 +238,7 @@ def _uses_amx(layer: Layer) -> bool:
     return products.uses_amx(*layer.mean.shape, layer.x_mean.shape[1])
 
 
-def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:
+def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, np.float32, np.float32, np.float32]]:
     """Return the base field, and β, ρ, r, α.
 
     A loop to which the same array came twice would take it for one that overlaps, and be slow: where the base is the

@@ -7,7 +7,6 @@ mean, of weight p1: see ``factorgraph.channels.relu``, whose float64 bodies thes
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu.float32 import exp32, f32, hazard32, in_widest_vectors, inlined
 from deepnet.kernels.cpu.fused_loops import loop
@@ -113,13 +112,14 @@ def _normal(value):
 
 
 @loop
-def moments(B: Any, A: Any, omega: Any, V: Any, scale: Any, mean: Any, variance: Any, threads: int) -> None:
+def moments(
+    B: Any, A: Any, omega: Any, V: Any, scale: Any, mean: Any, variance: Any, thread: int, threads: int
+) -> None:
     """x̂ and Δ of units at scale · z that receive the messages (B, A)."""
     rows = omega.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            _moments(B[k], A[k], omega[k], V[k], scale, mean[k], variance[k])
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        _moments(B[k], A[k], omega[k], V[k], scale, mean[k], variance[k])
 
 
 @inlined
@@ -129,13 +129,12 @@ def _moments(B: Any, A: Any, omega: Any, V: Any, scale: Any, mean: Any, variance
 
 
 @loop
-def free_moments(omega: Any, V: Any, scale: Any, mean: Any, variance: Any, threads: int) -> None:
+def free_moments(omega: Any, V: Any, scale: Any, mean: Any, variance: Any, thread: int, threads: int) -> None:
     """x̂ and Δ of units at scale · z that receive no message."""
     rows = omega.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            _free_moments(omega[k], V[k], scale, mean[k], variance[k])
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        _free_moments(omega[k], V[k], scale, mean[k], variance[k])
 
 
 @inlined
@@ -145,13 +144,12 @@ def _free_moments(omega: Any, V: Any, scale: Any, mean: Any, variance: Any) -> N
 
 
 @loop
-def derivatives(B: Any, A: Any, omega: Any, V: Any, scale: Any, g: Any, gamma: Any, threads: int) -> None:
+def derivatives(B: Any, A: Any, omega: Any, V: Any, scale: Any, g: Any, gamma: Any, thread: int, threads: int) -> None:
     """g and Γ in z of units at scale · z that receive the messages (B, A)."""
     rows = omega.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            _derivatives(B[k], A[k], omega[k], V[k], scale, g[k], gamma[k])
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        _derivatives(B[k], A[k], omega[k], V[k], scale, g[k], gamma[k])
 
 
 @inlined

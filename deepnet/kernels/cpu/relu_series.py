@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu.float32 import f32, in_widest_vectors, inlined
 from deepnet.kernels.cpu.relu import relu_parts32
@@ -64,28 +63,28 @@ def _expand(
     coefficients: Any,
     needed: Any,
     computed: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """C_p of every factor and the order it needs, as ``series`` has it for sign units; in float64 as there."""
     rows, samples = omega.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        orders = coefficients.shape[0]
-        state = np.empty((STATE, samples))
-        # Taylor coefficients of √V g, Z, Z_1 and n, all over Z; β and α of Z_1' = (β - αt) Z_1 + (1 - α) n.
-        a, Z = np.empty((orders, samples)), np.empty((orders + 1, samples))
-        slab, n = np.empty((orders + 1, samples)), np.empty((orders + 1, samples))
-        rates = np.empty((2, samples))
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
-            _start(V[k], B[k], A[k], scale, largest_m[k], state, a[0], slab[0], n[0], rates, needed[k])
-            computed[k] = orders
-            for p in range(orders):
-                _next_coefficients(p, state[T], rates, a, Z, slab, n)
-                if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
-                    computed[k] = p + 1
-                    break
-            leave_unresolved(needed[k])
+    in_widest_vectors()
+    orders = coefficients.shape[0]
+    state = np.empty((STATE, samples))
+    # Taylor coefficients of √V g, Z, Z_1 and n, all over Z; β and α of Z_1' = (β - αt) Z_1 + (1 - α) n.
+    a, Z = np.empty((orders, samples)), np.empty((orders + 1, samples))
+    slab, n = np.empty((orders + 1, samples)), np.empty((orders + 1, samples))
+    rates = np.empty((2, samples))
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
+        _start(V[k], B[k], A[k], scale, largest_m[k], state, a[0], slab[0], n[0], rates, needed[k])
+        computed[k] = orders
+        for p in range(orders):
+            _next_coefficients(p, state[T], rates, a, Z, slab, n)
+            if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
+                computed[k] = p + 1
+                break
+        leave_unresolved(needed[k])
 
 
 @inlined
@@ -124,17 +123,27 @@ def _next_coefficients(p, t, rates, a, Z, slab, n):
 
 @loop
 def _add_edges(
-    rest: Any, m: Any, x: Any, omega: Any, V: Any, B: Any, A: Any, scale: Any, H: Any, B_in: Any, threads: int
+    rest: Any,
+    m: Any,
+    x: Any,
+    omega: Any,
+    V: Any,
+    B: Any,
+    A: Any,
+    scale: Any,
+    H: Any,
+    B_in: Any,
+    thread: int,
+    threads: int,
 ) -> None:
     """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
     inputs = m.shape[1]
-    for thread in prange(threads):
-        in_widest_vectors()
-        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        for f in range(rest.shape[0]):
-            k, n = rest[f, 0], rest[f, 1]
-            message = B[k, n], A[k, n], scale
-            _add_edges_of(m[k], x[n], omega[k, n], V[k, n], *message, H[k], B_in[n], start, stop)
+    in_widest_vectors()
+    start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+    for f in range(rest.shape[0]):
+        k, n = rest[f, 0], rest[f, 1]
+        message = B[k, n], A[k, n], scale
+        _add_edges_of(m[k], x[n], omega[k, n], V[k, n], *message, H[k], B_in[n], start, stop)
 
 
 @inlined

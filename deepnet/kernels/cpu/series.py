@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
-from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
-loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+loop: Callable[..., Any] = shared(error_model="numpy", fastmath=FAST)
 
 #: Highest order of the series.
 ORDERS = 12
@@ -172,22 +171,20 @@ def _flushed(values: Array) -> Array:
 
 
 @loop
-def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
+def _horner(target: Any, argument: Any, coefficient: Any, thread: int, threads: int) -> None:
     """target = coefficient - argument target."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            target[i] = coefficient[i] - argument[i] * target[i]
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        target[i] = coefficient[i] - argument[i] * target[i]
 
 
 @loop
-def _multiply(target: Any, factor: Any, threads: int) -> None:
+def _multiply(target: Any, factor: Any, thread: int, threads: int) -> None:
     """target *= factor, negligible numbers becoming zero."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            value = target[i] * factor[i]
-            target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        value = target[i] * factor[i]
+        target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
 
 
 @loop
@@ -200,6 +197,7 @@ def _expand(
     coefficients: Any,
     needed: Any,
     computed: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """C_p of every factor and the order it needs: ORDERS + 1 if none is enough; a row ends with its last need.
@@ -208,22 +206,21 @@ def _expand(
     (p + 1) a_{p+1} = -t a_p - a_{p-1} - Σ_j a_j a_{p-j}. In float64: the recurrence amplifies rounding by |t| an order.
     """
     rows, samples = omega.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        a, state = np.empty((coefficients.shape[0], samples)), np.empty((STATE, samples))
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            # a_0 = √V g at t; then order by order until every factor of the row is resolved.
-            start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
-            for j in range(samples):
-                a[0, j] = _g(f32(state[T, j]), f32(2.0) * field[k, j])
-            computed[k] = a.shape[0]
-            for p in range(a.shape[0]):
-                if p > 0:
-                    _next_coefficients(a, p, state[T])
-                if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
-                    computed[k] = p + 1
-                    break
-            leave_unresolved(needed[k])
+    in_widest_vectors()
+    a, state = np.empty((coefficients.shape[0], samples)), np.empty((STATE, samples))
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        # a_0 = √V g at t; then order by order until every factor of the row is resolved.
+        start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
+        for j in range(samples):
+            a[0, j] = _g(f32(state[T, j]), f32(2.0) * field[k, j])
+        computed[k] = a.shape[0]
+        for p in range(a.shape[0]):
+            if p > 0:
+                _next_coefficients(a, p, state[T])
+            if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
+                computed[k] = p + 1
+                break
+        leave_unresolved(needed[k])
 
 
 #: Rows of what the factors of an output keep from order to order: t; X/√V; V^(-1/2) times its power; the size below
@@ -286,16 +283,15 @@ def _next_coefficients(a, p, t):
 
 
 @loop
-def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
+def _clear(coefficients: Any, needed: Any, computed: Any, thread: int, threads: int) -> None:
     """Zero where nothing was computed, and all of the factors that need a higher order."""
     orders, rows, samples = coefficients.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            for p in range(orders):
-                for j in range(samples):
-                    kept = p < computed[k] and needed[k, j] < orders
-                    coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        for p in range(orders):
+            for j in range(samples):
+                kept = p < computed[k] and needed[k, j] < orders
+                coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
 
 
 @inlined
@@ -306,15 +302,16 @@ def _g(t, c):
 
 
 @loop
-def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, field: Any, H: Any, B: Any, threads: int) -> None:
+def _add_edges(
+    rest: Any, m: Any, x: Any, omega: Any, V: Any, field: Any, H: Any, B: Any, thread: int, threads: int
+) -> None:
     """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
     inputs = m.shape[1]
-    for thread in prange(threads):
-        in_widest_vectors()
-        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        for f in range(rest.shape[0]):
-            k, n = rest[f, 0], rest[f, 1]
-            _add_edges_of(m[k], x[n], omega[k, n], V[k, n], f32(2.0) * field[k, n], H[k], B[n], start, stop)
+    in_widest_vectors()
+    start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+    for f in range(rest.shape[0]):
+        k, n = rest[f, 0], rest[f, 1]
+        _add_edges_of(m[k], x[n], omega[k, n], V[k, n], f32(2.0) * field[k, n], H[k], B[n], start, stop)
 
 
 @inlined
