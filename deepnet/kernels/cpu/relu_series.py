@@ -5,8 +5,8 @@ In z with V = 1 and mean t, Z = Z_0 + Z_1 of spike and slab under the message (b
     n' = -t n,    Z_0' = -n,    (1 + a) Z_1' = (b - a t) Z_1 + n
 
 with the normal density n at t, by parts. Hence recurrences of the Taylor coefficients of n, Z_1 and Z', and
-√V g = Z'/Z. A part that is negligible at t may be all of Z at t - s, which no coefficient would tell: the rates |t| of
-log n and |x1 - t| of log Z_1, with the mean x1 of the slab, together bound s.
+√V g = Z'/Z. A part that is negligible at t may be all of Z at t - s, which no coefficient would tell: the larger one of
+the rates |t| of log n and |x1 - t| of log Z_1, with the mean x1 of the slab, bounds s.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,11 @@ from deepnet.kernels.cpu.relu import relu_parts32
 from deepnet.kernels.cpu.series import (
     LARGEST_SHIFT,
     ORDERS,
-    RATIO,
-    STATE,
     Series,
-    T,
     keep_order,
     leave_unresolved,
     loop,
+    new_state,
     start_row,
 )
 from factorgraph.dense.state import Array, Layer
@@ -70,17 +68,20 @@ def _expand(
     rows, samples = omega.shape
     in_widest_vectors()
     orders = coefficients.shape[0]
-    state = np.empty((STATE, samples))
-    # Taylor coefficients of √V g, Z, Z_1 and n, all over Z; β and α of Z_1' = (β - αt) Z_1 + (1 - α) n.
+    state = new_state(samples)
+    t, ratio = state[0], state[1]
+    # Taylor coefficients of √V g; of Z; and, from order -1 on, of Z_1 and n; all over Z.
     a, Z = np.empty((orders, samples)), np.empty((orders + 1, samples))
-    slab, n = np.empty((orders + 1, samples)), np.empty((orders + 1, samples))
-    rates = np.empty((2, samples))
+    slab, n = np.zeros((orders + 2, samples)), np.zeros((orders + 2, samples))
+    # Z_1' = (β - αt) Z_1 + (1 - α) n, and room for the coefficients of a slope.
+    beta, alpha, slope = np.empty(samples), np.empty(samples), np.empty(samples)
     for k in range(thread * rows // threads, (thread + 1) * rows // threads):
         start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
-        _start(V[k], B[k], A[k], scale, largest_m[k], state, a[0], slab[0], n[0], rates, needed[k])
+        message = B[k], A[k], scale
+        _start(V[k], *message, largest_m[k], t, ratio, a[0], slab[1], n[1], beta, alpha, needed[k])
         computed[k] = orders
         for p in range(orders):
-            _next_coefficients(p, state[T], rates, a, Z, slab, n)
+            _next_coefficients(p, t, beta, alpha, slope, a, Z, slab, n)
             if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
                 computed[k] = p + 1
                 break
@@ -88,37 +89,42 @@ def _expand(
 
 
 @inlined
-def _start(V, B, A, scale, largest_m, state, a, slab, n, rates, needed):
+def _start(V, B, A, scale, largest_m, t, ratio, a, slab, n, beta, alpha, needed):
     """Everything at order 0, from the float32 bodies of the unit; what does not fit is left to the edges."""
     for j in range(V.shape[0]):
-        sd, t = scale * np.sqrt(V[j]), state[T, j]
+        sd = scale * np.sqrt(V[j])
         own_b, own_a = B[j] * sd, A[j] * sd * sd
-        _, p1, x1, _, d1, _, density = relu_parts32(own_b, own_a, f32(t))
+        _, p1, x1, _, d1, _, density = relu_parts32(own_b, own_a, f32(t[j]))
         a[j], slab[j], n[j] = p1 * d1, p1, density
-        rate = abs(t) + abs(x1 - t)
-        needed[j] = needed[j] if rate * largest_m * state[RATIO, j] < LARGEST_SHIFT else ORDERS + 1
         narrow = 1.0 / (1.0 + np.float64(own_a))
-        rates[0, j], rates[1, j] = own_b * narrow, own_a * narrow
+        beta[j], alpha[j] = own_b * narrow, own_a * narrow
+        rate = max(abs(t[j]), abs(x1 - t[j]))
+        needed[j] = needed[j] if rate * largest_m * ratio[j] < LARGEST_SHIFT else ORDERS + 1
 
 
 @inlined
-def _next_coefficients(p, t, rates, a, Z, slab, n):
-    """a_p, and those of Z, Z_1 and n at p + 1."""
+def _next_coefficients(p, t, beta, alpha, slope, a, Z, slab, n):
+    """a_p, and those of Z, Z_1 and n at p + 1; each loop writes to one array, so that it runs in vector registers."""
     inverse = 1.0 / (p + 1.0)
-    for j in range(t.shape[0]):
-        # Z_1' and Z' = Z_1' - n.
-        before = slab[p - 1, j] if p > 0 else 0.0
-        slope = rates[0, j] * slab[p, j] - rates[1, j] * (t[j] * slab[p, j] + before)
-        total = slope - rates[1, j] * n[p, j]
-        slab[p + 1, j] = (slope + (1.0 - rates[1, j]) * n[p, j]) * inverse
-        Z[p + 1, j] = total * inverse
-        before = n[p - 1, j] if p > 0 else 0.0
-        n[p + 1, j] = -(t[j] * n[p, j] + before) * inverse
-        a[p, j] = total if p > 0 else a[p, j]
-    # Z'/Z, order by order; Z is 1 at order 0.
-    for q in range(1, p + 1):
-        for j in range(t.shape[0]):
-            a[p, j] -= Z[q, j] * a[p - q, j]
+    samples = t.shape[0]
+    # Z_1', but for n.
+    for j in range(samples):
+        slope[j] = beta[j] * slab[p + 1, j] - alpha[j] * (t[j] * slab[p + 1, j] + slab[p, j])
+    for j in range(samples):
+        slab[p + 2, j] = (slope[j] + (1.0 - alpha[j]) * n[p + 1, j]) * inverse
+    # Z' = Z_1' - n.
+    for j in range(samples):
+        slope[j] -= alpha[j] * n[p + 1, j]
+    for j in range(samples):
+        Z[p + 1, j] = slope[j] * inverse
+    for j in range(samples):
+        n[p + 2, j] = -(t[j] * n[p + 1, j] + n[p, j]) * inverse
+    # Z'/Z, order by order; Z is 1 at order 0, where a is there already.
+    if p > 0:
+        a[p] = slope
+        for q in range(1, p + 1):
+            for j in range(samples):
+                a[p, j] -= Z[q, j] * a[p - q, j]
 
 
 @loop

@@ -207,56 +207,66 @@ def _expand(
     """
     rows, samples = omega.shape
     in_widest_vectors()
-    a, state = np.empty((coefficients.shape[0], samples)), np.empty((STATE, samples))
+    a, state = np.empty((coefficients.shape[0], samples)), new_state(samples)
+    t = state[0]
     for k in range(thread * rows // threads, (thread + 1) * rows // threads):
         # a_0 = √V g at t; then order by order until every factor of the row is resolved.
         start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
         for j in range(samples):
-            a[0, j] = _g(f32(state[T, j]), f32(2.0) * field[k, j])
+            a[0, j] = _g(f32(t[j]), f32(2.0) * field[k, j])
         computed[k] = a.shape[0]
         for p in range(a.shape[0]):
             if p > 0:
-                _next_coefficients(a, p, state[T])
+                _next_coefficients(a, p, t)
             if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
                 computed[k] = p + 1
                 break
         leave_unresolved(needed[k])
 
 
-#: Rows of what the factors of an output keep from order to order: t; X/√V; V^(-1/2) times its power; the size below
-#: which a term is negligible; the power of the own term; whether the term before was negligible.
-T, RATIO, SCALE, LIMIT, POWER, BEFORE, STATE = 0, 1, 2, 3, 4, 5, 6
+@inlined
+def new_state(samples):
+    """What the factors of an output keep from order to order, as arrays of their own, which do not overlap.
+
+    t; X/√V; V^(-1/2) times its power; the size below which a term is negligible; the power of the own term; and whether
+    the term before was negligible.
+    """
+    kept = np.empty(samples), np.empty(samples), np.empty(samples), np.empty(samples), np.empty(samples)
+    return *kept, np.empty(samples, np.int8)
 
 
 @inlined
 def start_row(omega, V, largest_m, largest_x, state, needed):
     """The state at order 0 of the factors of an output, and whether their series converge fast enough at all."""
+    t, ratio, scale, limit, power, before = state
     for j in range(omega.shape[0]):
-        scale = 1.0 / np.sqrt(V[j])
-        t, ratio = omega[j] * scale, largest_x[j] * scale
-        fits = ratio < LARGEST_RATIO and abs(t) * largest_m * ratio < LARGEST_SHIFT
+        scale[j] = 1.0 / np.sqrt(V[j])
+        t[j] = omega[j] * scale[j]
+        ratio[j] = largest_x[j] * scale[j]
+        limit[j] = RESOLUTION * np.sqrt(t[j] * t[j] + 1.0)
+        fits = ratio[j] < LARGEST_RATIO and abs(t[j]) * largest_m * ratio[j] < LARGEST_SHIFT
         needed[j] = _UNKNOWN if fits else ORDERS + 1
-        state[T, j], state[RATIO, j], state[SCALE, j] = t, ratio, scale
-        state[LIMIT, j] = RESOLUTION * np.sqrt(t * t + 1.0)
-        state[POWER, j], state[BEFORE, j] = 1.0, 0.0
+    power[:] = 1.0
+    before[:] = 0
 
 
 @inlined
 def keep_order(a, p, largest_m, state, coefficients, needed):
     """C_p = a_p X^p V^(-(p+1)/2) of the factors of an output; return how many are not yet resolved."""
+    _, ratio, scale, limit, power, before = state
     unresolved = 0
     for j in range(a.shape[0]):
         # Resolved two orders ago if this term and the one before it are negligible.
-        small = abs(a[j]) * state[POWER, j] <= state[LIMIT, j]
-        found = small and state[BEFORE, j] != 0.0 and needed[j] == _UNKNOWN
+        small = abs(a[j]) * power[j] <= limit[j]
+        found = small and before[j] != 0 and needed[j] == _UNKNOWN
         needed[j] = max(p - 2, 0) if found else needed[j]
         unresolved += 1 if needed[j] == _UNKNOWN else 0
-        state[BEFORE, j] = 1.0 if small else 0.0
+        before[j] = 1 if small else 0
         # Numbers that would be denormal are zero.
-        state[POWER, j] *= largest_m * state[RATIO, j]
-        value = f32(state[SCALE, j] * a[j])
+        power[j] *= largest_m * ratio[j]
+        value = f32(scale[j] * a[j])
         coefficients[j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
-        state[SCALE, j] *= state[RATIO, j]
+        scale[j] *= ratio[j]
     return unresolved
 
 
