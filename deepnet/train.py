@@ -10,6 +10,7 @@ import numpy as np
 
 from deepnet.baselines import Baseline, Epoch
 from deepnet.config import REMEDY, Config
+from deepnet.kernels.cpu.ahead import prepare
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
 from deepnet.outputs import output_of
@@ -51,8 +52,19 @@ class _Resident:
     epochs: "DeviceEpochs"
 
 
-def warm_up(config: Config, classes: int, device: str = "cpu") -> None:
-    """Compile what training and predicting with these settings need, on a network too small to matter."""
+def warm_up(
+    config: Config, classes: int, device: str = "cpu", progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Compile what training and predicting with these settings need, on a network too small to matter.
+
+    Args:
+        config: settings of the network.
+        classes: of the data.
+        device: of the network.
+        progress: called with how many of the longest functions are compiled, and of how many, if they are not on disk.
+    """
+    if device == "cpu":
+        prepare(config, progress)
     tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device)
     x = np.eye(4, 3, dtype=config.dtype)
     y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
@@ -213,6 +225,8 @@ def train(
     run may stop there and be taken up again.
     """
     x, y = _samples(network, x, y)
+    if network.device == "cpu":
+        prepare(network.config)
     while network.epoch < network.config.epochs:
         start = perf_counter()
         train_epoch(network, x, y, progress)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from deepnet.app.terminal import Progress, complain, say, wrong_input
+from deepnet.app.terminal import Compiling, Progress, complain, say, wrong_input
 from deepnet.app.texts import column_heads, errors, header, last_metrics, row, summary, sums
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
         say(f"resumed after epoch {network.epoch} of {network.config.epochs}")
     say(column_heads(network))
     progress, drawn = Progress(len(data.x_train)), perf_counter()
-    with contextlib.closing(progress):
-        for measured in run.train(network, data, progress):
+    with contextlib.closing(progress), contextlib.closing(Compiling()) as compiling:
+        for measured in run.train(network, data, progress, compiling):
             progress.close()
             say(row(measured, network.config.epochs))
             if plot and perf_counter() - drawn > FIGURE_PERIOD:

@@ -31,6 +31,10 @@ from factorgraph.runtime.uncompiled import use_ieee_math
 #: Whether NUMBA_DISABLE_JIT keeps functions as they are.
 DISABLED = bool(vars(numba.core.config)["DISABLE_JIT"])
 
+#: Of every function: without the first two, it would take them from the caller that is compiled first, whichever it is;
+#: the last is for callers in C, of which there are none.
+_OPTIONS = {"fastmath": False, "forceinline": False, "no_cfunc_wrapper": True}
+
 _DIGEST = hashlib.sha256().digest_size
 
 _warned = False
@@ -55,7 +59,7 @@ def njit(
     """
     if function is None:
         return lambda f: njit(f, cache=cache, part=part, shared=shared, **options)
-    options |= {"no_cfunc_wrapper": True} | ({"pipeline_class": PartCompiler} if part else {})
+    options = _OPTIONS | options | ({"pipeline_class": PartCompiler} if part else {})
     compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
@@ -96,6 +100,10 @@ class CompiledCode(FunctionCache):
         """The folder; None if there is none."""
         return None if self._impl is None else self._impl.locator.get_cache_path()
 
+    def has(self, sig: Any, target_context: Any) -> bool:
+        """Return whether the version of a signature is there."""
+        return self._impl is not None and self._index_key(sig, target_context.codegen()) in self._cache_file
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled version of a signature; None if it is not there. Comes before all compiling and
         loading."""
@@ -129,6 +137,9 @@ class CodeFile:
     def __init__(self, path: Path, stamp: bytes) -> None:
         self._path = path
         self._stamp = stamp
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._read()
 
     def load(self, key: Any) -> Any:
         """Return the object saved under ``key``; None if there is none."""
