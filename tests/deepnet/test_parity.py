@@ -13,6 +13,7 @@ from sweep_problems import FLOAT32_SWEEP, KINDS, problem
 from deepnet.kernels import CpuOperations
 from deepnet.kernels.cpu import amx
 from deepnet.kernels.cpu import fused_loops as loops
+from deepnet.kernels.cpu.tile import SAMPLES
 from deepnet.sweep import Update, train_batch
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
@@ -250,6 +251,17 @@ def test_fused_kernels_equal_plain_ones_in_every_setting(closure, tau, options, 
 def test_more_threads_than_outputs(closure, monkeypatch):
     monkeypatch.setattr("deepnet.kernels.cpu.products.threads_worth", lambda *_: 3)
     compare_fused(closure, 1, {}, 1.0)
+
+
+@pytest.mark.parametrize("on_amx", [False, amx.AVAILABLE])
+@pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
+@pytest.mark.parametrize("closure", ["mf", "amp"])
+def test_threads_that_share_samples(closure, kind, on_amx, monkeypatch):
+    """Of which there are enough for each of two to have a block and a part of one."""
+    monkeypatch.setattr("deepnet.kernels.cpu.products.threads_worth", lambda *_: 2)
+    monkeypatch.setattr(amx, "AVAILABLE", on_amx)
+    options = {"widths": (80, 70, 66), "samples": 2 * int(SAMPLES) + 77}
+    compare_fused(closure, 1, options, 1.0, UNIT_SWEEP if on_amx else FLOAT32_SWEEP, kind)
 
 
 @pytest.mark.parametrize("polarised", [1.0, 4.0])

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 from deepnet.kernels.cpu import amx, tile
 from deepnet.kernels.cpu.tile import AS_IS, BLOCK, FIRST, NEXT, POSITIVES, SAMPLES, TRANSPOSED, VALUES
@@ -64,6 +65,21 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, 
         tile.rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, column)
 
 
+@register_jitable
+def shares_samples(samples: int, threads: int) -> bool:
+    """Return whether there are enough samples for threads to share these instead of outputs: each packs its own panels
+    then, and not all of them for its own outputs."""
+    return threads > 1 and samples >= threads * SAMPLES
+
+
+@register_jitable
+def share(count: int, unit: int, thread: int, threads: int) -> tuple[int, int]:
+    """Return the part of a thread of so many numbers, whole units but at the end: panels are padded to some width, and
+    what pads them must not be another's."""
+    units = (count + unit - 1) // unit
+    return min(thread * units // threads * unit, count), min((thread + 1) * units // threads * unit, count)
+
+
 def threads_worth(weights: Array, samples: int, threads: int) -> int:
     """Return how many of the threads a product of these weights and as many samples is worth."""
     return 1 if weights.size * samples < _SMALL else threads
@@ -109,8 +125,12 @@ def _product(
     """Row k and depth p of the left-hand factor are at k·row + p·step, one of which is 1."""
     rows, (depth, samples) = out.shape[0], right.shape
     start, stop = thread * rows // threads, (thread + 1) * rows // threads
-    for sample in range(FIRST, samples, SAMPLES):
-        end = min(sample + SAMPLES, samples)
+    first, last = FIRST, samples
+    if shares_samples(samples, threads):
+        start, stop = FIRST, rows
+        first, last = share(samples, SAMPLES, thread, threads)
+    for sample in range(first, last, SAMPLES):
+        end = min(sample + SAMPLES, last)
         for begin in range(FIRST, depth, BLOCK):
             panels = panels_of(right[begin : begin + BLOCK], AS_IS, kind, sample, end, on_amx)
             rows_of_product(left, kind, start, stop, row, step, begin, panels, out, start, sample, on_amx)
@@ -118,11 +138,12 @@ def _product(
 
 @parallel
 def _outer(g: Any, x: Any, out: Any, kind: int, thread: int, threads: int) -> None:
-    rows, samples = g.shape
-    start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    """Each thread has some of the inputs, since packing those takes longer than packing outputs."""
+    (rows, samples), inputs = g.shape, x.shape[0]
+    start, stop = share(inputs, amx.WIDTH, thread, threads)
     for sample in range(FIRST, samples, SAMPLES):
-        panels = amx.panels_of(x, TRANSPOSED, kind, sample, min(sample + SAMPLES, samples))
-        amx.rows_of_product(g, kind, start, stop, samples, NEXT, sample, panels, out, start, FIRST)
+        panels = amx.panels_of(x[start:stop], TRANSPOSED, kind, sample, min(sample + SAMPLES, samples))
+        amx.rows_of_product(g, kind, FIRST, rows, samples, NEXT, sample, panels, out, FIRST, start)
 
 
 @parallel
