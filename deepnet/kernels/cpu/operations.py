@@ -1,7 +1,7 @@
 """The operations of a sweep on the processor: compiled float32 loops for the layers that dominate training."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import get_num_threads
@@ -27,7 +27,7 @@ from factorgraph.dense.layer_steps import backward_step, forward_step
 from factorgraph.dense.numpy_operations import PRECISION_FLOOR
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
-from factorgraph.priors import Prior
+from factorgraph.priors import Gaussian, Prior
 
 #: Elements below which a second thread costs more than it saves.
 _SMALL = 1 << 13
@@ -83,18 +83,19 @@ class CpuOperations:
             target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        mean, variance = np.empty_like(omega), np.empty_like(omega)
-        if supports_relu_units(message, omega):
-            if message.B is None:
-                relu.free_moments(omega, V, f32(message.scale), mean, variance, _threads(omega))
-            else:
-                relu.moments(message.B, message.A, omega, V, f32(message.scale), mean, variance, _threads(omega))
-        elif not supports_sign_units(message, omega):
+        sign, rectified = supports_sign_units(message, omega), supports_relu_units(message, omega)
+        if not (sign or rectified):
             return numpy_operations.moments(message, omega, V)
+        mean, variance = np.empty_like(omega), np.empty_like(omega)
+        found = mean, variance, _threads(omega)
+        if sign and message.B is None:
+            loops.free_sign_moments(omega, V, *found)
+        elif sign:
+            loops.sign_moments(message.B, omega, V, *found)
         elif message.B is None:
-            loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
+            relu.free_moments(omega, V, f32(message.scale), *found)
         else:
-            loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
+            relu.moments(message.B, message.A, omega, V, f32(message.scale), *found)
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
@@ -224,13 +225,14 @@ class CpuOperations:
 def _update_gaussians(layer: Layer, step: Step) -> None:
     """Renew continuous weights in one pass."""
     base, numbers = _update_arguments(layer, step)
-    precisions = layer.G[:0] if base.shape[0] == 0 else step.precision
-    h, precision, _ = layer.plan.prior.natural
-    arrays = layer.H_in, layer.G_in, base, precisions, layer.H, layer.G, layer.mean, layer.sigma
-    gaussian.update(*arrays, *numbers, f32(h), f32(precision), f32(PRECISION_FLOOR), _threads(layer.H))
+    G, threads, prior = cast(Array, layer.G), _threads(layer.H), cast(Gaussian, layer.plan.prior)
+    precisions = G[:0] if base.shape[0] == 0 else step.precision
+    h, precision, _ = prior.natural
+    arrays = layer.H_in, layer.G_in, base, precisions, layer.H, G, layer.mean, layer.sigma
+    gaussian.update(*arrays, *numbers, f32(h), f32(precision), f32(PRECISION_FLOOR), threads)
     if layer.plan.mask is not None:
-        loops.erase(layer.mean, layer.plan.mask, _threads(layer.H))
-        loops.erase(layer.sigma, layer.plan.mask, _threads(layer.H))
+        loops.erase(layer.mean, layer.plan.mask, threads)
+        loops.erase(layer.sigma, layer.plan.mask, threads)
 
 
 def _uses_amx(layer: Layer) -> bool:

@@ -66,14 +66,14 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, 
 
 
 @register_jitable
-def shares_samples(samples: int, threads: int) -> bool:
+def shares_samples(samples: int, threads: int) -> Any:
     """Return whether there are enough samples for threads to share these instead of outputs: each packs its own panels
     then, and not all of them for its own outputs."""
     return threads > 1 and samples >= threads * SAMPLES
 
 
 @register_jitable
-def share(count: int, unit: int, thread: int, threads: int) -> tuple[int, int]:
+def share(count: Any, unit: Any, thread: int, threads: int) -> Any:
     """Return the part of a thread of so many numbers, whole units but at the end: panels are padded to some width, and
     what pads them must not be another's."""
     units = (count + unit - 1) // unit
