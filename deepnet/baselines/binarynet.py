@@ -91,7 +91,7 @@ class BinaryNet(torch.nn.Module):
         rng = np.random.default_rng(seed)
         weights = [torch.from_numpy(xavier(k, i, rng).astype(np.float32)) for i, k in pairwise(widths)]
         given = [None if mask is None else torch.from_numpy(mask.astype(np.float32)) for mask in masks or ()]
-        return cls(weights, masks=given or None)
+        return cls(weights, masks=given or None, **options)
 
     def mask(self, layer: int) -> torch.Tensor | None:
         """Return 1 where a layer has an edge; None for all edges."""
