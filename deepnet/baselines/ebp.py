@@ -71,7 +71,8 @@ def train_batch(
         layer = cast(DenseLayer, layers[number])
         B = operations.times_transposed(layer.mean, g)[: layer.plan.features] if number else None
         operations.outer(g, layer.x_mean, layer.H_in)
-        layer.G_in = None if layer.G is None else np.zeros_like(layer.G)
+        if layer.G_in is not None:
+            layer.G_in.fill(0.0)
         operations.update_weights(layer, Step(layer.H, layer.G, rho=1.0, reinforcement=0.0))
         if B is not None:
             g = (B * _slope(layers[number - 1])).astype(x.dtype)

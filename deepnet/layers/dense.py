@@ -129,14 +129,17 @@ class DensePlan(LayerPlan):
         )
 
     def _products(self) -> int:
-        """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A."""
-        count = 2 if self.is_first or self.full_spins else 3
-        to_inputs = 0 if self.is_first else 1
-        count += CLOSURES[self.closure].products * (1 + to_inputs)
+        """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A.
+
+        V, G and A are sums of two products, or of one where weights or inputs are ±1; AMP has half of G and A already.
+        """
+        messages, first, real = CLOSURES[self.closure].products, self.is_first, not (self.is_first or self.spin_inputs)
+        pair = 2 if real and not self.full_spins else 1
+        count = 1 + pair + messages * (1 if first else 2)
         if not self.spin_weights:
-            count += 1 + to_inputs
-        if to_inputs and not self.spin_inputs:
-            count += 1 if self.full_spins else 2
+            count += pair - (messages == 2 and (first or pair == 2))
+        if real:
+            count += pair - (messages == 2 and pair == 2)
         return count
 
 

@@ -139,7 +139,7 @@ class Layer:
         A: precision of the message to the inputs; None for data, and while it has not been computed.
         to_inputs: message about the inputs; None for data.
         H_in: message to the weights.
-        G_in: its second natural parameter; None for ±1 weights.
+        G_in: its second natural parameter, which counts as 0 where it is negative; None for ±1 weights.
         scratch: room for one more array of edges.
         memory: what the closure keeps of the earlier iterations of the batch; None at the first one.
     """
@@ -169,6 +169,7 @@ class Layer:
     def __post_init__(self) -> None:
         if not self.observed:
             self.H_in = np.zeros_like(self.H)
+            self.G_in = None if self.G is None else np.zeros_like(self.H)
             self.scratch = np.zeros_like(self.H)
 
     @property

@@ -28,6 +28,7 @@ SHAPES = [
     (70, 2100, 64),
     (2100, 70, 64),
     (70, 80, 600),
+    (70, 80, 800),  # samples for three threads
 ]
 
 
@@ -51,6 +52,25 @@ def assert_products(shape, threads):
         np.testing.assert_allclose(result, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(10, 501, 128), (70, 80, 800), (97, 200, 65)], ids=str)
+def test_coarse_products(shape, threads, monkeypatch):
+    """Every term is rounded by at most so much of itself, and not at all without a matrix unit."""
+    monkeypatch.setattr(products, "_SMALL", 0)
+    outputs, inputs, samples = shape
+    rng = np.random.default_rng(0)
+    sizes = (outputs, inputs), (inputs, samples), (outputs, samples)
+    W, x, g = (rng.standard_normal(size).astype(np.float32) for size in sizes)
+    filled = np.empty_like(W)
+    products.outer(g, x, filled, threads, coarse=True)
+    times, back = products.times(W, x, threads, coarse=True), products.times_transposed(W, g, threads, coarse=True)
+    for result, left, right in ((times, W, x), (back, W.T, g), (filled, g, x.T)):
+        rounding = POSITIVE_ROUNDING if products.uses_amx(*shape) else ROUNDING
+        error = np.abs(result - left.astype(float) @ right)
+        assert np.all(error <= rounding * (np.abs(left.astype(float)) @ np.abs(right)))
+        assert (error.max() > 1e-4) == products.uses_amx(*shape)
+
+
 @pytest.mark.parametrize("on_amx", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -63,7 +83,7 @@ def test_products_equal_numpys(shape, threads, on_amx, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shape", [(7, 5, 3), (1, 40, 33), (6, 64, 64), (97, 70, 65), (40, 150, 30), (150, 20, 70)], ids=str
+    "shape", [(7, 5, 3), (1, 40, 33), (6, 64, 64), (97, 70, 65), (40, 150, 30), (150, 20, 70), (9, 8, 110)], ids=str
 )
 def test_products_of_an_emulated_unit_equal_numpys(shape, monkeypatch):
     """Packing, blocks and edges of the tiles, whatever the processor."""

@@ -41,7 +41,7 @@ _SERIES = {
     series._horner: "vvv n",
     series._multiply: "vv n",
     series._expand: "mmm vv c st n",
-    products._product: "m nn mm b n",
+    products._product: "m nn mm n b n",
 }
 
 

@@ -19,7 +19,7 @@ from deepnet.kernels.cpu.float32 import (
     sign_moments32,
     update_spin32,
 )
-from deepnet.kernels.cpu.products import panels_of, rows_of_product
+from deepnet.kernels.cpu.products import panels_of, rows_of_product, share, shares_samples
 from deepnet.kernels.cpu.tile import (
     AS_IS,
     BLOCK,
@@ -204,9 +204,13 @@ def preactivations(
     (rows, inputs), samples = m.shape, x.shape[1]
     in_widest_vectors()
     start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    first_sample, last_sample = FIRST, samples
+    if shares_samples(samples, threads):
+        start, stop = FIRST, rows
+        first_sample, last_sample = share(samples, SAMPLES, thread, threads)
     total = _column_sums(delta)  # Σ_i Δ_in, since m² + σ = 1
-    for sample in range(FIRST, samples, SAMPLES):
-        end = min(sample + SAMPLES, samples)
+    for sample in range(first_sample, last_sample, SAMPLES):
+        end = min(sample + SAMPLES, last_sample)
         for begin in range(FIRST, inputs, BLOCK):
             # Panels of x̂ and x̂² for a block of inputs, in the second-level cache.
             part = x[begin : begin + BLOCK]
@@ -256,12 +260,42 @@ def send_and_receive(
 
     Also g and Γ of the sign units below, with their ``omega`` and ``V``: as many as these have rows. ``base`` has no
     rows if ``rho`` is 0. Each thread sends and receives for its own outputs, whose weights are in its cache, of which
-    there must be some; then the parts of B are added.
+    there must be some; then the parts of B are added. Where samples are many, each sends for its own samples, and then
+    receives for its own inputs.
     """
+    receiving = g, gamma, x, amp, base, H, m, beta, rho, r, alpha
+    if len(B) and shares_samples(x.shape[1], threads):
+        _send_of_samples(g, gamma, x, m, amp, B, omega, V, g_below, gamma_below, on_amx, threads)
+        _send_and_receive(*receiving, np.empty((threads, 0, 0), f32), on_amx, threads)
+        return
     parts = np.empty((threads, *B.shape), f32)
-    _send_and_receive(g, gamma, x, amp, base, H, m, beta, rho, r, alpha, parts, on_amx, threads)
+    _send_and_receive(*receiving, parts, on_amx, threads)
     if len(B):
         _sum_of_parts(parts, B, omega, V, g_below, gamma_below, threads)
+
+
+@loop
+def _send_of_samples(
+    g: Any,
+    gamma: Any,
+    x: Any,
+    m: Any,
+    amp: bool,
+    B: Any,
+    omega: Any,
+    V: Any,
+    g_below: Any,
+    gamma_below: Any,
+    on_amx: bool,
+    thread: int,
+    threads: int,
+) -> None:
+    in_widest_vectors()
+    start, stop = share(x.shape[1], SAMPLES, thread, threads)
+    _send(g, gamma, x, m, amp, start, stop, B, on_amx)
+    for i in range(omega.shape[0]):
+        own = g_below[i, start:stop], gamma_below[i, start:stop]
+        _sign_derivatives(B[i, start:stop], omega[i, start:stop], V[i, start:stop], *own)
 
 
 @loop
@@ -283,13 +317,18 @@ def _send_and_receive(
     threads: int,
 ) -> None:
     in_widest_vectors()
-    rows = m.shape[0]
+    rows, (inputs, samples) = m.shape[0], x.shape
     start, stop = thread * rows // threads, (thread + 1) * rows // threads
+    left, right = FIRST, inputs
+    if shares_samples(samples, threads):
+        start, stop = FIRST, rows
+        left, right = thread * inputs // threads, (thread + 1) * inputs // threads
     # First the message down, with the old weights; then the weights themselves.
     if parts.shape[1] > 0:
-        _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, parts[thread], on_amx)
+        _send(g[start:stop], gamma[start:stop], x, m[start:stop], amp, FIRST, samples, parts[thread], on_amx)
     own = base[start:stop] if base.shape[0] > 0 else base
-    _receive(g[start:stop], gamma[start:stop], x, amp, own, H[start:stop], m[start:stop], beta, rho, r, alpha, on_amx)
+    weights = H[start:stop], m[start:stop], beta, rho, r, alpha
+    _receive(g[start:stop], gamma[start:stop], x, amp, own, *weights, left, right, on_amx)
 
 
 @loop
@@ -307,12 +346,12 @@ def _sum_of_parts(
 
 
 @inlined
-def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, on_amx: bool) -> None:
-    """What some outputs send; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
-    outputs, (inputs, samples) = m.shape[0], x.shape
+def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, start: int, stop: int, B: Any, on_amx: bool) -> None:
+    """What some outputs send of samples start..stop; (1 - σ)Γ is what m x̂ Γ in g_{kn→i} ≈ g + m x̂ Γ adds."""
+    outputs, inputs = m.shape
     reaction = np.empty((STRIP if amp else 0, SAMPLES), f32)
-    for sample in range(FIRST, samples, SAMPLES):
-        end = min(sample + SAMPLES, samples)
+    for sample in range(start, stop, SAMPLES):
+        end = min(sample + SAMPLES, stop)
         for begin in range(FIRST, outputs, BLOCK):
             # Panels of g, and for the reaction of Γ with Σ_k Γ: m² = 1 - σ.
             part = gamma[begin : begin + BLOCK] if amp else gamma[:0]
@@ -358,16 +397,19 @@ def _receive(
     rho: Any,
     r: Any,
     alpha: Any,
+    left: int,
+    right: int,
     on_amx: bool,
 ) -> None:
-    """New weights from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ.
+    """New weights of inputs left..right from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ.
 
     A few rows of H_in at a time, in cache; all of them where the samples come in several blocks.
     """
-    outputs, (inputs, samples) = m.shape[0], x.shape
+    outputs, samples = m.shape[0], x.shape[1]
     rows = outputs if samples > SAMPLES else min(STRIP, outputs)
-    for begin in range(FIRST, inputs, BLOCK):
-        part, columns = x[begin : begin + BLOCK], slice(begin, begin + BLOCK)
+    for begin in range(left, right, BLOCK):
+        columns = slice(begin, min(begin + BLOCK, right))
+        part = x[columns]
         H_in, reaction = np.empty((rows, part.shape[0]), f32), np.empty((rows if amp else 0, part.shape[0]), f32)
         for sample in range(FIRST, samples, SAMPLES):
             end = min(sample + SAMPLES, samples)

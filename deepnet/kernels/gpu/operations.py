@@ -70,13 +70,13 @@ class GpuOperations:
     def gather(self, data: Array, chosen: Array) -> Array:
         return self.device.xp.take(data, chosen, axis=0).T.copy()
 
-    def times(self, W: Array, x: Array) -> Array:
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
         return self._product(W, x)
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
         return self._product(W.T, g)
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
         self.device.product(g, x.T.copy() if len(g) <= _FEW else x.T, out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
