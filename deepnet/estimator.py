@@ -258,7 +258,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         if not self.verbose:
             return {}
         some = slice(None, None, -(-len(x) // _REPORTED))
-        numbers = output_of(network.layers[-1].plan).likeliest(labels[some])
+        numbers = output_of(network.layers[-1]).likeliest(labels[some])
         error = error_percent(self._predicted(network.to("cpu"), x[some].astype(np.float64)), numbers)
         print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
         return {"train_error": error}
@@ -421,7 +421,7 @@ def _bayes(network: Network, x: Array) -> Array:
 def _pointwise(network: Network, x: Array) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
     labels = predict_pointwise(_in_double(network), x)
-    return output_of(network.layers[-1].plan).numbers(labels)
+    return output_of(network.layers[-1]).numbers(labels)
 
 
 _PREDICTIONS = {"bayes": _bayes, "pointwise": _pointwise}

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from deepnet.layers import Layer
-from deepnet.outputs import output_of
+from deepnet.outputs import Predictive, output_of
 from deepnet.sweep import output_moments
 from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations
@@ -41,9 +41,9 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
         operations: where the layers are.
 
     Returns:
-        Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
+        Class numbers (samples,) for an argmax output, (samples, outputs) otherwise: ±1, or means of numbers.
     """
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1], operations.host)
     return np.concatenate([output.pointwise(z) for z in _outputs(layers, x, operations)])
 
 
@@ -76,13 +76,26 @@ def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1], operations.host)
     return np.concatenate([output.probabilities(*moments) for moments in _output_moments(layers, x, operations)])
+
+
+def predictive(layers: Sequence[Layer], x: Array, operations: Operations) -> Predictive:
+    """Return the law of the targets of an output of numbers, with the weights averaged over their posterior.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        operations: where the layers are.
+    """
+    output = output_of(layers[-1], operations.host)
+    parts = [output.predictive(*moments) for moments in _output_moments(layers, x, operations)]
+    return Predictive(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """Return the most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1], operations.host)
     return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
@@ -94,13 +107,13 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
         layers: a trained network; its messages of the current batch are overwritten.
         x: inputs (samples, features).
         y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
-            Σ_c p_c P(c | x).
+            Σ_c p_c P(c | x); or numbers (samples, outputs), and the mean is over the outputs too.
         operations: where the layers are.
 
     Raises:
         ValueError: an argument is not as described.
     """
-    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1].plan), 0.0
+    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1], operations.host), 0.0
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
     output.check(y, len(x))

@@ -24,7 +24,7 @@ from factorgraph.model.description import Model
 CONFIG = "config.json"
 
 #: Settings that the runs of earlier versions are without, and what they were.
-_ADDED = {"algorithm": "message-passing", "learning_rate": None}
+_ADDED = {"algorithm": "message-passing", "learning_rate": None, "noise_variance": None}
 
 _SCHEDULED = ("rho", "damping", "beta")
 

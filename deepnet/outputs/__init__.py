@@ -3,33 +3,57 @@
 A new kind is a file with a class and its place in ``KINDS``.
 """
 
-from deepnet.layers import Plan
+from collections.abc import Callable
+from typing import Any
+
+from deepnet.layers import Layer
 from deepnet.outputs.argmax import ArgmaxOutput
 from deepnet.outputs.base import Output
 from deepnet.outputs.channel import ChannelOutput
+from deepnet.outputs.gaussian import GaussianOutput
+from deepnet.outputs.numeric import Predictive
+from deepnet.outputs.poisson import PoissonOutput
 from deepnet.outputs.sign import SignOutput
 from factorgraph.channels import Argmax, Channel
+from factorgraph.dense.state import Array
 
-KINDS: tuple[type[Output], ...] = (SignOutput, ArgmaxOutput)
+KINDS: tuple[type[Output], ...] = (SignOutput, ArgmaxOutput, GaussianOutput, PoissonOutput)
 
 #: The channel of every output, by the name that settings give it.
 OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name, channel in kind.channels.items()}
+
+#: The names of those that serve classes.
+CLASSIFYING: tuple[str, ...] = tuple(name for kind in KINDS if not kind.numeric for name in kind.channels)
 
 #: The output that follows from the labels: the first of ``KINDS`` that serves them.
 AUTO = "auto"
 
 
-def output_of(plan: Plan) -> Output:
-    """Return what the outputs of the last layer mean."""
-    return output_kind(plan.channel)(plan.channel, plan.outputs)
+def output_of(layer: Layer, host: Callable[[Array], Array] | None = None) -> Output:
+    """Return what the outputs of the last layer mean.
+
+    Args:
+        layer: the last one.
+        host: how its arrays come into host memory; None for an output that is where the layer is.
+    """
+    kind, state = output_kind(layer.plan.channel), layer.state()
+    learnt = {name: state[name] if host is None else host(state[name]) for name in kind.learnt if name in state}
+    return kind(layer.plan.channel, layer.plan.outputs, learnt)
 
 
 def output_kind(channel: Channel | Argmax) -> type[Output]:
     """Return the class that says what a channel means as an output."""
     for kind in KINDS:
-        if any(type(channel) is type(own) for own in kind.channels.values()):
+        if kind.has(channel):
             return kind
     return ChannelOutput
+
+
+def output_channel(name: str, classes: int, **settings: Any) -> Channel | Argmax:
+    """Return the channel of an output for so many classes, with the settings of its own; errors as of
+    ``output_name``."""
+    channel = OUTPUTS[output_name(name, classes)]
+    return output_kind(channel).configured(channel, **settings)
 
 
 def units_for(name: str, classes: int) -> int:
@@ -46,6 +70,6 @@ def output_name(name: str, classes: int) -> str:
     if name == AUTO:
         return next(name for kind in KINDS if kind.serves(classes) for name in kind.channels)
     if not output_kind(OUTPUTS[name]).serves(classes):
-        possible = [other for kind in KINDS if kind.serves(classes) for other in kind.channels]
+        possible = [other for kind in KINDS if kind.serves(classes) and not kind.numeric for other in kind.channels]
         raise ValueError(f"`output` must be one of {possible} for {classes} classes, got {name!r}")
     return name

@@ -1,13 +1,18 @@
 """What every output is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array, Message
 from factorgraph.interface.arguments import shown
+
+if TYPE_CHECKING:
+    from deepnet.outputs.numeric import Predictive
 
 #: How far from 1 the sum of probabilities in float32 may be.
 _ROUNDING = 1e-5
@@ -18,36 +23,53 @@ Labels = np.ndarray[Any, np.dtype[Any]]
 class Output(ABC):
     """What the last layer of a network means.
 
-    Labels have three forms: those of the data, ±1 or 0, 1, ..., K-1; class numbers, always 0, 1, ..., K-1; and those
-    that the channel observes. Soft targets are probabilities of the classes, messages in place of labels: (samples, K)
+    Labels are of classes, or numbers where ``numeric``. Those of classes have three forms: those of the data, ±1 or 0,
+    1, ..., K-1; class numbers, always 0, 1, ..., K-1; and those that the channel observes. Soft targets are probabilities of the classes, messages in place of labels: (samples, K)
     in the data; as the channel observes them they have one more axis than its labels, in front.
 
     Args:
         channel: of the last layer.
         units: number of its outputs.
+        parameters: those that training learns, by name.
 
     Attributes:
         channels: those that this class serves, by the names that settings give them.
+        settings: of ``Config`` that decide about the channel: see ``configured``.
+        learnt: names of the parameters that training may learn, in the state of the last layer.
+        numeric: what is observed are numbers, one for each unit, and no classes.
         coupled: a label couples all units of a sample, so that no edge has a cavity of its own.
         soft: whether ``observe`` and ``log_likelihood`` take soft targets.
     """
 
     channels: ClassVar[dict[str, Channel | Argmax]]
+    settings: ClassVar[tuple[str, ...]] = ()
+    learnt: ClassVar[tuple[str, ...]] = ()
+    numeric: ClassVar[bool] = False
     coupled: ClassVar[bool] = False
     soft: ClassVar[bool] = False
 
-    def __init__(self, channel: Any, units: int) -> None:
-        self.channel, self.units = channel, units
+    def __init__(self, channel: Any, units: int, parameters: Mapping[str, Array] | None = None) -> None:
+        self.channel, self.units, self.parameters = channel, units, parameters or {}
+
+    @classmethod
+    def has(cls, channel: Any) -> bool:
+        """Return whether this class says what a channel means."""
+        return any(type(channel) is type(own) for own in cls.channels.values())
+
+    @classmethod
+    def configured(cls, channel: Any, **settings: Any) -> Any:
+        """Return one of ``channels`` with the values of the ``settings`` of this class."""
+        return channel
 
     @staticmethod
     @abstractmethod
     def serves(classes: int) -> bool:
-        """Return whether there are labels of so many classes."""
+        """Return whether there are labels of so many classes; of numbers, so many for each sample."""
 
     @staticmethod
     @abstractmethod
     def units_for(classes: int) -> int:
-        """Return the number of outputs that so many classes need."""
+        """Return the number of outputs that so many classes, or numbers, need."""
 
     @property
     def classes(self) -> int:
@@ -100,6 +122,26 @@ class Output(ABC):
             rng: for channels that sample.
         """
 
+    def raised(self, message: Message, power: Array) -> Message:
+        """Return what labels say if the likelihood of each sample is taken to a power, (samples,)."""
+        return replace(message, power=power)
+
+    def learn(  # noqa: B027: most have nothing to learn
+        self, y: Array, omega: Array, V: Array, power: Array | None = None
+    ) -> None:
+        """Improve the learnt ``parameters``, in place, where there are any.
+
+        Args:
+            y: as of ``observe``.
+            omega: means of the pre-activations without these labels, scaled.
+            V: their variances.
+            power: as of ``raised``; None for 1.
+        """
+
+    def error(self, predicted: Labels, y: Labels) -> float:
+        """Return how wrong predictions are of labels of the data: the share of wrong ones in percent."""
+        return 100.0 * float(np.mean(self.numbers(predicted) != self.likeliest(y)))
+
     @abstractmethod
     def pointwise(self, z: Array) -> Labels:
         """Return the labels of known pre-activations (outputs, samples), with the samples first."""
@@ -115,6 +157,10 @@ class Output(ABC):
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
         """Return log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
         return self.channel.observe(y, omega=omega, V=V).phi
+
+    def predictive(self, omega: Array, V: Array) -> "Predictive":
+        """Return the first two moments of the targets, which only numbers have."""
+        raise ValueError(f"`output` must be of numbers, got {self.channel}")
 
     def loss(self, y: Array, omega: Array, V: Array) -> float:
         """Return the mean of -``log_likelihood`` over the samples, and over the outputs if each has labels of its

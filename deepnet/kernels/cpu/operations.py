@@ -99,11 +99,12 @@ class CpuOperations:
             loops.argmax_derivatives(message.y, omega, V, g, gamma)
         else:
             return numpy_operations.derivatives(message, omega, V)
-        return g, gamma
+        return numpy_operations.raised(message, g, gamma)
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Sum a series in the own terms where the means are full and edges are many, else edge by edge."""
-        if means is not None or not supports_sign_units(message, layer.omega):
+        plain = means is None and message.power is None
+        if not plain or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
         if not self._few_edges(layer):
             return series.edge_messages(layer, fields(message), self, get_num_threads())

@@ -24,6 +24,7 @@ class DeviceEpochs:
         x: inputs (samples, features), float32.
         y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32; or soft targets,
             with the axis of the classes last.
+        power: to which the likelihood of each sample is taken, (samples,) in float32; None for 1.
         batch_size: samples in a batch.
         tau: inner iterations.
         reinforcement: r of all layers.
@@ -35,6 +36,7 @@ class DeviceEpochs:
         operations: GpuOperations,
         x: Array,
         y: Array,
+        power: Array | None = None,
         *,
         batch_size: int,
         tau: int,
@@ -43,6 +45,7 @@ class DeviceEpochs:
         xp = operations.device.xp
         self._layers, self._operations, self._tau = layers, operations, tau
         self._x, self._y = xp.asarray(x), xp.asarray(y)
+        self._power = None if power is None else xp.asarray(power)
         self._size = batch_size
         # What the steps read from fixed addresses: order, schedules, the current ones, and the number of the batch.
         batches = -(-len(x) // batch_size)
@@ -88,4 +91,5 @@ class DeviceEpochs:
         chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
         self._batch += 1
         x, y = (xp.take(values, chosen, axis=0).T.copy() for values in (self._x, self._y))
-        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau)
+        power = None if self._power is None else xp.take(self._power, chosen, axis=0)
+        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau, power=power)

@@ -105,11 +105,15 @@ class GpuOperations:
             self.device.launch("sign_derivatives", omega.size, fields(message), omega, V, g, gamma)
         else:
             return self._by_formula(numpy_operations.derivatives, message, omega, V)
+        if message.power is not None:
+            g *= message.power
+            gamma *= message.power
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Evaluate g of every edge in one kernel where the means are full and the units sign units."""
-        if means is not None or not supports_sign_units(message, layer.omega):
+        plain = means is None and message.power is None
+        if not plain or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
         # How edges are split into parts, and what the edges of an output share.
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
@@ -202,7 +206,7 @@ class GpuOperations:
         """By the formulas of a channel; on the processor, which takes time, where they are no scalar kernels."""
         if cast(Channel, message.channel).on_gpu:
             return function(message, omega, V)
-        known = {name: values for name in ("B", "A", "y") if (values := getattr(message, name)) is not None}
+        known = {name: values for name in ("B", "A", "y", "power") if (values := getattr(message, name)) is not None}
         there = replace(message, **{name: self.host(values) for name, values in known.items()})
         return self._back(function(there, self.host(omega), self.host(V)))
 
