@@ -11,7 +11,6 @@ from deepnet.outputs.argmax import ArgmaxOutput
 from deepnet.outputs.base import Output
 from deepnet.outputs.channel import ChannelOutput
 from deepnet.outputs.gaussian import GaussianOutput
-from deepnet.outputs.numeric import Predictive
 from deepnet.outputs.poisson import PoissonOutput
 from deepnet.outputs.sign import SignOutput
 from factorgraph.channels import Argmax, Channel
@@ -24,6 +23,9 @@ OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name
 
 #: The names of those that serve classes.
 CLASSIFYING: tuple[str, ...] = tuple(name for kind in KINDS if not kind.numeric for name in kind.channels)
+
+#: The names of those of numbers.
+NUMERIC: tuple[str, ...] = tuple(name for name in OUTPUTS if name not in CLASSIFYING)
 
 #: The output that follows from the labels: the first of ``KINDS`` that serves them.
 AUTO = "auto"

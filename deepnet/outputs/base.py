@@ -24,8 +24,9 @@ class Output(ABC):
     """What the last layer of a network means.
 
     Labels are of classes, or numbers where ``numeric``. Those of classes have three forms: those of the data, ±1 or 0,
-    1, ..., K-1; class numbers, always 0, 1, ..., K-1; and those that the channel observes. Soft targets are probabilities of the classes, messages in place of labels: (samples, K)
-    in the data; as the channel observes them they have one more axis than its labels, in front.
+    1, ..., K-1; class numbers, always 0, 1, ..., K-1; and those that the channel observes. Soft targets are
+    probabilities of the classes, messages in place of labels: (samples, K) in the data; as the channel observes them
+    they have one more axis than its labels, in front.
 
     Args:
         channel: of the last layer.
@@ -126,9 +127,7 @@ class Output(ABC):
         """Return what labels say if the likelihood of each sample is taken to a power, (samples,)."""
         return replace(message, power=power)
 
-    def learn(  # noqa: B027: most have nothing to learn
-        self, y: Array, omega: Array, V: Array, power: Array | None = None
-    ) -> None:
+    def learn(self, y: Array, omega: Array, V: Array, power: Array | None = None) -> None:  # noqa: B027
         """Improve the learnt ``parameters``, in place, where there are any.
 
         Args:

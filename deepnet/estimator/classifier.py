@@ -1,45 +1,29 @@
 """Message passing as a scikit-learn classifier."""
 
 import os
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_consistent_length, check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ModuleNotFoundError as error:
-    remedy = "pip install 'cavity[data]'"
-    raise ModuleNotFoundError(
-        f"scikit-learn is needed for MessagePassingClassifier ({error}): {remedy}", name=error.name
-    ) from error
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
+from deepnet.estimator.base import VALIDATION, Estimator, Samples, in_double
+from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
 from deepnet.export.packing import export, pack
-from deepnet.kernels.devices import operations_for
-from deepnet.layers import Layer
 from deepnet.network import choice
-from deepnet.outputs import output_of
+from deepnet.outputs import AUTO, CLASSIFYING, output_of
 from deepnet.predict import error_percent, preactivations, predict_pointwise, predict_proba
-from deepnet.sizes import check_count
-from deepnet.train import Network, init, status, train, train_epoch
+from deepnet.train import Network, init, status
 from factorgraph.dense.state import Array
-from factorgraph.interface.arguments import check_flag, real_array, shown
-
-#: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
-_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init", "algorithm")
-_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement", "learning_rate")
-_SETTINGS = (*_STRUCTURE, *_SCHEDULES)
-_LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32, and those of the inverse too
-_REPORTED = 1000
+from factorgraph.interface.arguments import check_choice, check_flag, shown
 
 
-class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
+class MessagePassingClassifier(ClassifierMixin, Estimator):
     """A multi-layer perceptron with binary or continuous weights, trained by message passing [DL].
 
     Training computes a distribution over the weights: the posterior after one mini-batch is the prior of the next. Two
@@ -72,6 +56,14 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
         device: where to train: "cpu", "cuda" or "cuda-tf32", see ``deepnet.kernels.devices``; predictions need none.
         prediction: ``predict`` and ``score`` average over the weights ("bayes") or use the likeliest ("pointwise").
+        class_weight: powers to which the likelihoods of the classes are taken, relative to each other (their mean over
+            the samples is 1): by class, "balanced" for the inverse of their frequencies, None for 1.
+        early_stopping: hold ``validation_fraction`` of the samples out, end when their log loss has not improved by
+            ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them.
+        validation_fraction, n_iter_no_change: see there.
+        tol: see there; without ``early_stopping``, training ends once the means of no layer's weights change by more
+            than this share in an epoch (root mean squares).
+        warm_start: ``fit`` goes on with the network that is there, for further ``epochs``.
         verbose: print a line after every epoch.
 
     Attributes:
@@ -79,7 +71,11 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_, feature_names_in_: of the inputs; the names only if ``X`` was a data frame that has them.
         mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
         network_, n_iter_: the trained ``deepnet.train.Network`` and the number of epochs done.
+        validation_loss_: with ``early_stopping``, the log loss on the held-out samples after every epoch.
     """
+
+    structure = (*Estimator.structure, "algorithm")
+    schedules = (*Estimator.schedules, "learning_rate")
 
     def __init__(
         self,
@@ -106,6 +102,12 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         standardize: bool = True,
         device: str = "cpu",
         prediction: str = "bayes",
+        class_weight: Mapping[Any, float] | str | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 0.0,
+        warm_start: bool = False,
         verbose: bool | int = False,
     ) -> None:
         self.hidden = hidden
@@ -130,35 +132,42 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.standardize = standardize
         self.device = device
         self.prediction = prediction
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train a new network for ``epochs`` epochs; whatever was fitted before is forgotten.
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train a new network; whatever was fitted before is forgotten, unless ``warm_start``.
 
         Args:
             X: inputs (samples, features).
             y: labels (samples,) of any type that can be sorted; at least two different ones. Or soft targets, the
                 probabilities (samples, K) of the classes 0, 1, ..., K-1: labels seen through noise.
+            sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,); None for 1.
 
         Raises:
             ValueError: a setting or the data are not as described.
             DivergenceError: training left the range of numbers; the message says what to change.
             DeviceUnavailableError: CuPy or a GPU is missing.
         """
-        config = self._config(_seed(self.random_state))
-        vars(self).pop("network_", None)  # an error below must not leave a network that does not fit the rest
-        inputs, targets = _validated(self, X=X, y=y)
-        classes = targets if targets.ndim == 1 else np.arange(targets.shape[1])
-        network = self._start(config, inputs, classes=classes, given="y")
-        x, labels = self._samples(inputs, targets)
-        network = network.to(self.device)
-        history = [epoch | self._report(network, x, labels) for epoch in train(network, x, labels)]
+        again = check_flag("warm_start", self.warm_start)
+        network, config, samples = self._ready(X, y, sample_weight, None, again=again, given="y")
+        history = self._fit(network, config, samples)
         if self.verbose:
             print(status(history, len(self.classes_), config.remedy))
-        self.network_, self.n_iter_ = network.to("cpu"), network.epoch
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Learn online: one pass over the given data, with what was learned before as the prior.
 
         The first call fixes the labels, and mean and deviation of the inputs (so let it have more than a few samples);
@@ -168,25 +177,15 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
             X: inputs (samples, features).
             y: labels (samples,), some or all of ``classes``; or their probabilities (samples, K), in sorted order.
             classes: all labels that will ever occur; needed in the first call only.
+            sample_weight: as of ``fit``.
 
         Raises:
             ValueError: as by ``fit``; also for unknown labels, changed ``classes`` and a setting that cannot change.
             DivergenceError: as by ``fit``; the network is of no use then.
         """
-        network: Network | None = getattr(self, "network_", None)
-        config = self._config(_seed(self.random_state) if network is None else network.config.seed)
-        if network is None and classes is None:
+        if classes is None and not hasattr(self, "network_"):
             raise ValueError("`classes` must be given in the first call of partial_fit, got None")
-        if network:
-            self._check_same(network.config, config, classes)
-        inputs, targets = _validated(self, X=X, y=y, reset=network is None)
-        network = network or self._start(config, inputs, classes=classes, given="classes")
-        x, labels = self._samples(inputs, targets)
-        network.config = config
-        network = network.to(self.device)
-        train_epoch(network, x, labels)
-        self._report(network, x, labels)
-        self.network_, self.n_iter_ = network.to("cpu"), network.epoch
+        self._online(*self._ready(X, y, sample_weight, classes, again=True, given="classes"))
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -236,50 +235,32 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         export(pack(self.network_.layers, standardization=standardization, classes=self.classes_), path, to)
 
     def _config(self, seed: int) -> Config:
-        choice("prediction", self.prediction, _PREDICTIONS)
-        check_flag("standardize", self.standardize)
-        if not isinstance(self.verbose, bool | np.bool_):
-            check_count("verbose", self.verbose, 0)
-        operations_for(self.device, Config.dtype)
-        values: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
-        if isinstance(self.hidden, Integral):
-            values["hidden"] = (self.hidden,)
-        return Config(**values, seed=seed)
+        check_choice("prediction", self.prediction, _PREDICTIONS)
+        check_choice("output", self.output, (AUTO, *CLASSIFYING))
+        return super()._config(seed)
 
-    def _start(self, config: Config, X: Array, *, classes: ArrayLike | None, given: str) -> Network:
-        """Return a new network, once the labels, of the argument ``given``, and the moments of the inputs are
-        learned."""
-        self.classes_ = _labels(given, classes)
-        self.mean_, self.scale_ = _moments(X) if self.standardize else (0.0, 1.0)
-        return init(config, X.shape[1], len(self.classes_))
+    def _ready(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Any, classes: Any, *, again: bool, given: str
+    ) -> tuple[Network, Config, Samples]:
+        """Return a network, new or that which goes on, its settings, and what it is to learn from.
 
-    def _report(self, network: Network, x: Array, labels: Array) -> dict[str, float]:
-        """With ``verbose``, print and return the error in percent on at most ``_REPORTED`` of the samples."""
-        if not self.verbose:
-            return {}
-        some = slice(None, None, -(-len(x) // _REPORTED))
-        numbers = output_of(network.layers[-1]).likeliest(labels[some])
-        error = error_percent(self._predicted(network.to("cpu"), x[some].astype(np.float64)), numbers)
-        print(f"epoch {network.epoch}: training error {error:.2f} %", flush=True)
-        return {"train_error": error}
+        The labels of a new one are those of ``classes``, or of ``y``; errors name the argument that was ``given``.
+        """
+        config, network = self._begin(again=again)
+        if network:
+            self._check_same(network.config, config)
+            self._check_classes(classes)
+        inputs, targets = validated(self, X=X, y=y, reset=network is None)
+        weight = weights_of(sample_weight, len(inputs))
+        if network is None:
+            own = targets if targets.ndim == 1 else np.arange(targets.shape[1])
+            self.classes_ = _labels(given, own if classes is None else classes)
+            some = slice(None) if weight is None else weight > 0
+            self.mean_, self.scale_ = moments("X", inputs[some]) if self.standardize else (0.0, 1.0)
+            network = init(config, inputs.shape[1], len(self.classes_))
+        return network, config, self._samples(inputs, targets, weight)
 
-    def _predicted(self, network: Network, x: Array) -> Array:
-        return choice("prediction", self.prediction, _PREDICTIONS)(network, x)
-
-    def _check_same(self, old: Config, new: Config, classes: ArrayLike | None) -> None:
-        for name in _STRUCTURE:
-            before, now = getattr(old, name), getattr(new, name)
-            if now != before:
-                raise ValueError(f"`{name}` must stay {before!r} until fit starts a new network, got {now!r}")
-        if classes is not None and not np.array_equal(_labels("classes", classes), self.classes_):
-            was, got = self.classes_.tolist(), shown(classes)
-            raise ValueError(f"`classes` must be those of the first call, {was}, got {got}")
-
-    def _fitted(self, X: ArrayLike) -> tuple[Network, Array]:
-        check_is_fitted(self, "network_")
-        return self.network_, self._inputs(_validated(self, X=X, reset=False))
-
-    def _samples(self, X: Array, y: Array) -> tuple[Array, Array]:
+    def _samples(self, X: Array, y: Array, weight: Array | None) -> Samples:
         """Return inputs, and labels of data or soft targets, to learn from."""
         soft = y.ndim == 2
         if soft and y.shape[1] != len(self.classes_):
@@ -287,64 +268,52 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         known = soft or np.isin(y, self.classes_)
         if not np.all(known):
             raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
-        x = self._inputs(X)
-        if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / _LARGEST_INPUT:
+        x = scaled(X, self.mean_, self.scale_)
+        if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / LARGEST:
             raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
         numbers = y if soft else np.searchsorted(self.classes_, y)
-        return x.astype(np.float32), 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers
+        labels = 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers
+        return Samples(x.astype(np.float32), labels, self._weighed(numbers, weight))
 
-    def _inputs(self, X: Array) -> Array:
-        """Return inputs on the scale of the network."""
-        with np.errstate(over="ignore"):
-            x = (X - self.mean_) / self.scale_
-        if not np.abs(x).max() <= _LARGEST_INPUT:
-            reach, got = _LARGEST_INPUT * self.scale_, f"{X.min():g} to {X.max():g}"
-            raise ValueError(f"`X` must be within {reach:g} of {self.mean_:g}, got {got}")
-        return x
+    def _weighed(self, numbers: Array, weight: Array | None) -> Array | None:
+        """Return the weights of samples times those of their classes, (samples,); of soft targets, the mean ones."""
+        if self.class_weight is None:
+            return weight
+        found = numbers.argmax(axis=1) if numbers.ndim == 2 else numbers
+        try:
+            each = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[found])
+        except (ValueError, TypeError, AttributeError) as error:
+            need = "None, 'balanced' or a number for each class"
+            raise ValueError(f"`class_weight` must be {need}, got {shown(self.class_weight)}: {error}") from error
+        own = numbers @ each if numbers.ndim == 2 else each[found]
+        own = own / max(own.mean(), 1e-300)
+        return weights_of(own if weight is None else own * weight, len(own))
 
+    def _error(self, network: Network, samples: Samples) -> float:
+        """Return the error in percent."""
+        output = output_of(network.layers[-1])
+        predicted = self._predicted(network, samples.x.astype(np.float64))
+        return error_percent(predicted, output.likeliest(samples.y))
 
-def _seed(random_state: Any) -> int:
-    """Return the seed of a run; an integer is its own."""
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    try:
-        generator = check_random_state(random_state)  # which checks integers, too
-    except ValueError:
-        need = f"None, an integer from 0 to {2**32 - 1}, a RandomState or a Generator"
-        raise ValueError(f"`random_state` must be {need}, got {shown(random_state)}") from None
-    return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
+    def _printed(self, error: float) -> str:
+        return f"{error:.2f} %"
 
+    def _held_out(self, samples: Samples, count: int, seed: int) -> tuple[Array, Array]:
+        """Split every class by itself, as far as the numbers of samples go."""
+        y = samples.y.argmax(axis=1) if samples.y.ndim == 2 else samples.y
+        rng = np.random.default_rng([seed, VALIDATION])
+        order = rng.permutation(len(y))
+        by_class = order[np.argsort(y[order], kind="stable")]
+        chosen = by_class[np.linspace(0, len(y) - 1, count).round().astype(np.intp)]
+        return np.setdiff1d(order, chosen), chosen
 
-def _validated(estimator: MessagePassingClassifier, *, reset: bool = True, **arrays: Any) -> Any:
-    """Return the arrays of a sample ``X``, and ``y`` if it is given, as scikit-learn checks them; errors name them.
+    def _predicted(self, network: Network, x: Array) -> Array:
+        return choice("prediction", self.prediction, _PREDICTIONS)(network, x)
 
-    A ``y`` of two columns or more are soft targets, which scikit-learn does not know for a classifier.
-    """
-    for name, values in arrays.items():
-        if masked := _masked(values):
-            raise ValueError(f"`{name}` must have no masked elements, got {masked} of them")
-    try:
-        if "y" in arrays and _columns(arrays["y"]) > 1:
-            y = real_array("y", arrays["y"])
-            X = _validate(estimator, X=arrays["X"], dtype=np.float64, reset=reset)
-            check_consistent_length(X, y)
-            return X, y
-        return _validate(estimator, **arrays, dtype=np.float64, reset=reset)
-    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last from a tensor with a gradient
-        need = "`X` must be samples of real features" + (", and `y` their labels" if "y" in arrays else "")
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{need}: {error}") from error
-
-
-def _columns(y: Any) -> int:
-    """Return the number of columns of an array with two axes; 0 for anything else."""
-    try:
-        shape = np.asarray(y).shape
-    except ValueError:  # of lists of different lengths
-        return 0
-    return shape[1] if len(shape) == 2 else 0
-
-
-_validate: Any = validate_data  # which has no annotations, and defaults that mislead about its types
+    def _check_classes(self, classes: ArrayLike | None) -> None:
+        if classes is not None and not np.array_equal(_labels("classes", classes), self.classes_):
+            was, got = self.classes_.tolist(), shown(classes)
+            raise ValueError(f"`classes` must be those of the first call, {was}, got {got}")
 
 
 def _labels(name: str, values: Any) -> Array:
@@ -353,7 +322,7 @@ def _labels(name: str, values: Any) -> Array:
     Raises:
         ValueError: no list of labels, or of fewer than two.
     """
-    if masked := _masked(values):
+    if masked := count_masked(values):
         raise ValueError(f"`{name}` must have no masked elements, got {masked} of them")
     try:
         given = np.asarray(values)
@@ -368,42 +337,9 @@ def _labels(name: str, values: Any) -> Array:
     return labels
 
 
-def _masked(values: Any) -> int:
-    """Return the number of masked elements."""
-    return int(np.ma.count_masked(values)) if isinstance(values, np.ma.MaskedArray) else 0
-
-
-def _moments(X: Array) -> tuple[float, float]:
-    """Return mean and standard deviation of all entries; 1 for a deviation of zero, which rounding would hide."""
-    if X.min() == X.max():
-        return float(X.flat[0]), 1.0
-    largest = float(np.abs(X).max())
-    if largest < 1e-100:  # squares would be zero
-        mean, deviation = _moments(X / largest)
-        return largest * mean, largest * deviation
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = float(X.mean()), float(X.std())
-    if not np.isfinite(deviation):
-        raise ValueError(f"`X` must have a finite variance, got values up to {largest:g}")
-    return mean, deviation or 1.0
-
-
-def _in_double(network: Network) -> list[Layer]:
-    """Return float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the
-    network."""
-    copies: list[Layer] = []
-    for layer in network.layers:
-        copies.append(layer.copied(_double, network.operations, copies[-1] if copies else None))
-    return copies
-
-
-def _double(values: Array) -> Array:
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
-
-
 def _probabilities(network: Network, x: Array) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
-    layers, baseline = _in_double(network), network.config.baseline
+    layers, baseline = in_double(network), network.config.baseline
     if baseline is not None and baseline.point:
         p = baseline.probabilities(preactivations(layers, x))
     else:
@@ -420,7 +356,7 @@ def _bayes(network: Network, x: Array) -> Array:
 
 def _pointwise(network: Network, x: Array) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(_in_double(network), x)
+    labels = predict_pointwise(in_double(network), x)
     return output_of(network.layers[-1]).numbers(labels)
 
 
