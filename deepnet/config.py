@@ -9,7 +9,7 @@ import numpy as np
 
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
-from deepnet.outputs import AUTO, CLASSIFYING, OUTPUTS, output_kind
+from deepnet.outputs import AUTO, CLASSIFYING, OUTPUTS, kind_named
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.dense.closures import CLOSURES
@@ -27,11 +27,21 @@ CRITICAL = "critical"
 REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
 
 #: Settings that only some algorithms read: message passing those that no baseline claims.
-_MESSAGE_PASSING_SETTINGS = ("closure", "preset", "rho", "damping", "beta", "tau", "reinforcement", "eps_init")
+_MESSAGE_PASSING_SETTINGS = (
+    "closure",
+    "preset",
+    "rho",
+    "damping",
+    "beta",
+    "tau",
+    "reinforcement",
+    "eps_init",
+    "label_noise",
+)
 _LEARNING_RATE = "learning_rate"
 
 #: Settings that only some outputs read.
-_OUTPUT_SETTINGS = ("noise_variance",)
+_OUTPUT_SETTINGS = ("temperature", "noise_variance")
 
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
@@ -75,6 +85,10 @@ class Config:
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
         output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
             or another one of ``deepnet.outputs.OUTPUTS``.
+        temperature: T > 0 of the noise on the outputs: its scale with "logistic" and "softmax", its deviation with
+            "probit" and "argmax-probit".
+        label_noise: share of the training labels, in [0, 1), that are taken to be drawn at random: a sample that is
+            confidently wrong is given up then. Predictions are of the labels without that noise.
         noise_variance: s² of output "gaussian", in units of the targets; None for one an output that is learnt.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
@@ -107,6 +121,8 @@ class Config:
     weights: str | tuple[str, ...] = "binary"
     activation: str | tuple[str, ...] = "sign"
     output: str = AUTO
+    temperature: float = 1.0
+    label_noise: float = 0.0
     noise_variance: float | None = None
     bias: bool = False
     density: float | tuple[float, ...] = 1.0
@@ -135,6 +151,10 @@ class Config:
         ):
             self._set(name, check_count(name, getattr(self, name), minimum, maximum))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
+        self._set("temperature", check_number("temperature", self.temperature, above=0))
+        self._set("label_noise", check_number("label_noise", self.label_noise, minimum=0, below=1))
+        numeric = self.output in OUTPUTS and self.output not in CLASSIFYING
+        _require("label_noise", not (numeric and self.label_noise), "0 for an output of numbers", self.label_noise)
         if self.noise_variance is not None:
             self._set("noise_variance", check_number("noise_variance", self.noise_variance, above=0))
         self._set("bias", check_flag("bias", self.bias))
@@ -212,13 +232,13 @@ class Config:
                 need = f"left alone with {reader} {getattr(self, reader)!r}, which does not know it"
                 raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
         if self.baseline is not None and self.output in OUTPUTS:
-            known = self.output in CLASSIFYING and not output_kind(OUTPUTS[self.output]).settings
+            known = self.output in CLASSIFYING and not kind_named(self.output).settings
             _require("output", known, f"of another kind with algorithm {self.algorithm!r}", self.output)
 
     def read(self) -> tuple[str, ...]:
         """Return the names of the settings that the algorithm reads, in order."""
         own = _MESSAGE_PASSING_SETTINGS if self.baseline is None else self.baseline.settings
-        own = (*own, *(output_kind(OUTPUTS[self.output]).settings if self.output != AUTO else ()))
+        own = (*own, *(kind_named(self.output).settings if self.output != AUTO else ()))
         return tuple(
             field.name
             for field in fields(self)

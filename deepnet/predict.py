@@ -66,19 +66,28 @@ def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Itera
         yield operations.host(z)
 
 
-def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
+def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations, calibration: float = 1.0) -> Array:
     """Return output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
         x: inputs (samples, features).
         operations: where the layers are.
+        calibration: what the means of the pre-activations of the outputs are divided by: below 1 probabilities are
+            sharper, above 1 nearer to each other.
 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
     output = output_of(layers[-1], operations.host)
-    return np.concatenate([output.probabilities(*moments) for moments in _output_moments(layers, x, operations)])
+    parts = _output_moments(layers, x, operations)
+    return np.concatenate([output.probabilities(omega / calibration, V) for omega, V in parts])
+
+
+def conditional_entropy(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
+    """Return the mean entropy of the label for known weights, (samples,): see ``Output.conditional_entropy``."""
+    output = output_of(layers[-1], operations.host)
+    return np.concatenate([output.conditional_entropy(*each) for each in _output_moments(layers, x, operations)])
 
 
 def predictive(layers: Sequence[Layer], x: Array, operations: Operations) -> Predictive:
@@ -100,7 +109,7 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
-def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations, calibration: float = 1.0) -> float:
     """Return the mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of
     labels.
 
@@ -110,6 +119,7 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
         y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
             Σ_c p_c P(c | x); or numbers (samples, outputs), and the mean is over the outputs too.
         operations: where the layers are.
+        calibration: as of ``predict_proba``.
 
     Raises:
         ValueError: an argument is not as described.
@@ -120,7 +130,7 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
     output.check(y, len(x))
     for start, (omega, V) in zip(range(0, len(x), CHUNK), _output_moments(layers, x, operations), strict=True):
         seen = output.encode(y[start : start + CHUNK], omega.dtype)
-        total += omega.shape[1] * output.loss(seen, omega, V)
+        total += omega.shape[1] * output.loss(seen, omega / calibration, V)
     return total / len(x)
 
 

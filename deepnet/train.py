@@ -222,8 +222,9 @@ def updates(config: Config, epoch: float) -> list[Update]:
 
 
 def output_labels(network: Network, y: Array) -> Array:
-    """Return labels or soft targets as the output observes them, from those of the data."""
-    return output_of(network.layers[-1]).encode(y, network.config.dtype)
+    """Return labels or soft targets as the output observes them, from those of the data; with the noise of labels."""
+    output, share = output_of(network.layers[-1]), network.config.label_noise
+    return output.encode(output.blurred(y, share) if share else y, network.config.dtype)
 
 
 def train(

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -53,6 +53,13 @@ class Samples:
         return self if self.weight is None or self.weight.all() else self[self.weight > 0]
 
 
+class Uncertainty(NamedTuple):
+    """The two parts of an uncertainty: ``aleatoric`` stays however much is learnt, ``epistemic`` does not."""
+
+    aleatoric: Array
+    epistemic: Array
+
+
 class Estimator(BaseEstimator):
     """A network as scikit-learn has estimators; subclasses say what targets are.
 
@@ -65,6 +72,9 @@ class Estimator(BaseEstimator):
 
     structure: ClassVar[tuple[str, ...]] = _STRUCTURE
     schedules: ClassVar[tuple[str, ...]] = _SCHEDULES
+
+    mean_: Any
+    scale_: Any
 
     # The arguments that both have, each with the default of its constructor.
     hidden: Any

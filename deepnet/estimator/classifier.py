@@ -6,21 +6,33 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import entr
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
-from deepnet.estimator.base import VALIDATION, Estimator, Samples, in_double
+from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
 from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
 from deepnet.export.packing import export, pack
 from deepnet.network import choice
 from deepnet.outputs import AUTO, CLASSIFYING, output_of
-from deepnet.predict import error_percent, preactivations, predict_pointwise, predict_proba
+from deepnet.predict import (
+    conditional_entropy,
+    error_percent,
+    log_loss,
+    preactivations,
+    predict_pointwise,
+    predict_proba,
+)
 from deepnet.train import Network, init, status
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
+
+#: Held-out samples on which probabilities are calibrated.
+_CALIBRATING = 2000
 
 
 class MessagePassingClassifier(ClassifierMixin, Estimator):
@@ -37,7 +49,10 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
             the last one if there are more than two classes.
         weights: "binary" or "continuous", for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
-        output: "auto", or one that serves the number of classes: see ``Config``.
+        output: "auto", or one that serves the number of classes: "logistic" or "probit" for two, "softmax" or
+            "argmax-probit" for more, ...: see ``Config``.
+        temperature: of the noise on the outputs of these: see ``Config``.
+        label_noise: share of the labels, in [0, 1), that are taken to be drawn at random.
         bias: give every unit the weight of a constant unit; without it, a sign network computes odd functions only.
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the data in ``fit``.
@@ -59,7 +74,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         class_weight: powers to which the likelihoods of the classes are taken, relative to each other (their mean over
             the samples is 1): by class, "balanced" for the inverse of their frequencies, None for 1.
         early_stopping: hold ``validation_fraction`` of the samples out, end when their log loss has not improved by
-            ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them.
+            ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them; ``predict_proba`` is
+            then calibrated on them.
         validation_fraction, n_iter_no_change: see there.
         tol: see there; without ``early_stopping``, training ends once the means of no layer's weights change by more
             than this share in an epoch (root mean squares).
@@ -71,11 +87,13 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         n_features_in_, feature_names_in_: of the inputs; the names only if ``X`` was a data frame that has them.
         mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
         network_, n_iter_: the trained ``deepnet.train.Network`` and the number of epochs done.
+        calibration_: what the means of the outputs are divided by in ``predict_proba``: with ``early_stopping``, the
+            temperature at which the log loss on the held-out samples is smallest, else 1.
         validation_loss_: with ``early_stopping``, the log loss on the held-out samples after every epoch.
     """
 
-    structure = (*Estimator.structure, "algorithm")
-    schedules = (*Estimator.schedules, "learning_rate")
+    structure = (*Estimator.structure, "algorithm", "temperature")
+    schedules = (*Estimator.schedules, "learning_rate", "label_noise")
 
     def __init__(
         self,
@@ -85,6 +103,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         weights: str | Sequence[str] = "binary",
         activation: str | Sequence[str] = "sign",
         output: str = "auto",
+        temperature: float = 1.0,
+        label_noise: float = 0.0,
         bias: bool = True,
         density: float | Sequence[float] = 1.0,
         epochs: int = 30,
@@ -115,6 +135,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.weights = weights
         self.activation = activation
         self.output = output
+        self.temperature = temperature
+        self.label_noise = label_noise
         self.bias = bias
         self.density = density
         self.epochs = epochs
@@ -216,7 +238,31 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         Raises:
             ValueError: nothing was fitted yet, or ``X`` is not as described.
         """
-        return _probabilities(*self._fitted(X))
+        return _probabilities(*self._fitted(X), self.calibration_)
+
+    def uncertainty(self, X: ArrayLike) -> Uncertainty:
+        """Return the entropy of the label in two parts, (samples,) each, in nats: its mean for known weights, 0 for an
+        output without noise, and the information that the label would give about the weights.
+
+        Args:
+            X: inputs (samples, features).
+
+        Raises:
+            ValueError: nothing was fitted yet, ``X`` is not as described, or the algorithm knows no posterior.
+        """
+        network, x = self._fitted(X)
+        if network.config.baseline is not None and network.config.baseline.point:
+            raise ValueError(f"`algorithm` must be one with a posterior, got {network.config.algorithm!r}")
+        total = entr(_probabilities(network, x, 1.0)).sum(axis=1)
+        aleatoric = np.minimum(conditional_entropy(in_double(network), x, network.operations), total)
+        return Uncertainty(aleatoric, total - aleatoric)
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Return how well the network knows its way about each input, (samples,): lower is more abnormal.
+
+        It is minus the epistemic part of ``uncertainty``; arguments and errors are the same.
+        """
+        return -self.uncertainty(X).epistemic
 
     def export(self, path: str | os.PathLike[str], to: str = "packed") -> None:
         """Write the most probable weights to a file that predicts, as with ``prediction="pointwise"``, by itself.
@@ -258,7 +304,21 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
             some = slice(None) if weight is None else weight > 0
             self.mean_, self.scale_ = moments("X", inputs[some]) if self.standardize else (0.0, 1.0)
             network = init(config, inputs.shape[1], len(self.classes_))
+            self.calibration_ = 1.0
         return network, config, self._samples(inputs, targets, weight)
+
+    def _finish(self, held: Samples | None) -> None:
+        """Calibrate ``predict_proba``, on at most ``_CALIBRATING`` of the held-out samples."""
+        if held is None or self.network_.config.baseline is not None:
+            return
+        some = held[:: -(-len(held.x) // _CALIBRATING)]
+        layers = in_double(self.network_)
+
+        def loss(exponent: float) -> float:
+            return log_loss(layers, some.x, some.y, self.network_.operations, float(np.exp(exponent)))
+
+        found = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.01})
+        self.calibration_ = float(np.exp(found.x))
 
     def _samples(self, X: Array, y: Array, weight: Array | None) -> Samples:
         """Return inputs, and labels of data or soft targets, to learn from."""
@@ -308,7 +368,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         return np.setdiff1d(order, chosen), chosen
 
     def _predicted(self, network: Network, x: Array) -> Array:
-        return choice("prediction", self.prediction, _PREDICTIONS)(network, x)
+        return choice("prediction", self.prediction, _PREDICTIONS)(network, x, self.calibration_)
 
     def _check_classes(self, classes: ArrayLike | None) -> None:
         if classes is not None and not np.array_equal(_labels("classes", classes), self.classes_):
@@ -337,24 +397,24 @@ def _labels(name: str, values: Any) -> Array:
     return labels
 
 
-def _probabilities(network: Network, x: Array) -> Array:
+def _probabilities(network: Network, x: Array, calibration: float) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
     layers, baseline = in_double(network), network.config.baseline
     if baseline is not None and baseline.point:
-        p = baseline.probabilities(preactivations(layers, x))
+        p = baseline.probabilities(preactivations(layers, x) / calibration)
     else:
-        p = predict_proba(layers, x, network.operations)
+        p = predict_proba(layers, x, network.operations, calibration)
     if p.shape[1] == 1:
         return np.concatenate([1.0 - p, p], axis=1)
     return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
 
 
-def _bayes(network: Network, x: Array) -> Array:
+def _bayes(network: Network, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) of the largest probabilities."""
-    return _probabilities(network, x).argmax(axis=1)
+    return _probabilities(network, x, calibration).argmax(axis=1)
 
 
-def _pointwise(network: Network, x: Array) -> Array:
+def _pointwise(network: Network, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
     labels = predict_pointwise(in_double(network), x)
     return output_of(network.layers[-1]).numbers(labels)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from deepnet.config import Config, Settings
-from deepnet.estimator.base import VALIDATION, Estimator, Samples, in_double
+from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
 from deepnet.outputs import NUMERIC, output_of
 from deepnet.outputs.numeric import Predictive
@@ -17,13 +17,6 @@ from deepnet.predict import predictive
 from deepnet.train import Network, init
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag
-
-
-class Uncertainty(NamedTuple):
-    """The two parts of an uncertainty: ``aleatoric`` stays however much is learnt, ``epistemic`` does not."""
-
-    aleatoric: Array
-    epistemic: Array
 
 
 class MessagePassingRegressor(RegressorMixin, Estimator):

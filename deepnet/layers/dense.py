@@ -10,7 +10,7 @@ from deepnet.cost import Cost
 from deepnet.layers.base import Layer, LoweringError, Update
 from deepnet.layers.noise import LearntNoise
 from deepnet.sums import sums
-from factorgraph.channels import Argmax, Channel
+from factorgraph.channels import Channel
 from factorgraph.dense import state as dense
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
@@ -80,8 +80,7 @@ class DensePlan(LayerPlan):
     @property
     def on_gpu(self) -> bool:
         """Implement ``deepnet.layers.base.Plan.on_gpu``."""
-        channel = isinstance(self.channel, Argmax) or self.channel.on_gpu
-        return channel and self.prior is not None and self.prior.on_gpu
+        return self.channel.on_gpu and self.prior is not None and self.prior.on_gpu
 
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array, and of outputs the

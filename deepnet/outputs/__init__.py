@@ -11,12 +11,24 @@ from deepnet.outputs.argmax import ArgmaxOutput
 from deepnet.outputs.base import Output
 from deepnet.outputs.channel import ChannelOutput
 from deepnet.outputs.gaussian import GaussianOutput
+from deepnet.outputs.logistic import LogisticOutput
 from deepnet.outputs.poisson import PoissonOutput
+from deepnet.outputs.probit import ArgmaxProbitOutput, ProbitOutput
 from deepnet.outputs.sign import SignOutput
+from deepnet.outputs.softmax import SoftmaxOutput
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array
 
-KINDS: tuple[type[Output], ...] = (SignOutput, ArgmaxOutput, GaussianOutput, PoissonOutput)
+KINDS: tuple[type[Output], ...] = (
+    SignOutput,
+    ArgmaxOutput,
+    LogisticOutput,
+    SoftmaxOutput,
+    ProbitOutput,
+    ArgmaxProbitOutput,
+    GaussianOutput,
+    PoissonOutput,
+)
 
 #: The channel of every output, by the name that settings give it.
 OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name, channel in kind.channels.items()}
@@ -51,16 +63,21 @@ def output_kind(channel: Channel | Argmax) -> type[Output]:
     return ChannelOutput
 
 
+def kind_named(name: str) -> type[Output]:
+    """Return the class of an output by one of the names in ``OUTPUTS``."""
+    return next(kind for kind in KINDS if name in kind.channels)
+
+
 def output_channel(name: str, classes: int, **settings: Any) -> Channel | Argmax:
     """Return the channel of an output for so many classes, with the settings of its own; errors as of
     ``output_name``."""
-    channel = OUTPUTS[output_name(name, classes)]
-    return output_kind(channel).configured(channel, **settings)
+    name = output_name(name, classes)
+    return kind_named(name).configured(OUTPUTS[name], **settings)
 
 
 def units_for(name: str, classes: int) -> int:
     """Return the number of outputs of a network for so many classes; errors as for ``output_name``."""
-    return output_kind(OUTPUTS[output_name(name, classes)]).units_for(classes)
+    return kind_named(output_name(name, classes)).units_for(classes)
 
 
 def output_name(name: str, classes: int) -> str:
@@ -71,7 +88,7 @@ def output_name(name: str, classes: int) -> str:
     """
     if name == AUTO:
         return next(name for kind in KINDS if kind.serves(classes) for name in kind.channels)
-    if not output_kind(OUTPUTS[name]).serves(classes):
+    if not kind_named(name).serves(classes):
         possible = [other for kind in KINDS if kind.serves(classes) and not kind.numeric for other in kind.channels]
         raise ValueError(f"`output` must be one of {possible} for {classes} classes, got {name!r}")
     return name

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from scipy.special import entr, ndtri
+from scipy.stats import qmc
 
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array, Message
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 #: How far from 1 the sum of probabilities in float32 may be.
 _ROUNDING = 1e-5
+
+#: Points in means over pre-activations.
+_DRAWS = 64
 
 Labels = np.ndarray[Any, np.dtype[Any]]
 
@@ -113,6 +118,12 @@ class Output(ABC):
         """Return class numbers (samples,) of labels of the data, or of the largest probabilities of soft targets."""
         return y.argmax(axis=1) if y.ndim == 2 else self.numbers(y)
 
+    def blurred(self, y: Labels, share: float) -> Labels:
+        """Return soft targets (samples, K) of labels of the data, or of such targets, of which a share is drawn anew
+        from all classes."""
+        certain = y if y.ndim == 2 else np.eye(self.classes)[self.numbers(y)]
+        return (1.0 - share) * certain + share / self.classes
+
     @abstractmethod
     def observe(self, y: Array, scale: float, rng: np.random.Generator | None = None) -> Message:
         """Return what labels, or soft targets, say about the outputs of the last layer.
@@ -152,6 +163,22 @@ class Output(ABC):
     @abstractmethod
     def probabilities(self, omega: Array, V: Array) -> Array:
         """Return output marginals of the same, with the samples first."""
+
+    def conditional(self, z: Array) -> Array:
+        """Return P(y = k | z) of all classes for known pre-activations (outputs, samples), with the classes first."""
+        raise ValueError(f"`output` must have classes, got {self.channel}")
+
+    def conditional_entropy(self, omega: Array, V: Array) -> Array:
+        """Return the mean entropy of the label for known pre-activations, (samples,), in nats.
+
+        It is what of its uncertainty stays however much is learnt: 0 of an output without noise. The mean is one over
+        a fixed sequence of normal variables of low discrepancy.
+        """
+        points = qmc.Sobol(len(omega), scramble=False).random(_DRAWS) + 0.5 / _DRAWS
+        mean = np.zeros(omega.shape[1])
+        for xi in ndtri(points):
+            mean += entr(self.conditional(omega + np.sqrt(V) * xi[:, None])).sum(axis=0) / _DRAWS
+        return mean
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
         """Return log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""

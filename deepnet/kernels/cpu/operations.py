@@ -15,6 +15,7 @@ from deepnet.kernels.support import (
     REACTIONS,
     fields,
     fuses_iteration,
+    noisy,
     supports_argmax,
     supports_fusing,
     supports_sign_units,
@@ -96,7 +97,7 @@ class CpuOperations:
             loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
         elif supports_argmax(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
-            loops.argmax_derivatives(message.y, omega, V, g, gamma)
+            loops.argmax_derivatives(message.y, omega, noisy(message, V), g, gamma)
         else:
             return numpy_operations.derivatives(message, omega, V)
         return numpy_operations.raised(message, g, gamma)

@@ -8,6 +8,7 @@ import numpy as np
 from deepnet.kernels.gpu.operations import GpuOperations
 from deepnet.layers import Layer, Update
 from deepnet.sweep import train_batch
+from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array
 
 
@@ -78,7 +79,8 @@ class DeviceEpochs:
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
                 step = partial(self._train, size)
-                whole = all(layer.plan.on_gpu for layer in self._layers)
+                labels = self._y.ndim == 1 or not isinstance(self._layers[-1].plan.channel, Argmax)
+                whole = labels and all(layer.plan.on_gpu for layer in self._layers)
                 self._steps[size] = self._operations.device.captured(step) if whole else step
             self._steps[size]()
             if progress is not None:
