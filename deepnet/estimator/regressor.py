@@ -123,8 +123,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         Args:
             X: inputs (samples, features).
             y: targets (samples,) or (samples, targets).
-            sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,): the noise of a
-                target of weight w has the variance s²/w. None for 1.
+            sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,): a sample of weight
+                2 counts as one whose targets were seen twice. None for 1.
 
         Raises:
             ValueError: a setting or the data are not as described.

@@ -61,13 +61,14 @@ class GaussianOutput(NumericOutput):
     def learn(self, y: Array, omega: Array, V: Array, power: Array | None = None) -> None:
         """Take a step of expectation maximisation: s² towards the mean of E (y - z)² under the posterior of z.
 
-        With noise s²/w the posterior has the mean y - (y - omega) c and the variance V c, c = (s²/w)/(V + s²/w).
+        The posterior has the mean y - (y - omega) c and the variance V c, c = s²/(V + s²). What this climbs is
+        Σ w log N(y; omega, V + s²); powers within the integral would grow without bound as s² -> 0, as they say that
+        one noise was drawn several times.
         """
         if "noise" not in self.parameters:
             return
         w = np.ones_like(y[:1]) if power is None else power
-        noise = self.noise / w
-        share = noise / (V + noise)
+        share = self.noise / (V + self.noise)
         seen = (w * (np.square(share * (y - omega)) + share * V)).sum(axis=1, keepdims=True)
         samples = w.sum()
         self.noise += (seen - samples * self.noise) / (samples + _MEMORY)

@@ -221,7 +221,7 @@ class Softmax(Argmax):
     - ``"odds"``: phi = -log(1 + Σ_{k≠c} o_k) with the odds o_k = E σ(-(z_c - z_k)/T)/E σ((z_c - z_k)/T) of each rival
       by itself; exact for K = 2, and for known pre-activations.
     - ``"exact"``: the one-dimensional integral over the place where the race is won, by the trapezoidal rule, with
-      integrals of their own for the classes at each point: relative accuracy 1e-8, for probabilities below e^-500 by
+      integrals of their own for the classes at each point: probabilities to a relative 1e-8, those below e^-500 by
       odds; some milliseconds a sample for ten classes. ``Argmax("exact")`` is the limit T = 0.
 
     Probabilities of classes are exact in both forms.
