@@ -160,6 +160,7 @@ def _add_train(commands: Any) -> None:
     add("--activation", metavar="NAME", nargs="+", help="{names}")
     add("--output", metavar="NAME", help="{names}")
     add("--temperature", metavar="X", type=number, help="of the noise of logistic, softmax and probit outputs")
+    add("--noise-variance", metavar="X", type=number, help="of a gaussian output (default: learnt)")
     add("--label-noise", metavar="X", type=number, help="share of the training labels taken to be drawn at random")
     add("--bias", action=argparse.BooleanOptionalAction, help="give every unit the weight of a constant unit")
     add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
