@@ -7,7 +7,7 @@ import numpy as np
 
 from deepnet.layers import Layer
 from deepnet.outputs import output_of
-from deepnet.outputs.numeric import Predictive
+from deepnet.outputs.base import Predictive
 from deepnet.sweep import output_moments
 from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations

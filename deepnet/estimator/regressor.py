@@ -12,7 +12,7 @@ from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
 from deepnet.outputs import NUMERIC, output_of
-from deepnet.outputs.numeric import Predictive
+from deepnet.outputs.base import Predictive
 from deepnet.predict import predictive
 from deepnet.train import Network, init
 from factorgraph.dense.state import Array

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.special import entr, ndtri
@@ -13,9 +13,6 @@ from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array, Message
 from factorgraph.interface.arguments import shown
 
-if TYPE_CHECKING:
-    from deepnet.outputs.numeric import Predictive
-
 #: How far from 1 the sum of probabilities in float32 may be.
 _ROUNDING = 1e-5
 
@@ -23,6 +20,22 @@ _ROUNDING = 1e-5
 _DRAWS = 64
 
 Labels = np.ndarray[Any, np.dtype[Any]]
+
+
+class Predictive(NamedTuple):
+    """The law of a target under the posterior of the weights, by two moments, (samples, units) each.
+
+    The variance is the sum of two parts: the aleatoric one stays however much is learnt, the epistemic one does not.
+
+    Attributes:
+        mean: of the target.
+        aleatoric: mean of its variance for known weights.
+        epistemic: variance of its mean for known weights.
+    """
+
+    mean: Array
+    aleatoric: Array
+    epistemic: Array
 
 
 class Output(ABC):
@@ -184,7 +197,7 @@ class Output(ABC):
         """Return log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
         return self.channel.observe(y, omega=omega, V=V).phi
 
-    def predictive(self, omega: Array, V: Array) -> "Predictive":
+    def predictive(self, omega: Array, V: Array) -> Predictive:
         """Return the first two moments of the targets, which only numbers have."""
         raise ValueError(f"`output` must be of numbers, got {self.channel}")
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepnet.layers import LearntNoise
-from deepnet.outputs.base import Labels
-from deepnet.outputs.numeric import NumericOutput, Predictive
+from deepnet.outputs.base import Labels, Predictive
+from deepnet.outputs.numeric import NumericOutput
 from factorgraph.channels import Channel, Identity
 from factorgraph.dense.state import Array, Message
 

@@ -1,27 +1,11 @@
 """Outputs of numbers, one a unit: what regression has in place of labels."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from deepnet.outputs.base import Labels, Output
+from deepnet.outputs.base import Labels, Output, Predictive
 from factorgraph.dense.state import Array, Message
-
-
-class Predictive(NamedTuple):
-    """The law of a target under the posterior of the weights, by two moments, (samples, units) each.
-
-    The variance is the sum of two parts: the aleatoric one stays however much is learnt, the epistemic one does not.
-
-    Attributes:
-        mean: of the target.
-        aleatoric: mean of its variance for known weights.
-        epistemic: variance of its mean for known weights.
-    """
-
-    mean: Array
-    aleatoric: Array
-    epistemic: Array
 
 
 class NumericOutput(Output):

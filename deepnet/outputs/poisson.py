@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from deepnet.outputs.base import Labels
-from deepnet.outputs.numeric import NumericOutput, Predictive
+from deepnet.outputs.base import Labels, Predictive
+from deepnet.outputs.numeric import NumericOutput
 from factorgraph.channels import Poisson
 from factorgraph.dense.state import Array
 
