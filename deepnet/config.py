@@ -9,7 +9,7 @@ import numpy as np
 
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
-from deepnet.outputs import AUTO, CLASSIFYING, OUTPUTS, kind_named
+from deepnet.outputs import AUTO, OUTPUTS, classifying, kind_named, numeric
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.dense.closures import CLOSURES
@@ -153,8 +153,8 @@ class Config:
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
         self._set("temperature", check_number("temperature", self.temperature, above=0))
         self._set("label_noise", check_number("label_noise", self.label_noise, minimum=0, below=1))
-        numeric = self.output in OUTPUTS and self.output not in CLASSIFYING
-        _require("label_noise", not (numeric and self.label_noise), "0 for an output of numbers", self.label_noise)
+        numbers = self.output in numeric()
+        _require("label_noise", not (numbers and self.label_noise), "0 for an output of numbers", self.label_noise)
         if self.noise_variance is not None:
             self._set("noise_variance", check_number("noise_variance", self.noise_variance, above=0))
         self._set("bias", check_flag("bias", self.bias))
@@ -232,7 +232,7 @@ class Config:
                 need = f"left alone with {reader} {getattr(self, reader)!r}, which does not know it"
                 raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
         if self.baseline is not None and self.output in OUTPUTS:
-            known = self.output in CLASSIFYING and not kind_named(self.output).settings
+            known = self.output in classifying() and not kind_named(self.output).settings
             _require("output", known, f"of another kind with algorithm {self.algorithm!r}", self.output)
 
     def read(self) -> tuple[str, ...]:

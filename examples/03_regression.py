@@ -8,6 +8,7 @@ targets, both for targets of unit variance; the figure goes to ``03_regression.p
 import argparse
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,20 +36,23 @@ def message_passing(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np
 
 def bayesian_ridge(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A linear model."""
-    return BayesianRidge().fit(X, y).predict(X_new, return_std=True)
+    model: Any = BayesianRidge().fit(X, y)
+    return model.predict(X_new, return_std=True)
 
 
 def gaussian_process(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A kernel with a length for each feature and white noise, fitted by the marginal likelihood."""
-    kernel = ConstantKernel() * RBF(np.ones(X.shape[1])) + WhiteKernel()
-    return GaussianProcessRegressor(kernel, random_state=0).fit(X, y).predict(X_new, return_std=True)
+    lengths: Any = np.ones(X.shape[1])
+    model: Any = GaussianProcessRegressor(ConstantKernel() * RBF(lengths) + WhiteKernel(), random_state=0)
+    return model.fit(X, y).predict(X_new, return_std=True)
 
 
 def perceptron(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same network by Adam, stopped early, with the deviation of a tenth of the samples that it has not seen."""
-    X, X_held, y, y_held = train_test_split(X, y, test_size=0.1, random_state=0)
+    parts: Any = train_test_split(X, y, test_size=0.1, random_state=0)
+    X_fit, X_held, y_fit, y_held = parts
     options = {"hidden_layer_sizes": (50, 50), "learning_rate_init": 0.003, "n_iter_no_change": 30}
-    network = MLPRegressor(**options, early_stopping=True, max_iter=2000, random_state=0).fit(X, y)
+    network: Any = MLPRegressor(**options, early_stopping=True, max_iter=2000, random_state=0).fit(X_fit, y_fit)
     return network.predict(X_new), np.full(len(X_new), np.sqrt(np.mean((network.predict(X_held) - y_held) ** 2)))
 
 
@@ -65,8 +69,9 @@ def data_sets() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
     x, u = rng.uniform(-3, 3, (300, 1)), rng.uniform(-2, 2, (400, 1))
     deviation = 0.05 + 0.4 * np.maximum(u[:, 0], 0.0)
+    diabetes: Any = load_diabetes(return_X_y=True)
     return {
-        "diabetes": load_diabetes(return_X_y=True),
+        "diabetes": diabetes,
         "Friedman 1": make_friedman1(400, noise=1.0, random_state=0),
         "sine": (x, np.sin(2 * x[:, 0]) + 0.1 * rng.standard_normal(300)),
         "uneven noise": (u, u[:, 0] ** 2 + deviation * rng.standard_normal(400)),
@@ -90,7 +95,7 @@ def scores(method: Method, X: np.ndarray, y: np.ndarray, folds: int) -> tuple[fl
     return float(np.sqrt(np.mean(squares))), float(np.mean(densities))
 
 
-def draw(axes: plt.Axes, name: str, X: np.ndarray, y: np.ndarray) -> None:
+def draw(axes: Any, name: str, X: np.ndarray, y: np.ndarray) -> None:
     """Samples of one feature, with mean and two deviations of message passing and of the Gaussian process."""
     grid = np.linspace(1.3 * X.min(), 1.3 * X.max(), 300)[:, None]
     axes.plot(standardised(X, X), standardised(y, y), ".", color="gray", markersize=3)

@@ -20,7 +20,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.network import ACTIVATIONS, WEIGHTS
-    from deepnet.outputs import AUTO, CLASSIFYING
+    from deepnet.outputs import AUTO, classifying
     from factorgraph.dense.closures import CLOSURES
 
     return {
@@ -29,7 +29,7 @@ def tables() -> dict[str, Collection[str]]:
         "closure": CLOSURES,
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
-        "output": (AUTO, *CLASSIFYING),
+        "output": (AUTO, *classifying()),
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,

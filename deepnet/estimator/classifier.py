@@ -18,7 +18,7 @@ from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, 
 from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
 from deepnet.export.packing import export, pack
 from deepnet.network import choice
-from deepnet.outputs import AUTO, CLASSIFYING, output_of
+from deepnet.outputs import AUTO, classifying, output_of
 from deepnet.predict import (
     conditional_entropy,
     error_percent,
@@ -282,7 +282,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
 
     def _config(self, seed: int) -> Config:
         check_choice("prediction", self.prediction, _PREDICTIONS)
-        check_choice("output", self.output, (AUTO, *CLASSIFYING))
+        check_choice("output", self.output, (AUTO, *classifying()))
         return super()._config(seed)
 
     def _ready(

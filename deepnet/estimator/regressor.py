@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
-from deepnet.outputs import NUMERIC, output_of
+from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
 from deepnet.predict import predictive
 from deepnet.train import Network, init
@@ -223,7 +223,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         return tags
 
     def _config(self, seed: int) -> Config:
-        check_choice("output", self.output, NUMERIC)
+        check_choice("output", self.output, numeric())
         return super()._config(seed)
 
     def _ready(self, X: ArrayLike, y: ArrayLike, sample_weight: Any, *, again: bool) -> tuple[Network, Config, Samples]:

@@ -33,14 +33,18 @@ KINDS: tuple[type[Output], ...] = (
 #: The channel of every output, by the name that settings give it.
 OUTPUTS: dict[str, Channel | Argmax] = {name: channel for kind in KINDS for name, channel in kind.channels.items()}
 
-#: The names of those that serve classes.
-CLASSIFYING: tuple[str, ...] = tuple(name for kind in KINDS if not kind.numeric for name in kind.channels)
-
-#: The names of those of numbers.
-NUMERIC: tuple[str, ...] = tuple(name for name in OUTPUTS if name not in CLASSIFYING)
-
 #: The output that follows from the labels: the first of ``KINDS`` that serves them.
 AUTO = "auto"
+
+
+def classifying() -> tuple[str, ...]:
+    """Return the names of the outputs that serve classes."""
+    return tuple(name for kind in KINDS if not kind.numeric for name in kind.channels)
+
+
+def numeric() -> tuple[str, ...]:
+    """Return the names of the outputs of numbers."""
+    return tuple(name for kind in KINDS if kind.numeric for name in kind.channels)
 
 
 def output_of(layer: Layer, host: Callable[[Array], Array] | None = None) -> Output:

@@ -59,7 +59,7 @@ class BinaryOutput(Output):
         if y.ndim == 2:
             return super().log_likelihood(y, omega, V)
         each = [self.channel.observe(np.full_like(omega, label), omega=omega, V=V).phi for label in (-1, 1)]
-        return logsumexp(np.stack(each), b=y, axis=0)
+        return np.asarray(logsumexp(np.stack(each), b=y, axis=0))
 
     def conditional(self, z: Array) -> Array:
         """Of the first output."""

@@ -44,7 +44,7 @@ def _by_odds(y: NDArray[np.intp], omega: Array, V: Array, T: float) -> tuple[Arr
     columns = np.arange(y.size)
     log_odds, slope, bend = _odds(omega[y, columns] - omega, V + V[y, columns], T)
     log_odds[y, columns], slope[y, columns], bend[y, columns] = 0.0, 0.0, 0.0
-    phi = -logsumexp(log_odds, axis=0)
+    phi = -np.asarray(logsumexp(log_odds, axis=0))
     share = np.exp(log_odds + phi)
     first, second = share * slope, share * (slope * slope + bend)
     g, gamma = -first, second - first * first

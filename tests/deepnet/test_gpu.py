@@ -23,7 +23,7 @@ from deepnet.kernels.gpu import DeviceError, GpuOperations
 from deepnet.kernels.gpu import source as gpu_source
 from deepnet.kernels.gpu.operations import edge_parts
 from deepnet.kernels.gpu.source import KERNELS, STRIP, TILE, module_source
-from deepnet.outputs import NUMERIC, OUTPUTS
+from deepnet.outputs import OUTPUTS, numeric
 from deepnet.sweep import train_batch
 from deepnet.train import DivergenceError, Evaluation, Network, init, metrics, train_epoch
 from factorgraph.channels import Argmax
@@ -179,16 +179,16 @@ def test_every_output_equals_the_plain_one(operations, output, closure, weighted
     """The state after two epochs, the noise that is learnt included; weights and noise of labels on top."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((40, 6)).astype(np.float32)
-    numeric, classes = output in NUMERIC, 3 if output.startswith(("argmax", "softmax")) else 2
+    counts, classes = output in numeric(), 3 if output.startswith(("argmax", "softmax")) else 2
     y = (
         rng.integers(0, 4, (40, 2))
-        if numeric
+        if counts
         else rng.integers(0, classes, 40)
         if classes == 3
         else 2 * (x[:, 0] > 0) - 1
     )
     weights = rng.uniform(0, 2, 40).astype(np.float32) if weighted else None
-    options = {} if numeric else {"label_noise": 0.1 * weighted}
+    options = {} if counts else {"label_noise": 0.1 * weighted}
     config = Config(hidden=(8,), output=output, closure=closure, batch_size=16, weights="continuous", activation="relu",
                     bias=True, dtype="float32", **options)  # fmt: skip
     states = []

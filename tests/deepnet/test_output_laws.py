@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm, poisson
 
 from deepnet.config import Config
-from deepnet.outputs import CLASSIFYING, NUMERIC, OUTPUTS, kind_named, output_channel, output_of
+from deepnet.outputs import OUTPUTS, classifying, kind_named, numeric, output_channel, output_of
 from deepnet.outputs.gaussian import GaussianOutput
 from deepnet.predict import log_loss, predict_proba, predictive
 from deepnet.train import Evaluation, init, metrics, train_epoch
@@ -33,7 +33,7 @@ def made(name, *, temperature=0.6, noise_variance=0.4):
 
 
 def labels_for(output, name, classes, samples, rng):
-    if name in NUMERIC:
+    if name in numeric():
         return rng.integers(0, 5, (samples, output.units)).astype(float)
     return rng.integers(0, 2, samples) * 2 - 1 if classes == 2 else rng.integers(0, classes, samples)
 
@@ -56,7 +56,7 @@ def test_messages_are_derivatives_of_the_log_likelihood(name):
         np.testing.assert_allclose(gamma[k], -bend, atol=20 * DIFFERENCES)
 
 
-@pytest.mark.parametrize("name", CLASSIFYING)
+@pytest.mark.parametrize("name", classifying())
 def test_probabilities_are_those_of_the_log_likelihood_and_add_up(name):
     rng = np.random.default_rng(1)
     output, classes = made(name)
@@ -149,16 +149,16 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*NUMERIC, "logistic", "sign", "argmax-probit"])
+@pytest.mark.parametrize("name", [*numeric(), "logistic", "sign", "argmax-probit"])
 @pytest.mark.parametrize("closure", ["bp", "amp"])
 def test_samples_of_no_weight_teach_nothing(name, closure):
     """Not even by what they are: the other ones make the same network without them."""
     x, y = regression(samples=24)
-    y = np.abs(np.round(y)) if name in NUMERIC else (y[:, 0] > 0) * 2 - 1
+    y = np.abs(np.round(y)) if name in numeric() else (y[:, 0] > 0) * 2 - 1
     weights = np.repeat([1.0, 0.0], 12)
     config = Config(**OPTIONS | {"closure": closure}, batch_size=24, output=name)
     networks = [init(config, 4, 2) for _ in range(3)]
-    y_other = np.concatenate([y[:12], y[12:][::-1] if name in NUMERIC else -y[12:]])
+    y_other = np.concatenate([y[:12], y[12:][::-1] if name in numeric() else -y[12:]])
     for network, targets in zip(networks, (y, y_other), strict=False):
         train_epoch(network, x, targets, sample_weight=weights)
     train_epoch(networks[2], x[:12], y[:12])
