@@ -60,11 +60,14 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     from deepnet.config import Config
     from deepnet.data import load_dataset
     from deepnet.kernels.devices import operations_for
+    from deepnet.outputs import AUTO, classifying
+    from factorgraph.interface.arguments import check_choice
 
     settings = dict(given)
     task = settings.pop("task", "multiclass")
     with wrong_input():
         config = Config(**settings)
+        check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
         operations_for(args.device or "cpu", config.dtype)
     directory = args.out or default_directory(args.dataset, task, config.method, config.seed)
     check_free(directory)

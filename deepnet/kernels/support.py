@@ -1,5 +1,7 @@
 """Which layers and units the compiled loops serve: decided here alone, for processors and GPUs."""
 
+from typing import cast
+
 import numpy as np
 
 from factorgraph.channels import Argmax, ReLU, Sign
@@ -37,6 +39,12 @@ def supports_argmax(message: Message, omega: Array) -> bool:
     """Return whether these are labels of an argmax, in the form and the precision that the loops have."""
     channel, hard = message.channel, message.y is not None and message.y.ndim == 1
     return isinstance(channel, Argmax) and channel.form == "double_jensen" and hard and omega.dtype == np.float32
+
+
+def noisy(message: Message, V: Array) -> Array:
+    """Return the variances of pre-activations with the noise of an argmax output."""
+    noise = cast(Argmax, message.channel).noise
+    return V + noise / message.scale**2 if noise else V
 
 
 def supports_fusing(plan: LayerPlan, dtype: np.dtype) -> bool:

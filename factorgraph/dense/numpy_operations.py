@@ -107,7 +107,12 @@ def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]
         output = cast(Argmax, message.channel)
         observe = output.observe if message.y.ndim == 1 else output.observe_soft
         _, g, gamma = observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
-    return s * g, s * s * gamma
+    return raised(message, s * g, s * s * gamma)
+
+
+def raised(message: Message, g: Array, gamma: Array) -> tuple[Array, Array]:
+    """Return g and Γ of the likelihood to its power, where it has one."""
+    return (g, gamma) if message.power is None else (message.power * g, message.power * gamma)
 
 
 def edge_messages(

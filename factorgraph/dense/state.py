@@ -81,6 +81,8 @@ class Message:
         y: observed outputs, (outputs, samples) or, for an argmax, labels (samples) or their probabilities (outputs,
             samples); None for a hidden layer, or where B is known of the outputs.
         rng: for the sampled form of an argmax output.
+        power: to which the likelihood of each sample is taken, (samples,); None for 1. g and Γ are those of
+            phi times it.
     """
 
     channel: Channel | Argmax | Prior
@@ -89,6 +91,7 @@ class Message:
     A: Array | None = None
     y: Array | None = None
     rng: np.random.Generator | None = None
+    power: Array | None = None
 
     def rows(self, rows: slice) -> "Message":
         """Return the same for some of the outputs, with an axis for the inputs in the middle: (rows, 1, samples)."""

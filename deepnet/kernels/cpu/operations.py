@@ -15,6 +15,7 @@ from deepnet.kernels.support import (
     REACTIONS,
     fields,
     fuses_iteration,
+    noisy,
     supports_argmax,
     supports_fusing,
     supports_gaussian_weights,
@@ -108,14 +109,15 @@ class CpuOperations:
             relu.derivatives(message.B, message.A, omega, V, f32(message.scale), g, gamma, _threads(omega))
         elif supports_argmax(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
-            loops.argmax_derivatives(message.y, omega, V, g, gamma)
+            loops.argmax_derivatives(message.y, omega, noisy(message, V), g, gamma)
         else:
             return numpy_operations.derivatives(message, omega, V)
-        return g, gamma
+        return numpy_operations.raised(message, g, gamma)
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Sum a series in the own terms where the means are full and edges are many, else edge by edge."""
-        units = self._units(message, layer.omega) if means is None else None
+        plain = means is None and message.power is None
+        units = self._units(message, layer.omega) if plain else None
         if units is None:
             return numpy_operations.edge_messages(self, layer, message, means)
         if not (isinstance(units, series.SignUnits) and self._few_edges(layer)):
