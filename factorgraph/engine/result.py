@@ -98,6 +98,30 @@ def marginal(layout: Layout, name: Any, mean: Array, variance: Array) -> Any:
     return Marginal(mean, np.diagonal(variance, axis1=-2, axis2=-1) if variable.dimension else variance)
 
 
+@briefly
+class Mixed(NamedTuple):
+    """The joint law of the arguments of factors on discrete and on r real variables, in the factors' shape.
+
+    Discrete arguments are in their order, and so are real ones, vectors by their components.
+
+    Attributes:
+        probabilities: (..., values of each discrete argument), with (+1, -1) for spins.
+        mean: (..., values of each, r) of the real arguments in each configuration.
+        covariance: (..., values of each, r, r), likewise.
+    """
+
+    probabilities: Array
+    mean: Array
+    covariance: Array
+
+
+def joint_law(probabilities: Array, mean: Array, covariance: Array, axes: int) -> Any:
+    """Return the law of factors with so many axes: probabilities, covariances, or both in one."""
+    if not mean.shape[-1]:
+        return probabilities
+    return covariance if probabilities.ndim == axes else Mixed(probabilities, mean, covariance)
+
+
 class Worst(NamedTuple):
     """Where the last change was largest.
 
@@ -355,11 +379,12 @@ class Result:
         """Return joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
 
         Returns:
-            For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for two real
-            variables, covariances (..., 2, 2).
+            For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for real
+            variables, covariances (..., r, r), of vectors those of all components; for both, a ``Mixed`` law.
 
         Raises:
-            ValueError: not a factor of this model, or of a kind without pair marginals.
+            ValueError: not a factor of this model, of a kind whose messages are approximations for many arguments, or
+                with more than 2^24 configurations.
         """
         model = self.graph.layout.model
         numbers = [number for number, other in enumerate(model.factors) if other is factor]
@@ -368,16 +393,19 @@ class Result:
         for stack in self.graph.stacks:
             for number, rows in stack.origins:
                 if number == numbers[0]:
-                    joint = self._joint(stack, rows)
-                    return joint.reshape(*getattr(factor, "shape", (-1,)), *joint.shape[1:])
+                    return self._joint(stack, rows, getattr(factor, "shape", (-1,)))
         raise ValueError(f"`factor` must contain at least one pair, got {factor}")
 
-    def _joint(self, stack: Stack, rows: slice) -> Array:
-        joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
+    def _joint(self, stack: Stack, rows: slice, shape: tuple[int, ...]) -> Any:
+        if self.maximum:
+            raise ValueError("`maximum` must be False for joint beliefs, got a run with True")
+        with np.errstate(all="ignore"):
+            joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
         if joint is None:
-            need = "a table or a pair of two spins or two real variables"
+            need = "of a kind with exact messages and at most 2^24 configurations"
             raise ValueError(f"`factor` must be {need}, got {stack.kind.name}")
-        return joint[rows]
+        probabilities, mean, covariance = (v[rows].reshape((*shape, *v.shape[1:])) for v in joint)
+        return joint_law(probabilities, mean, covariance, len(shape))
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
