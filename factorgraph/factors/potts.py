@@ -78,7 +78,7 @@ def log_others(law: Array, others: Array) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _maxima_of_others(law: Array, others: Array) -> None:
+def maxima_of_others(law: Array, others: Array) -> None:
     """max_{c' ≠ c} of a law, for all c."""
     first = 0
     for c in range(law.size):
@@ -100,7 +100,7 @@ def _messages(J: Array, laws: Array, maximum: bool) -> Array:
         for side in range(2):
             law, sent = laws[f, (1 - side) * q : (2 - side) * q], B[f, side * q : (side + 1) * q]
             if maximum:
-                _maxima_of_others(law, others)
+                maxima_of_others(law, others)
             else:
                 log_others(law, others)
             for c in range(q):
