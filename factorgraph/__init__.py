@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
-    from factorgraph.engine.result import Result
+    from factorgraph.engine.result import Mixed, Result
+    from factorgraph.engine.search import Solution, decimate, reinforce
     from factorgraph.factors import (
         Allowed,
         Bilinear,
@@ -59,6 +60,7 @@ __all__ = [
     "Linear",
     "LinearMap",
     "Logical",
+    "Mixed",
     "Model",
     "ModelError",
     "Neurons",
@@ -69,6 +71,7 @@ __all__ = [
     "QuadraticModel",
     "Result",
     "Selection",
+    "Solution",
     "Spectral",
     "Status",
     "Sum",
@@ -77,6 +80,7 @@ __all__ = [
     "TooLargeError",
     "Variable",
     "check_factor",
+    "decimate",
     "draw",
     "exact",
     "from_bipartite",
@@ -89,6 +93,7 @@ __all__ = [
     "read_uai",
     "read_uai_evidence",
     "read_uai_solution",
+    "reinforce",
     "save_model",
     "to_dimod",
     "to_networkx",
@@ -122,7 +127,8 @@ _MODULES = {
     "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
-    "engine.result": ("Result",),
+    "engine.result": ("Mixed", "Result"),
+    "engine.search": ("Solution", "decimate", "reinforce"),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
     "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),

@@ -20,6 +20,7 @@ from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text, briefly
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.iteration import Status
+from factorgraph.messages.categories import state_of
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
 from factorgraph.model.layout import Layout
@@ -120,6 +121,12 @@ def joint_law(probabilities: Array, mean: Array, covariance: Array, axes: int) -
     if not mean.shape[-1]:
         return probabilities
     return covariance if probabilities.ndim == axes else Mixed(probabilities, mean, covariance)
+
+
+def named_values(layout: Layout, values: Array) -> dict[str, NDArray[Any]]:
+    """Return a state (..., N) by names: ±1 of spins, numbers of states, reals; vectors with one more axis."""
+    found = {name: layout.components(name, values) for name in layout.shapes}
+    return {name: state_of(v) if layout.model.variables[name].states else v.copy() for name, v in found.items()}
 
 
 class Worst(NamedTuple):

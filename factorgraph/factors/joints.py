@@ -79,7 +79,7 @@ def gaussian(kind: Kind, parameters: Parameters, incoming: Incoming) -> Joint:
     """
     form = kind.quadratic_form(parameters)
     spins = np.flatnonzero(kind.spins)
-    columns = _components(kind)
+    columns = components(kind)
     F, r, counts = len(incoming.first), len(columns), (2,) * len(spins)
     s = 1.0 - 2.0 * configurations(counts).astype(np.float64)
     centre, pull, precision, free = _laws(kind, incoming)
@@ -117,7 +117,7 @@ def _log_law_of_spins(h: Array, s: Array) -> Array:
         return -np.logaddexp(0.0, -2.0 * h[:, None] * s).sum(axis=2)
 
 
-def _components(kind: Kind) -> list[int]:
+def components(kind: Kind) -> list[int]:
     """Return the slots of real arguments, and of the components of vectors."""
     if not kind.dimensions:
         return list(kind.reals)

@@ -223,6 +223,21 @@ def infer_rows() -> Iterator[Row]:
     yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan", "NaN array", "masked")
 
 
+def search_rows(name: str) -> Iterator[Row]:
+    search: Any = getattr(fg, name)
+    yield "model", lambda v: search(v), ()
+    options: dict[str, tuple[str, ...]] = {
+        "schedule": (), "damping": (), "max_sweeps": ("huge",), "observed": GIVEN, "fields": GIVEN, "maximum": (),
+        "rng": SEED, "attempts": ("huge",),
+    }  # fmt: skip
+    options |= {"share": (), "tolerance": NUMBER} if name == "decimate" else {"reinforcement": NUMBER}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: search(ring(), **({"max_sweeps": 3} | {what: v})), accepts
+    yield "fields", lambda v: search(ring(), fields={"s": v}), ALSO_NEGATIVE
+    if name == "decimate":
+        yield "name", lambda v: search(ring())[v], ()
+
+
 def exact_rows() -> Iterator[Row]:
     yield "model", lambda v: fg.exact(v), ()
     for what in ("observed", "fields", "precisions"):
@@ -372,6 +387,10 @@ ENTRIES: dict[str, Any] = {
     "Variable": variable_rows,
     "Selection": selection_rows,
     "infer": infer_rows,
+    "decimate": lambda: search_rows("decimate"),
+    "reinforce": lambda: search_rows("reinforce"),
+    "Solution": "a result",
+    "Mixed": "a result",
     "exact": exact_rows,
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
