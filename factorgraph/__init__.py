@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
     from factorgraph.engine.result import Mixed, Result
     from factorgraph.engine.search import Solution, decimate, reinforce
+    from factorgraph.engine.syndromes import Decoded, decode
     from factorgraph.factors import (
         Allowed,
         Bilinear,
@@ -51,6 +52,7 @@ __all__ = [
     "Allowed",
     "Bilinear",
     "ContradictionError",
+    "Decoded",
     "Exact",
     "Factor",
     "FactorCheck",
@@ -81,6 +83,7 @@ __all__ = [
     "Variable",
     "check_factor",
     "decimate",
+    "decode",
     "draw",
     "exact",
     "from_bipartite",
@@ -128,6 +131,7 @@ _MODULES = {
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
     "engine.result": ("Mixed", "Result"),
+    "engine.syndromes": ("Decoded", "decode"),
     "engine.search": ("Solution", "decimate", "reinforce"),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),

@@ -70,7 +70,7 @@ class Solution:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Values of a variable; raises ``KeyError`` if there is none."""
-        if name not in self.values:
+        if not isinstance(name, str) or name not in self.values:
             raise KeyError(f"`name` must be one of {sorted(self.values)}, got {name!r}")
         return self.values[name]
 

@@ -238,6 +238,15 @@ def search_rows(name: str) -> Iterator[Row]:
         yield "name", lambda v: search(ring())[v], ()
 
 
+def decode_rows() -> Iterator[Row]:
+    H = np.array([[1, 1, 0], [0, 1, 1]])
+    yield "matrix", lambda v: fg.decode(v, field=0.5), ("column",)
+    yield "field", lambda v: fg.decode(H, field=v), ALSO_NEGATIVE
+    options = {"method": (), "scale": (), "max_sweeps": ("huge",), "syndromes": ()}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: fg.decode(H, **({"field": 0.5} | {what: v})), accepts
+
+
 def exact_rows() -> Iterator[Row]:
     yield "model", lambda v: fg.exact(v), ()
     for what in ("observed", "fields", "precisions"):
@@ -390,6 +399,8 @@ ENTRIES: dict[str, Any] = {
     "decimate": lambda: search_rows("decimate"),
     "reinforce": lambda: search_rows("reinforce"),
     "Solution": "a result",
+    "decode": decode_rows,
+    "Decoded": "a result",
     "Mixed": "a result",
     "exact": exact_rows,
     "Spectral": spectral_rows,
