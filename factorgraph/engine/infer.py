@@ -13,7 +13,8 @@ from factorgraph.engine.continuation import continued, same_structure
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
-from factorgraph.engine.result import Result, Worst
+from factorgraph.engine.laws import Worst
+from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import SCHEDULES
 from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps, repeat
 from factorgraph.engine.unroll import Potentials, Unrolled, tile, unroll
@@ -24,6 +25,7 @@ from factorgraph.interface.arguments import (
     check_instance,
     check_integer,
     check_number,
+    real_array,
     shown,
 )
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
@@ -55,7 +57,7 @@ def infer(
     fields: Mapping[str, ArrayLike] | None = None,
     precisions: Mapping[str, ArrayLike] | None = None,
     batch: int = 1,
-    start: Result | None = None,
+    start: Result | tuple[ArrayLike, ArrayLike] | None = None,
     maximum: bool = False,
     callback: Callback | None = None,
     progress: bool = False,
@@ -80,7 +82,8 @@ def infer(
         batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
             leading axis of that length, and the results have one.
         start: an earlier run on the same graph, whose messages are the first ones of this one. Fields, observations and
-            parameters may have changed since: messages that are certain only for the old ones are taken back.
+            parameters may have changed since: messages that are certain only for the old ones are taken back. Or arrays
+            B and A (E,) of messages in the order of ``result.B``.
         maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
         callback: called after every sweep with its number and the residual; a true return value ends the run.
         progress: show a progress bar.
@@ -96,7 +99,7 @@ def infer(
     tolerance = check_number("tolerance", tolerance, minimum=0.0)
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, minimum=1), check_integer("batch", batch, minimum=1)
     check_choice("schedule", schedule, SCHEDULE_NAMES)
-    check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
+    check_instance("start", start, (Result, tuple, type(None)), "a result of `infer`, messages (B, A), or None")
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise ValueError(
             f"`callback` must be a function of a number of sweeps and a change, or None, got {shown(callback)}"
@@ -154,8 +157,17 @@ def _check_maximum(graph: Unrolled) -> None:
         raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
 
 
-def _continued(graph: Unrolled, potentials: Potentials, start: Result) -> tuple[Array, Array]:
-    """Return the first messages from an earlier run."""
+def _continued(
+    graph: Unrolled, potentials: Potentials, start: Result | tuple[ArrayLike, ArrayLike]
+) -> tuple[Array, Array]:
+    """Return the first messages from an earlier run, or from arrays."""
+    if isinstance(start, tuple):
+        if len(start) != 2:
+            raise ValueError(f"`start` must be two arrays of messages, B and A, got {len(start)}")
+        B, A = (real_array("start", values, shape=(graph.edges,), finite=False).copy() for values in start)
+        if not np.isfinite(A).all() or np.any(np.isinf(B) & graph.real[graph.ends]):
+            raise ValueError("`start` must be finite, but for B of spins and categories, got infinite messages")
+        return B, A
     if not same_structure(start.graph, graph):
         raise ValueError(
             "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "

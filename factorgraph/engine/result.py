@@ -3,27 +3,25 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
 from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_potentials
 from factorgraph.engine.cavity import beliefs, cavity_laws
 from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
+from factorgraph.engine.laws import Message, Worst, joint_law, marginal
 from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Potentials, Stack, Unrolled
 from factorgraph.interface.arguments import check_generator, check_integer
-from factorgraph.interface.brief import brief_text, briefly
+from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.iteration import Status
-from factorgraph.messages.categories import state_of
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
-from factorgraph.model.layout import Layout
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
@@ -52,93 +50,6 @@ _MESSAGES = {
     ),
     Status.STOPPED: "stopped by the callback",
 }
-
-
-@briefly
-class Marginal(NamedTuple):
-    """Moments of a variable, in its own shape (with the batch in front, if there is one).
-
-    Attributes:
-        mean: of each element; for maxima, where the maximum is: a state, with spins ±1 also where beliefs are tied.
-        variance: of each element.
-    """
-
-    mean: Array
-    variance: Array
-
-
-@briefly
-class Categorical(NamedTuple):
-    """The law of a category, in the variable's own shape (with the batch in front, if there is one).
-
-    Attributes:
-        probabilities: (..., q) of the states; for maxima 1 for the state found and 0 for the others.
-    """
-
-    probabilities: Array
-
-    @property
-    def mode(self) -> NDArray[np.intp]:
-        """(...) the most probable state; the first one of several."""
-        return self.probabilities.argmax(axis=-1)
-
-    @property
-    def entropy(self) -> Array:
-        """(...) -Σ p log p, in nats."""
-        return entr(self.probabilities).sum(axis=-1)
-
-
-def marginal(layout: Layout, name: Any, mean: Array, variance: Array) -> Any:
-    """Return what arrays (..., N) of means and variances say of a variable; raise ``KeyError`` if there is none."""
-    if not isinstance(name, str) or name not in layout.shapes:
-        raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-    variable, mean = layout.model.variables[name], layout.components(name, mean)
-    if variable.states:
-        return Categorical(mean)
-    variance = layout.matrices(name, variance)
-    return Marginal(mean, np.diagonal(variance, axis1=-2, axis2=-1) if variable.dimension else variance)
-
-
-@briefly
-class Mixed(NamedTuple):
-    """The joint law of the arguments of factors on discrete and on r real variables, in the factors' shape.
-
-    Discrete arguments are in their order, and so are real ones, vectors by their components.
-
-    Attributes:
-        probabilities: (..., values of each discrete argument), with (+1, -1) for spins.
-        mean: (..., values of each, r) of the real arguments in each configuration.
-        covariance: (..., values of each, r, r), likewise.
-    """
-
-    probabilities: Array
-    mean: Array
-    covariance: Array
-
-
-def joint_law(probabilities: Array, mean: Array, covariance: Array, axes: int) -> Any:
-    """Return the law of factors with so many axes: probabilities, covariances, or both in one."""
-    if not mean.shape[-1]:
-        return probabilities
-    return covariance if probabilities.ndim == axes else Mixed(probabilities, mean, covariance)
-
-
-def named_values(layout: Layout, values: Array) -> dict[str, NDArray[Any]]:
-    """Return a state (..., N) by names: ±1 of spins, numbers of states, reals; vectors with one more axis."""
-    found = {name: layout.components(name, values) for name in layout.shapes}
-    return {name: state_of(v) if layout.model.variables[name].states else v.copy() for name, v in found.items()}
-
-
-class Worst(NamedTuple):
-    """Where the last change was largest.
-
-    Attributes:
-        name: the variable that got the message.
-        residual: the change.
-    """
-
-    name: str
-    residual: float
 
 
 @dataclass(repr=False)
@@ -289,6 +200,11 @@ class Result:
         """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
         return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
 
+    @property
+    def log_partitions(self) -> Array:
+        """(batch,) log Z of each copy in a batch; errors as for ``energy``."""
+        return self.energy.copies
+
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """Two numbers that log Z of a model of spins and categories lies between, whatever the messages.
@@ -382,6 +298,39 @@ class Result:
         _ = self.moments  # an improper or impossible model is an error that names its variable
         return samples(self.graph, self.potentials, (self.B, self.A), n, generator)
 
+    def sent(self, factor: Factor, argument: str | int) -> "Message":
+        """Return the messages that each factor of a group has sent to one of its arguments, in the group's shape.
+
+        Args:
+            factor: one of the model's.
+            argument: the name of a variable, if the factors have one argument of it, or the number of the argument.
+
+        Raises:
+            ValueError: not a group of factors of this model, a batch, or not one of its arguments.
+        """
+        arguments: Any = getattr(factor, "arguments", ())
+        stack, rows = self._rows_of(factor)
+        found: list[int] = []
+        if isinstance(argument, (str, int)) and not isinstance(argument, bool):
+            found = [k for k, selection in enumerate(arguments) if argument in (k, selection.name)]
+        if len(found) != 1:
+            names = [selection.name for selection in arguments]
+            raise ValueError(f"`argument` must be one of {names} that is there once, or its number, got {argument!r}")
+        places = self.graph.layout.scalars(arguments[found[0]]).ravel()
+        starts = np.cumsum([0, *stack.kind.widths[:-1]])
+        table = stack.variables[rows]
+        slot, width = next(
+            (int(s), w) for s, w in zip(starts, stack.kind.widths, strict=True) if np.array_equal(table[:, s], places)
+        )
+        edges = stack.offset + (np.arange(rows.start, rows.stop) * stack.variables.shape[1] + slot)
+        B, A = (values[edges[:, None] + np.arange(width)] for values in (self.B, self.A))
+        variable, shape = self.graph.layout.model.variables[arguments[found[0]].name], arguments[0].shape
+        if variable.states:
+            return Message(B.reshape(*shape, width), None)
+        if d := variable.dimension:
+            return Message(B[:, ::d].reshape(*shape, d), A.reshape(*shape, d, d))
+        return Message(B.reshape(shape), None if variable.is_spin else A.reshape(shape))
+
     def pairs(self, factor: Factor) -> Any:
         """Return joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
 
@@ -393,6 +342,10 @@ class Result:
             ValueError: not a factor of this model, of a kind whose messages are approximations for many arguments, or
                 with more than 2^24 configurations.
         """
+        return self._joint(*self._rows_of(factor), getattr(factor, "shape", (-1,)))
+
+    def _rows_of(self, factor: Factor) -> tuple[Stack, slice]:
+        """Return where a group of factors is."""
         model = self.graph.layout.model
         numbers = [number for number, other in enumerate(model.factors) if other is factor]
         if not numbers or self.graph.copies > 1:
@@ -400,7 +353,7 @@ class Result:
         for stack in self.graph.stacks:
             for number, rows in stack.origins:
                 if number == numbers[0]:
-                    return self._joint(stack, rows, getattr(factor, "shape", (-1,)))
+                    return stack, rows
         raise ValueError(f"`factor` must contain at least one pair, got {factor}")
 
     def _joint(self, stack: Stack, rows: slice, shape: tuple[int, ...]) -> Any:

@@ -20,7 +20,7 @@ from factorgraph.engine.constants import first_messages
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.decoding import best, margins
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
-from factorgraph.engine.result import named_values
+from factorgraph.engine.laws import named_values
 from factorgraph.engine.schedules import SCHEDULES
 from factorgraph.engine.sweeps import ScheduledSweeps, repeat
 from factorgraph.engine.unroll import Potentials, Unrolled, unroll

@@ -64,7 +64,7 @@ def decode(
     checks, (M, N) = checked_matrix(matrix)
     check_choice("method", method, ("sum-product", "min-sum"))
     scale = check_number("scale", scale, above=0.0, maximum=1.0)
-    limit = check_integer("max_sweeps", max_sweeps, minimum=1)
+    limit = check_integer("max_sweeps", max_sweeps, minimum=1, maximum=2**31 - 1)
     h, wanted = _rows("field", field, N), _rows("syndromes", syndromes, M)
     if not np.isin(wanted, (0.0, 1.0)).all():
         raise ValueError(f"`syndromes` must be of 0 and 1, got {wanted[~np.isin(wanted, (0.0, 1.0))][0]:g}")

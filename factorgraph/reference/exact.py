@@ -17,7 +17,7 @@ from scipy.special import entr, logsumexp
 
 from factorgraph.engine.bethe import log_potentials
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
-from factorgraph.engine.result import joint_law, marginal, named_values
+from factorgraph.engine.laws import joint_law, marginal, named_values
 from factorgraph.engine.unroll import Potentials, Stack, Unrolled, unroll
 from factorgraph.factors.joints import components
 from factorgraph.factors.switch import Switched

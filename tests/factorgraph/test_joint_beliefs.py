@@ -5,8 +5,7 @@ import pytest
 import tolerances as tol
 from members import FACTORS
 
-from factorgraph import Function, Graph, Linear, Logical, Pairwise, Parity, PSpin, Switch, infer
-from factorgraph.engine.result import Mixed
+from factorgraph import Function, Graph, Linear, Logical, Mixed, Pairwise, Parity, PSpin, Switch, infer
 from factorgraph.engine.unroll import unroll
 from factorgraph.factors.base import chosen
 from factorgraph.model.graph import model_of

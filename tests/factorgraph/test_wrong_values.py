@@ -242,7 +242,7 @@ def decode_rows() -> Iterator[Row]:
     H = np.array([[1, 1, 0], [0, 1, 1]])
     yield "matrix", lambda v: fg.decode(v, field=0.5), ("column",)
     yield "field", lambda v: fg.decode(H, field=v), ALSO_NEGATIVE
-    options = {"method": (), "scale": (), "max_sweeps": ("huge",), "syndromes": ()}
+    options = {"method": (), "scale": (), "max_sweeps": (), "syndromes": ()}
     for what, accepts in options.items():
         yield what, lambda v, what=what: fg.decode(H, **({"field": 0.5} | {what: v})), accepts
 
@@ -387,6 +387,11 @@ def result_rows(name: str) -> Iterator[Row]:
     yield "name", lambda v: result.covariance(v), ()
     if name == "Result":
         yield "factor", lambda v: result.pairs(v), ()
+        yield "factor", lambda v: result.sent(v, "s"), ()
+        own = result.graph.layout.model.factors[0]
+        yield "argument", lambda v: result.sent(own, v), ()
+    else:
+        yield "factor", lambda v: result.pairs(v), ()
 
 
 #: By export: its rows, or the reason why it has none.
@@ -402,11 +407,13 @@ ENTRIES: dict[str, Any] = {
     "decode": decode_rows,
     "Decoded": "a result",
     "Mixed": "a result",
+    "Message": "a result",
     "exact": exact_rows,
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
     "from_bipartite": from_bipartite_rows,
     "from_dimod": from_dimod_rows,
+    "from_pgmpy": lambda: [("model", fg.from_pgmpy, ())],
     "to_dimod": to_dimod_rows,
     "QuadraticModel": "a result",
     "to_networkx": to_networkx_rows,
