@@ -32,9 +32,11 @@ def overlap(lam: float, rng: np.random.Generator) -> float:
     graph.add(Potts(*c[edges].columns, coupling=np.log((1 + lam) / (1 - lam))))
     affinity = DEGREE * np.array([[1 + lam, 1 - lam], [1 - lam, 1 + lam]])
     result = infer(graph, fields={"group": 0.1 * rng.standard_normal((N, 2))}, schedule="flooding", max_sweeps=1)
+    sizes = np.full(2, 0.5)
     for _ in range(SWEEPS):
-        field = -affinity @ result["group"].probabilities.mean(axis=0)
-        result = infer(graph, start=result, fields={"group": field}, schedule="flooding", max_sweeps=1)
+        sizes = 0.8 * sizes + 0.2 * result["group"].probabilities.mean(axis=0)
+        options = {"fields": {"group": -affinity @ sizes}, "schedule": "flooding", "damping": 0.5}
+        result = infer(graph, start=result, max_sweeps=1, **options)
     return 2 * abs(np.mean(result["group"].mode == groups) - 0.5)
 
 

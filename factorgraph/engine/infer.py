@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
 from factorgraph.engine.laws import Worst
 from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import SCHEDULES
-from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps, repeat
+from factorgraph.engine.sweeps import (
+    Beginnings,
+    GeneralSweeps,
+    Messages,
+    ResidualSweeps,
+    ScheduledSweeps,
+    Sweeps,
+    repeat,
+)
 from factorgraph.engine.unroll import Potentials, Unrolled, tile, unroll
 from factorgraph.interface.arguments import (
     check_choice,
@@ -29,7 +38,7 @@ from factorgraph.interface.arguments import (
     shown,
 )
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
-from factorgraph.iteration import Status
+from factorgraph.iteration import DampingLevels, Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Model
 from factorgraph.model.graph import Graph, model_of
@@ -49,7 +58,7 @@ def infer(
     model: Model | Graph | Unrolled,
     *,
     schedule: str = "auto",
-    damping: float = 0.0,
+    damping: float | str = 0.0,
     reinforcement: float = 0.0,
     tolerance: float = 1e-9,
     max_sweeps: int = 1000,
@@ -70,7 +79,8 @@ def infer(
         schedule: "flooding", "sequential", "random", "residual", "forward-backward" or "two-pass"; "auto" is "two-pass"
             on a forest, and "flooding" else. Two passes are enough once, unless mixtures are projected: such messages
             depend on what comes back from their receiver, and the passes are repeated until nothing changes.
-        damping: share of the old message in the new one, in [0, 1).
+        damping: share of the old message in the new one, in [0, 1); or "adaptive": none, and where the changes have
+            found no new minimum for a time, the run begins again with more.
         reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
         tolerance: the run ends when no message changes by more (without damping): relative to the message, or, where
             that is larger, to 1 for a spin and to the precision of a real variable or its root.
@@ -95,7 +105,8 @@ def infer(
         ContradictionError: evidence that no state satisfies.
         IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
     """
-    damped = Damping(damping, reinforcement)
+    policy = DampingLevels.of(damping)
+    damped = Damping(policy.damping, reinforcement)
     tolerance = check_number("tolerance", tolerance, minimum=0.0)
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, minimum=1), check_integer("batch", batch, minimum=1)
     check_choice("schedule", schedule, SCHEDULE_NAMES)
@@ -112,12 +123,19 @@ def infer(
     if check_flag("maximum", maximum):
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
-    first = None if start is None else _continued(graph, potentials, start)
-    with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
-        sweeps = _sweeps(graph, potentials, first, schedule, damped, maximum, generator)
+
+    def begun() -> Sweeps:
+        first = None if start is None else _continued(graph, potentials, start)
+        with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
+            return _sweeps(
+                graph, potentials, first, schedule, replace(damped, damping=policy.damping), maximum, generator
+            )
+
+    runs = Beginnings(begun)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     limit = 1 if once else max_sweeps
-    run = repeat(sweeps, limit=limit, tolerance=tolerance, callback=callback, progress=progress)
+    run = repeat(runs, limit=limit, tolerance=tolerance, policy=policy, callback=callback, progress=progress)
+    sweeps = runs.sweeps
     last, status = run.last, Status.EXACT if once and run.status is not Status.DIVERGED else run.status
     exact = schedule == "two-pass" and status.converged and is_exact(graph, potentials)
     place = None
