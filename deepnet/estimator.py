@@ -22,10 +22,10 @@ except ModuleNotFoundError as error:
 from deepnet.config import Config, Settings
 from deepnet.export.packing import export, pack
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import Layer
+from deepnet.metrics import class_probabilities
 from deepnet.network import choice
 from deepnet.outputs import output_of
-from deepnet.predict import error_percent, preactivations, predict_pointwise, predict_proba
+from deepnet.predict import error_percent, predict_pointwise
 from deepnet.sizes import check_count
 from deepnet.train import Network, init, status, train, train_epoch
 from factorgraph.dense.state import Array
@@ -388,29 +388,9 @@ def _moments(X: Array) -> tuple[float, float]:
     return mean, deviation or 1.0
 
 
-def _in_double(network: Network) -> list[Layer]:
-    """Return float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the
-    network."""
-    copies: list[Layer] = []
-    for layer in network.layers:
-        copies.append(layer.copied(_double, network.operations, copies[-1] if copies else None))
-    return copies
-
-
-def _double(values: Array) -> Array:
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
-
-
 def _probabilities(network: Network, x: Array) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
-    layers, baseline = _in_double(network), network.config.baseline
-    if baseline is not None and baseline.point:
-        p = baseline.probabilities(preactivations(layers, x))
-    else:
-        p = predict_proba(layers, x, network.operations)
-    if p.shape[1] == 1:
-        return np.concatenate([1.0 - p, p], axis=1)
-    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
+    return class_probabilities(network.in_double(), x)
 
 
 def _bayes(network: Network, x: Array) -> Array:
@@ -420,7 +400,7 @@ def _bayes(network: Network, x: Array) -> Array:
 
 def _pointwise(network: Network, x: Array) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(_in_double(network), x)
+    labels = predict_pointwise(network.in_double().layers, x)
     return output_of(network.layers[-1].plan).numbers(labels)
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import entr
 
 from deepnet.outputs import output_of
-from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.predict import conditional_entropy, error_percent, preactivations, predict_pointwise, predict_proba
+from deepnet.scores import class_scores
 from deepnet.state import EVALUATION, Network
 from factorgraph.dense.state import Array
 
@@ -33,25 +35,72 @@ class Evaluation:
         return cls(x_train[chosen], y_train[chosen], x_test, y_test)
 
 
+def class_probabilities(network: Network, x: Array) -> Array:
+    """Return the probabilities of the classes, (samples, classes), with the weights averaged over their posterior
+    if the network has one.
+
+    Args:
+        network: trained; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+    """
+    layers, baseline = network.layers, network.config.baseline
+    if baseline is not None and baseline.point:
+        p = baseline.probabilities(preactivations(layers, x, network.operations))
+    else:
+        p = predict_proba(layers, x, network.operations)
+    if p.shape[1] == 1:
+        return np.concatenate([1.0 - p, p], axis=1)
+    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How uncertain the labels of samples are, in nats.
+
+    Attributes:
+        entropy: of the probabilities (samples,).
+        mutual_information: the part of it (samples,) that knowing the weights would remove. Where the output is a
+            function of the sums into it, as a sign or the largest of several, that is all of it.
+    """
+
+    entropy: Array
+    mutual_information: Array
+
+
+def uncertainty(network: Network, x: Array) -> Uncertainty:
+    """Return that of inputs (samples, features); as ``class_probabilities``."""
+    entropy, baseline = entr(class_probabilities(network, x)).sum(axis=1), network.config.baseline
+    if baseline is not None and baseline.point:
+        return Uncertainty(entropy, np.zeros_like(entropy))
+    return Uncertainty(entropy, entropy - conditional_entropy(network.layers, x, network.operations))
+
+
+def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
+    """Return what is measured on samples: "error" and "bayes_error" in percent, and ``class_scores``."""
+    output = output_of(network.layers[-1].plan)
+    numbers, p = output.likeliest(y), class_probabilities(network, x)
+    pointwise = output.numbers(predict_pointwise(network.layers, x, network.operations))
+    errors = {"error": error_percent(pointwise, numbers), "bayes_error": error_percent(p.argmax(axis=1), numbers)}
+    return errors | class_scores(p, numbers)
+
+
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
-    """Return errors in percent, polarization and overlap of every layer."""
+    """Return errors in percent and scores, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
-    layers, operations = network.layers, network.operations
-    output = output_of(layers[-1].plan)
-    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
+    with contextlib.nullcontext() if network.device == "cpu" else network.operations.running():
         for name, x, y in (
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            numbers = output.likeliest(y)
-            for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
-                if prefix and (baseline := network.config.baseline) is not None and baseline.point:
-                    values[f"{prefix}{name}_error"] = values[f"{name}_error"]  # there is nothing to average over
-                    continue
-                predicted = output.numbers(predict(layers, x, operations))
-                values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
-    if network.device != "cpu":
-        layers = network.to("cpu").layers
+            values |= named(name, measure(network, x, y))
+    layers = network.layers if network.device == "cpu" else network.to("cpu").layers
     values["polarization"] = [layer.polarization() for layer in layers]
     values["overlap"] = [layer.overlap() for layer in layers]
     return values
+
+
+def named(part: str, measured: dict[str, float]) -> dict[str, float]:
+    """Return what was measured on a part of the data, "train" or "test", by the names that it has in ``metrics``."""
+    return {
+        f"bayes_{part}_error" if name == "bayes_error" else f"{part}_{name}": value for name, value in measured.items()
+    }

@@ -86,6 +86,13 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
+def conditional_entropy(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
+    """Return the entropy (samples,) of the labels that is left, on average, once the pre-activations of the outputs are
+    known; arguments as of ``predict_proba``."""
+    output = output_of(layers[-1].plan)
+    return np.concatenate([output.conditional_entropy(*moments) for moments in _output_moments(layers, x, operations)])
+
+
 def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
     """Return the mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of
     labels.

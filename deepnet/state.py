@@ -79,6 +79,15 @@ class Network:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
         return Network(self.config, layers, operations, self.epoch, device)
 
+    def in_double(self) -> "Network":
+        """Return one with a copy of its state in float64, in host memory: a prediction by it does not depend on the
+        samples beside it, nor change the network."""
+        host = self.to("cpu")
+        layers: list[Layer] = []
+        for layer in host.layers:
+            layers.append(layer.copied(_double, host.operations, layers[-1] if layers else None))
+        return replace(host, layers=layers, resident=None)
+
     def drawn(self) -> dict[str, Array]:
         """Return what chance has fixed before training in the layers where it has, by their names, in host memory."""
         found = {layer.plan.name: layer.drawn() for layer in self.layers}
@@ -95,6 +104,10 @@ class Network:
 
     def _arrays(self) -> dict[str, Array]:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
+
+
+def _double(values: Array) -> Array:
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def model(config: Config, features: int, classes: int) -> Model:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 try:
     import matplotlib
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"matplotlib is needed for the figure ({error}): {remedy}", name=error.name) from error
 
 from deepnet.app.checkpoint import CheckpointError
+from deepnet.scores import Reliability
 from factorgraph.io.files import write_bytes_atomic
 
 #: Key of the metrics, label, colour and line style.
@@ -68,6 +71,29 @@ def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3, which="both")
     return figure
+
+
+def reliability(found: Reliability, title: str) -> Figure:
+    """Return the figure of accuracy against confidence, and of how often each confidence is, not yet drawn."""
+    figure = titled_figure(title, (6.4, 6.4))
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    draw_reliability(axes, found)
+    edges = np.linspace(0.0, 1.0, len(found.counts) + 1)
+    below.bar(edges[:-1], found.counts, np.diff(edges), align="edge", color="tab:gray", edgecolor="white")
+    below.set(xlabel="confidence: largest probability", ylabel="samples")
+    return figure
+
+
+def draw_reliability(axes: Axes, found: Reliability) -> None:
+    """Accuracy against confidence, interval by interval; on the diagonal they are equal."""
+    there, edges = found.counts > 0, np.linspace(0.0, 1.0, len(found.counts) + 1)
+    axes.bar(edges[:-1][there], found.accuracy[there], np.diff(edges)[there], align="edge", alpha=0.35)
+    axes.plot(found.confidence[there], found.accuracy[there], "o-", color="tab:red", label="accuracy", markersize=4)
+    axes.plot([0, 1], [0, 1], "--", color="tab:gray", label="calibrated")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02), ylabel="share of right labels")
+    axes.set_title(f"Reliability: expected calibration error {found.error:.4f}", fontsize=10)
+    axes.legend(fontsize=8, loc="upper left")
+    axes.grid(alpha=0.3)
 
 
 def titled_figure(title: str, size: tuple[float, float]) -> Figure:

@@ -112,6 +112,11 @@ class Output(ABC):
     def probabilities(self, omega: Array, V: Array) -> Array:
         """Return output marginals of the same, with the samples first."""
 
+    @abstractmethod
+    def conditional_entropy(self, omega: Array, V: Array) -> Array:
+        """Return E H[y | z] (samples,) in nats, z being pre-activations of these means and variances (outputs,
+        samples): the uncertainty that is not one of the weights."""
+
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
         """Return log P(y | omega, V) of what the channel observes; log Σ_c p_c P(c | omega, V) of soft targets p."""
         return self.channel.observe(y, omega=omega, V=V).phi
