@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from deepnet.data import load_dataset
     from deepnet.estimator import MessagePassingClassifier
     from deepnet.export.packed import load_packed
+    from deepnet.saved import load, save
 
-__all__ = ["Config", "MessagePassingClassifier", "load_dataset", "load_packed"]
+__all__ = ["Config", "MessagePassingClassifier", "load", "load_dataset", "load_packed", "save"]
 
 _MODULES = {
     "Config": "config",
     "MessagePassingClassifier": "estimator",
+    "load": "saved",
     "load_dataset": "data",
     "load_packed": "export.packed",
+    "save": "saved",
 }
 
 

@@ -1,5 +1,6 @@
 """A network in training: how it is made, moved to another device, saved and restored."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -226,3 +227,18 @@ def check_finite(network: Network) -> None:
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
                     f"largest value {largest:g}. {network.config.remedy}"
                 )
+
+
+def drawn_digests(network: Network) -> dict[str, str]:
+    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
+
+
+def check_drawn(network: Network, digests: Any) -> None:
+    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
+    if digests != drawn_digests(network):
+        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
+
+
+def _packed(values: Array) -> Array:
+    return np.packbits(values) if values.dtype == bool else values

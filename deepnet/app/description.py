@@ -116,7 +116,9 @@ class Description:
             check_name(f"digests.{name}", digest)
         files = None if values["files"] is None else Files.from_json(values["files"])
         dataset = values["dataset"]
-        found = cls(
+        if files is not None and (values["labels"] is None or values["preparation"] is None):
+            raise ValueError("`labels` and `preparation` must be there for a run on `files`, got null")
+        return cls(
             dataset=check_choice("dataset", dataset, DATASETS) if files is None else check_name("dataset", dataset),
             task=check_choice("task", values["task"], TASKS),
             data_dir=values["data_dir"],
@@ -130,17 +132,6 @@ class Description:
             files=files,
             digests=values["digests"],
         )
-        found._check_sizes()
-        return found
-
-    def _check_sizes(self) -> None:
-        """Raise ``ValueError`` unless labels and preparation are those of as many classes and features."""
-        if self.labels is not None and len(self.labels) != self.classes:
-            raise ValueError(f"`labels` must be one for each of {self.classes} classes, got {len(self.labels)}")
-        if self.preparation is not None and self.preparation.features != self.features:
-            raise ValueError(f"`preparation` must make {self.features} features, got {self.preparation.features}")
-        if self.files is not None and (self.labels is None or self.preparation is None):
-            raise ValueError("`labels` and `preparation` must be there for a run on `files`, got null")
 
     def decisive(self) -> dict[str, Any]:
         """Return what decides the weights: all but the number of epochs, the device and the circumstances."""
@@ -182,18 +173,29 @@ class Description:
         return data
 
     def prepared(self) -> tuple[Preparation, tuple[Label, ...]]:
-        """Return how inputs are made from files, and the classes; learned anew in runs of earlier versions."""
-        if self.preparation is not None and self.labels is not None:
-            return self.preparation, self.labels
-        data = self.load_data()
-        return data.preparation, data.labels
+        """Return how inputs are made from files, and the classes; learned anew in runs of earlier versions.
+
+        Raises:
+            RunError: they do not fit the network.
+            DataError: as of ``load_data``.
+        """
+        if self.preparation is None or self.labels is None:
+            data = self.load_data()
+            return data.preparation, data.labels
+        for name, value in {"features": self.preparation.features, "classes": len(self.labels)}.items():
+            if value != getattr(self, name):
+                raise RunError(
+                    f"`{name}` in {CONFIG} must be {value}, as its preparation has it, got {getattr(self, name)}"
+                )
+        return self.preparation, self.labels
 
     def _load_files(self, files: Files) -> Dataset:
         now = files.digests()
         if changed := [path for path, digest in self.digests.items() if now.get(path) != digest]:
             raise RunError(f"{changed[0]} must be as it was when the run began, and has changed: begin another run")
+        preparation, labels = self.prepared()
         seed, dtype = self.config.seed, self.config.dtype
-        return load_files(files, seed=seed, dtype=dtype, preparation=self.preparation, labels=self.labels)
+        return load_files(files, seed=seed, dtype=dtype, preparation=preparation, labels=labels)
 
     def check_fits(self, data: Dataset) -> None:
         """Raise ``RunError`` unless the network can be applied to ``data``."""

@@ -17,6 +17,7 @@ from factorgraph.interface.arguments import shown
 _DELIMITERS = (",", ";", "\t")
 
 _ATTRIBUTE = re.compile(r"""@attribute\s+('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"]+)\s+(.+)""", re.IGNORECASE)
+_VALUE = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,'"]*?))\s*(,|$)""")
 _NUMERIC = ("numeric", "real", "integer")
 _Line = tuple[int, list[str]]
 
@@ -104,14 +105,14 @@ def _arff_values(path: Path, number: int, line: str) -> list[str]:
     """Return the values in a line, quoted by either kind of marks."""
     if line.lstrip().startswith("{"):
         raise DataError(f"{path}, line {number}: rows must be dense, got one in braces")
-    double = '"' in line and "'" not in line
-    try:
-        reader = csv.reader(
-            [line], quotechar='"' if double else "'", escapechar="\\", skipinitialspace=True, strict=True
-        )
-        return [value.strip() for value in next(reader, [])]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {number}: cannot be read: {error}") from error
+    line, found, start = line.strip(), [], 0
+    while match := _VALUE.match(line, start):
+        quoted = match[1] if match[1] is not None else match[2]
+        found.append(match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        start = match.end()
+        if not match[4]:
+            return found
+    raise DataError(f"{path}, line {number}: must be values between commas, got {shown(line[start:])}")
 
 
 def _decoded(path: Path, stream: object) -> Iterator[tuple[int, str]]:

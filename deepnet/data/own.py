@@ -75,9 +75,7 @@ class Files:
         if self.test_fraction is not None:
             check_number("test_fraction", self.test_fraction, above=0, below=1)
         if (self.test_target is not None) != (self.test is not None and self.labels is not None):
-            raise ValueError(
-                "`test` must be a file and that of its labels if `target` is a file, and else a file alone"
-            )
+            raise ValueError("`test` must be a file, and that of its labels too if, and only if, `target` is a file")
 
     @property
     def labels(self) -> Path | None:
