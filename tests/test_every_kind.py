@@ -153,6 +153,7 @@ COMMANDS = {
     "train": [*TINY],
     "evaluate": ["run", "digits"],
     "predict": ["run", "digits.npy", "--out", "predictions.csv"],
+    "report": ["run", "--out", "report.html"],
     "show": ["run"],
     "export": ["run", "--out", "run.packed"],
     "flatness": ["run", "--samples", "50", "--points", "3", "--repeats", "2", "--no-plot"],

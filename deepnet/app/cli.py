@@ -28,6 +28,7 @@ from deepnet.app.options import (
     short,
 )
 from deepnet.app.predict import add_predict
+from deepnet.app.report import add_report
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
@@ -119,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     add_evaluate(commands)
     add_predict(commands)
+    add_report(commands)
     add_bench(commands)
     add_sweep(commands)
     add_flatness(commands)
