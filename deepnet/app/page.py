@@ -4,16 +4,14 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from deepnet.app import figures
-from deepnet.app.report import seconds
+from deepnet.app.told import Told
 from deepnet.scores import SCORES, Reliability
-
-if TYPE_CHECKING:
-    from deepnet.app.report import Told
+from factorgraph.interface.html import html_table
 
 #: Mistakes and units that are shown.
 _MISTAKES, _UNITS = 24, 36
@@ -41,7 +39,7 @@ pre { font-size: 0.8rem; background: #f6f6f6; padding: 12px; overflow-x: auto; }
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page(told: "Sequence[Told]") -> str:
+def page(told: Sequence[Told]) -> str:
     """Return the page about runs, at least one."""
     title = f"{len(told)} runs" if len(told) > 1 else told[0].run.description.title()
     parts = [f"<h1>{escape(title)}</h1>", _compared(told), *map(_section, told)]
@@ -55,7 +53,7 @@ def page(told: "Sequence[Told]") -> str:
     )
 
 
-def _compared(told: "Sequence[Told]") -> str:
+def _compared(told: Sequence[Told]) -> str:
     """Return the runs side by side: a row for each, and their test errors in one figure."""
     heads = [
         "run",
@@ -93,7 +91,7 @@ def _compared(told: "Sequence[Told]") -> str:
     return table + _figures([(figures.compared(histories), "Test errors, pointwise and Bayesian, of all runs")])
 
 
-def _section(told: "Told") -> str:
+def _section(told: Told) -> str:
     """Return all about one run."""
     history, layers = told.run.history, [layer.plan.name for layer in told.network.layers]
     drawn: list[tuple[Figure, str]] = []
@@ -116,7 +114,7 @@ def _section(told: "Told") -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _errors(told: "Told") -> str:
+def _errors(told: Told) -> str:
     rows = []
     for part, name in (("train", "training set"), ("test", "test set")):
         errors = [f"{told.measured[f'{prefix}{part}_error']:.2f} %" for prefix in ("", "bayes_")]
@@ -124,7 +122,7 @@ def _errors(told: "Told") -> str:
     return _table(["", "error, pointwise", "Bayesian", *(score.replace("_", " ") for score in SCORES)], rows)
 
 
-def _mistakes(told: "Told", names: Sequence[str]) -> str:
+def _mistakes(told: Told, names: Sequence[str]) -> str:
     """Return the most confident mistakes: pictures where the inputs are, else a table."""
     wrong = told.mistakes(_MISTAKES)
     if not wrong:
@@ -139,7 +137,7 @@ def _mistakes(told: "Told", names: Sequence[str]) -> str:
     return heading + _table(["row of the test set", "label", "predicted", "probability"], rows)
 
 
-def _weights(told: "Told") -> str:
+def _weights(told: Told) -> str:
     """Return the means of the first layer's weights as pictures, where its inputs are."""
     first = told.network.layers[0]
     mean = getattr(first, "mean", None)
@@ -152,17 +150,23 @@ def _weights(told: "Told") -> str:
     return "<h3>Weights of the first layer</h3>" + _figures([(figures.gallery(pictures), f"Means, {shown}")])
 
 
-def _sizes(told: "Told") -> str:
+def _sizes(told: Told) -> str:
     heads = ["", "bytes", "one sample", f"{told.timed} samples"]
-    rows = [[name, f"{size}", *seconds(times)] for name, size, *times in told.exports]
+    rows = [[name, f"{size}", *_seconds(times)] for name, size, *times in told.exports]
     note = f"<p>It cannot be packed: {escape(told.refused)}.</p>" if told.refused else ""
     return "<h3>Size and speed of what it predicts with, on this machine</h3>" + _table(heads, rows) + note
 
 
+def _seconds(values: Sequence[float]) -> list[str]:
+    """Return times in words; empty where there is none."""
+    return [
+        "" if value != value else f"{1e6 * value:.3g} µs" if value < 1e-3 else f"{1e3 * value:.3g} ms"
+        for value in values
+    ]
+
+
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide">{html_table(heads, rows)}</div>'
 
 
 def _figures(drawn: Iterable[tuple[Figure, str]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deepnet.app.cli import main
-from deepnet.app.report import gathered
+from deepnet.app.told import gathered
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
