@@ -330,14 +330,14 @@ class Model:
 
     def _repr_html_(self) -> str:
         """Return tables of variables and of factors, of those that come first if there are many."""
-        variables = []
+        variables: list[tuple[str, ...]] = []
         for name, each in _first(self.variables.items()):
             shape = "x".join("*" if size is None else str(size) for size in self.shape(name))
             variables.append((printable(str(each)), shape))
-        factors = [(brief_text(printable(str(each))),) for each in _first(self.factors)]
+        factors: list[tuple[str, ...]] = [(brief_text(printable(str(each))),) for each in _first(self.factors)]
         for rows, count in ((variables, len(self.variables)), (factors, len(self.factors))):
             if count > len(rows):
-                rows.append(("...", f"{count} in all")[-len(rows[0]) :])  # pyright: ignore[reportArgumentType]
+                rows.append(("...", f"{count} in all")[-len(rows[0]) :])
         return html_table(("variable", "shape"), variables) + html_table(("factor",), factors)
 
 
