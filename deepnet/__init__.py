@@ -4,8 +4,9 @@
 the functional interface under it; ``deepnet`` on the command line runs whole experiments.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from factorgraph.interface.on_demand import on_demand
 
 if TYPE_CHECKING:
     from deepnet.config import Config
@@ -16,15 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Config", "MessagePassingClassifier", "load_dataset", "load_packed"]
 
 _MODULES = {
-    "Config": "config",
-    "MessagePassingClassifier": "estimator",
-    "load_dataset": "data",
-    "load_packed": "export.packed",
+    "config": ("Config",),
+    "data": ("load_dataset",),
+    "estimator": ("MessagePassingClassifier",),
+    "export.packed": ("load_packed",),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the estimator needs scikit-learn, and the command line should start at once."""
-    if name in _MODULES:
-        return getattr(import_module(f"deepnet.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'deepnet' has no attribute {name!r}")
+__getattr__, __dir__ = on_demand(__name__, _MODULES)  # the command line should start at once

@@ -4,8 +4,9 @@
 ``exact`` is the ground truth for small models.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from factorgraph.interface.on_demand import on_demand
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
@@ -137,11 +138,4 @@ _MODULES = {
         "write_uai_solution",
     ),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: importing one part of the package does not pay for the others."""
-    if name in _HOME:
-        return getattr(import_module(f"factorgraph.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'factorgraph' has no attribute {name!r}")
+__getattr__, __dir__ = on_demand(__name__, _MODULES)
