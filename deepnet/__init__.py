@@ -6,7 +6,11 @@ the functional interface under it; ``deepnet`` on the command line runs whole ex
 
 from typing import TYPE_CHECKING
 
-from factorgraph.interface.on_demand import on_demand
+try:
+    from factorgraph.interface.on_demand import on_demand
+    from factorgraph.runtime.names import check_names
+except ModuleNotFoundError as error:
+    raise ImportError("`factorgraph` must be the package of Cavity, and another one is found first") from error
 
 if TYPE_CHECKING:
     from deepnet.config import Config
@@ -24,3 +28,5 @@ _MODULES = {
 }
 
 __getattr__, __dir__ = on_demand(__name__, _MODULES)  # the command line should start at once
+
+check_names("models", "deepnet")

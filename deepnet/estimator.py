@@ -7,17 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_consistent_length, check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ModuleNotFoundError as error:
-    remedy = "pip install 'cavity[data]'"
-    raise ModuleNotFoundError(
-        f"scikit-learn is needed for MessagePassingClassifier ({error}): {remedy}", name=error.name
-    ) from error
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepnet.config import Config, Settings
 from deepnet.export.packing import export, pack

@@ -7,6 +7,7 @@
 from typing import TYPE_CHECKING
 
 from factorgraph.interface.on_demand import on_demand
+from factorgraph.runtime.names import check_names
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         Switch,
         Table,
     )
-    from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
+    from factorgraph.interface.errors import CavityWarning, ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
     from factorgraph.io.quadratic_models import QuadraticModel, from_dimod, to_dimod
@@ -46,10 +47,12 @@ if TYPE_CHECKING:
     from factorgraph.numerics.spectral import Spectral
     from factorgraph.reference.check_factor import FactorCheck, check_factor
     from factorgraph.reference.exact import Exact, TooLargeError, exact
+    from factorgraph.runtime.machine import show_versions
 
 __all__ = [
     "Allowed",
     "Bilinear",
+    "CavityWarning",
     "ContradictionError",
     "Exact",
     "Factor",
@@ -91,6 +94,7 @@ __all__ = [
     "read_uai_evidence",
     "read_uai_solution",
     "save_model",
+    "show_versions",
     "to_dimod",
     "to_networkx",
     "write_alist",
@@ -120,12 +124,13 @@ _MODULES = {
     ),
     "model.graph": ("Graph",),
     "reference.exact": ("Exact", "TooLargeError", "exact"),
-    "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
+    "interface.errors": ("CavityWarning", "ContradictionError", "IndefiniteError", "ModelError"),
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
     "engine.result": ("Result",),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
+    "runtime.machine": ("show_versions",),
     "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
     "io.quadratic_models": ("QuadraticModel", "from_dimod", "to_dimod"),
     "io.storage": ("load_model", "save_model"),
@@ -139,3 +144,5 @@ _MODULES = {
     ),
 }
 __getattr__, __dir__ = on_demand(__name__, _MODULES)
+
+check_names("factorgraph")

@@ -7,7 +7,11 @@ learning of one layer below a known head.
 
 from typing import TYPE_CHECKING
 
-from factorgraph.interface.on_demand import on_demand
+try:
+    from factorgraph.interface.on_demand import on_demand
+    from factorgraph.runtime.names import check_names
+except ModuleNotFoundError as error:
+    raise ImportError("`factorgraph` must be the package of Cavity, and another one is found first") from error
 
 if TYPE_CHECKING:
     from models.asymptotics.ensembles import Ensemble, Sample
@@ -109,3 +113,5 @@ _MODULES = {
 }
 
 __getattr__, __dir__ = on_demand(__name__, _MODULES)
+
+check_names("models")

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from deepnet.data.files import CLASSES, DataError, Raw, import_package
+from deepnet.data.files import CLASSES, DataError, Raw
 from deepnet.data.sources import SOURCES, locate
 from factorgraph.interface.arguments import check_instance, shown
 
@@ -147,7 +147,9 @@ def _read_digits() -> Raw:
 
     No random numbers are involved, so the split is the same for every seed and with every version of every library.
     """
-    bunch: Any = import_package("sklearn.datasets", "scikit-learn").load_digits()
+    from sklearn.datasets import load_digits  # here, because it takes a second to import
+
+    bunch: Any = load_digits()
     pixels, labels = bunch.data.astype(np.uint8), bunch.target.astype(np.uint8)
     test = np.zeros(len(labels), dtype=bool)
     for label in range(CLASSES):

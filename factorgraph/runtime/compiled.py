@@ -7,6 +7,7 @@ replaced as a whole, which counts only if its checksum is right; without a folde
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import uuid
@@ -24,11 +25,14 @@ import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
+from factorgraph.interface.errors import CavityWarning
 from factorgraph.runtime.threads import guard_parallel_loops
 from factorgraph.runtime.uncompiled import use_ieee_math
 
 #: Whether NUMBA_DISABLE_JIT keeps functions as they are.
 DISABLED = bool(vars(numba.core.config)["DISABLE_JIT"])
+
+_log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -86,6 +90,7 @@ class CompiledCode(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled version, if that is possible."""
+        _log.info("compiled %s.%s", self._py_func.__module__, self._py_func.__qualname__)
         if self._impl is None:
             return
         try:
@@ -165,6 +170,6 @@ def _warn(reason: str) -> None:
         warnings.warn(
             f"compiled code cannot be kept on disk ({reason}), so that every process compiles it anew, which takes "
             "seconds to minutes; set NUMBA_CACHE_DIR to a folder that can be written to",
-            RuntimeWarning,
+            CavityWarning,
             stacklevel=2,
         )
