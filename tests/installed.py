@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build(folder: Path) -> Path:
     """Return the wheel, which is made from the source archive, after looking into both."""
-    sources = folder / "sources"
-    for file in _tracked():
+    sources, files = folder / "sources", _tracked()
+    for file in files:
         target = sources / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, target)
@@ -71,8 +71,8 @@ def build(folder: Path) -> Path:
     builder.install("build")
     builder.run("-m", "build", "--outdir", str(folder), str(sources))
     (archive,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    check_source_archive(archive)
-    check_wheel(wheel)
+    check_source_archive(archive, files)
+    check_wheel(wheel, files)
     return wheel
 
 
@@ -86,20 +86,20 @@ def _tracked() -> list[Path]:
     return [Path(name) for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 
-def check_source_archive(archive: Path) -> None:
+def check_source_archive(archive: Path, files: Sequence[Path]) -> None:
     """All that is needed to build, test and read about it is in there."""
     with tarfile.open(archive) as content:
         names = {name.partition("/")[2] for name in content.getnames()}
-    wanted = {str(file) for file in _tracked() if not str(file).startswith(".")} - {"MANIFEST.in"}
+    wanted = {file.as_posix() for file in files if not str(file).startswith(".")}
     assert not (lost := sorted(wanted - names)), f"{archive.name} lacks {lost}"
 
 
-def check_wheel(wheel: Path) -> None:
+def check_wheel(wheel: Path, files: Sequence[Path]) -> None:
     """It is small, and has the packages, with what marks them as typed, and nothing else."""
     assert wheel.stat().st_size <= LARGEST, f"{wheel.name} has {wheel.stat().st_size} bytes"
     with zipfile.ZipFile(wheel) as content:
         names = set(content.namelist())
-    ours = {str(file) for file in _tracked() if file.parts[0] in PACKAGES}
+    ours = {file.as_posix() for file in files if file.parts[0] in PACKAGES}
     assert {f"{package}/py.typed" for package in PACKAGES} <= ours
     assert not (lost := sorted(ours - names)), f"{wheel.name} lacks {lost}"
     others = sorted(name for name in names - ours if ".dist-info/" not in name)
