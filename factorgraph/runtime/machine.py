@@ -103,5 +103,8 @@ def _threads() -> str:
     import scipy.linalg  # noqa: F401  (loads its library, which is then listed)
     from threadpoolctl import threadpool_info
 
-    pools = [f"{pool['internal_api']} {pool['version']}: {pool['num_threads']}" for pool in threadpool_info()]
-    return ", ".join([f"numba {numba.get_num_threads()}", *pools])
+    pools = [
+        f"{pool['internal_api']} {pool['version'] or ''}".strip() + f": {pool['num_threads']}"
+        for pool in threadpool_info()
+    ]
+    return ", ".join([f"numba: {numba.get_num_threads()}", *sorted(pools)])
