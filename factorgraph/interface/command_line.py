@@ -16,8 +16,7 @@ def handle_common(top: argparse.ArgumentParser, args: argparse.Namespace) -> str
 
     The arguments of the command stay in ``args``.
     """
-    version, verbose = args.version, args.verbose
-    del args.version, args.verbose
+    version, verbose = (vars(args).pop(name) for name in ("version", "verbose"))
     if version:
         from factorgraph.runtime.machine import about
 
