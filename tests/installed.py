@@ -38,7 +38,7 @@ TESTED = ("data", "plots", "dask", "test")
 
 #: Of the kinds of things those that are compiled within seconds. Old libraries meet newer ones that they depend on.
 PART = (
-    "tests/test_every_kind.py", "-k", "modules or prior or activation or schedule or inference",
+    "tests/test_every_kind.py", "-k", "modules or prior or flooding or inference",
     "-W", "ignore::DeprecationWarning",
 )  # fmt: skip
 
