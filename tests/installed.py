@@ -68,7 +68,7 @@ def build(folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, target)
     builder = Environment(folder / "builder", sys.executable)
-    builder.install("build")
+    builder.install("build", "pip")
     builder.run("-m", "build", "--outdir", str(folder), str(sources))
     (archive,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     check_source_archive(archive, files)
@@ -110,33 +110,37 @@ def check_wheel(wheel: Path, files: Sequence[Path]) -> None:
 # --- environments -----------------------------------------------------------------------------------------------------
 
 
+def output_of(command: Sequence[str], **how: Any) -> str:
+    """Return all that a command prints, and end with that if it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)}: exit code {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
 class Environment:
     """A virtual environment that sees nothing of this checkout."""
 
     def __init__(self, folder: Path, python: str) -> None:
         self.folder = folder
-        subprocess.run([python, "-m", "venv", str(folder)], check=True)
+        subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)  # which takes long to set up
         self.programs = folder / ("Scripts" if os.name == "nt" else "bin")
         self._variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
 
     def install(self, *requirements: str) -> None:
         """Install with pip, which checks what fits to what."""
-        self.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
-        self.run("-m", "pip", "check", "--disable-pip-version-check")
+        pip = [sys.executable, "-m", "pip", "--python", str(self.programs / "python"), "--disable-pip-version-check"]
+        output_of([*pip, "install", "--quiet", *requirements])
+        output_of([*pip, "check"])
 
     def run(self, *arguments: str) -> str:
-        """Run Python in an empty folder; return what it prints, and end with that if it fails."""
+        """Run Python in an empty folder; see ``output_of``."""
         return self.command("python", *arguments)
 
     def command(self, name: str, *arguments: str, cwd: Path | None = None) -> str:
         """Run a program of the environment, as ``run``."""
         with tempfile.TemporaryDirectory() as empty:
-            command: list[str] = [str(self.programs / name), *arguments]
-            how: dict[str, Any] = {"env": self._variables, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            done = subprocess.run(command, cwd=cwd or empty, **how, text=True)
-        if done.returncode:
-            sys.exit(f"{shlex.join(command)}: exit code {done.returncode}\n{done.stdout}")
-        return done.stdout
+            return output_of([str(self.programs / name), *arguments], cwd=cwd or empty, env=self._variables)
 
     def take_over_compiled_code(self) -> None:
         """Use what the tests have compiled of the same sources, with the same versions: it is minutes of work.
