@@ -20,6 +20,7 @@ class Preset:
         beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
             and their fields run away.
         mean_field_rho: ρ of the mean-field layers among those of ``rho``; None for that of the others.
+        continuous_last_rho: ρ of a last layer of continuous weights; None for ``last_rho``.
         networks: what serves instead where the hidden layers have these widths.
     """
 
@@ -29,6 +30,7 @@ class Preset:
     beta: Setting
     last_damping: Setting | None = None
     mean_field_rho: Setting | None = None
+    continuous_last_rho: Setting | None = None
     networks: Mapping[tuple[int, ...], "Preset"] = field(default_factory=dict)
 
     def settings(
@@ -44,9 +46,12 @@ class Preset:
         if hidden in self.networks:
             return self.networks[hidden].settings(hidden, weights, closures)
         mean_field = self.rho if self.mean_field_rho is None else self.mean_field_rho
+        last = self.last_rho
+        if weights[-1] != "binary" and self.continuous_last_rho is not None:
+            last = self.continuous_last_rho
         last_damping = self.damping if self.last_damping is None else self.last_damping
         return {
-            "rho": [*(mean_field if closure == "mf" else self.rho for closure in closures[:-1]), self.last_rho],
+            "rho": [*(mean_field if closure == "mf" else self.rho for closure in closures[:-1]), last],
             "damping": [*(self.damping for _ in hidden), last_damping],
             "beta": [*(self.beta if kind == "binary" else 1.0 for kind in weights[:-1]), 1.0],
         }
@@ -62,7 +67,13 @@ _PAPER_NETWORKS = {
 PRESETS = {
     # Chosen on validation data for runs of 3 to 100 epochs: β and α by the part of the run, however long it is; ρ of
     # the last layer by the epoch, since the longer a run, the sooner this layer must forget.
-    "default": Preset(rho=1.0, last_rho="0.98:0.9:0.9", damping="0.95:0.995:0.1/run", beta="8:1:0.1/run"),
+    "default": Preset(
+        rho=1.0,
+        last_rho="0.98:0.9:0.9",
+        continuous_last_rho=0.9,
+        damping="0.95:0.995:0.1/run",
+        beta="8:1:0.1/run",
+    ),
     "paper": replace(_PAPER, networks=_PAPER_NETWORKS),
     "paper-bayesian": replace(_PAPER, rho=0.9999),
     "paper-continual": replace(_PAPER, rho=1.0, last_rho=1.0),
