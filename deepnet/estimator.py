@@ -60,7 +60,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         batch_size: samples in a mini-batch.
         preset: "default" or one of the paper's, see ``Config``: where rho, damping and beta come from if they are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
-        damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
+        damping: α in [0, 1), weight of the old means, likewise.
+        beta: likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
         eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.

@@ -1,0 +1,209 @@
+"""What the site has beyond its pages: formulas, citations that lead to equations and back, figures, the gallery."""
+
+import ast
+import contextlib
+import io
+import json
+import re
+import runpy
+import sys
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bibliography import entries, listing
+from citations import CITED, ROOT, home, places
+from formulas import TAG, Formulas, anchor, numbers
+from mkdocs.structure.files import File
+from mkdocs.utils import get_relative_url
+
+DOCS = ROOT / "docs"
+EXAMPLES = ROOT / "examples"
+
+#: Pages made of something else in the repository.
+_MADE = {"changelog.md": lambda: (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
+
+
+def on_config(config: Any) -> Any:
+    config.markdown_extensions.append(Formulas(_caption))
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    for path in sorted(EXAMPLES.glob("*.png")):
+        files.append(File.generated(config, f"figures/{path.name}", abs_src_path=str(path)))
+    for name, content in _MADE.items():
+        files.append(File.generated(config, name, content=content()))
+    for page in sorted(DOCS.glob("start/*.md")):
+        if "```python" in page.read_text(encoding="utf-8"):
+            name = f"start/{page.stem}.ipynb"
+            files.append(File.generated(config, name, content=notebook(page.read_text(encoding="utf-8"))))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    for name, make in _LISTS.items():
+        mark = f"<!-- {name} -->"
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
+    if files.get_file_from_path(re.sub(r"\.md$", ".ipynb", page.file.src_uri)):
+        markdown += f"\n\n[This page as a notebook]({PurePosixPath(page.file.src_uri).stem}.ipynb)\n"
+    return markdown
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Make links of citations, wherever they stand but in links."""
+    stated = equations()
+
+    def link(match: re.Match[str]) -> str:
+        key = match[1]
+        target = get_relative_url("bibliography.html", page.url)
+
+        def number(found: re.Match[str]) -> str:
+            place = stated.get((key, found[0]))
+            if place is None:
+                return found[0]
+            return f'<a href="{get_relative_url(place, page.url)}#{anchor(key, found[0])}">{found[0]}</a>'
+
+        rest = re.sub(r"\d+(?:\.\d+)?", number, match[2]) if "eq" in match[2] else match[2]
+        return f'[<a href="{target}#{key}">{key}</a>{rest}]'
+
+    parts, depth = re.split(r"(<[^>]*>)", html), 0
+    for n, part in enumerate(parts):
+        if n % 2:
+            depth += part.startswith("<a ") - (part == "</a>")
+        elif depth == 0:
+            parts[n] = CITED.sub(link, part)
+    return "".join(parts)
+
+
+def equations() -> dict[tuple[str, str], str]:
+    """Return where the site states each equation of a paper: (key, number) -> address of the page."""
+    return {
+        (tag[1], number): str(page.relative_to(DOCS).with_suffix(".html"))
+        for page in sorted(DOCS.glob("theory/*.md"))
+        for tag in TAG.finditer(page.read_text(encoding="utf-8"))
+        for number in numbers(tag[2])
+    }
+
+
+def _caption(key: str, stated: list[str]) -> str:
+    """Return the equation's name, and links to all places in the code that cite it."""
+    plural = "s" if len(stated) > 1 else ""
+    computed = {place.name: place for place in places() if place.key == key and set(place.equations) & set(stated)}
+    label = f"[{key}, eq{plural}. {', '.join(stated)}]"
+    return label + (" in " + ", ".join(_named(place) for place in computed.values()) if computed else "")
+
+
+def _named(place: Any) -> str:
+    """Return a link to a place in the code, by its own name; kernels in other languages have none."""
+    if "/" in place.name:
+        return f"`{place.name}`"
+    short = place.name.removeprefix(place.module).removeprefix(".") or place.module
+    return f"[`{short}`][{place.name}]"
+
+
+def _table_of_equations() -> str:
+    """Return all cited equations: number, link to where it is stated, links to where it is computed."""
+    stated = equations()
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for place in places():
+        for number in place.equations:
+            found.setdefault((place.key, number), {})[place.name] = place
+    rows = ["| equation | in the code |", "|---|---|"]
+    for key, number in sorted(found, key=lambda each: (each[0], [int(part) for part in each[1].split(".")])):
+        page = PurePosixPath(stated[key, number]).with_suffix(".md").name
+        links = ", ".join(_named(place) for place in found[key, number].values())
+        rows.append(f"| [{key} {number}]({page}#{anchor(key, number)}) | {links} |")
+    return "\n".join(rows)
+
+
+def _formulas() -> str:
+    """Return what cites an equation and has no place elsewhere in the reference, with its source."""
+    modules: dict[str, list[str]] = {}
+    for place in places():
+        if place.equations and "/" not in place.name and not _documented(place.name):
+            modules.setdefault(place.module, []).append(place.name)
+    lines = []
+    for module, names in modules.items():
+        lines.append(f"## `{module}`\n")
+        for name in dict.fromkeys(names):
+            lines.append(f"::: {name}\n    options:\n      members: false\n      show_source: {str(name != module).lower()}")
+            lines.append("      show_root_full_path: false\n")
+    return "\n".join(lines)
+
+
+def _documented(name: str) -> bool:
+    """Return whether other pages of the reference show a name: by itself, or as a public part of something."""
+    for whole in reference():
+        rest = name.removeprefix(whole)
+        if rest != name and (not rest or (rest[0] == "." and "._" not in rest)):
+            return True
+    return False
+
+
+@cache
+def reference() -> frozenset[str]:
+    """Return the dotted names, where they are defined, of all that the pages of the reference show."""
+    names = {
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    return frozenset(home(name) for name in names)
+
+
+def _gallery() -> str:
+    """Return the examples: what their docstrings say, how to run them, their figures and their sources."""
+    parts = []
+    for path in sorted(EXAMPLES.glob("[0-9]*.py")):
+        source = path.read_text(encoding="utf-8")
+        title, _, rest = (ast.get_docstring(ast.parse(source)) or "").partition("\n")
+        parts.append(f"## {path.stem[:2]} {title.rstrip('.')}\n\n{rest.strip().replace('``', '`')}\n")
+        if path.with_suffix(".png").exists():
+            parts.append(f"![{title}](figures/{path.stem}.png)\n")
+        code = "\n".join(f"    {line}".rstrip() for line in source.splitlines())
+        parts.append(f'??? note "examples/{path.name}"\n\n    ```python\n{code}\n    ```\n')
+    return "\n".join(parts)
+
+
+def notebook(page: str) -> str:
+    """Return a page as a Jupyter notebook: its Python in cells that can be run, the rest as text."""
+    cells = []
+    for n, part in enumerate(re.split(r"^```python\n(.*?)^```\n", page, flags=re.MULTILINE | re.DOTALL)):
+        if not part.strip():
+            continue
+        cell: dict[str, Any] = {"id": f"cell-{n}", "metadata": {}, "source": part.strip("\n").splitlines(keepends=True)}
+        code = {"cell_type": "code", "execution_count": None, "outputs": []}
+        cells.append(cell | (code if n % 2 else {"cell_type": "markdown"}))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+
+def _bibliography() -> str:
+    return listing(entries((DOCS / "references.bib").read_text(encoding="utf-8")), cited_keys=_cited_keys())
+
+
+def _cited_keys() -> dict[str, int]:
+    """Return how often the code cites each source."""
+    keys = [place.key for place in places()]
+    return {key: keys.count(key) for key in dict.fromkeys(keys)}
+
+
+def _paper_tables() -> str:
+    """Return what ``examples/paper/compare.py`` prints, of the results that are there."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path(str(EXAMPLES / "paper" / "compare.py"), run_name="__main__")
+    return printed.getvalue()
+
+
+_LISTS = {
+    "paper tables": _paper_tables,
+    "equations": _table_of_equations,
+    "formulas": _formulas,
+    "gallery": _gallery,
+    "bibliography": _bibliography,
+}
