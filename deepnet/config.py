@@ -49,11 +49,11 @@ class Config:
         output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
             or another form of the likelihood, "argmax-single-jensen" or "argmax-exact".
         bias: give every unit the weight of a constant unit.
-        density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
-            of the last one, (d, d, 1).
+        density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL, Fig. 1] keeps
+            all of the last one, (d, d, 1).
         epochs: passes over the training set.
         batch_size: samples in a mini-batch.
-        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL App. B.3]): where rho, damping and beta
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]): where rho, damping and beta
             come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior.
         damping: α in [0, 1), m ← αm + (1 - α)m_new.

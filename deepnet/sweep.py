@@ -1,4 +1,4 @@
-"""One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL Alg. 1]."""
+"""One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL, Alg. 1]."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
+"""Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL, §3.1]."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence

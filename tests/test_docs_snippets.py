@@ -30,7 +30,9 @@ def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
 def commands(text: str) -> list[list[str]]:
     """The commands `deepnet` in a block of a shell that need nothing but what is here."""
     lines = (line.strip() for line in text.replace("\\\n", " ").splitlines())
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("deepnet ") and not ELSEWHERE.search(line)]
+    return [
+        shlex.split(line, comments=True) for line in lines if line.startswith("deepnet ") and not ELSEWHERE.search(line)
+    ]
 
 
 SHOWN = {str(page.relative_to(ROOT)): blocks(page, "python", "sh") for page in PAGES}

@@ -92,7 +92,7 @@ class DensePlan(LayerPlan):
     ) -> "DenseLayer":
         """Implement ``deepnet.layers.base.Plan.initial_layer``.
 
-        ±1 weights start with H ~ size · N(0, 1) [DL App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
+        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
         units of 1/(scale √inputs), where the variance of the scaled sum over inputs of size 1 starts at 1. Only the
         ratio of m to √σ counts: the size of both is a matter of units below sign, ReLU or argmax outputs.
         """

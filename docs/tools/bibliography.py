@@ -21,7 +21,8 @@ def listing(found: dict[str, dict[str, str]], cited_keys: dict[str, int]) -> str
         parts = [_authors(entry.get("author", "")), f"*{entry['title']}*", " ".join(filter(None, (where, volume)))]
         times = f"cited {cited_keys[key]} times in the code" if key in cited_keys else ""
         parts += [entry.get("year", ""), entry.get("note", ""), times]
-        lines.append(f'<span id="{key}"></span>**[{key}]** ' + ", ".join(filter(None, parts)).replace("{", "").replace("}", "") + ".\n")
+        text = ", ".join(filter(None, parts)).replace("{", "").replace("}", "")
+        lines.append(f'<span id="{key}"></span>**[{key}]** {text}.\n')
     return "\n".join(lines)
 
 

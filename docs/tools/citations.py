@@ -10,16 +10,20 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from formulas import numbers
-
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 PACKAGES = ("factorgraph", "models", "deepnet")
 KEYS = ("DL", "DER", "ML", "RG", "2L")
 
 #: Anything that starts as a citation does, and those that are written as they should be.
 CITED = re.compile(rf"\[({'|'.join(KEYS)})\b([^\]\[<]*)\]")
-_PLACE = r"(?:eqs?\. [\d., –-]*\d|App\. [A-Z](?:\.\d+)*(?:, [A-Z]\.\d+)*|§[\d.]+|Alg\. \d|Figs?\. \d|Tables? \d( and \d)?)"
+_SECTION = r"App\. [A-Z](?:\.\d+)*(?:, [A-Z]\.\d+)*|§[\d.]+|Alg\. \d|Fig\. \d|Tables? \d(?: and \d)?"
+_PLACE = rf"(?:eqs?\. [\d., –-]*\d|{_SECTION})"
 STYLE = re.compile(rf"\[(?:{'|'.join(KEYS)})(?:, {_PLACE})?(?:, corrected)?\]")
+
+
+#: What names an equation of the site as one of a paper.
+TAG = re.compile(r"\\tag\{(\w+), ([^}]*)\}")
 
 
 class Place(NamedTuple):
@@ -112,3 +116,50 @@ def _public_names(tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             return list(ast.literal_eval(node.value))
     return []
+
+
+def anchor(key: str, number: str) -> str:
+    """Return the name of the place of an equation."""
+    return f"{key}-{number}"
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of equations: "64, 68-70" are 64, 68, 69 and 70, "4.82-4.83" are two."""
+    found = []
+    for part in re.findall(r"[\d.]*\d(?:\s*[-–]\s*[\d.]*\d)?", text):
+        first, _, last = (each.strip() for each in part.replace("–", "-").partition("-"))
+        chapter, dot, start = first.rpartition(".")
+        end = (last or first).rpartition(".")[2]
+        found += [f"{chapter}{dot}{number}" for number in range(int(start), int(end) + 1)]
+    return found
+
+
+@cache
+def equations() -> dict[tuple[str, str], str]:
+    """Return where the site states each equation of a paper: (key, number) -> address of the page."""
+    return {
+        (tag[1], number): str(page.relative_to(DOCS).with_suffix(".html"))
+        for page in sorted(DOCS.glob("theory/*.md"))
+        for tag in TAG.finditer(page.read_text(encoding="utf-8"))
+        for number in numbers(tag[2])
+    }
+
+
+def documented(name: str) -> bool:
+    """Return whether other pages of the reference show a name: by itself, or as a public part of something."""
+    for whole in reference():
+        rest = name.removeprefix(whole)
+        if rest != name and (not rest or (rest[0] == "." and "._" not in rest)):
+            return True
+    return False
+
+
+@cache
+def reference() -> frozenset[str]:
+    """Return the dotted names, where they are defined, of all that the pages of the reference show."""
+    names = {
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    return frozenset(home(name) for name in names)

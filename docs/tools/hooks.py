@@ -7,19 +7,18 @@ import json
 import re
 import runpy
 import sys
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bibliography import entries, listing
-from citations import CITED, ROOT, home, places
-from formulas import TAG, Formulas, anchor, numbers
+from citations import CITED, DOCS, ROOT, Place, anchor, documented, equations, places
+from mathml import Formulas
 from mkdocs.structure.files import File
 from mkdocs.utils import get_relative_url
 
-DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "examples"
 
 #: Pages made of something else in the repository.
@@ -79,44 +78,37 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     return "".join(parts)
 
 
-def equations() -> dict[tuple[str, str], str]:
-    """Return where the site states each equation of a paper: (key, number) -> address of the page."""
-    return {
-        (tag[1], number): str(page.relative_to(DOCS).with_suffix(".html"))
-        for page in sorted(DOCS.glob("theory/*.md"))
-        for tag in TAG.finditer(page.read_text(encoding="utf-8"))
-        for number in numbers(tag[2])
-    }
-
-
 def _caption(key: str, stated: list[str]) -> str:
     """Return the equation's name, and links to all places in the code that cite it."""
     plural = "s" if len(stated) > 1 else ""
-    computed = {place.name: place for place in places() if place.key == key and set(place.equations) & set(stated)}
-    label = f"[{key}, eq{plural}. {', '.join(stated)}]"
-    return label + (" in " + ", ".join(_named(place) for place in computed.values()) if computed else "")
+    found = [place for place in places() if place.key == key and set(place.equations) & set(stated)]
+    return f"[{key}, eq{plural}. {', '.join(stated)}]" + (f" in {_links(found)}" if found else "")
 
 
-def _named(place: Any) -> str:
-    """Return a link to a place in the code, by its own name; kernels in other languages have none."""
-    if "/" in place.name:
-        return f"`{place.name}`"
-    short = place.name.removeprefix(place.module).removeprefix(".") or place.module
-    return f"[`{short}`][{place.name}]"
+def _links(found: Iterable[Place]) -> str:
+    """Return links to places in the code, by their own names, with that of the module where two have one name."""
+    unique = {place.name: place for place in found}
+    own = {name: name.removeprefix(place.module).removeprefix(".") or name for name, place in unique.items()}
+    texts = []
+    for name, place in unique.items():
+        short = own[name]
+        if list(own.values()).count(short) > 1:
+            short = f"{place.module.rpartition('.')[2]}.{short}"
+        texts.append(f"`{name}`" if "/" in name else f"[`{short}`][{name}]")  # other languages have no page
+    return ", ".join(texts)
 
 
 def _table_of_equations() -> str:
     """Return all cited equations: number, link to where it is stated, links to where it is computed."""
     stated = equations()
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], list[Place]] = {}
     for place in places():
         for number in place.equations:
-            found.setdefault((place.key, number), {})[place.name] = place
+            found.setdefault((place.key, number), []).append(place)
     rows = ["| equation | in the code |", "|---|---|"]
     for key, number in sorted(found, key=lambda each: (each[0], [int(part) for part in each[1].split(".")])):
         page = PurePosixPath(stated[key, number]).with_suffix(".md").name
-        links = ", ".join(_named(place) for place in found[key, number].values())
-        rows.append(f"| [{key} {number}]({page}#{anchor(key, number)}) | {links} |")
+        rows.append(f"| [{key} {number}]({page}#{anchor(key, number)}) | {_links(found[key, number])} |")
     return "\n".join(rows)
 
 
@@ -124,35 +116,16 @@ def _formulas() -> str:
     """Return what cites an equation and has no place elsewhere in the reference, with its source."""
     modules: dict[str, list[str]] = {}
     for place in places():
-        if place.equations and "/" not in place.name and not _documented(place.name):
+        if place.equations and "/" not in place.name and not documented(place.name):
             modules.setdefault(place.module, []).append(place.name)
     lines = []
     for module, names in modules.items():
         lines.append(f"## `{module}`\n")
         for name in dict.fromkeys(names):
-            lines.append(f"::: {name}\n    options:\n      members: false\n      show_source: {str(name != module).lower()}")
-            lines.append("      show_root_full_path: false\n")
+            options = ["members: false", "inherited_members: false", f"show_source: {str(name != module).lower()}"]
+            options.append("show_root_full_path: false")
+            lines.append("\n      ".join([f"::: {name}\n    options:", *options]) + "\n")
     return "\n".join(lines)
-
-
-def _documented(name: str) -> bool:
-    """Return whether other pages of the reference show a name: by itself, or as a public part of something."""
-    for whole in reference():
-        rest = name.removeprefix(whole)
-        if rest != name and (not rest or (rest[0] == "." and "._" not in rest)):
-            return True
-    return False
-
-
-@cache
-def reference() -> frozenset[str]:
-    """Return the dotted names, where they are defined, of all that the pages of the reference show."""
-    names = {
-        name
-        for page in (DOCS / "reference").glob("*.md")
-        for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-    }
-    return frozenset(home(name) for name in names)
 
 
 def _gallery() -> str:
@@ -179,7 +152,9 @@ def notebook(page: str) -> str:
         code = {"cell_type": "code", "execution_count": None, "outputs": []}
         cells.append(cell | (code if n % 2 else {"cell_type": "markdown"}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+    return json.dumps(
+        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1
+    )
 
 
 def _bibliography() -> str:
@@ -206,4 +181,5 @@ _LISTS = {
     "formulas": _formulas,
     "gallery": _gallery,
     "bibliography": _bibliography,
+    "bibtex": lambda: (DOCS / "references.bib").read_text(encoding="utf-8").strip(),
 }

@@ -68,7 +68,7 @@ def test_schedules_of_the_run_do_not_see_its_length(epochs):
     ],
 )
 def test_the_papers_settings(settings, rho, damping):
-    """[DL App. B.3, B.4]"""
+    """[DL, App. B.3, B.4]"""
     config = Config(**{"preset": "paper"} | settings)
     found = {name: " ".join(map(str, config.schedules(name))) for name in ("rho", "damping", "beta")}
     assert found == {"rho": rho, "damping": damping, "beta": " ".join("1" * config.layers)}

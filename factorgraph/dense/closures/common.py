@@ -1,4 +1,4 @@
-"""What all closures share: V, A and G, made of full quantities [DL eqs. 64, 68, 70]."""
+"""What all closures share: V, A and G, made of full quantities [DL, eqs. 64, 68, 70]."""
 
 from typing import Protocol
 
@@ -49,7 +49,7 @@ def preactivation_variance(layer: Layer, operations: Operations) -> Array:
     For ±1 weights on all edges m² + σ = 1: a product and a sum replace two products, all terms stay positive and
     nothing cancels when the weights polarise.
     """
-    # [DL eq. 64]: for data Δ = 0; for ±1 weights Σ Δ + Σ σ x̂²; else both products.
+    # [DL, eq. 64]: for data Δ = 0; for ±1 weights Σ Δ + Σ σ x̂²; else both products.
     delta = layer.x_variance
     if delta is None:
         V = operations.times(layer.variance, np.square(layer.x_mean))
@@ -73,11 +73,11 @@ def input_precision(layer: Layer, operations: Operations) -> Array | None:
     """Return A = Σ_k [(m² + σ)Γ - σg²], (inputs, samples); None where A is a constant or nothing is sent.
 
     Outputs far from what they should be send a negative precision, with which e^{-Ax²/2} would grow: it counts as none,
-    unlike in [DL eq. 68].
+    unlike in [DL, eq. 68].
     """
     if layer.plan.is_first or layer.plan.spin_inputs:
         return None
-    # [DL eq. 68]; for ±1 weights m² + σ = 1.
+    # [DL, eq. 68]; for ±1 weights m² + σ = 1.
     A = -operations.times_transposed(layer.variance, np.square(layer.g))
     if layer.plan.full_spins:
         A += layer.gamma.sum(axis=0)
@@ -91,7 +91,7 @@ def weight_precision(layer: Layer, operations: Operations) -> Array | None:
     constant."""
     if layer.G is None:
         return None
-    # [DL eq. 70]; data have no Δ.
+    # [DL, eq. 70]; data have no Δ.
     G = np.empty_like(layer.G)
     second_moment = np.square(layer.x_mean)
     if layer.x_variance is not None:

@@ -1,4 +1,4 @@
-"""Mean field: full quantities everywhere [DL App. A.5]."""
+"""Mean field: full quantities everywhere [DL, App. A.5]."""
 
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
@@ -13,10 +13,10 @@ class MeanField:
     onsager = 0.0
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
-        """[DL eq. 89]."""
+        """[DL, eq. 89]."""
         return operations.times(layer.mean, layer.x_mean)
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
-        """[DL eqs. 93, 95]."""
+        """[DL, eqs. 93, 95]."""
         operations.outer(layer.g, layer.x_mean, layer.H_in)
         return None if layer.plan.is_first else operations.times_transposed(layer.mean, layer.g)

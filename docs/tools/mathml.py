@@ -5,16 +5,16 @@ where the code computes it.
 """
 
 import re
-import xml.etree.ElementTree as etree
 from collections.abc import Callable
+from xml.etree.ElementTree import Element, SubElement
 
+from citations import TAG, anchor, numbers
 from latex2mathml.converter import convert
 from markdown import Markdown
 from markdown.blockprocessors import BlockProcessor
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 
-TAG = re.compile(r"\\tag\{(\w+), ([^}]*)\}")
 INLINE = r"(?<![\\$])\$(?![\s$])([^$]+?)(?<![\\\s])\$(?!\d)"
 
 #: What to say below an equation (key, numbers): Markdown.
@@ -35,23 +35,23 @@ class Display(BlockProcessor):
         super().__init__(parser)
         self.caption = caption
 
-    def test(self, parent: etree.Element, block: str) -> bool:
+    def test(self, parent: Element, block: str) -> bool:
         return block.lstrip().startswith("$$")
 
-    def run(self, parent: etree.Element, blocks: list[str]) -> None:
+    def run(self, parent: Element, blocks: list[str]) -> None:
         text = blocks.pop(0).strip()
         while not re.search(r"\S\s*\$\$$", text):
             text += "\n" + blocks.pop(0).rstrip()
         text = text.removeprefix("$$").removesuffix("$$")
         tags = [(tag[1], numbers(tag[2])) for tag in TAG.finditer(text)]
-        box = etree.SubElement(parent, "div", {"class": "equation"})
+        box = SubElement(parent, "div", {"class": "equation"})
         for key, each in tags:
             for number in each:
-                etree.SubElement(box, "span", {"id": anchor(key, number)})
-        formula = etree.SubElement(box, "p", {"class": "formula"})
+                SubElement(box, "span", {"id": anchor(key, number)})
+        formula = SubElement(box, "p", {"class": "formula"})
         formula.text = self.parser.md.htmlStash.store(convert(TAG.sub("", text).strip(), display="block"))
         for key, each in tags:
-            where = etree.SubElement(box, "p", {"class": "where"})
+            where = SubElement(box, "p", {"class": "where"})
             where.text = self.caption(key, each)
 
 
@@ -65,19 +65,3 @@ class Formulas(Extension):
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
         md.inlinePatterns.register(Inline(INLINE, md), "formula", 185)  # below code, above escapes
         md.parser.blockprocessors.register(Display(md.parser, self.caption), "formula", 105)
-
-
-def anchor(key: str, number: str) -> str:
-    """Return the name of the place of an equation."""
-    return f"{key}-{number}"
-
-
-def numbers(text: str) -> list[str]:
-    """Return the numbers of equations: "64, 68-70" are 64, 68, 69 and 70, "4.82-4.83" are two."""
-    found = []
-    for part in re.findall(r"[\d.]*\d(?:\s*[-–]\s*[\d.]*\d)?", text):
-        first, _, last = (each.strip() for each in part.replace("–", "-").partition("-"))
-        chapter, dot, start = first.rpartition(".")
-        end = (last or first).rpartition(".")[2]
-        found += [f"{chapter}{dot}{number}" for number in range(int(start), int(end) + 1)]
-    return found

@@ -1,0 +1,20 @@
+"""Docstrings as Markdown: their formulas are plain text, of which no sign may be taken for markup."""
+
+import re
+from typing import Any
+
+from griffe import Extension, Object
+
+_CODE = re.compile(r"(``.*?``|`[^`]*`)", re.DOTALL)
+#: Indices after what is no letter or in braces, which would begin an emphasis; angles that would be tags.
+_MARKUP = re.compile(r"_(?=\{)|(?<![\w\\])_(?=\w)|<(?=[A-Za-z/])")
+
+
+class Docstrings(Extension):
+    """Escapes them, but for what is in backticks."""
+
+    def on_object(self, *, obj: Object, **kwargs: Any) -> None:
+        if obj.docstring:
+            parts = _CODE.split(obj.docstring.value)
+            parts[::2] = (_MARKUP.sub(lambda match: f"\\{match[0]}", part) for part in parts[::2])
+            obj.docstring.value = "".join(parts)
