@@ -1,6 +1,7 @@
 """The bibliography, from BibTeX."""
 
 import re
+from collections.abc import Mapping
 
 _ENTRY = re.compile(r"@(\w+)\{([^,\s]+),(.*?)\n\}", re.DOTALL)
 _FIELD = re.compile(r"(\w+)\s*=\s*\{(.*?)\},?\s*$", re.MULTILINE)
@@ -12,14 +13,14 @@ def entries(text: str) -> dict[str, dict[str, str]]:
     return {key: dict(_FIELD.findall(body)) | {"type": kind} for kind, key, body in _ENTRY.findall(text)}
 
 
-def listing(found: dict[str, dict[str, str]], cited_keys: dict[str, int]) -> str:
+def listing(found: Mapping[str, Mapping[str, str]], cited: Mapping[str, int]) -> str:
     """Return the entries as Markdown, each a place of its own."""
     lines = []
     for key, entry in found.items():
         where = next((entry[field] for field in _WHERE if field in entry), "")
         volume = " ".join(filter(None, (entry.get("volume"), entry.get("pages"))))
         parts = [_authors(entry.get("author", "")), f"*{entry['title']}*", " ".join(filter(None, (where, volume)))]
-        times = f"cited {cited_keys[key]} times in the code" if key in cited_keys else ""
+        times = f"cited {cited[key]} times in the code" if key in cited else ""
         parts += [entry.get("year", ""), entry.get("note", ""), times]
         text = ", ".join(filter(None, parts)).replace("{", "").replace("}", "")
         lines.append(f'<span id="{key}"></span>**[{key}]** {text}.\n')

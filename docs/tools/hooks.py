@@ -2,11 +2,13 @@
 
 import ast
 import contextlib
+import csv
 import io
 import json
 import re
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bibliography import entries, listing
-from citations import CITED, DOCS, ROOT, Place, anchor, documented, equations, places
+from citations import DOCS, ROOT, Place, anchor, documented, equations, places
 from mathml import Formulas
 from mkdocs.structure.files import File
 from mkdocs.utils import get_relative_url
@@ -54,7 +56,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     """Make links of citations, wherever they stand but in links."""
-    stated = equations()
+    stated, sources = equations(), "|".join(_sources())
 
     def link(match: re.Match[str]) -> str:
         key = match[1]
@@ -74,7 +76,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
         if n % 2:
             depth += part.startswith("<a ") - (part == "</a>")
         elif depth == 0:
-            parts[n] = CITED.sub(link, part)
+            parts[n] = re.sub(rf"\[({sources})\b([^\]\[<]*)\]", link, part)
     return "".join(parts)
 
 
@@ -157,14 +159,14 @@ def notebook(page: str) -> str:
     )
 
 
+def _sources() -> dict[str, dict[str, str]]:
+    """Return the entries of the bibliography by their keys."""
+    return entries((DOCS / "references.bib").read_text(encoding="utf-8"))
+
+
 def _bibliography() -> str:
-    return listing(entries((DOCS / "references.bib").read_text(encoding="utf-8")), cited_keys=_cited_keys())
-
-
-def _cited_keys() -> dict[str, int]:
-    """Return how often the code cites each source."""
-    keys = [place.key for place in places()]
-    return {key: keys.count(key) for key in dict.fromkeys(keys)}
+    """Return the entries as a list, with how often the code cites each."""
+    return listing(_sources(), Counter(place.key for place in places()))
 
 
 def _paper_tables() -> str:
@@ -172,7 +174,13 @@ def _paper_tables() -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         runpy.run_path(str(EXAMPLES / "paper" / "compare.py"), run_name="__main__")
-    return printed.getvalue()
+    runs = [row for path in (EXAMPLES / "paper" / "results").glob("*.csv") for row in _rows(path)]
+    taken = sorted({f"{row['machine']}, {row['date']}" for row in runs if row.get("machine")})
+    return printed.getvalue() + f"\n{len(runs)} runs, on: {'; '.join(taken)}.\n"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 _LISTS = {
