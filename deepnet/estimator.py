@@ -77,9 +77,12 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: the labels (classes,), sorted.
-        n_features_in_, feature_names_in_: of the inputs; the names only if ``X`` was a data frame that has them.
-        mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
-        network_, n_iter_: the trained ``deepnet.train.Network`` and the number of epochs done.
+        n_features_in_: number of features.
+        feature_names_in_: their names, only if ``X`` was a data frame that has them.
+        mean_: what inputs are shifted by; 0 without ``standardize``.
+        scale_: what they are divided by; 1 without ``standardize``.
+        network_: the trained ``deepnet.train.Network``.
+        n_iter_: the number of epochs done.
     """
 
     def __init__(
