@@ -167,8 +167,8 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None, Case]]":
     from deepnet.bench.case import Case
-    from factorgraph.runtime.machine import cores
     from deepnet.bench.scaling import AXES
+    from factorgraph.runtime.machine import cores
 
     samples = _all_samples(args) if args.samples is None else args.samples
     common: dict[str, Any] = {
