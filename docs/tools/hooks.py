@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bibliography import entries, listing
 from citations import DOCS, ROOT, Place, anchor, documented, equations, places
 from mathml import Formulas
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from mkdocs.utils import get_relative_url
 
@@ -107,6 +108,8 @@ def _table_of_equations() -> str:
     for place in places():
         for number in place.equations:
             found.setdefault((place.key, number), []).append(place)
+    if lost := found.keys() - stated.keys():
+        raise PluginError(f"docs/theory must state the equations {sorted(lost)}, which the code cites")
     rows = ["| equation | in the code |", "|---|---|"]
     for key, number in sorted(found, key=lambda each: (each[0], [int(part) for part in each[1].split(".")])):
         page = PurePosixPath(stated[key, number]).with_suffix(".md").name
