@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepnet.outputs import output_of
-from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.predict import predict_bayes, predict_pointwise
 from deepnet.state import EVALUATION, Network
 from factorgraph.dense.state import Array
 
@@ -34,22 +34,20 @@ class Evaluation:
 
 
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
-    """Return errors in percent, polarization and overlap of every layer."""
+    """Return errors (see ``Output.error``), polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     layers, operations = network.layers, network.operations
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1])
     with contextlib.nullcontext() if network.device == "cpu" else operations.running():
         for name, x, y in (
             ("train", evaluation.x_train, evaluation.y_train),
             ("test", evaluation.x_test, evaluation.y_test),
         ):
-            numbers = output.likeliest(y)
             for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
                 if prefix and (baseline := network.config.baseline) is not None and baseline.point:
                     values[f"{prefix}{name}_error"] = values[f"{name}_error"]  # there is nothing to average over
                     continue
-                predicted = output.numbers(predict(layers, x, operations))
-                values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
+                values[f"{prefix}{name}_error"] = output.error(predict(layers, x, operations), y)
     if network.device != "cpu":
         layers = network.to("cpu").layers
     values["polarization"] = [layer.polarization() for layer in layers]

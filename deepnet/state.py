@@ -12,7 +12,7 @@ from deepnet.kernels.devices import operations_for
 from deepnet.layers import Layer, Plan
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
-from deepnet.outputs import output_name, units_for
+from deepnet.outputs import AUTO, classifying, output_channel, units_for
 from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import initial_layers
 from factorgraph.dense.operations import Operations
@@ -103,13 +103,14 @@ def model(config: Config, features: int, classes: int) -> Model:
     Args:
         config: settings.
         features: number of inputs.
-        classes: number of classes, from which the output follows if the settings leave it to them.
+        classes: number of classes, from which the output follows if the settings leave it to them; for an output of
+            numbers, how many each sample has.
     """
     return perceptron(
         [features, *config.hidden, units_for(config.output, classes)],
         weights=config.weights,
         activation=config.activation,
-        output=output_name(config.output, classes),
+        output=output_channel(config.output, classes, **config.output_settings()),
         bias=config.bias,
         density=config.density,
         rng=np.random.default_rng([config.seed, INITIAL, 0]),
@@ -152,7 +153,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     """
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
-    check_count("classes", classes, 2)
+    check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from deepnet.app.terminal import Progress, complain, say, wrong_input
+from deepnet.app.terminal import Compiling, Progress, complain, say, wrong_input
 from deepnet.app.texts import column_heads, errors, header, last_metrics, row, summary, sums
 
 if TYPE_CHECKING:
@@ -60,11 +60,14 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     from deepnet.config import Config
     from deepnet.data import load_dataset
     from deepnet.kernels.devices import operations_for
+    from deepnet.outputs import AUTO, classifying
+    from factorgraph.interface.arguments import check_choice
 
     settings = dict(given)
     task = settings.pop("task", "multiclass")
     with wrong_input():
         config = Config(**settings)
+        check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
         operations_for(args.device or "cpu", config.dtype)
     directory = args.out or default_directory(args.dataset, task, config.method, config.seed)
     check_free(directory)
@@ -108,8 +111,8 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
         say(f"resumed after epoch {network.epoch} of {network.config.epochs}")
     say(column_heads(network))
     progress, drawn = Progress(len(data.x_train)), perf_counter()
-    with contextlib.closing(progress):
-        for measured in run.train(network, data, progress):
+    with contextlib.closing(progress), contextlib.closing(Compiling()) as compiling:
+        for measured in run.train(network, data, progress, compiling):
             progress.close()
             say(row(measured, network.config.epochs))
             if plot and perf_counter() - drawn > FIGURE_PERIOD:

@@ -24,7 +24,13 @@ from factorgraph.model.description import Model
 CONFIG = "config.json"
 
 #: Settings that the runs of earlier versions are without, and what they were.
-_ADDED = {"algorithm": "message-passing", "learning_rate": None}
+_ADDED = {
+    "algorithm": "message-passing",
+    "learning_rate": None,
+    "temperature": 1.0,
+    "label_noise": 0.0,
+    "noise_variance": None,
+}
 
 _SCHEDULED = ("rho", "damping", "beta")
 

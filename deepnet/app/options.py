@@ -20,7 +20,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.network import ACTIVATIONS, WEIGHTS
-    from deepnet.outputs import AUTO, OUTPUTS
+    from deepnet.outputs import AUTO, classifying
     from deepnet.presets import PRESETS
     from factorgraph.dense.closures import CLOSURES
 
@@ -30,7 +30,7 @@ def tables() -> dict[str, Collection[str]]:
         "closure": CLOSURES,
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
-        "output": (AUTO, *OUTPUTS),
+        "output": (AUTO, *classifying()),
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,

@@ -199,15 +199,26 @@ class Run:
         remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE))))
 
     def train(
-        self, network: Network, data: Dataset, progress: Callable[[int], None] | None = None
+        self,
+        network: Network,
+        data: Dataset,
+        progress: Callable[[int], None] | None = None,
+        compiling: Callable[[int, int], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Train up to ``config.epochs``; every epoch's metrics are on the disk when they are yielded.
+
+        Args:
+            network: of this run.
+            data: to train on and to evaluate with.
+            progress: called with the number of samples after each batch.
+            compiling: as ``progress`` of ``warm_up``.
 
         Raises:
             DivergenceError: the run has diverged; the last checkpoint is as it was.
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
-        warm_up(network.config, data.classes, network.device)  # so that the seconds of the first epoch are its own
+        # So that the seconds of the first epoch are its own.
+        warm_up(network.config, data.classes, network.device, compiling)
         x, y, seed = data.x_train, data.y_train, network.config.seed
         epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), self._watched(progress))
         while True:

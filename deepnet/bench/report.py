@@ -26,6 +26,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [
         f"{'-'.join(map(str, case['widths']))}, batch {case['batch_size']}, {case['samples']} samples"
         + (f", density {case['density']:g}" if case["density"] < 1 else "")
+        + ("" if (case["weights"], case["activation"]) == ("binary", "sign") else f", {_kind(case)}")
         + f"; {case['device']}, threads: {case['threads']}; medians of {len(result['contenders'][0]['seconds'])} rounds"
     ]
     for after in dict.fromkeys(row["after"] for row in result["contenders"]):
@@ -34,6 +35,10 @@ def table(result: Mapping[str, Any]) -> str:
             lines.append(f"after {after} epochs{_polarizations(rows)}")
         lines += _columns([_HEADINGS, *map(_cells, rows)])
     return "\n".join(lines)
+
+
+def _kind(case: Mapping[str, Any]) -> str:
+    return f"{case['weights']} weights, {case['activation']} units"
 
 
 def _polarizations(rows: Iterable[Mapping[str, Any]]) -> str:

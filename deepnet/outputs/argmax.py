@@ -24,6 +24,10 @@ class ArgmaxOutput(Output):
     coupled = True
     soft = True
 
+    @classmethod
+    def has(cls, channel: Any) -> bool:
+        return super().has(channel) and channel.noise == 0.0
+
     @staticmethod
     def serves(classes: int) -> bool:
         return classes >= 2
@@ -58,6 +62,9 @@ class ArgmaxOutput(Output):
             log_p = self.channel.log_probabilities(omega=omega[:, small], V=V[:, small])
             values[small] = logsumexp(log_p, b=weights[:, small], axis=0)
         return values
+
+    def conditional(self, z: Array) -> Array:
+        return self.channel.conditional(z)
 
     def pointwise(self, z: Array) -> Labels:
         return self.channel(z)

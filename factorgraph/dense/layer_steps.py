@@ -1,7 +1,7 @@
 """The steps of one layer by the equations of its closure, product by product, with any ``Operations``."""
 
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
+from factorgraph.dense.closures.common import input_precision, preactivation_variance, set_weight_precision
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
 from factorgraph.dense.state import Layer, Message
 
@@ -14,8 +14,8 @@ def forward_step(operations: Operations, layer: Layer) -> Forward:
 
 def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
     """Return the messages to the inputs; those to the weights, and the new weights, go to the layer."""
-    B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
-    layer.G_in = weight_precision(layer, operations)
-    A = input_precision(layer, operations)
+    sent = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
+    set_weight_precision(layer, operations, sent.curvature_weights)
+    A = input_precision(layer, operations, sent.curvature_inputs)
     operations.update_weights(layer, step)
-    return Backward(B, A)
+    return Backward(sent.B, A)

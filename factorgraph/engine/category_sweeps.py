@@ -72,7 +72,7 @@ def _products_are_safe(graph: Unrolled, potentials: Potentials, start: tuple[Arr
 # ---- flooding --------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _replaced(new: Any, r: Any, place: int, T: Any, look: bool, worst: float) -> float:
     """Scale a message to a mean of 1, multiply it to the total, put it in its place; the largest relative change."""
     scale = new.size / new.sum()
@@ -212,7 +212,7 @@ def _send(logs: Any, potts: bool, a: int, b: int, side: int, law: Any, out: Any,
         out[c] = log_sum(terms[:n])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _cavity(total: Any, f: int, i: int, own: Any, place: Any, field: Any, incidence: Any, B: Any, slot: Any) -> Any:
     """The law of variable i without the message ``own`` of factor f: by subtraction, or the sum of the others where the
     message is -∞."""

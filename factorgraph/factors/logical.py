@@ -86,12 +86,12 @@ class Logical(Group):
         return [Part(kind, self.table(layout), (self.signs,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _either(a: float, b: float, maximum: bool) -> float:
     return max(a, b) if maximum else log_sum_of_two(a, b)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _read(n: int, top: int, saturates: bool, log_p: Any, left: Any, maximum: bool) -> None:
     """Fill in left (n + 1, top + 1), log-weights of the numbers of true ones among the first i arguments."""
     left[:] = -np.inf

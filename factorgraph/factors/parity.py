@@ -74,7 +74,7 @@ def _parts(group: Group, layout: Layout, coupling: Array) -> list[Part]:
     return [Part(SpinProduct(pattern), group.table(layout), (coupling,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def parity_messages(J: float, h: Any, maximum: bool, B: Any) -> None:
     """Fill in the messages (k,) of one factor, given the fields of its spins.
 

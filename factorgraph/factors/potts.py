@@ -52,7 +52,7 @@ class Potts(Group):
         return [Part(PottsPair(pattern_of(states), states), self.slots(layout), (self.coupling,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def log_others(law: Array, others: Array) -> None:
     """log Σ_{c' ≠ c} p(c') for all c, in O(q).
 
@@ -76,7 +76,7 @@ def log_others(law: Array, others: Array) -> None:
     others[first] = second + math.log(rest_of_second) if second > -math.inf else -math.inf
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _maxima_of_others(law: Array, others: Array) -> None:
     """max_{c' ≠ c} of a law, for all c."""
     first = 0

@@ -442,7 +442,8 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
             "name": (None, ("None", "text", "digits")),
         },
     ),
-    "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ())}),
+    "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ()), "noise": (0.5, NUMBER)}),
+    "Softmax": (channels.Softmax, {"form": ("exact", ()), "temperature": (1.0, NUMBER)}),
     "Binary": (priors.Binary, {"field": (0.3, ALSO_NEGATIVE)}),
     "GaussBernoulli": (
         priors.GaussBernoulli,
@@ -475,7 +476,7 @@ def test_parameters_of_channels_and_priors(name):
         check_refusals(lambda v, what=argument: made(name, **{what: v}), argument, accepts=accepts)
 
 
-@pytest.mark.parametrize("name", sorted({*channels.__all__} - ABSTRACT - {"Argmax"}))
+@pytest.mark.parametrize("name", sorted({*channels.__all__} - ABSTRACT - {"Argmax", "Softmax"}))
 def test_arguments_of_channels(name):
     channel, rng = made(name), np.random.default_rng(0)
     right = {"B": 0.1, "A": 0.2, "omega": 0.3, "V": 0.4}
@@ -495,10 +496,10 @@ def test_arguments_of_channels(name):
         check_refusals(lambda v: channel.sample(0.3, v), "rng")
 
 
-def test_arguments_of_argmax():
+@pytest.mark.parametrize("channel", [channels.Argmax(), channels.Softmax()], ids=repr)
+def test_arguments_of_argmax(channel):
     rng = np.random.default_rng(0)
     omega, V, y = np.ones((3, 7)), np.ones((3, 7)), np.zeros(7, dtype=int)
-    channel = channels.Argmax()
     columns = ("float", "negative", "nan", "inf", "nested")  # NaN is no error of a mean; the others broadcast
     for call in (
         lambda **k: channel.observe(y, **{"omega": omega, "V": V} | k),
