@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, gaussian
 from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_weight
@@ -322,6 +323,10 @@ class LinearGaussian(Kind):
     def _values(self, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array, Array, Array, Array, Array]:
         c, y, noise = parameters
         return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return a Gaussian for each state of the spins."""
+        return gaussian(self, parameters, incoming)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
         """Return one residual of weight 1/noise."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, enumerated
 from factorgraph.interface.arguments import check_choice, check_integer, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_sum_of_two, log_weight
@@ -168,6 +169,10 @@ class Counted(Kind):
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """0: a constraint."""
         return np.zeros(len(parameters[0]))
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint | None:
+        """Return probabilities of all states."""
+        return enumerated(self, parameters, incoming)
 
     def largest(self, parameters: Parameters) -> Array:
         """Return 0."""

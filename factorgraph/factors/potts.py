@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
+from factorgraph.factors.joints import Joint, of_table, shares
 from factorgraph.factors.table import argument_values, pattern_of
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.categories import normalise
@@ -77,7 +78,7 @@ def log_others(law: Array, others: Array) -> None:
 
 
 @njit(part=True, error_model="numpy")
-def _maxima_of_others(law: Array, others: Array) -> None:
+def maxima_of_others(law: Array, others: Array) -> None:
     """max_{c' ≠ c} of a law, for all c."""
     first = 0
     for c in range(law.size):
@@ -99,7 +100,7 @@ def _messages(J: Array, laws: Array, maximum: bool) -> Array:
         for side in range(2):
             law, sent = laws[f, (1 - side) * q : (2 - side) * q], B[f, side * q : (side + 1) * q]
             if maximum:
-                _maxima_of_others(law, others)
+                maxima_of_others(law, others)
             else:
                 log_others(law, others)
             for c in range(q):
@@ -148,13 +149,12 @@ class PottsPair(Kind):
         share = np.exp(J + equal - np.logaddexp(J + equal, other))
         return np.where(np.isinf(J), 0.0, J) * share
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
         """Return probabilities (F, q, q)."""
         q = self.states[0]
         logs = incoming.first[:, :q, None] + incoming.first[:, None, q:]
         logs[:, np.arange(q), np.arange(q)] += parameters[0][:, None]
-        weights = np.exp(logs - logs.max(axis=(1, 2), keepdims=True))
-        return weights / weights.sum(axis=(1, 2), keepdims=True)
+        return of_table(shares(logs))
 
     def largest(self, parameters: Parameters) -> Array:
         """Return J, or 0 where that is more."""

@@ -223,6 +223,30 @@ def infer_rows() -> Iterator[Row]:
     yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan", "NaN array", "masked")
 
 
+def search_rows(name: str) -> Iterator[Row]:
+    search: Any = getattr(fg, name)
+    yield "model", lambda v: search(v), ()
+    options: dict[str, tuple[str, ...]] = {
+        "schedule": (), "damping": (), "max_sweeps": ("huge",), "observed": GIVEN, "fields": GIVEN, "maximum": (),
+        "rng": SEED, "attempts": ("huge",),
+    }  # fmt: skip
+    options |= {"share": (), "tolerance": NUMBER} if name == "decimate" else {"reinforcement": NUMBER}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: search(ring(), **({"max_sweeps": 3} | {what: v})), accepts
+    yield "fields", lambda v: search(ring(), fields={"s": v}), ALSO_NEGATIVE
+    if name == "decimate":
+        yield "name", lambda v: search(ring())[v], ()
+
+
+def decode_rows() -> Iterator[Row]:
+    H = np.array([[1, 1, 0], [0, 1, 1]])
+    yield "matrix", lambda v: fg.decode(v, field=0.5), ("column",)
+    yield "field", lambda v: fg.decode(H, field=v), ALSO_NEGATIVE
+    options = {"method": (), "scale": (), "max_sweeps": (), "syndromes": ()}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: fg.decode(H, **({"field": 0.5} | {what: v})), accepts
+
+
 def exact_rows() -> Iterator[Row]:
     yield "model", lambda v: fg.exact(v), ()
     for what in ("observed", "fields", "precisions"):
@@ -363,6 +387,11 @@ def result_rows(name: str) -> Iterator[Row]:
     yield "name", lambda v: result.covariance(v), ()
     if name == "Result":
         yield "factor", lambda v: result.pairs(v), ()
+        yield "factor", lambda v: result.sent(v, "s"), ()
+        own = result.graph.layout.model.factors[0]
+        yield "argument", lambda v: result.sent(own, v), ()
+    else:
+        yield "factor", lambda v: result.pairs(v), ()
 
 
 #: By export: its rows, or the reason why it has none.
@@ -372,11 +401,19 @@ ENTRIES: dict[str, Any] = {
     "Variable": variable_rows,
     "Selection": selection_rows,
     "infer": infer_rows,
+    "decimate": lambda: search_rows("decimate"),
+    "reinforce": lambda: search_rows("reinforce"),
+    "Solution": "a result",
+    "decode": decode_rows,
+    "Decoded": "a result",
+    "Mixed": "a result",
+    "Message": "a result",
     "exact": exact_rows,
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
     "from_bipartite": from_bipartite_rows,
     "from_dimod": from_dimod_rows,
+    "from_pgmpy": lambda: [("model", fg.from_pgmpy, ())],
     "to_dimod": to_dimod_rows,
     "QuadraticModel": "a result",
     "to_networkx": to_networkx_rows,
