@@ -12,15 +12,26 @@ if TYPE_CHECKING:
     from deepnet.data import load_dataset
     from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
     from deepnet.export.packed import load_packed
+    from deepnet.saved import load, save
 
-__all__ = ["Config", "MessagePassingClassifier", "MessagePassingRegressor", "load_dataset", "load_packed"]
+__all__ = [
+    "Config",
+    "MessagePassingClassifier",
+    "MessagePassingRegressor",
+    "load",
+    "load_dataset",
+    "load_packed",
+    "save",
+]
 
 _MODULES = {
     "Config": "config",
     "MessagePassingClassifier": "estimator",
     "MessagePassingRegressor": "estimator",
+    "load": "saved",
     "load_dataset": "data",
     "load_packed": "export.packed",
+    "save": "saved",
 }
 
 

@@ -1,5 +1,6 @@
 """A network in training: how it is made, moved to another device, saved and restored."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -79,6 +80,15 @@ class Network:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
         return Network(self.config, layers, operations, self.epoch, device)
 
+    def in_double(self) -> "Network":
+        """Return one with a copy of its state in float64, in host memory: a prediction by it does not depend on the
+        samples beside it, nor change the network."""
+        host = self.to("cpu")
+        layers: list[Layer] = []
+        for layer in host.layers:
+            layers.append(layer.copied(_double, host.operations, layers[-1] if layers else None))
+        return replace(host, layers=layers, resident=None)
+
     def drawn(self) -> dict[str, Array]:
         """Return what chance has fixed before training in the layers where it has, by their names, in host memory."""
         found = {layer.plan.name: layer.drawn() for layer in self.layers}
@@ -95,6 +105,10 @@ class Network:
 
     def _arrays(self) -> dict[str, Array]:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
+
+
+def _double(values: Array) -> Array:
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def model(config: Config, features: int, classes: int) -> Model:
@@ -214,3 +228,18 @@ def check_finite(network: Network) -> None:
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
                     f"largest value {largest:g}. {network.config.remedy}"
                 )
+
+
+def drawn_digests(network: Network) -> dict[str, str]:
+    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
+
+
+def check_drawn(network: Network, digests: Any) -> None:
+    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
+    if digests != drawn_digests(network):
+        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
+
+
+def _packed(values: Array) -> Array:
+    return np.packbits(values) if values.dtype == bool else values

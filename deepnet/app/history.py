@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from deepnet.scores import SCORES
 from factorgraph.interface.arguments import check_instance, check_integer, check_number
 
 #: What is measured of an epoch.
 _ERRORS = ("train_error", "test_error", "bayes_train_error", "bayes_test_error")
 _SECONDS = ("seconds", "evaluation_seconds")
 _OF_LAYERS = ("polarization", "overlap")
+_SCORES = tuple(f"{part}_{name}" for part in ("train", "test") for name in SCORES)  # not in runs of earlier versions
 _MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
 
 
@@ -28,6 +30,8 @@ def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
         check_integer(f"{where}.epoch", measured["epoch"], minimum=number, maximum=number)
         for name in _ERRORS:
             check_number(f"{where}.{name}", measured[name], minimum=0, maximum=100)
+        for name in (name for name in _SCORES if name in measured):
+            check_number(f"{where}.{name}", measured[name], minimum=0)
         for name in _SECONDS:
             check_number(f"{where}.{name}", measured[name], minimum=0)
         for name in _OF_LAYERS:

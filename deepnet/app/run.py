@@ -6,18 +6,15 @@ is written anew from them, so that a run killed at any moment and resumed leaves
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from deepnet.app.checkpoint import (
     CheckpointError,
@@ -33,9 +30,8 @@ from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.history import check_history
 from deepnet.data import Dataset
 from deepnet.metrics import Evaluation, metrics
-from deepnet.state import Network, check_arrays, init
+from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
 from deepnet.train import train, warm_up
-from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
 
@@ -156,7 +152,8 @@ class Run:
             raise self._foreign(path, error) from error
         network = init(description.config, description.features, description.classes, device)
         try:
-            _check_drawn(network, meta)
+            if "masks" in meta:  # older checkpoints are without
+                check_drawn(network, meta["masks"])
             network.restore(arrays, epoch)
         except ValueError as error:
             raise self._foreign(path, error) from error
@@ -242,7 +239,7 @@ class Run:
 
     def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
         """Write a checkpoint, with what decides whether it belongs to a description."""
-        meta = {"history": history, "trained": self.description.decisive(), "masks": _digests(network)}
+        meta = {"history": history, "trained": self.description.decisive(), "masks": drawn_digests(network)}
         save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
 
     def _watched(self, progress: Callable[[int], None] | None) -> Callable[[int], None]:
@@ -362,21 +359,6 @@ def _problem(check: Callable[[], None]) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
-
-
-def _digests(network: Network) -> dict[str, str]:
-    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
-    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
-
-
-def _packed(values: Array) -> Array:
-    return np.packbits(values) if values.dtype == bool else values
-
-
-def _check_drawn(network: Network, meta: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
-    if "masks" in meta and meta["masks"] != _digests(network):
-        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
 
 
 def _reason(error: Exception) -> str:

@@ -53,7 +53,7 @@ class Progress:
         self._bar: Any = None
 
     def __call__(self, samples: int) -> None:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         if self._bar is None:
             self._bar = tqdm(total=self._samples, unit=" samples", unit_scale=True, leave=False, disable=None)

@@ -207,7 +207,7 @@ def _all_samples(args: argparse.Namespace) -> int:
 
 
 def _measured(chosen: Plan) -> Iterator[dict[str, Any]]:
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from deepnet.bench.measure import measure
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from deepnet.config import Config
 from deepnet.estimator.inputs import scaled, seed_of, validated
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import Layer
 from deepnet.predict import log_loss
 from deepnet.sizes import check_count
 from deepnet.train import Network, train_epoch
@@ -51,13 +50,6 @@ class Samples:
     def weighing(self) -> "Samples":
         """Return those whose weight is not 0: the others take no part in anything."""
         return self if self.weight is None or self.weight.all() else self[self.weight > 0]
-
-
-class Uncertainty(NamedTuple):
-    """The two parts of an uncertainty: ``aleatoric`` stays however much is learnt, ``epistemic`` does not."""
-
-    aleatoric: Array
-    epistemic: Array
 
 
 class Estimator(BaseEstimator):
@@ -160,7 +152,7 @@ class Estimator(BaseEstimator):
                 self.network_ = network.to("cpu")
             else:
                 there = network.to("cpu")
-                losses.append(log_loss(in_double(there), held.x, held.y, there.operations))
+                losses.append(log_loss(there.in_double().layers, held.x, held.y, there.operations))
                 waited += 1
                 if losses[-1] < best - (self.tol if best < np.inf else 0.0):
                     best, waited = losses[-1], 0
@@ -195,19 +187,6 @@ class Estimator(BaseEstimator):
     def _fitted(self, X: Any) -> tuple[Network, Array]:
         check_is_fitted(self, "network_")
         return self.network_, scaled(validated(self, X=X, reset=False), self.mean_, self.scale_)
-
-
-def in_double(network: Network) -> list[Layer]:
-    """Return float64 copies of the layers: a prediction must not depend on the samples beside it, nor change the
-    network."""
-    copies: list[Layer] = []
-    for layer in network.layers:
-        copies.append(layer.copied(_double, network.operations, copies[-1] if copies else None))
-    return copies
-
-
-def _double(values: Array) -> Array:
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def _means(network: Network) -> list[Array]:

@@ -7,26 +7,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import entr
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
-from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
+from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
 from deepnet.export.packing import export, pack
+from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
-from deepnet.predict import (
-    conditional_entropy,
-    error_percent,
-    log_loss,
-    preactivations,
-    predict_pointwise,
-    predict_proba,
-)
+from deepnet.predict import error_percent, log_loss, predict_pointwise
 from deepnet.train import Network, init, status
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
@@ -253,9 +246,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         network, x = self._fitted(X)
         if network.config.baseline is not None and network.config.baseline.point:
             raise ValueError(f"`algorithm` must be one with a posterior, got {network.config.algorithm!r}")
-        total = entr(_probabilities(network, x, 1.0)).sum(axis=1)
-        aleatoric = np.minimum(conditional_entropy(in_double(network), x, network.operations), total)
-        return Uncertainty(aleatoric, total - aleatoric)
+        return uncertainty(network.in_double(), x)
 
     def score_samples(self, X: ArrayLike) -> Array:
         """Return how well the network knows its way about each input, (samples,): lower is more abnormal.
@@ -312,7 +303,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         if held is None or self.network_.config.baseline is not None:
             return
         some = held[:: -(-len(held.x) // _CALIBRATING)]
-        layers = in_double(self.network_)
+        layers = self.network_.in_double().layers
 
         def loss(exponent: float) -> float:
             return log_loss(layers, some.x, some.y, self.network_.operations, float(np.exp(exponent)))
@@ -399,14 +390,7 @@ def _labels(name: str, values: Any) -> Array:
 
 def _probabilities(network: Network, x: Array, calibration: float) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
-    layers, baseline = in_double(network), network.config.baseline
-    if baseline is not None and baseline.point:
-        p = baseline.probabilities(preactivations(layers, x) / calibration)
-    else:
-        p = predict_proba(layers, x, network.operations, calibration)
-    if p.shape[1] == 1:
-        return np.concatenate([1.0 - p, p], axis=1)
-    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
+    return class_probabilities(network.in_double(), x, calibration)
 
 
 def _bayes(network: Network, x: Array, calibration: float) -> Array:
@@ -416,7 +400,7 @@ def _bayes(network: Network, x: Array, calibration: float) -> Array:
 
 def _pointwise(network: Network, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(in_double(network), x)
+    labels = predict_pointwise(network.in_double().layers, x)
     return output_of(network.layers[-1]).numbers(labels)
 
 

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from deepnet.config import Config, Settings
-from deepnet.estimator.base import VALIDATION, Estimator, Samples, Uncertainty, in_double
+from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
+from deepnet.metrics import Uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
 from deepnet.predict import predictive
@@ -211,7 +212,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
 
     def _law(self, X: ArrayLike) -> Predictive:
         network, x = self._fitted(X)
-        return predictive(in_double(network), x, network.operations)
+        return predictive(network.in_double().layers, x, network.operations)
 
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self._single else values
@@ -261,7 +262,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
 
     def _error(self, network: Network, samples: Samples) -> float:
         """Return the root mean square error of targets on the scale of the network."""
-        law = predictive(in_double(network), samples.x.astype(np.float64), network.operations)
+        law = predictive(network.in_double().layers, samples.x.astype(np.float64), network.operations)
         return output_of(network.layers[-1]).error(law.mean, samples.y)
 
     def _printed(self, error: float) -> str:

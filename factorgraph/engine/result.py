@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from factorgraph.engine.unroll import Beliefs, Potentials, Stack, Unrolled
 from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.interface.html import html_table
 from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
@@ -371,6 +373,11 @@ class Result:
         shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
         facts = f"{self.status.name}, exact={self.exact}, sweeps={self.sweeps}, converged={self.converged}"
         return f"<Result: {facts}; variables {brief_text(shapes)}>"
+
+    def _repr_html_(self) -> str:
+        """Return how it ended, and a row for each variable."""
+        rows = [(name, "x".join(map(str, shape)), repr(self[name])) for name, shape in self.graph.layout.shapes.items()]
+        return f"<p>{escape(str(self))}</p>{html_table(('variable', 'shape', 'law'), rows)}"
 
     def __str__(self) -> str:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import entr, ndtr
 
 from deepnet import MessagePassingClassifier, outputs
 from deepnet.config import Config
@@ -247,6 +247,11 @@ class NoisySign(Output):
 
     def probabilities(self, omega: Any, V: Any) -> Any:
         return ndtr(omega / np.sqrt(V + 1.0)).T
+
+    def conditional_entropy(self, omega: Any, V: Any) -> Any:
+        nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+        p = ndtr(omega[0] + np.sqrt(V[0]) * nodes[:, None])
+        return weights @ (entr(p) + entr(1.0 - p)) / weights.sum()
 
 
 def test_a_new_output_is_a_class_and_its_place_in_the_table():
