@@ -25,7 +25,7 @@ FLOORS = {
         ["models.two_layer"],
     ],
     "deepnet": [
-        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.presets", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
         ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
         ["deepnet.baselines"],
