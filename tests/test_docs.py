@@ -10,6 +10,7 @@ import pytest
 from bibliography import entries
 
 from deepnet.app.cli import parser
+from deepnet.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -71,6 +72,18 @@ def test_commands_are_in_the_reference() -> None:
     actions = [each for each in parser()._actions if isinstance(each, argparse._SubParsersAction)]
     commands = [name for action in actions for name in action.choices]
     assert len(commands) > 5 and not [name for name in commands if f"deepnet {name}" not in text]
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_settings_are_those_of_the_presets(name: str) -> None:
+    preset = PRESETS[name]
+    rows = re.findall(
+        r"^\| `--(?:rho|damping|beta)`.*", (DOCS / "how-to" / "choose.md").read_text("utf-8"), re.MULTILINE
+    )
+    shown = [row.split("|")[3 + list(PRESETS).index(name)] for row in rows]
+    for cell, *values in zip(shown, (preset.rho, preset.damping, preset.beta), strict=True):
+        assert all(f"{value:g}" in cell if isinstance(value, float) else value in cell for value in values), cell
+    assert str(preset.last_rho) in shown[0]
 
 
 def test_readme_is_short_and_its_links_lead_somewhere() -> None:
