@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepnet.config import Config
     from deepnet.data import load_dataset
+    from deepnet.data.tasks import load_tasks
     from deepnet.estimator import MessagePassingClassifier
     from deepnet.export.packed import load_packed
 
-__all__ = ["Config", "MessagePassingClassifier", "load_dataset", "load_packed"]
+__all__ = ["Config", "MessagePassingClassifier", "load_dataset", "load_packed", "load_tasks"]
 
 _MODULES = {
     "Config": "config",
     "MessagePassingClassifier": "estimator",
     "load_dataset": "data",
     "load_packed": "export.packed",
+    "load_tasks": "data.tasks",
 }
 
 

@@ -75,7 +75,7 @@ class Config:
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
             of the last one, (d, d, 1).
-        epochs: passes over the training set.
+        epochs: passes over the training set, or over that of each task in turn; the schedules count all of them.
         batch_size: samples in a mini-batch.
         preset: "default" or "paper" ([DL App. B.3]): where rho, damping and beta come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior.

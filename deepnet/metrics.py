@@ -36,22 +36,24 @@ class Evaluation:
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     """Return errors in percent, polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
-    layers, operations = network.layers, network.operations
-    output = output_of(layers[-1].plan)
-    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
-        for name, x, y in (
-            ("train", evaluation.x_train, evaluation.y_train),
-            ("test", evaluation.x_test, evaluation.y_test),
-        ):
-            numbers = output.likeliest(y)
-            for prefix, predict in (("", predict_pointwise), ("bayes_", predict_bayes)):
-                if prefix and (baseline := network.config.baseline) is not None and baseline.point:
-                    values[f"{prefix}{name}_error"] = values[f"{name}_error"]  # there is nothing to average over
-                    continue
-                predicted = output.numbers(predict(layers, x, operations))
-                values[f"{prefix}{name}_error"] = error_percent(predicted, numbers)
-    if network.device != "cpu":
-        layers = network.to("cpu").layers
+    for name, x, y in (
+        ("train", evaluation.x_train, evaluation.y_train),
+        ("test", evaluation.x_test, evaluation.y_test),
+    ):
+        values[f"{name}_error"], values[f"bayes_{name}_error"] = errors(network, x, y)
+    layers = network.layers if network.device == "cpu" else network.to("cpu").layers
     values["polarization"] = [layer.polarization() for layer in layers]
     values["overlap"] = [layer.overlap() for layer in layers]
     return values
+
+
+def errors(network: Network, x: Array, y: Array) -> tuple[float, float]:
+    """Return the errors in percent on some samples, of the pointwise and of the Bayesian prediction."""
+    layers, operations = network.layers, network.operations
+    output, baseline = output_of(layers[-1].plan), network.config.baseline
+    numbers = output.likeliest(y)
+    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
+        pointwise = error_percent(output.numbers(predict_pointwise(layers, x, operations)), numbers)
+        if baseline is not None and baseline.point:
+            return pointwise, pointwise  # there is nothing to average over
+        return pointwise, error_percent(output.numbers(predict_bayes(layers, x, operations)), numbers)

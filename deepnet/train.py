@@ -123,9 +123,9 @@ def _train_baseline(
 ) -> None:
     """An epoch of these batches with another algorithm than message passing."""
     config = network.config
+    number = network.epoch % max(1, config.epochs)
     epoch = Epoch(
-        x, y, batches, network.epoch, config.epochs, config.learning_rate, network.device, network.operations, rng,
-        progress,
+        x, y, batches, number, config.epochs, config.learning_rate, network.device, network.operations, rng, progress,
     )  # fmt: skip
     baseline.train(network.layers, epoch)
 
@@ -206,14 +206,17 @@ def train(
     y: Array,
     evaluation: Evaluation | None = None,
     progress: Callable[[int], None] | None = None,
+    epochs: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train up to ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
+
+    A network that has been trained on something else goes on from there, up to so many ``epochs`` in all.
 
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
     run may stop there and be taken up again.
     """
     x, y = _samples(network, x, y)
-    while network.epoch < network.config.epochs:
+    while network.epoch < (network.config.epochs if epochs is None else epochs):
         start = perf_counter()
         train_epoch(network, x, y, progress)
         seconds = perf_counter() - start

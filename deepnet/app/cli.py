@@ -174,6 +174,7 @@ def _add_train(commands: Any) -> None:
     add("--seed", metavar="N", type=integer, help="of everything random")
     add("--dtype", metavar="NAME", help="{names}")
     _add_data_options(training)
+    add("--tasks", metavar="KIND:N", help="learn N tasks made of the data set one after the other: {names}")
     add("--out", metavar="DIR", type=path, default=None, help="folder of the run (default: runs/DATASET-METHOD-SEED)")
     add("--resume", action="store_true", default=False, help="go on with the run in the folder, with its settings")
     add("--device", metavar="NAME", default=None, help=f"{_DEVICE_HELP} (default: cpu, or that of a resumed run)")

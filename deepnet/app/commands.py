@@ -14,6 +14,7 @@ from deepnet.app.texts import column_heads, errors, header, last_metrics, row, s
 if TYPE_CHECKING:
     from deepnet.app.run import Run
     from deepnet.data import Dataset
+    from deepnet.data.tasks import TaskSequence
     from deepnet.state import Network
 
 #: Smallest time between two drawings of the figure while training goes on, in seconds.
@@ -54,21 +55,22 @@ def _unwrapped(name: str, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """A new run in a folder that is locked; nothing is written yet."""
     from deepnet.app.run import Description, Run, check_free, default_directory
     from deepnet.config import Config
-    from deepnet.data import load_dataset
+    from deepnet.data.tasks import Tasks, load_data
     from deepnet.kernels.devices import operations_for
 
     settings = dict(given)
-    task = settings.pop("task", "multiclass")
+    task, tasks = settings.pop("task", "multiclass"), settings.pop("tasks", None)
     with wrong_input():
+        tasks = None if tasks is None else str(Tasks.of(tasks))
         config = Config(**settings)
         operations_for(args.device or "cpu", config.dtype)
-    directory = args.out or default_directory(args.dataset, task, config.method, config.seed)
+    directory = args.out or default_directory(args.dataset, task, tasks, config.method, config.seed)
     check_free(directory)
-    data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
+    data = load_data(args.dataset, task=task, tasks=tasks, data_dir=args.data_dir, dtype=config.dtype)
     run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu"))
     with wrong_input():
         network = run.load(run.description.device)
@@ -77,7 +79,9 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
 
 
 @contextlib.contextmanager
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+def _resumed(
+    args: argparse.Namespace, given: dict[str, Any]
+) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """The run in the folder, which is locked before it is read; further epochs added."""
     from deepnet.app.run import Run, check_writable, default_directory
     from deepnet.config import Config
@@ -85,7 +89,8 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("algorithm", "closure", "seed")}
     method = defaults["closure" if defaults["algorithm"] == Config.algorithm else "algorithm"]
-    directory = args.out or default_directory(args.dataset, given.get("task", "multiclass"), method, defaults["seed"])
+    task, tasks = given.get("task", "multiclass"), given.get("tasks")
+    directory = args.out or default_directory(args.dataset, task, tasks, method, defaults["seed"])
     with Run.resumed(directory) as run:
         with wrong_input():
             run.description.check_same(args.dataset, given)
@@ -100,18 +105,19 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
         yield run, network, data
 
 
-def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
+def _train_and_print(run: "Run", network: "Network", data: "Dataset | TaskSequence", plot: bool) -> int:
+    from deepnet.continual import tasks_of
     from deepnet.train import status
 
     say(header(run, network))
     if network.epoch:
-        say(f"resumed after epoch {network.epoch} of {network.config.epochs}")
+        say(f"resumed after epoch {network.epoch} of {run.description.epochs}")
     say(column_heads(network))
-    progress, drawn = Progress(len(data.x_train)), perf_counter()
+    progress, drawn = Progress(len(tasks_of(data)[0].x_train)), perf_counter()
     with contextlib.closing(progress):
         for measured in run.train(network, data, progress):
             progress.close()
-            say(row(measured, network.config.epochs))
+            say(row(measured, run.description.epochs))
             if plot and perf_counter() - drawn > FIGURE_PERIOD:
                 _draw(run, network)
                 drawn = perf_counter()
@@ -122,10 +128,14 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
 
 
 def _draw(run: "Run", network: "Network") -> None:
-    from deepnet.app.figures import save_curves
+    from deepnet.app.figures import save_curves, save_tasks
+    from deepnet.app.run import TASKS_FIGURE
+    from deepnet.continual import TASK_ERRORS
 
     if run.history:
         save_curves(run.figure, run.history, [layer.plan.name for layer in network.layers], run.description.title())
+    if any(TASK_ERRORS[0] in measured for measured in run.history):
+        save_tasks(run.directory / TASKS_FIGURE, run.history, run.description.title())
 
 
 def _print_interrupted(run: "Run") -> None:

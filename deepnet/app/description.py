@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepnet.config import Config
-from deepnet.data import DATASETS, TASKS, Dataset, Task, load_dataset
+from deepnet.data import DATASETS, TASKS, Dataset, Task
+from deepnet.data.tasks import Tasks, TaskSequence, load_data, number_of_tasks
 from deepnet.kernels.devices import DEVICES
 from deepnet.outputs import units_for
 from deepnet.schedule import Schedule
@@ -25,6 +26,7 @@ CONFIG = "config.json"
 
 #: Settings that the runs of earlier versions are without, and what they were.
 _ADDED = {"algorithm": "message-passing", "learning_rate": None}
+_ADDED_OUTSIDE = {"device": "cpu", "tasks": None}
 
 _SCHEDULED = ("rho", "damping", "beta")
 
@@ -40,6 +42,7 @@ class Description:
     Attributes:
         dataset: name of the data set.
         task: "multiclass" or "parity".
+        tasks: how the data set is made into tasks, see ``deepnet.data.tasks.Tasks``; None if it is learnt as it is.
         data_dir: folder given for the files of the data set, absolute; None for the usual places.
         features: number of inputs.
         classes: number of classes.
@@ -50,6 +53,7 @@ class Description:
 
     dataset: str
     task: str
+    tasks: str | None
     data_dir: str | None
     features: int
     classes: int
@@ -59,12 +63,21 @@ class Description:
 
     @classmethod
     def of(
-        cls, data: Dataset, config: Config, data_dir: str | os.PathLike[str] | None = None, device: str = "cpu"
+        cls,
+        data: Dataset | TaskSequence,
+        config: Config,
+        data_dir: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
     ) -> "Description":
         """Return the description of a run that begins now."""
         folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
-        features = data.x_train.shape[1]
-        return cls(data.name, data.task, folder, features, data.classes, config, versions(), device)
+        tasks = str(data.tasks) if isinstance(data, TaskSequence) else None
+        return cls(data.name, data.task, tasks, folder, data.features, data.classes, config, versions(), device)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the whole run, of all tasks if there are several."""
+        return self.config.epochs * number_of_tasks(self.tasks)
 
     def to_json(self) -> str:
         """Return the text of ``config.json``."""
@@ -73,7 +86,7 @@ class Description:
     @classmethod
     def from_json(cls, text: str) -> "Description":
         """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
-        values = {"device": "cpu", **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
+        values = _ADDED_OUTSIDE | {**check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
         _check_names(CONFIG, values, [each.name for each in fields(cls)])
         config = _ADDED | check_instance("config", values["config"], dict, "a JSON object")
         _check_names("config", config, [each.name for each in fields(Config)])
@@ -84,6 +97,7 @@ class Description:
         return cls(
             dataset=check_choice("dataset", values["dataset"], DATASETS),
             task=check_choice("task", values["task"], TASKS),
+            tasks=None if values["tasks"] is None else str(Tasks.of(values["tasks"])),
             data_dir=values["data_dir"],
             features=check_integer("features", values["features"], minimum=1, maximum=LARGEST),
             classes=check_integer("classes", values["classes"], minimum=2, maximum=LARGEST),
@@ -94,17 +108,18 @@ class Description:
 
     def decisive(self) -> dict[str, Any]:
         """Return what decides the weights: all but the number of epochs, the device and the circumstances."""
-        own = {name: getattr(self, name) for name in ("dataset", "task", "features", "classes")}
-        free = () if self._anneals() else ("epochs",)
+        own = {name: getattr(self, name) for name in ("dataset", "task", "tasks", "features", "classes")}
+        free = () if self._fixed_epochs() else ("epochs",)
         return own | {name: value for name, value in self.config.to_json().items() if name not in free}
 
-    def _anneals(self) -> bool:
+    def _fixed_epochs(self) -> bool:
         """Return whether the number of epochs decides what each of them does."""
-        return self.config.baseline is not None and self.config.baseline.anneals
+        return self.tasks is not None or (self.config.baseline is not None and self.config.baseline.anneals)
 
     def check_decisive(self, trained: Any) -> None:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
-        own, trained = self.decisive(), _ADDED | check_instance("trained", trained, dict, "settings by name")
+        added = _ADDED | {"tasks": None}
+        own, trained = self.decisive(), added | check_instance("trained", trained, dict, "settings by name")
         _check_names("trained", trained, list(own))
         for name, value in own.items():
             if _canonical(name, value) != _canonical(name, trained[name]):
@@ -115,8 +130,11 @@ class Description:
         """Return the network as a model, the one that ``train.init`` lowers."""
         return model(self.config, self.features, self.classes)
 
-    def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
-        """Return the data set of the run, from where it was when the run began, unless other ones are given.
+    def load_data(
+        self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None
+    ) -> Dataset | TaskSequence:
+        """Return the data set of the run, from where it was when the run began, or its tasks, unless other ones are
+        given.
 
         Raises:
             DataError: it cannot be had.
@@ -125,13 +143,14 @@ class Description:
         if dataset is None or dataset == self.dataset:
             data_dir = data_dir or self.data_dir
         chosen = cast(Task, task or self.task)
-        data = load_dataset(dataset or self.dataset, task=chosen, data_dir=data_dir, dtype=self.config.dtype)
+        name, dtype = dataset or self.dataset, self.config.dtype
+        data = load_data(name, task=chosen, tasks=self.tasks, data_dir=data_dir, dtype=dtype)
         self.check_fits(data)
         return data
 
-    def check_fits(self, data: Dataset) -> None:
+    def check_fits(self, data: Dataset | TaskSequence) -> None:
         """Raise ``RunError`` unless the network can be applied to ``data``."""
-        found = {"features": data.x_train.shape[1], "classes": data.classes}
+        found = {"features": data.features, "classes": data.classes}
         for name, value in found.items():
             if value != (need := getattr(self, name)):
                 raise RunError(f"data set {data.name} must have {need} {name} for this network, got {value}")
@@ -144,9 +163,9 @@ class Description:
 
     def check_same(self, dataset: str, given: Mapping[str, Any]) -> None:
         """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside) differ from its own."""
-        own = self.config.to_json() | {"dataset": self.dataset, "task": self.task}
+        own = self.config.to_json() | {"dataset": self.dataset, "task": self.task, "tasks": self.tasks}
         for name, value in {"dataset": dataset, **given}.items():
-            if name == "epochs" and not self._anneals():
+            if name == "epochs" and not self._fixed_epochs():
                 if value < own["epochs"]:
                     raise RunError(f"`epochs` of a resumed run may only grow: the run has {own['epochs']}, got {value}")
             elif _canonical(name, value) != _canonical(name, own[name]):
@@ -161,14 +180,17 @@ class Description:
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
-        return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"
+        return f"{self._data()}, units {widths}, {', '.join(parts)}"
+
+    def _data(self) -> str:
+        return f"{self.dataset} ({', '.join(filter(None, (self.task, self.tasks)))})"
 
     def __str__(self) -> str:
         read, settings = self.config.read(), self.config.to_json()
         values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
         return "\n".join(
             [
-                f"data set  {self.dataset} ({self.task}), {self.features} features, {self.classes} classes",
+                f"data set  {self._data()}, {self.features} features, {self.classes} classes",
                 f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",

@@ -17,6 +17,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
     from deepnet.config import DTYPES, PRESETS
     from deepnet.data import DATASETS
+    from deepnet.data.tasks import KINDS
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.network import ACTIVATIONS, WEIGHTS
@@ -33,6 +34,7 @@ def tables() -> dict[str, Collection[str]]:
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,
+        "tasks": [f"{kind}:N" for kind in KINDS],
         "to": FORMATS,
     }
 

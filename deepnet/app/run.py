@@ -30,8 +30,10 @@ from deepnet.app.checkpoint import (
     write_text_atomic,
 )
 from deepnet.app.description import CONFIG, Description, RunError
-from deepnet.app.history import check_history
+from deepnet.app.history import ERRORS, check_history
+from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
+from deepnet.data.tasks import TaskSequence
 from deepnet.metrics import Evaluation, metrics
 from deepnet.state import Network, check_arrays, init
 from deepnet.train import train, warm_up
@@ -39,7 +41,7 @@ from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
 
-METRICS, FIGURE = "metrics.jsonl", "curves.png"
+METRICS, FIGURE, TASKS_FIGURE = "metrics.jsonl", "curves.png", "tasks.png"
 
 #: Bytes that ``config.json`` may have; one of a hundred layers has some thousands.
 _LONGEST_CONFIG = 1 << 20
@@ -151,7 +153,8 @@ class Run:
         if problems:
             raise self._foreign(path, "; ".join(problems))
         try:
-            history = check_history(meta.get("history"), epoch, description.config.layers)
+            every = None if description.tasks is None else description.config.epochs
+            history = check_history(meta.get("history"), epoch, description.config.layers, every)
         except ValueError as error:
             raise self._foreign(path, error) from error
         network = init(description.config, description.features, description.classes, device)
@@ -196,28 +199,33 @@ class Run:
         if newest is None:
             self._save(network, self.history)
         self._write_metrics()
-        remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE))))
+        remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE, TASKS_FIGURE))))
 
     def train(
-        self, network: Network, data: Dataset, progress: Callable[[int], None] | None = None
+        self, network: Network, data: Dataset | TaskSequence, progress: Callable[[int], None] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Train up to ``config.epochs``; every epoch's metrics are on the disk when they are yielded.
+        """Train ``config.epochs`` on the data, or on each task; every epoch's metrics are on the disk when they are
+        yielded.
 
         Raises:
             DivergenceError: the run has diverged; the last checkpoint is as it was.
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
         warm_up(network.config, data.classes, network.device)  # so that the seconds of the first epoch are its own
-        x, y, seed = data.x_train, data.y_train, network.config.seed
-        epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), self._watched(progress))
-        while True:
-            start = perf_counter()
-            measured = next(epochs, None)
-            if measured is None:
-                return
-            measured["evaluation_seconds"] = perf_counter() - start - measured["seconds"]
-            self.record(network, measured)
-            yield measured
+        tasks, watch = tasks_of(data), self._watched(progress)
+        for number in range(network.epoch // max(1, network.config.epochs), len(tasks)):
+            ends = (number + 1) * network.config.epochs
+            epochs = _epochs(network, tasks[number], watch, ends)
+            while True:
+                start = perf_counter()
+                measured = next(epochs, None)
+                if measured is None:
+                    break
+                if network.epoch == ends and isinstance(data, TaskSequence):
+                    measured |= measure_tasks(network, data, self.history)
+                measured["evaluation_seconds"] = perf_counter() - start - measured["seconds"]
+                self.record(network, measured)
+                yield measured
 
     def record(self, network: Network, measured: dict[str, Any]) -> None:
         """Write the checkpoint of an epoch, its metrics in it, and then the line of the metrics."""
@@ -266,15 +274,30 @@ class Run:
         write_text_atomic(self.directory / METRICS, "".join(lines))
 
 
-def evaluate(network: Network, data: Dataset) -> dict[str, Any]:
-    """Return the metrics of a network on the whole training and test set."""
-    return metrics(network, Evaluation(data.x_train, data.y_train, data.x_test, data.y_test))
+def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], ends: int) -> Iterator[dict[str, Any]]:
+    """Train on one data set up to so many epochs in all."""
+    x, y = data.x_train, data.y_train
+    evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed)
+    return train(network, x, y, evaluation, watch, ends)
 
 
-def default_directory(dataset: str, task: str, method: str | Sequence[str], seed: int) -> Path:
-    """Where a run goes unless the user says otherwise: runs/DATASET[-parity]-METHOD-SEED, see ``Config.method``."""
+def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
+    """Return the metrics of a network on the whole training and test set: the means over the tasks if there are
+    several, and each test error as well."""
+    each = [metrics(network, Evaluation(one.x_train, one.y_train, one.x_test, one.y_test)) for one in tasks_of(data)]
+    if not isinstance(data, TaskSequence):
+        return each[0]
+    means = {name: float(np.mean([one[name] for one in each])) for name in ERRORS}
+    own = {name: [one[name.replace("task_errors", "test_error")] for one in each] for name in TASK_ERRORS}
+    return each[0] | means | own
+
+
+def default_directory(dataset: str, task: str, tasks: str | None, method: str | Sequence[str], seed: int) -> Path:
+    """Where a run goes unless the user says otherwise: runs/DATASET[-parity][-TASKS]-METHOD-SEED, see
+    ``Config.method``."""
     kind = method if isinstance(method, str) else "+".join(method)
-    return Path("runs", "-".join([dataset, *([task] if task != "multiclass" else []), kind, str(seed)]))
+    parts = [dataset, task if task != "multiclass" else "", (tasks or "").replace(":", "-"), kind, str(seed)]
+    return Path("runs", "-".join(filter(None, parts)))
 
 
 def check_free(directory: Path) -> None:

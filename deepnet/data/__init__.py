@@ -60,8 +60,13 @@ class Dataset:
     y_test: NDArray[np.integer]
     classes: int
 
+    @property
+    def features(self) -> int:
+        """Number of inputs."""
+        return self.x_train.shape[1]
+
     def __repr__(self) -> str:
-        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.x_train.shape[1]} features"
+        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.features} features"
         return f"<Dataset {self.name} ({self.task}): {sizes}, {self.classes} classes>"
 
 
@@ -96,9 +101,9 @@ def load_dataset(
         name=name,
         task=task,
         x_train=_standardise(raw.x_train, mean, deviation, float_type),
-        y_train=_targets(raw.labels_train, task),
+        y_train=targets(raw.labels_train, task),
         x_test=_standardise(raw.x_test, mean, deviation, float_type),
-        y_test=_targets(raw.labels_test, task),
+        y_test=targets(raw.labels_test, task),
         classes=2 if task == "parity" else CLASSES,
     )
 
@@ -116,7 +121,8 @@ def _float_type(dtype: DTypeLike) -> np.dtype[np.floating]:
     raise ValueError(f"`dtype` must be float32 or float64, got {shown(dtype)}")
 
 
-def _targets(labels: NDArray[np.uint8], task: Task) -> NDArray[np.integer]:
+def targets(labels: NDArray[np.integer], task: Task) -> NDArray[np.integer]:
+    """Return what a network learns of classes 0, 1, ...: themselves, or +1 for odd and -1 for even ones."""
     if task == "parity":
         return np.where(labels % 2 == 1, 1, -1).astype(np.int8)
     return labels.astype(np.int64)
