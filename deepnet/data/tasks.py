@@ -180,9 +180,7 @@ def _rotation(features: int, angle: float) -> sparse.csr_array:
     channels = 1 if math.isqrt(features) ** 2 == features else 3
     side = math.isqrt(features // channels)
     if channels * side**2 != features:
-        raise ValueError(
-            f"`tasks` must be of another kind for inputs that are no square images, got {features} features"
-        )
+        raise ValueError(f"`tasks` must be of another kind where inputs are no square images, got {features} features")
     row, column = np.indices((side, side)).reshape(2, -1) - (side - 1) / 2
     turned = math.cos(angle) * row + math.sin(angle) * column, math.cos(angle) * column - math.sin(angle) * row
     places = [np.clip(each + (side - 1) / 2, 0, side - 1) for each in turned]

@@ -54,8 +54,10 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 
 def test_the_tables_cover_what_is_public() -> None:
-    """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports."""
-    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", "load_dataset", "load_packed"}
+    """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports, ``load_tasks`` in
+    those of continual learning."""
+    loaders = {"load_dataset", "load_packed", "load_tasks"}
+    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", *loaders}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
