@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
+from deepnet.layers import MEMORIES
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS
 from deepnet.schedule import Schedule
@@ -27,7 +28,17 @@ CRITICAL = "critical"
 REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
 
 #: Settings that only some algorithms read: message passing those that no baseline claims.
-_MESSAGE_PASSING_SETTINGS = ("closure", "preset", "rho", "damping", "beta", "tau", "reinforcement", "eps_init")
+_MESSAGE_PASSING_SETTINGS = (
+    "closure",
+    "memory",
+    "preset",
+    "rho",
+    "damping",
+    "beta",
+    "tau",
+    "reinforcement",
+    "eps_init",
+)
 _LEARNING_RATE = "learning_rate"
 
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
@@ -58,6 +69,7 @@ DTYPES = ("float32", "float64")
 PRESETS = {
     "default": Preset(rho=1.0, rho_last=0.9, damping=0.95, beta="8:1:0.9"),
     "paper": Preset(rho=1.0001, rho_last=0.9, damping=0.8, beta=1.0),
+    "stream": Preset(rho=1.0, rho_last=1.0, damping=0.0, beta=1.0),
 }
 
 
@@ -77,7 +89,10 @@ class Config:
             of the last one, (d, d, 1).
         epochs: passes over the training set, or over that of each task in turn; the schedules count all of them.
         batch_size: samples in a mini-batch.
-        preset: "default" or "paper" ([DL App. B.3]): where rho, damping and beta come from if they are not given.
+        memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; or "covariance", besides
+            one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``.
+        preset: "default", "paper" ([DL App. B.3]) or "stream": where rho, damping and beta come from if they are not
+            given.
         rho: ρ, weight of the previous posterior as the next prior.
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
@@ -107,6 +122,7 @@ class Config:
     density: float | tuple[float, ...] = 1.0
     epochs: int = 100
     batch_size: int = 128
+    memory: str = "fields"
     preset: str = "default"
     rho: Settings = None
     damping: Settings = None
@@ -133,6 +149,7 @@ class Config:
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, minimum=0))
         choice("dtype", self.dtype, dict.fromkeys(DTYPES))
+        choice("memory", self.memory, MEMORIES)
         self._set_each("closure", self.layers, lambda value: _name("closure", value, CLOSURES))
         self._set_each("weights", self.layers, lambda value: _name("weights", value, WEIGHTS))
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))

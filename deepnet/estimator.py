@@ -32,7 +32,9 @@ from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, real_array, shown
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
-_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init", "algorithm")
+_STRUCTURE = (
+    "hidden", "closure", "weights", "activation", "output", "bias", "density", "memory", "eps_init", "algorithm",
+)  # fmt: skip
 _SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement", "learning_rate")
 _SETTINGS = (*_STRUCTURE, *_SCHEDULES)
 _LARGEST_INPUT = 1e15  # after scaling; squares must fit into float32, and those of the inverse too
@@ -58,7 +60,8 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the data in ``fit``.
         batch_size: samples in a mini-batch.
-        preset: "default" or "paper": where rho, damping and beta come from if they are None.
+        memory: "fields", or "covariance" for streams, with ``preset="stream"``: see ``Config``.
+        preset: "default", "paper" or "stream": where rho, damping and beta come from if they are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
@@ -93,6 +96,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         density: float | Sequence[float] = 1.0,
         epochs: int = 30,
         batch_size: int = 32,
+        memory: str = "fields",
         preset: str = "default",
         rho: Settings = None,
         damping: Settings = None,
@@ -117,6 +121,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         self.density = density
         self.epochs = epochs
         self.batch_size = batch_size
+        self.memory = memory
         self.preset = preset
         self.rho = rho
         self.damping = damping

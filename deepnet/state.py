@@ -9,7 +9,7 @@ import numpy as np
 
 from deepnet.config import Config
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import Layer, Plan
+from deepnet.layers import MEMORIES, Layer, Plan
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
 from deepnet.outputs import output_name, units_for
@@ -132,7 +132,7 @@ def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
 
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     """Return what the layers of the settings are, as their algorithm has them."""
-    lowered = lower(model(config, features, classes), config.closure)
+    lowered = MEMORIES[config.memory](lower(model(config, features, classes), config.closure))
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 

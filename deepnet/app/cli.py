@@ -163,6 +163,7 @@ def _add_train(commands: Any) -> None:
     add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
     add("--epochs", metavar="N", type=integer, help="passes over the training set")
     add("--batch-size", metavar="N", type=integer, help="samples in a mini-batch")
+    add("--memory", metavar="NAME", help="{names}: what is kept of the batches seen; covariance is for streams")
     add("--preset", metavar="NAME", help="{names}: where rho, damping and beta come from if not given")
     add("--rho", metavar="X", nargs="+", help=f"weight of the previous posterior as the next prior: {value}")
     add("--damping", metavar="X", nargs="+", help="weight of the old means, in [0, 1): likewise")

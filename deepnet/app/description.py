@@ -25,7 +25,7 @@ from factorgraph.model.description import Model
 CONFIG = "config.json"
 
 #: Settings that the runs of earlier versions are without, and what they were.
-_ADDED = {"algorithm": "message-passing", "learning_rate": None}
+_ADDED = {"algorithm": "message-passing", "learning_rate": None, "memory": "fields"}
 _ADDED_OUTSIDE = {"device": "cpu", "tasks": None}
 
 _SCHEDULED = ("rho", "damping", "beta")
@@ -176,7 +176,7 @@ class Description:
         """Return the settings that matter, in a line."""
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
-        names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
+        names = ("closure", "weights", "activation", "batch_size", "memory", "preset", *_SCHEDULED, "tau", "seed")
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]

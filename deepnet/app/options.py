@@ -20,6 +20,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.data.tasks import KINDS
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
+    from deepnet.layers import MEMORIES
     from deepnet.network import ACTIVATIONS, WEIGHTS
     from deepnet.outputs import AUTO, OUTPUTS
     from factorgraph.dense.closures import CLOSURES
@@ -31,6 +32,7 @@ def tables() -> dict[str, Collection[str]]:
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
         "output": (AUTO, *OUTPUTS),
+        "memory": MEMORIES,
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,

@@ -1,8 +1,10 @@
 """What the layers of a network are, one kind a file: a new one is a file with a plan and a layer, and its row here."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from deepnet.layers.base import Layer, LoweringError, Plan, Update
+from deepnet.layers.covariance import with_covariance
 from deepnet.layers.dense import DenseLayer, DensePlan
 from factorgraph.factors import Bilinear
 
@@ -10,4 +12,7 @@ from factorgraph.factors import Bilinear
 #: ``inputs``, ``output`` and ``weights``, names of variables, and a ``channel``.
 KINDS: dict[type, Any] = {Bilinear: DensePlan}
 
-__all__ = ["KINDS", "DenseLayer", "DensePlan", "Layer", "LoweringError", "Plan", "Update"]
+#: What is kept of the batches seen: how the plans of the layers follow from those that keep the fields only.
+MEMORIES: dict[str, Callable[[Sequence[Plan]], tuple[Plan, ...]]] = {"fields": tuple, "covariance": with_covariance}
+
+__all__ = ["KINDS", "MEMORIES", "DenseLayer", "DensePlan", "Layer", "LoweringError", "Plan", "Update"]

@@ -208,7 +208,11 @@ class DenseLayer(dense.Layer):
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
         """Implement ``deepnet.layers.base.Layer.backward``; nobody waits for what is sent to the constant unit."""
         field, precision = base
-        sent = operations.backward(self, above, Step(field, precision, update.rho, update.reinforcement), last=last)
+        step = Step(field, precision, update.rho, update.reinforcement)
+        return self._without_constant_unit(operations.backward(self, above, step, last=last))
+
+    def _without_constant_unit(self, sent: Backward) -> Backward:
+        """Return what is sent to the units below, without the constant one."""
         if not self.plan.bias or sent.B is None:
             return sent
         A = None if sent.A is None else sent.A[: self.plan.features]

@@ -14,8 +14,13 @@ def forward_step(operations: Operations, layer: Layer) -> Forward:
 
 def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
     """Return the messages to the inputs; those to the weights, and the new weights, go to the layer."""
+    sent = send_step(operations, layer, above, last=last)
+    operations.update_weights(layer, step)
+    return sent
+
+
+def send_step(operations: Operations, layer: Layer, above: Message, *, last: bool) -> Backward:
+    """Return the messages to the inputs; those to the weights go to the layer, whose weights stay as they are."""
     B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
     layer.G_in = weight_precision(layer, operations)
-    A = input_precision(layer, operations)
-    operations.update_weights(layer, step)
-    return Backward(B, A)
+    return Backward(B, input_precision(layer, operations))

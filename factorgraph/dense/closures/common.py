@@ -43,8 +43,10 @@ class Closure(Protocol):
         ...
 
 
-def preactivation_variance(layer: Layer, operations: Operations) -> Array:
-    """Return V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+def preactivation_variance(layer: Layer, operations: Operations, share: Array | float = 1.0) -> Array:
+    """Return V = Σ_i [m²Δ + σ(s x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+
+    The ``share`` s of each sample is 1 where the weights are independent.
 
     For ±1 weights on all edges m² + σ = 1: a product and a sum replace two products, all terms stay positive and
     nothing cancels when the weights polarise.
@@ -52,13 +54,13 @@ def preactivation_variance(layer: Layer, operations: Operations) -> Array:
     # [DL eq. 64]: for data Δ = 0; for ±1 weights Σ Δ + Σ σ x̂²; else both products.
     delta = layer.x_variance
     if delta is None:
-        V = operations.times(layer.variance, np.square(layer.x_mean))
+        V = operations.times(layer.variance, np.square(layer.x_mean) * share)
     elif layer.plan.full_spins:
-        V = operations.times(layer.variance, np.square(layer.x_mean))
+        V = operations.times(layer.variance, np.square(layer.x_mean) * share)
         V += delta.sum(axis=0)
     else:
         V = operations.times(np.square(layer.mean), delta)
-        V += operations.times(layer.variance, np.square(layer.x_mean) + delta)
+        V += operations.times(layer.variance, np.square(layer.x_mean) * share + delta)
     return np.maximum(V, layer.plan.min_variance, out=V)
 
 
