@@ -9,14 +9,14 @@ Here the posterior of the weights into unit k has the covariance D_k^½ C D_k^½
 beginning, of all units. A batch adds its evidence to the precision, and its messages count as in a step of Newton's
 method:
 
-    C⁻¹ ← C⁻¹ + Σ_n τ_n x_n x_nᵀ,   H ← H + H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
+    C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← ρH + β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
 
 τ_n is the curvature σΓ of sample n, as a mean over the units, times what the units have in common: of K units whose g
 has the second moments M = E g gᵀ, the evidence lies in the direction of g, where it is not tr M / K, the mean of the
 eigenvalues of M, but tr M² / tr M, their mean weighted by themselves.
 
-C has inputs² numbers however long the stream is. When less than ``FREE`` of the directions is left, the weights relax
-towards their prior by just as much as keeps it, w ← √(1-q) w + √q · noise: C ← (1-q) C + q, H ← √(1-q) H.
+C has inputs² numbers however long the stream is. With ρ < 1 the weights relax towards their prior, as w ← ρ w +
+√(1-ρ²) · noise does: C ← ρ² C + 1 - ρ². With ρ = 1, what comes later in a direction counts less and less.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +34,6 @@ from factorgraph.dense.layer_steps import send_step
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
 from factorgraph.dense.state import Array, Message
 
-#: Share of the directions of the inputs that is kept free for what is to come: the smallest mean eigenvalue of C.
-FREE = 0.1
-
 
 @dataclass(frozen=True)
 class CovariancePlan(DensePlan):
@@ -51,17 +48,16 @@ class CovariancePlan(DensePlan):
         return False
 
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """As ``Plan.state_shapes``, and C."""
-        return {**super().state_shapes(), "covariance": (self.inputs, self.inputs)}
+        """As ``Plan.state_shapes``, and 1 - C."""
+        return {**super().state_shapes(), "measured": (self.inputs, self.inputs)}
 
     def initial_layer(
         self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
     ) -> "CovarianceLayer":
         """As ``Plan.initial_layer``."""
         layer = super().initial_layer(size, rng, dtype, below)
-        return CovarianceLayer(
-            self, layer.H, None, layer.mean, layer.sigma, below=below, covariance=np.eye(self.inputs, dtype=dtype)
-        )
+        measured = np.zeros((self.inputs, self.inputs), dtype)
+        return CovarianceLayer(self, layer.H, None, layer.mean, layer.sigma, below=below, measured=measured)
 
     def cost(self) -> Cost:
         """As ``Plan.cost``; the products of C are with the samples, with the fields, and of the samples for itself."""
@@ -73,27 +69,27 @@ class CovarianceLayer(DenseLayer):
     """Such a layer in training.
 
     Attributes:
-        covariance: C, symmetric, (inputs, inputs).
+        measured: 1 - C, symmetric, (inputs, inputs).
         seen: C x of the inputs of the batch.
     """
 
-    covariance: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    measured: Array = field(default_factory=lambda: np.zeros((0, 0)))
     seen: Array = field(init=False)
 
     def state(self) -> dict[str, Array]:
-        """Return H, m and C."""
-        return super().state() | {"covariance": self.covariance}
+        """Return H, m and 1 - C."""
+        return super().state() | {"measured": self.measured}
 
     def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
         """As ``Layer.copied``."""
         layer = super().copied(convert, operations, below)
-        layer.covariance = convert(self.covariance)
+        layer.measured = convert(self.measured)
         return layer
 
     def forward(self, operations: Operations, *, last: bool, free_moments: bool) -> Forward:
         """As ``Layer.forward``, with the variance that is left in the direction of the inputs."""
         x = self.x_mean
-        self.seen = operations.times(self.covariance, x)
+        self.seen = x - operations.times(self.measured, x)
         share = (x * self.seen).sum(axis=0) / np.maximum((x * x).sum(axis=0), np.finfo(x.dtype).tiny)
         omega = CLOSURES[self.plan.closure].omega(self, operations)
         return Forward(omega, preactivation_variance(self, operations, share))
@@ -101,50 +97,49 @@ class CovarianceLayer(DenseLayer):
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
         """As ``Layer.backward``; C changes at the end of the batch."""
         sent = send_step(operations, self, above, last=last)
-        covariance = self._posterior(operations)
-        self.H_in = operations.times(self.H_in, covariance)
+        measured = self._posterior(operations)
+        self.H_in = self.H_in - operations.times(self.H_in, measured)
         operations.update_weights(self, Step(base[0], None, update.rho, update.reinforcement))
         if last:
-            self._remember(covariance)
+            self.measured = update.rho * update.rho * measured
         return self._without_constant_unit(sent)
 
     def _posterior(self, operations: Operations) -> Array:
-        """Return C once the evidence of the batch is added: C - U(1 + Xᵀ T C X)⁻¹Uᵀ of U = C X √T."""
-        root = np.sqrt(self._evidence())
-        U, X = self.seen * root, self.x_mean * root
-        inner = X.T @ U
-        inner.reshape(-1)[:: len(inner) + 1] += 1
-        half = np.linalg.solve(np.linalg.cholesky(inner), U.T)
-        return self.covariance - half.T @ half
+        """Return 1 - C once the evidence T = diag(βτ) of the batch is added.
 
-    def _evidence(self) -> Array:
-        """Return τ of every sample."""
-        width = np.square(self.mean).mean(axis=1)
-        curvature = ((1 - width)[:, None] * self.gamma).mean(axis=0)
-        return np.maximum(curvature * common(self.g), 0)
+        C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host.
+        """
+        root = np.sqrt(self.evidence(operations))
+        inner = operations.host(operations.times_transposed(self.x_mean, self.seen)).astype(np.float64)
+        factor = np.linalg.inv(np.linalg.cholesky(np.eye(len(root)) + inner * root * root[:, None]))
+        weights = np.ascontiguousarray((factor * root).T, self.measured.dtype)
+        half = operations.times(self.seen, operations.array(weights))
+        decrease = np.empty_like(self.measured)
+        operations.outer(half, half, decrease)
+        return self.measured + decrease
 
-    def _remember(self, covariance: Array) -> None:
-        """Take up C, and relax towards the prior if too little of it is left."""
-        free = covariance.trace() / len(covariance)
-        q = np.maximum((FREE - free) / (1 - free), 0).astype(covariance.dtype)
-        self.covariance = covariance * (1 - q)
-        self.covariance.reshape(-1)[:: len(covariance) + 1] += q
-        self.H *= np.sqrt(1 - q)
+    def evidence(self, operations: Operations) -> Array:
+        """Return βτ of every sample of the batch, in host memory."""
+        width = 1 - (self.mean * self.mean).sum(axis=1) / self.plan.inputs
+        curvature = operations.host((self.beta * width[:, None] * self.gamma).sum(axis=0)) / self.plan.outputs
+        products = operations.host(operations.times_transposed(self.g, self.g))
+        return np.maximum(curvature.astype(np.float64), 0) * common(products.astype(np.float64), self.plan.outputs)
 
 
-def common(g: Array) -> Any:
-    """Return what g (units, samples) have in common: tr M²/tr M in units of tr M/K, M = E g gᵀ of K units; at least 1.
+def common(products: Array, units: int) -> float:
+    """Return what g of so many units have in common: tr M²/tr M in units of tr M/K, M = E g gᵀ; at least 1.
 
-    Pairs of different samples estimate tr M² without bias; of one sample, nothing is known.
+    Args:
+        products: gᵀg, (samples, samples). Pairs of different samples estimate tr M² without bias; one sample tells
+            nothing.
+        units: K.
     """
-    units, samples = g.shape
-    if samples == 1:
+    samples, own = len(products), products.diagonal()
+    trace = float(own.mean())
+    if samples == 1 or trace == 0:
         return 1.0
-    products = g.T @ g
-    own = products.diagonal()
     square = (np.square(products).sum() - np.square(own).sum()) / (samples * (samples - 1))
-    trace = own.sum() / samples
-    return np.maximum(units * square / np.maximum(trace * trace, np.finfo(g.dtype).tiny), 1)
+    return max(1.0, units * float(square) / trace**2)
 
 
 def with_covariance(plans: Sequence[Plan]) -> tuple[Plan, ...]:

@@ -1,0 +1,173 @@
+"""What is kept of the batches seen: a covariance of the inputs, against dense algebra, enumeration and the fields."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import emulated_gpu
+import numpy as np
+import pytest
+from emulated_gpu import EmulatedDevice
+from sweep_problems import FLOAT32_SWEEP
+
+from deepnet import MessagePassingClassifier, load_tasks
+from deepnet.app.cli import main
+from deepnet.config import Config
+from deepnet.continual import accuracies, average_accuracy
+from deepnet.kernels.gpu import GpuOperations
+from deepnet.layers.covariance import CovarianceLayer, common
+from deepnet.state import init
+from deepnet.sweep import train_batch
+from deepnet.train import Network, output_labels, train_epoch, updates
+from factorgraph.dense.numpy_operations import NumpyOperations
+from factorgraph.dense.operations import Operations
+from factorgraph.dense.state import Array
+
+STREAM: dict[str, Any] = {"memory": "covariance", "preset": "stream", "hidden": (9, 7)}
+
+
+def correlated(samples: int, features: int, rng: np.random.Generator, size: float = 3.0) -> Array:
+    """Inputs that are much alike, as images are."""
+    return rng.normal(size=(samples, features)) + size * rng.normal(size=features)
+
+
+def batches(network: Network, number: int = 3, samples: int = 6) -> Iterator[tuple[Array, Array]]:
+    rng, plans = np.random.default_rng(1), [layer.plan for layer in network.layers]
+    for _ in range(number):
+        x = correlated(samples, plans[0].features, rng).T.astype(network.config.dtype)
+        yield x, output_labels(network, rng.integers(0, plans[-1].outputs, samples))
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta": 0.3}, {"closure": "amp"}, {"bias": True}, {"rho": 0.99}], ids=str)
+def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C⁻¹ grows by Σ βτ x xᵀ and H by βH_in C, by inversion; with ρ < 1, C relaxes to 1 and H to 0."""
+    network = init(Config(**STREAM | settings, dtype="float64"), 5, 3)
+    found, layers = {}, network.layers
+    own = CovarianceLayer.evidence
+
+    def recorded(self: CovarianceLayer, operations: Operations) -> Array:
+        found[self.plan.name] = own(self, operations)
+        return found[self.plan.name]
+
+    monkeypatch.setattr(CovarianceLayer, "evidence", recorded)
+    rho, beta = (network.config.schedules(name)[0](0) for name in ("rho", "beta"))
+    expected = [np.eye(layer.plan.inputs) for layer in layers]
+    for x, y in batches(network):
+        before = [layer.H.copy() for layer in layers]
+        train_batch(layers, x, y, updates(network.config, 0), operations=network.operations)
+        for number, layer in enumerate(layers):
+            assert isinstance(layer, CovarianceLayer)
+            tau = found[layer.plan.name]
+            assert (tau >= 0).all() and (tau.max() > 0 or layer is not layers[-1])
+            C = np.linalg.inv(np.linalg.inv(expected[number]) + (layer.x_mean * tau) @ layer.x_mean.T)
+            H = rho * before[number] + beta * layer.g @ layer.x_mean.T @ C
+            if layer.plan.closure == "mf":
+                np.testing.assert_allclose(layer.H, H, atol=1e-9 * np.abs(H).max())
+            expected[number] = rho**2 * C + (1 - rho**2) * np.eye(len(C))
+            np.testing.assert_allclose(np.eye(len(C)) - layer.measured, expected[number], atol=1e-9)
+
+
+def test_without_evidence_there_is_nothing_but_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    for closure in ("mf", "amp", "bp"):
+        settings = {"preset": "stream", "hidden": (9, 7), "closure": closure, "dtype": "float64", "tau": 2}
+        monkeypatch.setattr(CovarianceLayer, "evidence", lambda self, _: np.zeros(self.g.shape[1]))
+        ours, fields = (init(Config(memory=memory, **settings), 5, 3) for memory in ("covariance", "fields"))
+        for network in (ours, fields):
+            for x, y in batches(network):
+                train_batch(network.layers, x, y, updates(network.config, 0), operations=network.operations, tau=2)
+        for layer, other in zip(ours.layers, fields.layers, strict=True):
+            np.testing.assert_allclose(layer.mean, other.mean, atol=1e-12)
+            np.testing.assert_allclose(layer.V, other.V, rtol=1e-12)
+
+
+def test_the_variance_is_that_of_correlated_weights() -> None:
+    network = init(Config(**STREAM | {"hidden": (), "dtype": "float64"}), 6, 2)
+    layer, rng = network.layers[0], np.random.default_rng(0)
+    assert isinstance(layer, CovarianceLayer)
+    root = rng.normal(size=(6, 6))
+    C = root @ root.T
+    layer.measured[...] = np.eye(6) - C
+    layer.mean[...] = 0.6 * rng.choice([-1, 1], 6)
+    layer.receive(rng.normal(size=(6, 8)), None)
+    V = layer.forward(network.operations, last=True, free_moments=False).V
+    np.testing.assert_allclose(V[0], 0.64 * np.einsum("in,ij,jn->n", layer.x_mean, C, layer.x_mean))
+
+
+def test_what_units_have_in_common() -> None:
+    rng = np.random.default_rng(0)
+
+    def of(g: Array) -> float:
+        return common(g.T @ g, len(g))
+
+    assert of(np.outer(rng.normal(size=40), rng.normal(size=300))) == pytest.approx(40, rel=0.3)
+    each = [of(rng.normal(size=(40, 30))) for _ in range(200)]
+    assert np.mean(each) == pytest.approx(1.0, abs=0.1)
+    spectrum = np.arange(1, 41)[:, None] ** -1.0
+    each = [of(spectrum**0.5 * rng.normal(size=(40, 3000))) for _ in range(5)]
+    assert np.mean(each) == pytest.approx(40 * (spectrum**2).sum() / spectrum.sum() ** 2, rel=0.02)
+    assert of(rng.normal(size=(40, 1))) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_posteriors_of_correlated_inputs_are_nearer_to_enumeration(batch_size: int) -> None:
+    weights = np.array(list(itertools.product([-1, 1], repeat=10)))
+    distance = dict.fromkeys(("fields", "covariance"), 0.0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = correlated(16, 10, rng)
+        y = np.where(x @ rng.choice([-1, 1], 10) >= 0, 1, -1)
+        exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
+        for memory in distance:
+            settings = {"memory": memory, "hidden": (), "eps_init": 1e-6, "batch_size": batch_size, "seed": seed}
+            network = init(Config(preset="stream", dtype="float64", **settings), 10, 2)
+            train_epoch(network, x, y)
+            distance[memory] += float(np.abs(network.layers[0].mean[0] - exact).mean()) / 20
+    assert distance["covariance"] < 0.8 * distance["fields"], distance
+
+
+@pytest.mark.parametrize("closure, bias", [("mf", False), ("amp", True), ("bp", False)])
+def test_a_device_computes_the_same(closure: str, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if emulated_gpu.COMPILER is None:
+        pytest.skip("needs a C++ compiler to run the operations on the processor")
+    monkeypatch.setattr("factorgraph.runtime.device_arrays._compiled", emulated_gpu.apply_compiled)
+    operations = GpuOperations(EmulatedDevice())
+    network = init(Config(**STREAM, closure=closure, bias=bias), 12, 3)
+    ours = network.on(operations, "cuda")
+    for x, y in batches(network):
+        now = updates(network.config, 0)
+        train_batch(network.layers, x, y, now, operations=NumpyOperations())
+        train_batch(ours.layers, operations.array(x), operations.array(y), now, operations=operations)
+    for name, values in network.arrays().items():
+        theirs = ours.arrays()[name]
+        np.testing.assert_allclose(theirs, values, atol=FLOAT32_SWEEP * np.abs(values).max(), err_msg=name)
+
+
+def test_a_stream_is_remembered_better_than_by_the_fields() -> None:
+    tasks, average = load_tasks("digits", "permuted:4"), {}
+    for memory, preset in (("fields", "default"), ("covariance", "stream")):
+        learner = MessagePassingClassifier(
+            hidden=(51, 51), memory=memory, preset=preset, standardize=False, bias=False, random_state=0
+        )
+        average[memory] = average_accuracy(accuracies(learner, tasks, epochs=2))
+    assert average["covariance"] > average["fields"] + 20, average
+
+
+def test_a_run_is_kept_and_told_of(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    train = ["train", "digits", "--hidden", "15", "--memory", "covariance", "--preset", "stream", "--no-plot"]
+    assert main([*train, "--epochs", "1", "--out", str(out)]) == 0
+    assert main(["train", "digits", "--epochs", "2", "--out", str(out), "--resume", "--no-plot"]) == 0
+    assert main([*train, "--epochs", "2", "--out", str(whole)]) == 0
+    capsys.readouterr()
+    assert main(["show", str(out)]) == 0
+    assert "covariance of the inputs" in capsys.readouterr().out
+    one, other = (np.load(folder / "checkpoint-00002.npz") for folder in (out, whole))
+    assert "array/W0.measured" in one and all(np.array_equal(one[name], other[name]) for name in one if "/" in name)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weights": "continuous"}, {"density": 0.5}, {"algorithm": "ebp"}, {"memory": "all"}]
+)
+def test_what_has_no_covariance(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`memory` must be "):
+        init(Config(**{"hidden": (5,), "memory": "covariance"} | wrong), 5, 2)
