@@ -89,8 +89,10 @@ class Config:
             of the last one, (d, d, 1).
         epochs: passes over the training set, or over that of each task in turn; the schedules count all of them.
         batch_size: samples in a mini-batch.
-        memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; or "covariance", besides
-            one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``.
+        memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; "covariance", besides
+            one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``; or "sites", the
+            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. The last two go with the
+            preset "stream".
         preset: "default", "paper" ([DL App. B.3]) or "stream": where rho, damping and beta come from if they are not
             given.
         rho: ρ, weight of the previous posterior as the next prior.
@@ -205,6 +207,8 @@ class Config:
             self._set(name, tuple(Schedule.of(name, value) for value in values))
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
+            exact = self.memory != "sites" or schedule.smallest == schedule.largest == 1
+            _require("rho", exact, "1 with memory 'sites'", str(schedule))
         for schedule in self.schedules("damping"):
             _require("damping", 0 <= schedule.smallest and schedule.largest < 1, "in [0, 1)", str(schedule))
         for schedule in self.schedules("beta"):

@@ -189,6 +189,7 @@ class MessagePassingClassifier(ClassifierMixin, BaseEstimator):
         x, labels = self._samples(inputs, targets)
         network.config = config
         network = network.to(self.device)
+        network.settle()
         train_epoch(network, x, labels)
         self._report(network, x, labels)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch

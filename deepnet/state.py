@@ -79,6 +79,11 @@ class Network:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
         return Network(self.config, layers, operations, self.epoch, device)
 
+    def settle(self) -> None:
+        """Take what is kept of single batches as what is known before: other data follow."""
+        for layer in self.layers:
+            layer.settle()
+
     def drawn(self) -> dict[str, Array]:
         """Return what chance has fixed before training in the layers where it has, by their names, in host memory."""
         found = {layer.plan.name: layer.drawn() for layer in self.layers}
@@ -86,8 +91,8 @@ class Network:
 
     def restore(self, arrays: Mapping[str, Array], epoch: int) -> None:
         """Take up a state given by ``arrays``; raises ``ValueError`` unless it is one of such a network."""
-        for name, own in self._arrays().items():
-            check_saved(name, arrays, own.shape, own.dtype)
+        for name, shape in _shapes([layer.plan for layer in self.layers]).items():
+            check_saved(name, arrays, shape, np.dtype(self.config.dtype))
         for layer in self.layers:
             names = {f"{layer.plan.name}.{name}": name for name in layer.state()}
             layer.restore({own: self.operations.array(arrays[name]) for name, own in names.items()})
@@ -157,6 +162,8 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:
         choice("device", device, dict.fromkeys(config.baseline.devices))
+    elif config.memory == "sites" and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
     layers = initial_layers(
         _plans(config, features, classes),
         eps_init=config.initial_sizes(),
@@ -169,23 +176,24 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
     """Raise ``ValueError`` unless ``arrays`` are those of a network of these settings, which need not be there yet."""
-    expected = {
-        f"{plan.name}.{name}": shape
-        for plan in plans(config, features, classes)
-        for name, shape in plan.state_shapes().items()
-    }
+    expected = _shapes(plans(config, features, classes))
     for name, shape in expected.items():
         check_saved(name, arrays, shape, np.dtype(config.dtype))
     if unknown := sorted(set(arrays) - set(expected)):
         raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
 
 
-def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ``ValueError`` unless there is such an array of finite numbers."""
+def _shapes(plans: Sequence[Plan]) -> dict[str, tuple[int | None, ...]]:
+    return {f"{plan.name}.{name}": shape for plan in plans for name, shape in plan.state_shapes().items()}
+
+
+def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ValueError`` unless there is such an array of finite numbers; a size of None is any."""
     if name not in arrays:
         raise ValueError(f"the saved network must have the array {name!r}, got {shown(sorted(arrays))}")
     saved = arrays[name]
-    if saved.shape != shape or saved.dtype != dtype:
+    known = tuple(size if own is None else own for size, own in zip(saved.shape, shape, strict=False))
+    if saved.shape != known or len(shape) != saved.ndim or saved.dtype != dtype:
         raise ValueError(f"saved {name!r} must be {dtype} of shape {shape}, got {saved.dtype} of {saved.shape}")
     if not np.isfinite(saved).all():
         raise ValueError(f"saved {name!r} must be finite numbers, got {saved[~np.isfinite(saved)][0]}")
@@ -193,7 +201,7 @@ def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], 
 
 def check_fits_memory(plans: Sequence[Plan], config: Config) -> None:
     """Raise ``ValueError`` if the state of the layers alone is more than all the memory of the machine."""
-    numbers = sum(prod(shape) for plan in plans for shape in plan.state_shapes().values())
+    numbers = sum(prod(size or 0 for size in shape) for shape in _shapes(plans).values())
     needed, there = np.dtype(config.dtype).itemsize * numbers, total_memory()
     if needed > there:
         weights = sum(plan.weights for plan in plans)

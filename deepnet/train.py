@@ -93,16 +93,20 @@ def train_epoch(
     _own_arrays(network)
     rng = np.random.default_rng([config.seed, EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
+    if config.memory == "sites":  # batches have the same samples in every epoch
+        order = np.random.default_rng([config.seed, EPOCHS, 0]).permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
     with network.operations.running():
         if config.baseline is not None:
             batches = [order[start : start + config.batch_size] for start in starts]
             _train_baseline(config.baseline, network, x, y, batches, rng, progress)
         elif network.device == "cpu":
-            for start in starts:
-                batch = order[start : start + config.batch_size]
+            done = 0
+            for number, batch in _batches(config, order, network.epoch, rng):
                 inputs = network.operations.gather(x, batch)
-                _train_batch(network, inputs, y[batch], network.epoch + start / len(x), rng)
+                now = updates(config, network.epoch + done / len(x), number)
+                _train_batch(network, inputs, y[batch], now, rng)
+                done += len(batch)
                 if progress is not None:
                     progress(len(batch))
         else:
@@ -169,14 +173,25 @@ def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
     return kept.epochs
 
 
-def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.random.Generator) -> None:
-    """One mini-batch at a fractional epoch; x is (features, samples)."""
+def _batches(config: Config, order: Array, epoch: int, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
+    """Yield number and samples of every mini-batch, given the order of the samples.
+
+    Where the messages of batches are kept, the batches come in another order in every epoch but the first.
+    """
+    size = config.batch_size
+    numbers = np.arange(-(-len(order) // size))
+    for number in rng.permutation(numbers) if config.memory == "sites" and epoch else numbers:
+        yield int(number), order[number * size : (number + 1) * size]
+
+
+def _train_batch(network: Network, x: Array, y: Array, updates: Sequence[Update], rng: np.random.Generator) -> None:
+    """One mini-batch; x is (features, samples)."""
     try:
         train_batch(
             network.layers,
             x,
             output_labels(network, y),
-            updates(network.config, epoch),
+            updates,
             operations=network.operations,
             tau=network.config.tau,
             rng=rng,
@@ -186,11 +201,11 @@ def _train_batch(network: Network, x: Array, y: Array, epoch: float, rng: np.ran
         raise
 
 
-def updates(config: Config, epoch: float) -> list[Update]:
-    """Return the update of every layer at a fractional epoch."""
+def updates(config: Config, epoch: float, batch: int = 0) -> list[Update]:
+    """Return the update of every layer at a fractional epoch, from the mini-batch of this number."""
     names = ("rho", "damping", "beta")
     return [
-        Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement)
+        Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement, batch=batch)
         for schedules in zip(*(config.schedules(name) for name in names), strict=True)
     ]
 

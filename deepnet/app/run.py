@@ -215,6 +215,8 @@ class Run:
         tasks, watch = tasks_of(data), self._watched(progress)
         for number in range(network.epoch // max(1, network.config.epochs), len(tasks)):
             ends = (number + 1) * network.config.epochs
+            if network.epoch == number * network.config.epochs:
+                network.settle()
             epochs = _epochs(network, tasks[number], watch, ends)
             while True:
                 start = perf_counter()

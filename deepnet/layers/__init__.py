@@ -6,6 +6,7 @@ from typing import Any
 from deepnet.layers.base import Layer, LoweringError, Plan, Update
 from deepnet.layers.covariance import with_covariance
 from deepnet.layers.dense import DenseLayer, DensePlan
+from deepnet.layers.sites import with_sites
 from factorgraph.factors import Bilinear
 
 #: The plan of the layer that a factor stands for, by the class of the factor: ``of`` makes it of a model. Factors have
@@ -13,6 +14,10 @@ from factorgraph.factors import Bilinear
 KINDS: dict[type, Any] = {Bilinear: DensePlan}
 
 #: What is kept of the batches seen: how the plans of the layers follow from those that keep the fields only.
-MEMORIES: dict[str, Callable[[Sequence[Plan]], tuple[Plan, ...]]] = {"fields": tuple, "covariance": with_covariance}
+MEMORIES: dict[str, Callable[[Sequence[Plan]], tuple[Plan, ...]]] = {
+    "fields": tuple,
+    "covariance": with_covariance,
+    "sites": with_sites,
+}
 
 __all__ = ["KINDS", "MEMORIES", "DenseLayer", "DensePlan", "Layer", "LoweringError", "Plan", "Update"]

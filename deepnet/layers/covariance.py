@@ -47,7 +47,7 @@ class CovariancePlan(DensePlan):
         """As ``Plan.on_gpu``: the decomposition of a matrix is not captured."""
         return False
 
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """As ``Plan.state_shapes``, and 1 - C."""
         return {**super().state_shapes(), "measured": (self.inputs, self.inputs)}
 

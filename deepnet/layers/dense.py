@@ -82,7 +82,7 @@ class DensePlan(LayerPlan):
         channel = isinstance(self.channel, Argmax) or self.channel.on_gpu
         return channel and self.prior is not None and self.prior.on_gpu
 
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array."""
         names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
         return dict.fromkeys(names, (self.outputs, self.inputs))
@@ -184,6 +184,9 @@ class DenseLayer(dense.Layer):
         infinite = float("inf")
         found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
         return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
+
+    def settle(self) -> None:
+        """Implement ``deepnet.layers.base.Layer.settle``: nothing is kept of single batches."""
 
     def start(self, update: Update | None) -> None:
         """Implement ``deepnet.layers.base.Layer.start``."""

@@ -16,6 +16,7 @@ from deepnet.config import Config
 from deepnet.continual import accuracies, average_accuracy
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.layers.covariance import CovarianceLayer, common
+from deepnet.layers.sites import SitesLayer
 from deepnet.state import init
 from deepnet.sweep import train_batch
 from deepnet.train import Network, output_labels, train_epoch, updates
@@ -171,3 +172,123 @@ def test_a_run_is_kept_and_told_of(tmp_path: Any, capsys: pytest.CaptureFixture[
 def test_what_has_no_covariance(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="`memory` must be "):
         init(Config(**{"hidden": (5,), "memory": "covariance"} | wrong), 5, 2)
+
+
+# --- sites ------------------------------------------------------------------------------------------------------------
+
+SITES: dict[str, Any] = {"memory": "sites", "preset": "stream", "hidden": (9, 7), "batch_size": 8}
+
+
+def data(samples: int = 40, features: int = 5, classes: int = 3) -> tuple[Array, Array]:
+    rng = np.random.default_rng(3)
+    return correlated(samples, features, rng, 1.0), rng.integers(0, classes, samples)
+
+
+def copied(network: Network) -> dict[str, Array]:
+    return {name: values.copy() for name, values in network.arrays().items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("settings", [{}, {"closure": "bp"}, {"closure": "amp", "tau": 2}, {"weights": "continuous"},
+                                      {"bias": True, "density": 0.5}], ids=str)  # fmt: skip
+def test_one_pass_is_that_of_the_fields(settings: dict[str, Any], dtype: str) -> None:
+    """Exactly, with ρ = β = 1; the damping is that of sites, and there is nothing yet to damp."""
+    x, y = data()
+    sites = init(Config(**SITES | settings, damping=0.5, dtype=dtype), 5, 3)
+    fields = init(Config(**SITES | settings | {"memory": "fields"}, dtype=dtype), 5, 3)
+    for network in (sites, fields):
+        train_epoch(network, x, y)
+    found = sites.arrays()
+    for name, values in fields.arrays().items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.mark.parametrize("settings", [{}, {"weights": "continuous", "damping": 0.5}], ids=str)
+def test_the_posterior_is_the_prior_and_the_sites(settings: dict[str, Any]) -> None:
+    x, y = data()
+    network = init(Config(**SITES | settings, dtype="float64"), 5, 3)
+    before = copied(network)
+    for _ in range(4):
+        train_epoch(network, x, y)
+    after = network.arrays()
+    for layer in network.layers:
+        sites = after[f"{layer.plan.name}.sites"]
+        assert sites.shape[0] == 5
+        for parameter, own in zip(("H", "G"), sites.sum(axis=0), strict=False):
+            name = f"{layer.plan.name}.{parameter}"
+            np.testing.assert_allclose(after[name], before[name] + own, atol=1e-8 * np.abs(after[name]).max())
+
+
+@pytest.mark.parametrize("closure", ["bp", "amp"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_few_samples_count_once(batch_size: int, closure: str) -> None:
+    """Nearer to enumeration than with a batch's message in its prior, and the same after any number of passes."""
+    weights = np.array(list(itertools.product([-1, 1], repeat=10)))
+    distance = {"fields": 0.0, "sites": 0.0}
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(4, 10))
+        y = np.where(x @ rng.choice([-1, 1], 10) >= 0, 1, -1)
+        exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
+        for memory in distance:
+            settings = {"hidden": (), "memory": memory, "batch_size": batch_size, "closure": closure}
+            network = init(Config(preset="stream", eps_init=1e-6, dtype="float64", **settings), 10, 2)
+            for _ in range(12):
+                train_epoch(network, x, y)
+            means = network.layers[0].mean[0].copy()
+            distance[memory] += float(np.abs(means - exact).mean()) / 5
+            for _ in range(4):
+                train_epoch(network, x, y)
+            if memory == "sites":
+                np.testing.assert_allclose(network.layers[0].mean[0], means, atol=2e-3)
+    assert distance["sites"] < 0.12 < 0.3 < distance["fields"], distance
+
+
+def test_a_weight_without_a_cavity_is_left_as_it_is() -> None:
+    x, y = data()
+    network = init(Config(**SITES | {"weights": "continuous", "batch_size": 40}, dtype="float64"), 5, 3)
+    train_epoch(network, x, y)
+    layer = network.layers[0]
+    assert isinstance(layer, SitesLayer) and layer.G is not None
+    layer.sites[0][1, 0, 0] = 2.0 * layer.G[0, 0]
+    layer.mean[0, 0] = layer.H[0, 0] / layer.G[0, 0]
+    before = copied(network)
+    train_epoch(network, x, y)
+    after = network.arrays()
+    for name in ("W0.H", "W0.G", "W0.mean"):
+        assert after[name][0, 0] == pytest.approx(before[name][0, 0], rel=1e-12)
+        assert after[name][1, 1] != before[name][1, 1]
+    np.testing.assert_array_equal(after["W0.sites"][0, :, 0, 0], before["W0.sites"][0, :, 0, 0])
+
+
+def test_sites_are_kept_in_checkpoints(tmp_path: Any) -> None:
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    train = ["train", "digits", "--hidden", "5", "--memory", "sites", "--preset", "stream", "--no-plot"]
+    assert main([*train, "--epochs", "2", "--out", str(out)]) == 0
+    assert main(["train", "digits", "--epochs", "3", "--out", str(out), "--resume", "--no-plot"]) == 0
+    assert main([*train, "--epochs", "3", "--out", str(whole)]) == 0
+    one, other = (np.load(folder / "checkpoint-00003.npz") for folder in (out, whole))
+    assert one["array/W0.sites"].shape == (12, 1, 5, 64)
+    assert all(np.array_equal(one[name], other[name]) for name in one if "/" in name)
+
+
+def test_other_data_leave_the_messages_in_the_posterior() -> None:
+    X, y = data()
+    settings: dict[str, Any] = {"hidden": (5,), "preset": "stream", "random_state": 0}
+    learners = [MessagePassingClassifier(memory=memory, **settings) for memory in ("sites", "fields")]
+    for learner in learners:
+        for part in (slice(0, 20), slice(20, 40)):
+            learner.partial_fit(X[part], y[part], classes=[0, 1, 2])
+    sites, fields = (learner.network_.arrays() for learner in learners)
+    for name, values in fields.items():
+        assert (np.sign(sites[name]) == np.sign(values)).mean() > 0.9
+        np.testing.assert_allclose(sites[name], values, atol=0.5 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"rho": 0.9}, "`rho` must be 1 with memory 'sites', got '0.9'"), ({"rho": "1:0.9:0.5"}, "`rho` must be 1 with")],
+)
+def test_what_sites_cannot_have(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config(**SITES | wrong)
