@@ -215,6 +215,11 @@ def test_a_sweep_of_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "4 are done, 0 to run" in capsys.readouterr().out
 
 
+def test_the_example_of_streams_is_a_specification() -> None:
+    spec = read_spec(Path(__file__).resolve().parents[2] / "examples" / "streams.toml")
+    assert len(spec.cells) == 15 and {cell.epochs for cell in spec.cells} == {10}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
