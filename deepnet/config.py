@@ -151,12 +151,12 @@ class Config:
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, minimum=0))
         choice("dtype", self.dtype, dict.fromkeys(DTYPES))
-        choice("memory", self.memory, MEMORIES)
         self._set_each("closure", self.layers, lambda value: _name("closure", value, CLOSURES))
         self._set_each("weights", self.layers, lambda value: _name("weights", value, WEIGHTS))
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
         self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", maximum=1))
         self._check_eps_init()
+        self._check_memory()
         if self.learning_rate is not None:
             self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
         self._check_unread()
@@ -192,6 +192,14 @@ class Config:
         _require("eps_init", bool(self.hidden), "a number for a network without hidden layers", self.eps_init)
         binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
         _require("eps_init", binary, "a number where weights are continuous", self.eps_init)
+
+    def _check_memory(self) -> None:
+        choice("memory", self.memory, MEMORIES)
+        if self.memory == "covariance":
+            for name, needed in (("weights", "binary"), ("density", 1.0)):
+                value = getattr(self, name)
+                same = all(each == needed for each in per_layer(name, value, self.layers))
+                _require(name, same, f"{needed!r} with memory 'covariance'", value)
 
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)

@@ -120,11 +120,11 @@ class Description:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
         added = _ADDED | {"tasks": None}
         own, trained = self.decisive(), added | check_instance("trained", trained, dict, "settings by name")
-        _check_names("trained", trained, list(own))
         for name, value in own.items():
-            if _canonical(name, value) != _canonical(name, trained[name]):
+            if name in trained and _canonical(name, value) != _canonical(name, trained[name]):
                 was, got = _shown(trained[name]), _shown(value)
                 raise ValueError(f"`{name}` must be {was}, with which it was trained, got {got} in {CONFIG}")
+        _check_names("trained", trained, list(own))
 
     def model(self) -> Model:
         """Return the network as a model, the one that ``train.init`` lowers."""
