@@ -196,7 +196,7 @@ class Config:
     def _check_memory(self) -> None:
         choice("memory", self.memory, MEMORIES)
         if self.memory == "covariance":
-            for name, needed in (("weights", "binary"), ("density", 1.0)):
+            for name, needed in (("closure", "mf"), ("weights", "binary"), ("density", 1.0)):
                 value = getattr(self, name)
                 same = all(each == needed for each in per_layer(name, value, self.layers))
                 _require(name, same, f"{needed!r} with memory 'covariance'", value)

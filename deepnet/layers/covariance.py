@@ -7,7 +7,7 @@ that the next input of the same direction is given the same weight again, and ol
 
 Here the posterior of the weights into unit k has the covariance D_k^½ C D_k^½, with D_k = diag(σ_k), and C, 1 in the
 beginning, of all units. A batch adds its evidence to the precision, and its messages count as in a step of Newton's
-method:
+method, those of the closure "mf", Σ x̂ g, being the gradient:
 
     C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← ρH + β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
 
@@ -145,7 +145,7 @@ def common(products: Array, units: int) -> float:
 def with_covariance(plans: Sequence[Plan]) -> tuple[Plan, ...]:
     """Return dense layers of ±1 weights with a covariance each; raise ``ValueError`` for others."""
     for plan in plans:
-        if not isinstance(plan, DensePlan) or not plan.full_spins:
-            need = "'fields' for a layer that is not one of ±1 weights on all edges"
+        if not isinstance(plan, DensePlan) or not plan.full_spins or plan.closure != "mf":
+            need = "'fields' for a layer that is not one of ±1 weights on all edges with the closure mf"
             raise ValueError(f"`memory` must be {need}, got 'covariance' for {plan}")
     return tuple(CovariancePlan(**vars(plan)) for plan in plans)
