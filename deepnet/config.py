@@ -95,7 +95,7 @@ class Config:
             preset "stream".
         preset: "default", "paper" ([DL App. B.3]) or "stream": where rho, damping and beta come from if they are not
             given.
-        rho: ρ, weight of the previous posterior as the next prior.
+        rho: ρ, weight of the previous posterior as the next prior; of its precision only with memory "covariance".
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
         tau: inner iterations a batch.
@@ -216,7 +216,9 @@ class Config:
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
             exact = self.memory != "sites" or schedule.smallest == schedule.largest == 1
-            _require("rho", exact, "1 with memory 'sites'", str(schedule))
+            _require("rho", exact, "1 with memory 'sites', as preset 'stream' has it", str(schedule))
+            most = self.memory != "covariance" or schedule.largest <= 1
+            _require("rho", most, "at most 1 with memory 'covariance'", str(schedule))
         for schedule in self.schedules("damping"):
             _require("damping", 0 <= schedule.smallest and schedule.largest < 1, "in [0, 1)", str(schedule))
         for schedule in self.schedules("beta"):

@@ -158,12 +158,12 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2)
+    if config.memory == "sites" and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:
         choice("device", device, dict.fromkeys(config.baseline.devices))
-    elif config.memory == "sites" and device != "cpu":
-        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
     layers = initial_layers(
         _plans(config, features, classes),
         eps_init=config.initial_sizes(),

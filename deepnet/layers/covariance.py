@@ -9,14 +9,15 @@ Here the posterior of the weights into unit k has the covariance D_k^½ C D_k^½
 beginning, of all units. A batch adds its evidence to the precision, and its messages count as in a step of Newton's
 method, those of the closure "mf", Σ x̂ g, being the gradient:
 
-    C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← ρH + β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
+    C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← H + β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
 
 τ_n is the curvature σΓ of sample n, as a mean over the units, times what the units have in common: of K units whose g
 has the second moments M = E g gᵀ, the evidence lies in the direction of g, where it is not tr M / K, the mean of the
 eigenvalues of M, but tr M² / tr M, their mean weighted by themselves.
 
-C has inputs² numbers however long the stream is. With ρ < 1 the weights relax towards their prior, as w ← ρ w +
-√(1-ρ²) · noise does: C ← ρ² C + 1 - ρ². With ρ = 1, what comes later in a direction counts less and less.
+C has inputs² numbers however long the stream is. What comes later in a direction counts less and less, unless ρ < 1:
+then the weights are taken to drift, which widens their posterior, up to the prior, and leaves its mean as it is,
+C ← ρ C + 1 - ρ after each batch. (Fields that relax as well would lose the random part that tells the units apart.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -99,9 +100,9 @@ class CovarianceLayer(DenseLayer):
         sent = send_step(operations, self, above, last=last)
         measured = self._posterior(operations)
         self.H_in = self.H_in - operations.times(self.H_in, measured)
-        operations.update_weights(self, Step(base[0], None, update.rho, update.reinforcement))
+        operations.update_weights(self, Step(base[0], None, 1.0, update.reinforcement))
         if last:
-            self.measured = update.rho * update.rho * measured
+            self.measured = update.rho * measured
         return self._without_constant_unit(sent)
 
     def _posterior(self, operations: Operations) -> Array:

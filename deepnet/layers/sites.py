@@ -5,6 +5,10 @@ visited again its site is divided out, so that the cavity H - h_b is the prior o
 included; what the sweep adds is the new site, h_b ← α h_b + (1-α) β H_in. The first visit has nothing to divide out or
 to damp: one pass is that of the fields with ρ = 1 and α = 0. A fixed point does not depend on the number of passes.
 
+Without hidden layers the fixed point is that of expectation propagation. With them there may be none: units mean
+something else once the weights below have changed, and sites of earlier visits speak of what they meant then. A small
+β and a large α help in small networks; larger ones diverge.
+
 A continuous weight whose cavity would have no positive precision keeps its site and is left as it is at this visit.
 """
 

@@ -41,9 +41,10 @@ def batches(network: Network, number: int = 3, samples: int = 6) -> Iterator[tup
 
 @pytest.mark.parametrize("settings", [{}, {"beta": 0.3}, {"bias": True}, {"rho": 0.99}], ids=str)
 def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """C⁻¹ grows by Σ βτ x xᵀ and H by βH_in C, by inversion; with ρ < 1, C relaxes to 1 and H to 0."""
+    """C⁻¹ grows by Σ βτ x xᵀ and H by βH_in C, by inversion; with ρ < 1, C relaxes to 1."""
     network = init(Config(**STREAM | settings, dtype="float64"), 5, 3)
-    found, layers = {}, network.layers
+    found: dict[str, Array] = {}
+    layers: Any = network.layers
     own = CovarianceLayer.evidence
 
     def recorded(self: CovarianceLayer, operations: Operations) -> Array:
@@ -61,9 +62,9 @@ def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
             tau = found[layer.plan.name]
             assert (tau >= 0).all() and (tau.max() > 0 or layer is not layers[-1])
             C = np.linalg.inv(np.linalg.inv(expected[number]) + (layer.x_mean * tau) @ layer.x_mean.T)
-            H = rho * before[number] + beta * layer.g @ layer.x_mean.T @ C
+            H = before[number] + beta * layer.g @ layer.x_mean.T @ C
             np.testing.assert_allclose(layer.H, H, atol=1e-9 * np.abs(H).max())
-            expected[number] = rho**2 * C + (1 - rho**2) * np.eye(len(C))
+            expected[number] = rho * C + (1 - rho) * np.eye(len(C))
             np.testing.assert_allclose(np.eye(len(C)) - layer.measured, expected[number], atol=1e-9)
 
 
@@ -74,7 +75,8 @@ def test_without_evidence_there_is_nothing_but_the_fields(monkeypatch: pytest.Mo
     for network in (ours, fields):
         for x, y in batches(network):
             train_batch(network.layers, x, y, updates(network.config, 0), operations=network.operations, tau=2)
-    for layer, other in zip(ours.layers, fields.layers, strict=True):
+    pairs: Any = zip(ours.layers, fields.layers, strict=True)
+    for layer, other in pairs:
         np.testing.assert_allclose(layer.mean, other.mean, atol=1e-12)
         np.testing.assert_allclose(layer.V, other.V, rtol=1e-12)
 
@@ -117,10 +119,10 @@ def test_posteriors_of_correlated_inputs_are_nearer_to_enumeration(batch_size: i
         y = np.where(x @ rng.choice([-1, 1], 10) >= 0, 1, -1)
         exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
         for memory in distance:
-            settings = {"memory": memory, "hidden": (), "eps_init": 1e-6, "batch_size": batch_size, "seed": seed}
-            network = init(Config(preset="stream", dtype="float64", **settings), 10, 2)
+            settings: dict[str, Any] = {"memory": memory, "hidden": (), "batch_size": batch_size, "seed": seed}
+            network = init(Config(preset="stream", eps_init=1e-6, dtype="float64", **settings), 10, 2)
             train_epoch(network, x, y)
-            distance[memory] += float(np.abs(network.layers[0].mean[0] - exact).mean()) / 20
+            distance[memory] += float(np.abs(network.arrays()["W0.mean"][0] - exact).mean()) / 20
     assert distance["covariance"] < 0.8 * distance["fields"], distance
 
 
@@ -229,16 +231,16 @@ def test_few_samples_count_once(batch_size: int, closure: str) -> None:
         y = np.where(x @ rng.choice([-1, 1], 10) >= 0, 1, -1)
         exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
         for memory in distance:
-            settings = {"hidden": (), "memory": memory, "batch_size": batch_size, "closure": closure}
+            settings: dict[str, Any] = {"hidden": (), "memory": memory, "batch_size": batch_size, "closure": closure}
             network = init(Config(preset="stream", eps_init=1e-6, dtype="float64", **settings), 10, 2)
             for _ in range(12):
                 train_epoch(network, x, y)
-            means = network.layers[0].mean[0].copy()
+            means = copied(network)["W0.mean"][0]
             distance[memory] += float(np.abs(means - exact).mean()) / 5
             for _ in range(4):
                 train_epoch(network, x, y)
             if memory == "sites":
-                np.testing.assert_allclose(network.layers[0].mean[0], means, atol=2e-3)
+                np.testing.assert_allclose(network.arrays()["W0.mean"][0], means, atol=2e-3)
     assert distance["sites"] < 0.12 < 0.3 < distance["fields"], distance
 
 
@@ -284,9 +286,18 @@ def test_other_data_leave_the_messages_in_the_posterior() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
-    [({"rho": 0.9}, "`rho` must be 1 with memory 'sites', got '0.9'"), ({"rho": "1:0.9:0.5"}, "`rho` must be 1 with")],
+    ("settings", "message"),
+    [
+        (SITES | {"rho": 0.9}, "`rho` must be 1 with memory 'sites', as preset 'stream' has it, got '0.9'"),
+        (SITES | {"rho": "1:0.9:0.5"}, "`rho` must be 1 with memory 'sites'"),
+        (STREAM | {"rho": 1.001}, "`rho` must be at most 1 with memory 'covariance', got '1.001'"),
+    ],
 )
-def test_what_sites_cannot_have(wrong: dict[str, Any], message: str) -> None:
+def test_weights_of_the_posterior_that_a_memory_cannot_have(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Config(**SITES | wrong)
+        Config(**settings)
+
+
+def test_sites_are_on_the_processor() -> None:
+    with pytest.raises(ValueError, match="`device` must be 'cpu' with memory 'sites', got 'cuda'"):
+        init(Config(**SITES), 5, 3, "cuda")
