@@ -117,6 +117,9 @@ class FlipsLayer:
     def watched(self):
         return {"field": (self.field, 1e12)}
 
+    def settle(self):
+        pass
+
     def start(self, update):
         pass
 
