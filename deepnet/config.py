@@ -10,13 +10,12 @@ import numpy as np
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
 from deepnet.layers import MEMORIES
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
-from deepnet.outputs import AUTO, OUTPUTS
+from deepnet.outputs import AUTO, OUTPUTS, classifying, kind_named, numeric
+from deepnet.presets import PRESETS, Setting
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
-
-Setting = Schedule | float | str
 
 #: Largest seed: 128 bits, the most that NumPy draws from the system.
 LARGEST_SEED = 2**128 - 1
@@ -38,39 +37,19 @@ _MESSAGE_PASSING_SETTINGS = (
     "tau",
     "reinforcement",
     "eps_init",
+    "label_noise",
 )
 _LEARNING_RATE = "learning_rate"
+
+#: Settings that only some outputs read.
+_OUTPUT_SETTINGS = ("temperature", "noise_variance")
 
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Where ρ, α and β come from if they are not given.
-
-    Attributes:
-        rho: ρ of all layers but the last, which must not polarise.
-        rho_last: ρ of the last layer.
-        damping: α of all layers.
-        beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
-            and their fields run away.
-    """
-
-    rho: Setting
-    rho_last: Setting
-    damping: Setting
-    beta: Setting
-
-
 #: Floating types that a network may have.
 DTYPES = ("float32", "float64")
-
-PRESETS = {
-    "default": Preset(rho=1.0, rho_last=0.9, damping=0.95, beta="8:1:0.9"),
-    "paper": Preset(rho=1.0001, rho_last=0.9, damping=0.8, beta=1.0),
-    "stream": Preset(rho=1.0, rho_last=1.0, damping=0.0, beta=1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -83,18 +62,23 @@ class Config:
         weights: "binary" or "continuous", for all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
         output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
-            or another form of the likelihood, "argmax-single-jensen" or "argmax-exact".
+            or another one of ``deepnet.outputs.OUTPUTS``.
+        temperature: T > 0 of the noise on the outputs: its scale with "logistic" and "softmax", its deviation with
+            "probit" and "argmax-probit".
+        label_noise: share of the training labels, in [0, 1), that are taken to be drawn at random: a sample that is
+            confidently wrong is given up then. Predictions are of the labels without that noise.
+        noise_variance: s² of output "gaussian", in units of the targets; None for one an output that is learnt.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
             of the last one, (d, d, 1).
-        epochs: passes over the training set, or over that of each task in turn; the schedules count all of them.
+        epochs: passes over the training set, or over that of each task in turn, for which the schedules begin anew.
         batch_size: samples in a mini-batch.
         memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; "covariance", besides
             one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``; or "sites", the
             message of every batch, so that none counts twice: see ``deepnet.layers.sites``. The last two go with the
             preset "stream".
-        preset: "default", "paper" ([DL App. B.3]) or "stream": where rho, damping and beta come from if they are not
-            given.
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL App. B.3]), or "stream": where rho,
+            damping and beta come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior; of its precision only with memory "covariance".
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
@@ -120,6 +104,9 @@ class Config:
     weights: str | tuple[str, ...] = "binary"
     activation: str | tuple[str, ...] = "sign"
     output: str = AUTO
+    temperature: float = 1.0
+    label_noise: float = 0.0
+    noise_variance: float | None = None
     bias: bool = False
     density: float | tuple[float, ...] = 1.0
     epochs: int = 100
@@ -148,6 +135,12 @@ class Config:
         ):
             self._set(name, check_count(name, getattr(self, name), minimum, maximum))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
+        self._set("temperature", check_number("temperature", self.temperature, above=0))
+        self._set("label_noise", check_number("label_noise", self.label_noise, minimum=0, below=1))
+        numbers = self.output in numeric()
+        _require("label_noise", not (numbers and self.label_noise), "0 for an output of numbers", self.label_noise)
+        if self.noise_variance is not None:
+            self._set("noise_variance", check_number("noise_variance", self.noise_variance, above=0))
         self._set("bias", check_flag("bias", self.bias))
         self._set("reinforcement", check_number("reinforcement", self.reinforcement, minimum=0))
         choice("dtype", self.dtype, dict.fromkeys(DTYPES))
@@ -204,12 +197,8 @@ class Config:
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
         weights = per_layer("weights", self.weights, self.layers)
-        presets: dict[str, list[Setting]] = {
-            "rho": [*(preset.rho for _ in self.hidden), preset.rho_last],
-            "damping": [preset.damping for _ in weights],
-            "beta": [*(preset.beta if kind == "binary" else 1.0 for kind in weights[:-1]), 1.0],
-        }
-        for name, values in presets.items():
+        closures = per_layer("closure", self.closure, self.layers)
+        for name, values in preset.settings(self.hidden, weights, closures).items():
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
             self._set(name, tuple(Schedule.of(name, value) for value in values))
@@ -232,17 +221,26 @@ class Config:
         for name, default in unread.items():
             value = getattr(self, name)
             if value is not default and not (isinstance(value, str | float | int) and value == default):
-                need = f"left alone with algorithm {self.algorithm!r}, which does not know it"
+                reader = "output" if name in _OUTPUT_SETTINGS else "algorithm"
+                need = f"left alone with {reader} {getattr(self, reader)!r}, which does not know it"
                 raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
+        if self.baseline is not None and self.output in OUTPUTS:
+            known = self.output in classifying() and not kind_named(self.output).settings
+            _require("output", known, f"of another kind with algorithm {self.algorithm!r}", self.output)
 
     def read(self) -> tuple[str, ...]:
         """Return the names of the settings that the algorithm reads, in order."""
         own = _MESSAGE_PASSING_SETTINGS if self.baseline is None else self.baseline.settings
+        own = (*own, *(kind_named(self.output).settings if self.output != AUTO else ()))
         return tuple(
             field.name
             for field in fields(self)
-            if field.name in own or field.name not in (*_MESSAGE_PASSING_SETTINGS, _LEARNING_RATE)
+            if field.name in own or field.name not in (*_MESSAGE_PASSING_SETTINGS, _LEARNING_RATE, *_OUTPUT_SETTINGS)
         )
+
+    def output_settings(self) -> dict[str, Any]:
+        """Return the settings that only some outputs read."""
+        return {name: getattr(self, name) for name in _OUTPUT_SETTINGS}
 
     @property
     def remedy(self) -> str:

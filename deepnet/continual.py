@@ -12,7 +12,7 @@ import numpy as np
 
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence
-from deepnet.metrics import errors
+from deepnet.metrics import measure
 from deepnet.sizes import check_count
 from deepnet.state import Network
 from factorgraph.dense.state import Array
@@ -85,8 +85,10 @@ def measure_tasks(network: Network, tasks: TaskSequence, history: Sequence[Mappi
         history: the metrics of the epochs before.
     """
     learnt = 1 + sum(TASK_ERRORS[0] in measured for measured in history)
-    rows = zip(*(errors(network, x, y) for x, y in tasks.tests(learnt)), strict=True)
-    measured: dict[str, Any] = {name: list(row) for name, row in zip(TASK_ERRORS, rows, strict=True)}
+    each = [measure(network, x, y) for x, y in tasks.tests(learnt)]
+    measured: dict[str, Any] = {
+        name: [one[error] for one in each] for name, error in zip(TASK_ERRORS, ("error", "bayes_error"), strict=True)
+    }
     for prefix, name in zip(("", "bayes_"), TASK_ERRORS, strict=True):
         measured[f"{prefix}forgetting"] = forgetting(accuracy_matrix([*history, measured], name))
     return measured

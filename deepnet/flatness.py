@@ -53,7 +53,7 @@ def local_energy(
         if not isinstance(layer, DenseLayer) or not layer.plan.spin_weights:
             raise ValueError(f"`weights` must be binary in all layers to be flipped, got {layer.plan}")
         layers.append(layer.copied(np.copy, network.operations, layers[-1] if layers else None))
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1])
     numbers, weights = output.numbers(y), [layer.most_probable_weights() for layer in layers]
 
     def error(draws: Sequence[Array], p: float) -> float:

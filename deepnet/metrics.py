@@ -2,12 +2,22 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import entr
 
 from deepnet.outputs import output_of
-from deepnet.predict import error_percent, predict_bayes, predict_pointwise
+from deepnet.predict import (
+    conditional_entropy,
+    error_percent,
+    log_loss,
+    preactivations,
+    predict_bayes,
+    predict_pointwise,
+    predict_proba,
+)
+from deepnet.scores import class_scores
 from deepnet.state import EVALUATION, Network
 from factorgraph.dense.state import Array
 
@@ -33,27 +43,93 @@ class Evaluation:
         return cls(x_train[chosen], y_train[chosen], x_test, y_test)
 
 
+def class_probabilities(network: Network, x: Array, calibration: float = 1.0) -> Array:
+    """Return the probabilities of the classes, (samples, classes), with the weights averaged over their posterior
+    if the network has one.
+
+    Args:
+        network: trained; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        calibration: as of ``predict_proba``.
+    """
+    layers, baseline = network.layers, network.config.baseline
+    if baseline is not None and baseline.point:
+        p = baseline.probabilities(preactivations(layers, x, network.operations) / calibration)
+    else:
+        p = predict_proba(layers, x, network.operations, calibration)
+    if p.shape[1] == 1:
+        return np.concatenate([1.0 - p, p], axis=1)
+    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
+
+
+class Uncertainty(NamedTuple):
+    """The two parts of an uncertainty: ``aleatoric`` stays however much is learnt, ``epistemic`` does not.
+
+    Of labels, in nats: their mean entropy once the weights are known, and the mutual information of labels and weights.
+    Where the output is a function of the sums into it, as a sign or the largest of several, all of it is epistemic.
+    """
+
+    aleatoric: Array
+    epistemic: Array
+
+    @property
+    def total(self) -> Array:
+        """The sum of both, of labels the entropy of their probabilities."""
+        return self.aleatoric + self.epistemic
+
+
+def uncertainty(network: Network, x: Array) -> Uncertainty:
+    """Return that of the labels of inputs (samples, features); as ``class_probabilities``."""
+    total, baseline = entr(class_probabilities(network, x)).sum(axis=1), network.config.baseline
+    if baseline is not None and baseline.point:
+        return Uncertainty(total, np.zeros_like(total))
+    aleatoric = np.minimum(conditional_entropy(network.layers, x, network.operations), total)
+    return Uncertainty(aleatoric, total - aleatoric)
+
+
+def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
+    """Return what is measured on samples.
+
+    Args:
+        network: trained; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        y: labels or numbers.
+
+    Returns:
+        "error" and "bayes_error", see ``Output.error``; and ``class_scores`` of classes, "log_loss" of numbers.
+    """
+    layers, operations = network.layers, network.operations
+    output = output_of(layers[-1], operations.host)
+    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
+        pointwise = predict_pointwise(layers, x, operations)
+        if output.numeric:
+            bayes = predict_bayes(layers, x, operations)
+            errors = {"error": output.error(pointwise, y), "bayes_error": output.error(bayes, y)}
+            return errors | {"log_loss": log_loss(layers, x, y, operations)}
+        numbers, p = output.likeliest(y), class_probabilities(network, x)
+    errors = {
+        "error": error_percent(output.numbers(pointwise), numbers),
+        "bayes_error": error_percent(p.argmax(axis=1), numbers),
+    }
+    return errors | class_scores(p, numbers)
+
+
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
-    """Return errors in percent, polarization and overlap of every layer."""
+    """Return errors and scores (see ``measure``), polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     for name, x, y in (
         ("train", evaluation.x_train, evaluation.y_train),
         ("test", evaluation.x_test, evaluation.y_test),
     ):
-        values[f"{name}_error"], values[f"bayes_{name}_error"] = errors(network, x, y)
+        values |= named(name, measure(network, x, y))
     layers = network.layers if network.device == "cpu" else network.to("cpu").layers
     values["polarization"] = [layer.polarization() for layer in layers]
     values["overlap"] = [layer.overlap() for layer in layers]
     return values
 
 
-def errors(network: Network, x: Array, y: Array) -> tuple[float, float]:
-    """Return the errors in percent on some samples, of the pointwise and of the Bayesian prediction."""
-    layers, operations = network.layers, network.operations
-    output, baseline = output_of(layers[-1].plan), network.config.baseline
-    numbers = output.likeliest(y)
-    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
-        pointwise = error_percent(output.numbers(predict_pointwise(layers, x, operations)), numbers)
-        if baseline is not None and baseline.point:
-            return pointwise, pointwise  # there is nothing to average over
-        return pointwise, error_percent(output.numbers(predict_bayes(layers, x, operations)), numbers)
+def named(part: str, measured: dict[str, float]) -> dict[str, float]:
+    """Return what was measured on a part of the data, "train" or "test", by the names that it has in ``metrics``."""
+    return {
+        f"bayes_{part}_error" if name == "bayes_error" else f"{part}_{name}": value for name, value in measured.items()
+    }

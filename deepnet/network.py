@@ -56,7 +56,7 @@ def perceptron(
     *,
     weights: str | Sequence[str] = "binary",
     activation: str | Sequence[str] = "sign",
-    output: str = "sign",
+    output: str | Channel | Argmax = "sign",
     bias: bool = False,
     density: float | Sequence[float] = 1.0,
     rng: np.random.Generator | int | None = None,
@@ -69,7 +69,7 @@ def perceptron(
         activation: "sign" or "relu", for all hidden layers or one per hidden layer. The sum into a unit is divided by
             √inputs unless the unit does not feel the scale, as sign units.
         output: "sign" for labels ±1 (one per output); "argmax", "argmax-single-jensen" or "argmax-exact" for one label
-            in 0..outputs-1 per sample: see ``deepnet.outputs``.
+            in 0..outputs-1 per sample; another one of ``deepnet.outputs``, or its channel.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, chosen at random and fixed; for all layers or one per layer.
         rng: generator or seed of the random masks; needed where density < 1.
@@ -82,13 +82,14 @@ def perceptron(
     if len(sizes) < 2 or not whole:
         raise ValueError(f"`widths` must be at least two integers >= 1, got {shown(widths)}")
     check_flag("bias", bias)
-    coupled = output_kind(choice("output", output, OUTPUTS)).coupled
+    channel = output if isinstance(output, Channel | Argmax) else choice("output", output, OUTPUTS)
+    coupled = output_kind(channel).coupled
     if coupled and widths[-1] < 2:
         raise ValueError(f"`widths` must end with at least 2 outputs for output {output!r}, got {shown(widths)}")
     layers = len(widths) - 1
     priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
     hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
-    channels: list[Channel | Argmax] = [*hidden, choice("output", output, OUTPUTS)]
+    channels: list[Channel | Argmax] = [*hidden, channel]
     densities = [_checked_density(value) for value in per_layer("density", density, layers)]
     plates: dict[str, int | None] = {f"units{i}": int(width) for i, width in enumerate(widths)} | {"samples": None}
     variables = [Variable("x0", ("units0", "samples"), observed=True)]

@@ -7,6 +7,7 @@ import numpy as np
 
 from deepnet.layers import Layer
 from deepnet.outputs import output_of
+from deepnet.outputs.base import Predictive
 from deepnet.sweep import output_moments
 from factorgraph.channels import Channel
 from factorgraph.dense.numpy_operations import NumpyOperations
@@ -41,9 +42,9 @@ def predict_pointwise(layers: Sequence[Layer], x: Array, operations: Operations 
         operations: where the layers are.
 
     Returns:
-        Class numbers (samples,) for an argmax output, ±1 in (samples, outputs) otherwise.
+        Class numbers (samples,) for an argmax output, (samples, outputs) otherwise: ±1, or means of numbers.
     """
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1], operations.host)
     return np.concatenate([output.pointwise(z) for z in _outputs(layers, x, operations)])
 
 
@@ -65,28 +66,50 @@ def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Itera
         yield operations.host(z)
 
 
-def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
+def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations, calibration: float = 1.0) -> Array:
     """Return output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.
         x: inputs (samples, features).
         operations: where the layers are.
+        calibration: what the means of the pre-activations of the outputs are divided by: below 1 probabilities are
+            sharper, above 1 nearer to each other.
 
     Returns:
         (samples, classes) for an argmax output; P(y = +1) in (samples, outputs) otherwise.
     """
-    output = output_of(layers[-1].plan)
-    return np.concatenate([output.probabilities(*moments) for moments in _output_moments(layers, x, operations)])
+    output = output_of(layers[-1], operations.host)
+    parts = _output_moments(layers, x, operations)
+    return np.concatenate([output.probabilities(omega / calibration, V) for omega, V in parts])
+
+
+def conditional_entropy(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
+    """Return the mean entropy of the label for known weights, (samples,): see ``Output.conditional_entropy``."""
+    output = output_of(layers[-1], operations.host)
+    return np.concatenate([output.conditional_entropy(*each) for each in _output_moments(layers, x, operations)])
+
+
+def predictive(layers: Sequence[Layer], x: Array, operations: Operations) -> Predictive:
+    """Return the law of the targets of an output of numbers, with the weights averaged over their posterior.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        operations: where the layers are.
+    """
+    output = output_of(layers[-1], operations.host)
+    parts = [output.predictive(*moments) for moments in _output_moments(layers, x, operations)]
+    return Predictive(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> Array:
     """Return the most probable labels under ``predict_proba``, shaped as by ``predict_pointwise``."""
-    output = output_of(layers[-1].plan)
+    output = output_of(layers[-1], operations.host)
     return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
-def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations, calibration: float = 1.0) -> float:
     """Return the mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of
     labels.
 
@@ -94,19 +117,20 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
         layers: a trained network; its messages of the current batch are overwritten.
         x: inputs (samples, features).
         y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
-            Σ_c p_c P(c | x).
+            Σ_c p_c P(c | x); or numbers (samples, outputs), and the mean is over the outputs too.
         operations: where the layers are.
+        calibration: as of ``predict_proba``.
 
     Raises:
         ValueError: an argument is not as described.
     """
-    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1].plan), 0.0
+    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1], operations.host), 0.0
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
     output.check(y, len(x))
     for start, (omega, V) in zip(range(0, len(x), CHUNK), _output_moments(layers, x, operations), strict=True):
         seen = output.encode(y[start : start + CHUNK], omega.dtype)
-        total += omega.shape[1] * output.loss(seen, omega, V)
+        total += omega.shape[1] * output.loss(seen, omega / calibration, V)
     return total / len(x)
 
 

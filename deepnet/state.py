@@ -1,5 +1,6 @@
 """A network in training: how it is made, moved to another device, saved and restored."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -12,7 +13,7 @@ from deepnet.kernels.devices import operations_for
 from deepnet.layers import MEMORIES, Layer, Plan
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
-from deepnet.outputs import output_name, units_for
+from deepnet.outputs import AUTO, classifying, output_channel, units_for
 from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import initial_layers
 from factorgraph.dense.operations import Operations
@@ -84,6 +85,15 @@ class Network:
         for layer in self.layers:
             layer.settle()
 
+    def in_double(self) -> "Network":
+        """Return one with a copy of its state in float64, in host memory: a prediction by it does not depend on the
+        samples beside it, nor change the network."""
+        host = self.to("cpu")
+        layers: list[Layer] = []
+        for layer in host.layers:
+            layers.append(layer.copied(_double, host.operations, layers[-1] if layers else None))
+        return replace(host, layers=layers, resident=None)
+
     def drawn(self) -> dict[str, Array]:
         """Return what chance has fixed before training in the layers where it has, by their names, in host memory."""
         found = {layer.plan.name: layer.drawn() for layer in self.layers}
@@ -102,19 +112,24 @@ class Network:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
 
 
+def _double(values: Array) -> Array:
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
 def model(config: Config, features: int, classes: int) -> Model:
     """Return the network of the settings as a model.
 
     Args:
         config: settings.
         features: number of inputs.
-        classes: number of classes, from which the output follows if the settings leave it to them.
+        classes: number of classes, from which the output follows if the settings leave it to them; for an output of
+            numbers, how many each sample has.
     """
     return perceptron(
         [features, *config.hidden, units_for(config.output, classes)],
         weights=config.weights,
         activation=config.activation,
-        output=output_name(config.output, classes),
+        output=output_channel(config.output, classes, **config.output_settings()),
         bias=config.bias,
         density=config.density,
         rng=np.random.default_rng([config.seed, INITIAL, 0]),
@@ -157,7 +172,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     """
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
-    check_count("classes", classes, 2)
+    check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
     if config.memory == "sites" and device != "cpu":
         raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
     operations = operations_for(device, config.dtype)
@@ -221,3 +236,18 @@ def check_finite(network: Network) -> None:
                     f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
                     f"largest value {largest:g}. {network.config.remedy}"
                 )
+
+
+def drawn_digests(network: Network) -> dict[str, str]:
+    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
+
+
+def check_drawn(network: Network, digests: Any) -> None:
+    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
+    if digests != drawn_digests(network):
+        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
+
+
+def _packed(values: Array) -> Array:
+    return np.packbits(values) if values.dtype == bool else values

@@ -44,18 +44,20 @@ def train_batch(
     operations: Operations,
     tau: int = 1,
     rng: np.random.Generator | None = None,
+    power: Array | None = None,
 ) -> None:
     """Run ``tau`` inner iterations on one mini-batch and update the weights of ``layers`` in place.
 
     Args:
         layers: from the data to the output.
         x: inputs (features, samples), without constant units.
-        y: labels as the output observes them: (outputs, samples) of ±1, or (samples) of class numbers for an argmax; or
-            soft targets, the probabilities of the classes with one more axis in front.
+        y: labels as the output observes them: (outputs, samples) of ±1 or numbers, or (samples) of class numbers for an
+            argmax; or soft targets, the probabilities of the classes with one more axis in front.
         updates: one per layer.
         operations: where the layers are.
         tau: number of inner iterations.
         rng: for the sampled form of an argmax output.
+        power: to which the likelihood of each sample is taken, (samples,); None for 1.
 
     Raises:
         FloatingPointError: before any weight is changed, if the messages of the labels are no numbers.
@@ -66,7 +68,7 @@ def train_batch(
         last = iteration == tau - 1
         now = updates if iteration else [replace(update, reinforcement=0.0) for update in updates]
         forward(layers, operations, last=last)
-        backward(layers, bases, now, y, operations, last=last, rng=rng)
+        backward(layers, bases, now, y, operations, last=last, rng=rng, power=power)
 
 
 def forward(layers: Sequence[Layer], operations: Operations, *, last: bool) -> None:
@@ -92,12 +94,18 @@ def backward(
     *,
     last: bool,
     rng: np.random.Generator | None,
+    power: Array | None,
 ) -> None:
     """g and Γ of every layer, the messages made of them and the new weights, from the labels down."""
-    output = layers[-1].plan
-    above = output_of(output).observe(y, output.scale, rng)
-    derivatives = operations.derivatives(above, layers[-1].omega, layers[-1].V)
+    top = layers[-1]
+    output, scale = output_of(top), top.plan.scale
+    above = output.observe(y, scale, rng)
+    if power is not None:
+        above = output.raised(above, power)
+    derivatives = operations.derivatives(above, top.omega, top.V)
     operations.require_finite(derivatives[0])
+    if last:
+        output.learn(y, scale * top.omega, scale * scale * top.V, power)
     for number in reversed(range(len(layers))):
         layer = layers[number]
         layer.g, layer.gamma = derivatives

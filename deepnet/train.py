@@ -10,6 +10,7 @@ import numpy as np
 
 from deepnet.baselines import Baseline, Epoch
 from deepnet.config import REMEDY, Config
+from deepnet.kernels.cpu.ahead import prepare
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
 from deepnet.outputs import output_of
@@ -18,7 +19,7 @@ from deepnet.sizes import check_count
 from deepnet.state import EPOCHS, DivergenceError, Network, check_arrays, check_finite, init, model
 from deepnet.sweep import train_batch
 from factorgraph.dense.state import Array
-from factorgraph.interface.arguments import check_instance, number_array
+from factorgraph.interface.arguments import check_instance, number_array, real_array
 
 if TYPE_CHECKING:
     from deepnet.kernels.gpu import DeviceEpochs
@@ -47,12 +48,23 @@ class _Resident:
     """What a network on a GPU keeps there: the epochs of some data, which are held so that their ids stay theirs."""
 
     key: tuple[Any, ...]
-    data: tuple[Array, Array]
+    data: tuple[Array, Array, Array | None]
     epochs: "DeviceEpochs"
 
 
-def warm_up(config: Config, classes: int, device: str = "cpu") -> None:
-    """Compile what training and predicting with these settings need, on a network too small to matter."""
+def warm_up(
+    config: Config, classes: int, device: str = "cpu", progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Compile what training and predicting with these settings need, on a network too small to matter.
+
+    Args:
+        config: settings of the network.
+        classes: of the data.
+        device: of the network.
+        progress: called with how many of the longest functions are compiled, and of how many, if they are not on disk.
+    """
+    if device == "cpu":
+        prepare(config, progress)
     tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device)
     x = np.eye(4, 3, dtype=config.dtype)
     y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
@@ -67,6 +79,8 @@ def train_epoch(
     y: Array,
     progress: Callable[[int], None] | None = None,
     samples: int | None = None,
+    sample_weight: Array | None = None,
+    since: int = 0,
 ) -> None:
     """One pass over the training set in random order; depends on the seed and the number of the epoch only
     (and, in the last bits, on the number of threads).
@@ -78,9 +92,11 @@ def train_epoch(
         network: changed in place.
         x: inputs (samples, features) of the network's floating type.
         y: labels (samples,), ±1 or 0..classes-1; or soft targets (samples, classes), their probabilities, which act as
-            labels seen through noise.
+            labels seen through noise; or numbers (samples, outputs).
         progress: called with the number of samples after each batch.
         samples: the pass ends after so many of them, 1 to all; None for all.
+        sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,); None for 1.
+        since: epochs of the network on other data before these: schedules begin anew after them.
 
     Raises:
         ValueError: an argument is not as described.
@@ -89,7 +105,8 @@ def train_epoch(
     x, y = _samples(network, x, y)
     if samples is not None:
         check_count("samples", samples, 1, len(x))
-    config = network.config
+    config, epoch = network.config, network.epoch - since
+    power = _powers(network, sample_weight, len(x))
     _own_arrays(network)
     rng = np.random.default_rng([config.seed, EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
@@ -99,19 +116,19 @@ def train_epoch(
     with network.operations.running():
         if config.baseline is not None:
             batches = [order[start : start + config.batch_size] for start in starts]
-            _train_baseline(config.baseline, network, x, y, batches, rng, progress)
+            _train_baseline(config.baseline, network, x, y, batches, epoch, rng, progress)
         elif network.device == "cpu":
             done = 0
-            for number, batch in _batches(config, order, network.epoch, rng):
+            for number, batch in _batches(config, order, epoch, rng):
                 inputs = network.operations.gather(x, batch)
-                now = updates(config, network.epoch + done / len(x), number)
-                _train_batch(network, inputs, y[batch], now, rng)
+                now = updates(config, epoch + done / len(x), number)
+                _train_batch(network, inputs, y[batch], now, rng, None if power is None else power[batch])
                 done += len(batch)
                 if progress is not None:
                     progress(len(batch))
         else:
-            schedules = [updates(config, network.epoch + start / len(x)) for start in starts]
-            _epochs_on_device(network, x, y).run(order, schedules, progress)
+            schedules = [updates(config, epoch + start / len(x)) for start in starts]
+            _epochs_on_device(network, x, y, power).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
 
@@ -122,12 +139,12 @@ def _train_baseline(
     x: Array,
     y: Array,
     batches: Sequence[Array],
+    number: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """An epoch of these batches with another algorithm than message passing."""
+    """The epoch of this number, of these batches, with another algorithm than message passing."""
     config = network.config
-    number = network.epoch % max(1, config.epochs)
     epoch = Epoch(
         x, y, batches, number, config.epochs, config.learning_rate, network.device, network.operations, rng, progress,
     )  # fmt: skip
@@ -144,8 +161,27 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
     x, y = check_inputs(layers, x), number_array("y", y)
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
-    output_of(layers[-1].plan).check(y, len(x))
+    output_of(layers[-1]).check(y, len(x))
     return x.astype(network.config.dtype, copy=False), y
+
+
+def _powers(network: Network, sample_weight: Array | None, samples: int) -> Array | None:
+    """Return weights of samples as the network takes them: of its floating type, and its own if they are so given.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if sample_weight is None:
+        return None
+    if network.config.baseline is not None:
+        raise ValueError(f"`sample_weight` must be None with algorithm {network.config.algorithm!r}, got an array")
+    power = real_array("sample_weight", sample_weight)
+    if power.shape != (samples,):
+        raise ValueError(f"`sample_weight` must be of shape {(samples,)}, got shape {power.shape}")
+    if (power < 0).any():
+        raise ValueError(f"`sample_weight` must be >= 0, got {power.min():g}")
+    dtype = network.config.dtype
+    return sample_weight if getattr(sample_weight, "dtype", None) == dtype else power.astype(dtype)
 
 
 def _own_arrays(network: Network) -> None:
@@ -159,17 +195,17 @@ def _own_arrays(network: Network) -> None:
                 setattr(layer, name, np.array(values))
 
 
-def _epochs_on_device(network: Network, x: Array, y: Array) -> "DeviceEpochs":
+def _epochs_on_device(network: Network, x: Array, y: Array, power: Array | None) -> "DeviceEpochs":
     """Return the data on the device and the captured steps, kept while data and settings are the same."""
     from deepnet.kernels.gpu import DeviceEpochs, GpuOperations
 
     config, operations, kept = network.config, network.operations, network.resident
-    key = (id(x), id(y), config.batch_size, config.tau, config.reinforcement)
+    key = (id(x), id(y), id(power), config.batch_size, config.tau, config.reinforcement)
     if kept is None or kept.key != key:
         assert isinstance(operations, GpuOperations)
         sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
-        epochs = DeviceEpochs(network.layers, operations, x, output_labels(network, y).T, **sizes)
-        network.resident = kept = _Resident(key, (x, y), epochs)
+        epochs = DeviceEpochs(network.layers, operations, x, output_labels(network, y).T, power, **sizes)
+        network.resident = kept = _Resident(key, (x, y, power), epochs)
     return kept.epochs
 
 
@@ -184,7 +220,14 @@ def _batches(config: Config, order: Array, epoch: int, rng: np.random.Generator)
         yield int(number), order[number * size : (number + 1) * size]
 
 
-def _train_batch(network: Network, x: Array, y: Array, updates: Sequence[Update], rng: np.random.Generator) -> None:
+def _train_batch(
+    network: Network,
+    x: Array,
+    y: Array,
+    updates: Sequence[Update],
+    rng: np.random.Generator,
+    power: Array | None,
+) -> None:
     """One mini-batch; x is (features, samples)."""
     try:
         train_batch(
@@ -195,6 +238,7 @@ def _train_batch(network: Network, x: Array, y: Array, updates: Sequence[Update]
             operations=network.operations,
             tau=network.config.tau,
             rng=rng,
+            power=power,
         )
     except (ValueError, FloatingPointError):  # the former from a channel that was given moments outside its domain
         check_finite(network)
@@ -205,14 +249,15 @@ def updates(config: Config, epoch: float, batch: int = 0) -> list[Update]:
     """Return the update of every layer at a fractional epoch, from the mini-batch of this number."""
     names = ("rho", "damping", "beta")
     return [
-        Update(*(schedule(epoch) for schedule in schedules), reinforcement=config.reinforcement, batch=batch)
-        for schedules in zip(*(config.schedules(name) for name in names), strict=True)
+        Update(*(schedule(epoch, config.epochs) for schedule in each), reinforcement=config.reinforcement, batch=batch)
+        for each in zip(*(config.schedules(name) for name in names), strict=True)
     ]
 
 
 def output_labels(network: Network, y: Array) -> Array:
-    """Return labels or soft targets as the output observes them, from those of the data."""
-    return output_of(network.layers[-1].plan).encode(y, network.config.dtype)
+    """Return labels or soft targets as the output observes them, from those of the data; with the noise of labels."""
+    output, share = output_of(network.layers[-1]), network.config.label_noise
+    return output.encode(output.blurred(y, share) if share else y, network.config.dtype)
 
 
 def train(
@@ -221,19 +266,23 @@ def train(
     y: Array,
     evaluation: Evaluation | None = None,
     progress: Callable[[int], None] | None = None,
-    epochs: int | None = None,
+    sample_weight: Array | None = None,
+    since: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Train up to ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
+    """Train for ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
 
-    A network that has been trained on something else goes on from there, up to so many ``epochs`` in all.
+    They are those that follow the first ``since`` epochs of the network, which learnt something else in these.
 
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
     run may stop there and be taken up again.
     """
     x, y = _samples(network, x, y)
-    while network.epoch < (network.config.epochs if epochs is None else epochs):
+    if network.device == "cpu":
+        prepare(network.config)
+    power = _powers(network, sample_weight, len(x))
+    while network.epoch < since + network.config.epochs:
         start = perf_counter()
-        train_epoch(network, x, y, progress)
+        train_epoch(network, x, y, progress, sample_weight=power, since=since)
         seconds = perf_counter() - start
         measured = {"epoch": network.epoch} if evaluation is None else metrics(network, evaluation)
         yield measured | {"seconds": seconds}

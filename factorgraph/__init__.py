@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
+    from factorgraph.engine.laws import Message, Mixed
     from factorgraph.engine.result import Result
+    from factorgraph.engine.search import Solution, decimate, reinforce
+    from factorgraph.engine.syndromes import Decoded, decode
     from factorgraph.factors import (
         Allowed,
         Bilinear,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
+    from factorgraph.io.pgmpy_models import from_pgmpy
     from factorgraph.io.quadratic_models import QuadraticModel, from_dimod, to_dimod
     from factorgraph.io.storage import load_model, save_model
     from factorgraph.io.uai import (
@@ -50,6 +54,7 @@ __all__ = [
     "Allowed",
     "Bilinear",
     "ContradictionError",
+    "Decoded",
     "Exact",
     "Factor",
     "FactorCheck",
@@ -59,6 +64,8 @@ __all__ = [
     "Linear",
     "LinearMap",
     "Logical",
+    "Message",
+    "Mixed",
     "Model",
     "ModelError",
     "Neurons",
@@ -69,6 +76,7 @@ __all__ = [
     "QuadraticModel",
     "Result",
     "Selection",
+    "Solution",
     "Spectral",
     "Status",
     "Sum",
@@ -77,18 +85,22 @@ __all__ = [
     "TooLargeError",
     "Variable",
     "check_factor",
+    "decimate",
+    "decode",
     "draw",
     "exact",
     "from_bipartite",
     "from_dimod",
     "from_networkx",
     "from_parity_checks",
+    "from_pgmpy",
     "infer",
     "load_model",
     "read_alist",
     "read_uai",
     "read_uai_evidence",
     "read_uai_solution",
+    "reinforce",
     "save_model",
     "to_dimod",
     "to_networkx",
@@ -122,10 +134,14 @@ _MODULES = {
     "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
+    "engine.laws": ("Message", "Mixed"),
     "engine.result": ("Result",),
+    "engine.syndromes": ("Decoded", "decode"),
+    "engine.search": ("Solution", "decimate", "reinforce"),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
     "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
+    "io.pgmpy_models": ("from_pgmpy",),
     "io.quadratic_models": ("QuadraticModel", "from_dimod", "to_dimod"),
     "io.storage": ("load_model", "save_model"),
     "io.uai": (

@@ -214,6 +214,6 @@ def _bar(limit: int, name: str) -> Any:
     """Return a progress bar, or None, as a context."""
     if not name:
         return contextlib.nullcontext()
-    from tqdm import tqdm  # here, because it is seldom needed
+    from tqdm.auto import tqdm  # here, because it is seldom needed
 
     return tqdm(total=limit, unit=name)

@@ -9,10 +9,10 @@ import pytest
 
 from deepnet import MessagePassingClassifier
 from deepnet.app.cli import main
-from deepnet.config import PRESETS
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.network import ACTIVATIONS, WEIGHTS
 from deepnet.outputs import OUTPUTS
+from deepnet.presets import PRESETS
 from factorgraph import Graph, check_factor, exact, infer
 from factorgraph.channels import Numeric, Probit
 from factorgraph.dense.closures import CLOSURES

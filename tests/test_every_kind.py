@@ -152,6 +152,8 @@ TINY = ["digits", "--hidden", "9", "--epochs", "1", "--no-plot", "--out", "run"]
 COMMANDS = {
     "train": [*TINY],
     "evaluate": ["run", "digits"],
+    "predict": ["run", "digits.npy", "--out", "predictions.csv"],
+    "report": ["run", "--out", "report.html"],
     "show": ["run"],
     "export": ["run", "--out", "run.packed"],
     "flatness": ["run", "--samples", "50", "--points", "3", "--repeats", "2", "--no-plot"],
@@ -165,6 +167,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
     """All that the parser knows, one after the other on one run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.toml").write_text("seeds = 1\n[settings]\ndataset = 'digits'\nhidden = [9]\nepochs = 1\n")
+    np.save(tmp_path / "digits.npy", np.zeros((3, 8, 8), np.uint8))
     (known,) = (action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     assert COMMANDS.keys() == known.keys()
     for command, arguments in COMMANDS.items():

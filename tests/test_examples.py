@@ -12,9 +12,13 @@ FEW = ["--points", "2", "--size", "200", "--instances", "3", "--workers", "2"]
 ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],
+    "03_regression": ["--folds", "2"],
     "10_loops": [],
     "11_labels": [],
     "12_exact_learning": [],
+    "13_communities": [],
+    "14_sudoku": [],
+    "15_code_threshold": [],
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
@@ -40,6 +44,8 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "EPOCHS", 2, raising=False)
     monkeypatch.setattr(module, "SAMPLES", 2, raising=False)
+    monkeypatch.setattr(module, "SWEEPS", 5, raising=False)
+    monkeypatch.setattr(module, "WORDS", 10, raising=False)
     module.main()
     plt.close("all")
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000

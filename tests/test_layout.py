@@ -25,7 +25,7 @@ FLOORS = {
         ["models.two_layer"],
     ],
     "deepnet": [
-        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums"],
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
         ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
         ["deepnet.baselines"],
@@ -34,6 +34,7 @@ FLOORS = {
         ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],
         ["deepnet.continual"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
+        ["deepnet.saved"],
     ],
 }
 

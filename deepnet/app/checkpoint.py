@@ -9,26 +9,22 @@ import contextlib
 import errno
 import io
 import json
-import math
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.interface.arguments import check_instance, check_integer, check_name, shown
+from factorgraph.io.archive import pack_archive, unpack_archive
 from factorgraph.io.files import parse_json, remove_abandoned, write_bytes_atomic
 
 _FORMAT = 1
 _KEEP = 2
 _LAST_EPOCH = 10**12
 _NAME = re.compile(r"checkpoint-([0-9]{5,13})\.npz")
-_DOCUMENT = "document"
-_PREFIX = "array/"  # keeps the caller's names apart from ours and from the parameters of np.savez
 
 
 class CheckpointError(Exception):
@@ -146,63 +142,22 @@ def _check_epoch(epoch: int) -> int:
         raise ValueError(f"`epoch` must be a non-negative integer, got {shown(epoch)}") from None
 
 
-def _check_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"`arrays` must have non-empty strings as names, got {name!r}")
-    if np.ma.is_masked(value):
-        raise ValueError(f"`arrays[{name!r}]` must have no masked elements, got {np.ma.count_masked(value)} of them")
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufc":
-        raise ValueError(f"`arrays[{name!r}]` must be numeric or boolean, got dtype {array.dtype}")
-    return array
-
-
 def _pack(epoch: int, arrays: Mapping[str, ArrayLike], meta: dict[str, Any]) -> memoryview:
     """Return the bytes of the .npz, made in memory: what cannot be stored is found out before any file is touched."""
-    content: dict[str, Any] = {f"{_PREFIX}{name}": _check_array(name, value) for name, value in arrays.items()}
-    document = {"format": _FORMAT, "epoch": epoch, "arrays": list(arrays), "meta": meta}
+    document = {"format": _FORMAT, "epoch": epoch, "arrays": list(map(str, arrays)), "meta": meta}
     try:
-        content[_DOCUMENT] = np.array(json.dumps(document, allow_nan=False))
+        text = json.dumps(document, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"`meta` must be storable as JSON, got {shown(meta)}") from error
-    buffer = io.BytesIO()
-    np.savez(buffer, **content)
-    return buffer.getbuffer()
+    return pack_archive(text, arrays)
 
 
 def _unpack(file: io.BufferedReader) -> tuple[int, dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the content of an open .npz; raise CheckpointError if another version wrote it, else whatever the readers
     raise."""
-    with zipfile.ZipFile(file) as archive:
-        if damaged := archive.testzip():  # np.load stops reading where an array ends, which may be before the CRC
-            raise ValueError(f"the checksum of {damaged} is wrong")
-        if f"{_DOCUMENT}.npy" not in archive.namelist():
-            raise ValueError("it was not written by this program")
-        for member in archive.infolist():
-            _check_size(archive, member)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as content:
-        document = _document(str(content[_DOCUMENT]), file.name)
-        arrays = {name: content[_PREFIX + name] for name in document["arrays"]}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "biufc":
-            raise ValueError(f"`{name}` must be numeric or boolean, got dtype {array.dtype}")
-    return document["epoch"], arrays, document["meta"]
-
-
-def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Raise ``ValueError`` unless a member is as large as its header claims, before anybody makes room for it."""
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{member.filename} is compressed, which this program does not do")
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"{member.filename} has a header of version {version}")
-        shape, _, dtype = readers[version](stream)
-        claimed, found = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
-    if not dtype.hasobject and (claimed != found or min(shape, default=0) < 0):
-        raise ValueError(f"{member.filename} must have {claimed} bytes of data as its header says, got {found}")
+    text, arrays = unpack_archive(file)
+    document = _document(text, file.name)
+    return document["epoch"], {name: arrays[name] for name in document["arrays"]}, document["meta"]
 
 
 def _document(text: str, where: str) -> dict[str, Any]:

@@ -10,16 +10,28 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from deepnet.app.commands import evaluate, export, show, train
+from deepnet.app.commands import export, show, train
+from deepnet.app.evaluate import add_evaluate
 from deepnet.app.flatness import add_flatness
-from deepnet.app.options import Help, SettingsHelp, dataset, export_format, integer, number, path, short
+from deepnet.app.options import (
+    DATASET_HELP,
+    DEVICE_HELP,
+    Help,
+    SettingsHelp,
+    add_data_options,
+    dataset,
+    export_format,
+    file,
+    integer,
+    number,
+    path,
+    short,
+)
+from deepnet.app.predict import add_predict
+from deepnet.app.report import add_report
 from deepnet.app.terminal import UsageError, complain, drop_output
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
-
-_DATASET_HELP = "{names}"
-
-_DEVICE_HELP = "where to compute: {names}; cuda-tf32 rounds the factors of matrix products to 10 bits"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,15 +118,9 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="deepnet", description="Deep networks trained by message passing.", allow_abbrev=False)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
-    about = "errors of a trained network"
-    evaluating = commands.add_parser("evaluate", help=about, formatter_class=Help, allow_abbrev=False)
-    evaluating.description = "Print the errors of the newest checkpoint of a run, on the whole training and test set."
-    evaluating.set_defaults(command=evaluate)
-    evaluating.add_argument("run", metavar="RUN", type=path, help="folder of the run")
-    evaluating.add_argument("dataset", metavar="DATASET", type=dataset, help=_DATASET_HELP)
-    _add_data_options(evaluating)
-    evaluating.add_argument("--device", metavar="NAME", default="cpu", help=f"{_DEVICE_HELP} (default: cpu)")
-    evaluating.add_argument("--json", action="store_true", help="print one JSON object")
+    add_evaluate(commands)
+    add_predict(commands)
+    add_report(commands)
     add_bench(commands)
     add_sweep(commands)
     add_flatness(commands)
@@ -151,14 +157,19 @@ def _add_train(commands: Any) -> None:
     )
     training.set_defaults(command=train)
     add = training.add_argument
-    value = "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch"
-    add("dataset", metavar="DATASET", type=dataset, help=f"{_DATASET_HELP}; comes before the options")
+    value = (
+        "a number or 'start:end:rate', which relaxes exponentially by the factor rate an epoch, or a run with '/run'"
+    )
+    add("dataset", metavar="DATASET", type=dataset, help=f"{DATASET_HELP}; comes before the options")
     add("--hidden", metavar="N", nargs="*", type=_width, help="units of each hidden layer")
     add("--algorithm", metavar="NAME", help="{names}")
     add("--closure", metavar="NAME", nargs="+", help="{names}")
     add("--weights", metavar="KIND", nargs="+", help="{names}")
     add("--activation", metavar="NAME", nargs="+", help="{names}")
     add("--output", metavar="NAME", help="{names}")
+    add("--temperature", metavar="X", type=number, help="of the noise of logistic, softmax and probit outputs")
+    add("--noise-variance", metavar="X", type=number, help="of a gaussian output (default: learnt)")
+    add("--label-noise", metavar="X", type=number, help="share of the training labels taken to be drawn at random")
     add("--bias", action=argparse.BooleanOptionalAction, help="give every unit the weight of a constant unit")
     add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
     add("--epochs", metavar="N", type=integer, help="passes over the training set")
@@ -174,22 +185,26 @@ def _add_train(commands: Any) -> None:
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=integer, help="of everything random")
     add("--dtype", metavar="NAME", help="{names}")
-    _add_data_options(training)
+    add_data_options(training)
     add("--tasks", metavar="KIND:N", help="learn N tasks made of the data set one after the other: {names}")
+    _add_options_of_files(training)
     add("--out", metavar="DIR", type=path, default=None, help="folder of the run (default: runs/DATASET-METHOD-SEED)")
     add("--resume", action="store_true", default=False, help="go on with the run in the folder, with its settings")
-    add("--device", metavar="NAME", default=None, help=f"{_DEVICE_HELP} (default: cpu, or that of a resumed run)")
+    add("--device", metavar="NAME", default=None, help=f"{DEVICE_HELP} (default: cpu, or that of a resumed run)")
     add("--no-plot", dest="plot", action="store_false", default=True, help="draw no figure")
 
 
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--task",
-        choices=("multiclass", "parity"),
-        default=argparse.SUPPRESS,
-        help="the classes of the data set, or odd against even (default: that of the run, multiclass for a new one)",
+def _add_options_of_files(training: argparse.ArgumentParser) -> None:
+    group = training.add_argument_group(
+        "options of files", "Settings that are not given are then those of MessagePassingClassifier."
     )
-    command.add_argument("--data-dir", metavar="DIR", default=None, help="folder with the files of the data set")
+    add = group.add_argument
+    add("--target", metavar="COLUMN", help="column with the labels; a file of labels for IDX, and NPY without names")
+    add("--test", metavar="FILE", nargs="+", type=file, help="the test set, and the file of its labels if need be")
+    add("--test-fraction", metavar="X", type=number, help="part of the rows to test with, if no --test (default: 0.2)")
+    add("--stratify", action="store_true", help="take the same part of every class")
+    add("--categorical", metavar="COLUMN", nargs="+", help="columns of numbers that are categories")
+    add("--ignore", metavar="COLUMN", nargs="+", help="columns to leave out")
 
 
 def _size(text: str) -> float | str:

@@ -4,13 +4,15 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 from deepnet.config import Config
-from deepnet.data import DATASETS, TASKS, Dataset, Task
+from deepnet.data import DATASETS, TASKS, Dataset, Files, Label, Task, load_files
+from deepnet.data.fitting import preparation_from_json
+from deepnet.data.preparation import Preparation
 from deepnet.data.tasks import Tasks, TaskSequence, load_data, number_of_tasks
 from deepnet.kernels.devices import DEVICES
 from deepnet.outputs import units_for
@@ -24,9 +26,25 @@ from factorgraph.model.description import Model
 #: The file that holds a description, in the folder of a run.
 CONFIG = "config.json"
 
+#: What the descriptions of earlier versions are without, and what it was.
+_LATER: dict[str, Any] = {
+    "device": "cpu",
+    "tasks": None,
+    "labels": None,
+    "preparation": None,
+    "files": None,
+    "digests": {},
+}
+
 #: Settings that the runs of earlier versions are without, and what they were.
-_ADDED = {"algorithm": "message-passing", "learning_rate": None, "memory": "fields"}
-_ADDED_OUTSIDE = {"device": "cpu", "tasks": None}
+_ADDED = {
+    "algorithm": "message-passing",
+    "learning_rate": None,
+    "memory": "fields",
+    "temperature": 1.0,
+    "label_noise": 0.0,
+    "noise_variance": None,
+}
 
 _SCHEDULED = ("rho", "damping", "beta")
 
@@ -40,7 +58,7 @@ class Description:
     """What a run trains, and on what: the content of ``config.json``.
 
     Attributes:
-        dataset: name of the data set.
+        dataset: name of the data set, or of the files.
         task: "multiclass" or "parity".
         tasks: how the data set is made into tasks, see ``deepnet.data.tasks.Tasks``; None if it is learnt as it is.
         data_dir: folder given for the files of the data set, absolute; None for the usual places.
@@ -49,6 +67,10 @@ class Description:
         config: the settings.
         versions: of this package and of those that its results depend on, when the run began.
         device: where it is trained; the only part that may change when a run is resumed, besides the epochs.
+        labels: the classes as the user knows them, in the order of their numbers; None in runs of earlier versions.
+        preparation: how inputs are made from what files hold; likewise.
+        files: which files of the user's make the data set; None for one of ``DATASETS``.
+        digests: of these files, by their paths.
     """
 
     dataset: str
@@ -60,6 +82,10 @@ class Description:
     config: Config
     versions: Mapping[str, str]
     device: str = "cpu"
+    labels: tuple[Label, ...] | None = None
+    preparation: Preparation | None = None
+    files: Files | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -68,11 +94,24 @@ class Description:
         config: Config,
         data_dir: str | os.PathLike[str] | None = None,
         device: str = "cpu",
+        files: Files | None = None,
     ) -> "Description":
         """Return the description of a run that begins now."""
-        folder = None if data_dir is None else str(Path(data_dir).expanduser().absolute())
-        tasks = str(data.tasks) if isinstance(data, TaskSequence) else None
-        return cls(data.name, data.task, tasks, folder, data.features, data.classes, config, versions(), device)
+        return cls(
+            dataset=data.name,
+            task=data.task,
+            tasks=str(data.tasks) if isinstance(data, TaskSequence) else None,
+            data_dir=None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
+            features=data.features,
+            classes=data.classes,
+            config=config,
+            versions=versions(),
+            device=device,
+            labels=data.labels,
+            preparation=data.preparation,
+            files=files,
+            digests={} if files is None else files.digests(),
+        )
 
     @property
     def epochs(self) -> int:
@@ -81,12 +120,14 @@ class Description:
 
     def to_json(self) -> str:
         """Return the text of ``config.json``."""
-        return json.dumps(vars(self) | {"config": self.config.to_json()}, indent=2) + "\n"
+        inner = {name: getattr(self, name) for name in ("config", "preparation", "files")}
+        values = {name: None if value is None else value.to_json() for name, value in inner.items()}
+        return json.dumps(vars(self) | values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Description":
         """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
-        values = _ADDED_OUTSIDE | {**check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
+        values = {**_LATER, **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
         _check_names(CONFIG, values, [each.name for each in fields(cls)])
         config = _ADDED | check_instance("config", values["config"], dict, "a JSON object")
         _check_names("config", config, [each.name for each in fields(Config)])
@@ -94,8 +135,14 @@ class Description:
             check_name("data_dir", values["data_dir"])
         for name, version in check_instance("versions", values["versions"], dict, "a JSON object").items():
             check_instance(f"versions.{name}", version, str, "a string")
+        for name, digest in check_instance("digests", values["digests"], dict, "a JSON object").items():
+            check_name(f"digests.{name}", digest)
+        files = None if values["files"] is None else Files.from_json(values["files"])
+        dataset = values["dataset"]
+        if files is not None and (values["labels"] is None or values["preparation"] is None):
+            raise ValueError("`labels` and `preparation` must be there for a run on `files`, got null")
         return cls(
-            dataset=check_choice("dataset", values["dataset"], DATASETS),
+            dataset=check_choice("dataset", dataset, DATASETS) if files is None else check_name("dataset", dataset),
             task=check_choice("task", values["task"], TASKS),
             tasks=None if values["tasks"] is None else str(Tasks.of(values["tasks"])),
             data_dir=values["data_dir"],
@@ -104,6 +151,10 @@ class Description:
             config=Config.from_json(config),
             versions=values["versions"],
             device=check_choice("device", values["device"], DEVICES),
+            labels=None if values["labels"] is None else _labels(values["labels"]),
+            preparation=None if values["preparation"] is None else preparation_from_json(values["preparation"]),
+            files=files,
+            digests=values["digests"],
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -118,8 +169,9 @@ class Description:
 
     def check_decisive(self, trained: Any) -> None:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
-        added = _ADDED | {"tasks": None}
-        own, trained = self.decisive(), added | check_instance("trained", trained, dict, "settings by name")
+        own = self.decisive()
+        later = {name: value for name, value in (_LATER | _ADDED).items() if name in own}
+        trained = later | check_instance("trained", trained, dict, "settings by name")
         for name, value in own.items():
             if name in trained and _canonical(name, value) != _canonical(name, trained[name]):
                 was, got = _shown(trained[name]), _shown(value)
@@ -138,8 +190,10 @@ class Description:
 
         Raises:
             DataError: it cannot be had.
-            RunError: it has not the shape that the network was made for.
+            RunError: it has not the shape that the network was made for, or its files have changed.
         """
+        if self.files is not None and dataset is None:
+            return self._load_files(self.files)
         if dataset is None or dataset == self.dataset:
             data_dir = data_dir or self.data_dir
         chosen = cast(Task, task or self.task)
@@ -147,6 +201,31 @@ class Description:
         data = load_data(name, task=chosen, tasks=self.tasks, data_dir=data_dir, dtype=dtype)
         self.check_fits(data)
         return data
+
+    def prepared(self) -> tuple[Preparation, tuple[Label, ...]]:
+        """Return how inputs are made from files, and the classes; learned anew in runs of earlier versions.
+
+        Raises:
+            RunError: they do not fit the network.
+            DataError: as of ``load_data``.
+        """
+        if self.preparation is None or self.labels is None:
+            data = self.load_data()
+            return data.preparation, data.labels
+        for name, value in {"features": self.preparation.features, "classes": len(self.labels)}.items():
+            if value != getattr(self, name):
+                raise RunError(
+                    f"`{name}` in {CONFIG} must be {value}, as its preparation has it, got {getattr(self, name)}"
+                )
+        return self.preparation, self.labels
+
+    def _load_files(self, files: Files) -> Dataset:
+        now = files.digests()
+        if changed := [path for path, digest in self.digests.items() if now.get(path) != digest]:
+            raise RunError(f"{changed[0]} must be as it was when the run began, and has changed: begin another run")
+        preparation, labels = self.prepared()
+        seed, dtype = self.config.seed, self.config.dtype
+        return load_files(files, seed=seed, dtype=dtype, preparation=preparation, labels=labels)
 
     def check_fits(self, data: Dataset | TaskSequence) -> None:
         """Raise ``RunError`` unless the network can be applied to ``data``."""
@@ -162,8 +241,10 @@ class Description:
         return ", ".join(f"{name} was {self.versions.get(name)} and is {now[name]}" for name in changed)
 
     def check_same(self, dataset: str, given: Mapping[str, Any]) -> None:
-        """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside) differ from its own."""
-        own = self.config.to_json() | {"dataset": self.dataset, "task": self.task, "tasks": self.tasks}
+        """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside), or what is given of its files,
+        differ from its own."""
+        of_files = dict.fromkeys(each.name for each in fields(Files)) if self.files is None else self.files.to_json()
+        own = self.config.to_json() | of_files | {"dataset": self.source, "task": self.task, "tasks": self.tasks}
         for name, value in {"dataset": dataset, **given}.items():
             if name == "epochs" and not self._fixed_epochs():
                 if value < own["epochs"]:
@@ -171,6 +252,11 @@ class Description:
             elif _canonical(name, value) != _canonical(name, own[name]):
                 has, got = _shown(own[name]), _shown(value)
                 raise RunError(f"`{name}` must stay as it was in a resumed run: the run has {has}, got {got}")
+
+    @property
+    def source(self) -> str:
+        """What the data set is called on the command line: its name, or the file with the training set."""
+        return self.dataset if self.files is None else str(self.files.train)
 
     def title(self) -> str:
         """Return the settings that matter, in a line."""
@@ -180,17 +266,19 @@ class Description:
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
-        return f"{self._data()}, units {widths}, {', '.join(parts)}"
+        return f"{self.dataset} ({self.kind}), units {widths}, {', '.join(parts)}"
 
-    def _data(self) -> str:
-        return f"{self.dataset} ({', '.join(filter(None, (self.task, self.tasks)))})"
+    @property
+    def kind(self) -> str:
+        """What is made of the data set, in words."""
+        return ", ".join(filter(None, (self.task, self.tasks)))
 
     def __str__(self) -> str:
         read, settings = self.config.read(), self.config.to_json()
         values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
         return "\n".join(
             [
-                f"data set  {self._data()}, {self.features} features, {self.classes} classes",
+                f"data set  {self.source} ({self.kind}), {self.features} features, {self.classes} classes",
                 f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",
@@ -210,6 +298,16 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _labels(values: Any) -> tuple[Label, ...]:
+    """Return classes as they stand in ``config.json``."""
+    labels = check_instance("labels", values, list, "a list")
+    if not all(isinstance(each, str | int) and not isinstance(each, bool) for each in labels):
+        raise ValueError(f"`labels` must be texts or integers, got {shown(labels)}")
+    if len(set(map(str, labels))) < len(labels):
+        raise ValueError(f"`labels` must be different, got {shown(labels)}")
+    return tuple(labels)
 
 
 def _check_names(what: str, values: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,13 @@ except ModuleNotFoundError as error:
 
 from deepnet.app.checkpoint import CheckpointError
 from deepnet.continual import TASK_ERRORS, accuracy_matrix, average_accuracy, forgetting
+from deepnet.data.preparation import Pixels, Preparation
+from deepnet.scores import SCORES, Reliability
 from factorgraph.dense.state import Array
 from factorgraph.io.files import write_bytes_atomic
+
+#: Inches of a figure of one thing.
+_SINGLE = (5.4, 4.6)
 
 #: Key of the metrics, label, colour and line style.
 _ERRORS = (
@@ -52,13 +57,18 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
 def save_tasks(path: Path, history: Sequence[dict[str, Any]], title: str) -> None:
     """Draw the accuracy on every task against the tasks learnt into a PNG file; as ``save_curves``, after one task at
     least."""
+    save_figure(path, tasks(history, title))
+
+
+def tasks(history: Sequence[dict[str, Any]], title: str) -> Figure:
+    """Return the figure, not yet drawn: see ``save_tasks``."""
     figure = titled_figure(title, (11.0, 4.8))
     for axes, name, kind in zip(
         figure.subplots(1, 2, sharey=True), TASK_ERRORS, ("pointwise", "Bayesian"), strict=True
     ):
         _draw_tasks(axes, accuracy_matrix(history, name))
         axes.set_title(f"{kind}: {axes.get_title()}", fontsize=10)
-    save_figure(path, figure)
+    return figure
 
 
 def save_figure(path: Path, figure: Figure) -> None:
@@ -80,16 +90,144 @@ def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str)
     _draw_polarization(middle, history, layers)
     _draw_overlap(right, history, layers)
     for axes in (left, middle, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3, which="both")
+        _against_epochs(axes)
     return figure
+
+
+def single_curves(history: Sequence[dict[str, Any]], layers: Sequence[str]) -> dict[str, Figure]:
+    """Return a figure for each of what ``curves`` shows, and for log loss and calibration, by what it is about."""
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "Errors after every epoch": lambda axes: _draw_errors(axes, history),
+        "Polarization after every epoch": lambda axes: _draw_polarization(axes, history, layers),
+        "Overlap after every epoch": lambda axes: _draw_overlap(axes, history, layers),
+    }
+    if all(f"test_{name}" in measured for measured in history for name in SCORES):  # not in runs of earlier versions
+        drawings["Scores of the test set after every epoch"] = lambda axes: _draw_scores(axes, history)
+    found = {}
+    for name, draw in drawings.items():
+        found[name] = titled_figure("", _SINGLE)
+        axes = found[name].subplots()
+        draw(axes)
+        _against_epochs(axes)
+    return found
+
+
+def compared(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    """Return the test errors of several runs against the epoch, by their names."""
+    figure = titled_figure("", (9.0, 4.8))
+    axes = figure.subplots()
+    for number, (name, history) in enumerate(histories.items()):
+        epochs = [measured["epoch"] for measured in history]
+        for key, style, what in (("test_error", "-", "pointwise"), ("bayes_test_error", "--", "Bayesian")):
+            errors = [measured[key] for measured in history]
+            axes.plot(
+                epochs, errors, style, color=f"C{number % 10}", label=f"{name}, {what}", lw=1.5, **_marker(history)
+            )
+    axes.set(ylabel="test error (%)", ylim=(0.0, None))
+    axes.legend(fontsize=7)
+    _against_epochs(axes)
+    return figure
+
+
+def confusion(predicted: Array, numbers: Array, labels: Sequence[str]) -> Figure:
+    """Return how often each class (rows) is taken for each (columns), as a matrix."""
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(counts, (numbers, predicted), 1)
+    figure = titled_figure("", _SINGLE)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    if len(labels) <= 20:
+        size = 9 if len(labels) <= 10 else 6
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                axes.text(
+                    j, i, str(count), ha="center", va="center", fontsize=size, color="w" if shares[i, j] > 0.5 else "k"
+                )
+        short = [label if len(label) <= 12 else f"{label[:11]}…" for label in labels]
+        axes.set_xticks(range(len(labels)), short, fontsize=size, rotation=90 if max(map(len, short)) > 3 else 0)
+        axes.set_yticks(range(len(labels)), short, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="label")
+    return figure
+
+
+def pictures_of(preparation: Preparation, values: Array, *, weights: bool = False) -> Array | None:
+    """Return inputs, or weights of inputs, as pictures (samples, rows, columns[, 3]) from 0 to 1; None if they are no
+    pictures."""
+    if not isinstance(preparation, Pixels) or len(preparation.shape) not in (2, 3):
+        return None
+    pictures = np.asarray(values, dtype=np.float64).reshape(-1, *preparation.shape)
+    if len(preparation.shape) == 3:
+        if preparation.shape[0] == 3:
+            pictures = np.moveaxis(pictures, 1, -1)
+        elif preparation.shape[2] != 3:
+            return None
+    if weights:  # of either sign: zero is grey
+        return 0.5 + 0.5 * pictures / (np.abs(pictures).max() or 1.0)
+    low, high = pictures.min(), pictures.max()
+    return (pictures - low) / ((high - low) or 1.0)
+
+
+def gallery(pictures: Array, titles: Sequence[str] = ()) -> Figure:
+    """Return pictures (samples, rows, columns[, 3]) from 0 to 1 beside each other, with their titles, if there are
+    any."""
+    columns = min(len(pictures), 6)
+    rows = -(-len(pictures) // columns)
+    figure = titled_figure("", (1.35 * columns, (1.65 if titles else 1.35) * rows))
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if number < len(pictures):
+            axes.imshow(pictures[number], cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+            if titles:
+                axes.set_title(textwrap.fill(titles[number], 16), fontsize=7)
+    return figure
+
+
+def _against_epochs(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3, which="both")
+
+
+def _draw_scores(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
+    epochs = [measured["epoch"] for measured in history]
+    for name in SCORES:
+        values = [measured[f"test_{name}"] for measured in history]
+        axes.plot(epochs, values, label=name.replace("_", " "), lw=1.5, **_marker(history))
+    axes.set(ylim=(0.0, None), ylabel="score of the test set")
+    axes.set_title("Log loss, Brier score and calibration", fontsize=10)
+    axes.legend(fontsize=8)
+
+
+def reliability(found: Reliability, title: str) -> Figure:
+    """Return the figure of accuracy against confidence, and of how often each confidence is, not yet drawn."""
+    figure = titled_figure(title, (6.4, 6.4))
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    draw_reliability(axes, found)
+    edges = np.linspace(0.0, 1.0, len(found.counts) + 1)
+    below.bar(edges[:-1], found.counts, np.diff(edges), align="edge", color="tab:gray", edgecolor="white")
+    below.set(xlabel="confidence: largest probability", ylabel="samples")
+    return figure
+
+
+def draw_reliability(axes: Axes, found: Reliability) -> None:
+    """Accuracy against confidence, interval by interval; on the diagonal they are equal."""
+    there, edges = found.counts > 0, np.linspace(0.0, 1.0, len(found.counts) + 1)
+    axes.bar(edges[:-1][there], found.accuracy[there], np.diff(edges)[there], align="edge", alpha=0.35)
+    axes.plot(found.confidence[there], found.accuracy[there], "o-", color="tab:red", label="accuracy", markersize=4)
+    axes.plot([0, 1], [0, 1], "--", color="tab:gray", label="calibrated")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02), ylabel="share of right labels")
+    axes.set_title(f"Reliability: expected calibration error {found.error:.4f}", fontsize=10)
+    axes.legend(fontsize=8, loc="upper left")
+    axes.grid(alpha=0.3)
 
 
 def titled_figure(title: str, size: tuple[float, float]) -> Figure:
     """Return an empty figure of so many inches, its title wrapped after commas only."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
+    if not title:
+        return figure
     unbroken = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
     figure.suptitle(textwrap.fill(unbroken, int(11 * size[0])), fontsize=10)
     return figure

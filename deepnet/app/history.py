@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from deepnet.scores import SCORES
 from factorgraph.interface.arguments import check_instance, check_integer, check_number
 
 #: What is measured of an epoch.
-ERRORS = ("train_error", "test_error", "bayes_train_error", "bayes_test_error")
+_ERRORS = ("train_error", "test_error", "bayes_train_error", "bayes_test_error")
 _SECONDS = ("seconds", "evaluation_seconds")
 _OF_LAYERS = ("polarization", "overlap")
-_MEASURED = ("epoch", *ERRORS, *_SECONDS, *_OF_LAYERS)
+_SCORES = tuple(f"{part}_{name}" for part in ("train", "test") for name in SCORES)  # not in runs of earlier versions
+_MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
 
 
 def check_history(values: Any, epoch: int, layers: int, task_epochs: int | None = None) -> list[dict[str, Any]]:
@@ -32,8 +34,10 @@ def check_history(values: Any, epoch: int, layers: int, task_epochs: int | None 
         if missing := [name for name in _MEASURED if name not in measured]:
             raise ValueError(f"`{where}` must have {', '.join(_MEASURED)}, and lacks {', '.join(missing)}")
         check_integer(f"{where}.epoch", measured["epoch"], minimum=number, maximum=number)
-        for name in ERRORS:
+        for name in _ERRORS:
             check_number(f"{where}.{name}", measured[name], minimum=0, maximum=100)
+        for name in (name for name in _SCORES if name in measured):
+            check_number(f"{where}.{name}", measured[name], minimum=0)
         if task_epochs and number % task_epochs == 0:
             _check_tasks(where, measured, number // task_epochs)
         for name in _SECONDS:

@@ -8,6 +8,10 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+DATASET_HELP = "{names}; or a file: CSV, ARFF, Parquet, NPY, NPZ or IDX, plain or .gz"
+
+DEVICE_HELP = "where to compute: {names}; cuda-tf32 rounds the factors of matrix products to 10 bits"
+
 #: Longest text that an error repeats whole.
 _LONGEST = 60
 
@@ -15,23 +19,25 @@ _LONGEST = 60
 def tables() -> dict[str, Collection[str]]:
     """Return the names that options take, by the option, as the tables have them that everything else reads."""
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
-    from deepnet.config import DTYPES, PRESETS
+    from deepnet.config import DTYPES
     from deepnet.data import DATASETS
     from deepnet.data.tasks import KINDS
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
     from deepnet.layers import MEMORIES
     from deepnet.network import ACTIVATIONS, WEIGHTS
-    from deepnet.outputs import AUTO, OUTPUTS
+    from deepnet.outputs import AUTO, classifying
+    from deepnet.presets import PRESETS
     from factorgraph.dense.closures import CLOSURES
 
     return {
         "algorithm": (MESSAGE_PASSING, *BASELINES),
         "dataset": DATASETS,
+        "ood": DATASETS,
         "closure": CLOSURES,
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
-        "output": (AUTO, *OUTPUTS),
+        "output": (AUTO, *classifying()),
         "memory": MEMORIES,
         "preset": PRESETS,
         "dtype": DTYPES,
@@ -64,9 +70,32 @@ class SettingsHelp(Help):
         return f"{text} (default: {' '.join(map(str, value)) if isinstance(value, tuple) else value})"
 
 
-def dataset(text: str) -> str:
-    """Return the name of a data set."""
-    return _one_of("dataset", text)
+def add_data_options(command: argparse.ArgumentParser) -> None:
+    """Add what says how a data set is found and what its classes are."""
+    command.add_argument(
+        "--task",
+        choices=("multiclass", "parity"),
+        default=argparse.SUPPRESS,
+        help="the classes of the data set, or odd against even (default: that of the run, multiclass for a new one)",
+    )
+    command.add_argument("--data-dir", metavar="DIR", default=None, help="folder with the files of the data set")
+
+
+def dataset(text: str) -> str | Path:
+    """Return the name of a data set, or the path of a file that holds one."""
+    names = tables()["dataset"]
+    if text in names:
+        return text
+    if text and (given := path(text)).is_file():
+        return given.absolute()
+    raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, or a file, got {short(text)}")
+
+
+def file(text: str) -> Path:
+    """Return the absolute path of a file that is there."""
+    if not (given := path(text)).is_file():
+        raise argparse.ArgumentTypeError(f"must be a file, got {short(text)}")
+    return given.absolute()
 
 
 def device(text: str) -> str:

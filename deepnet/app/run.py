@@ -6,12 +6,11 @@ is written anew from them, so that a run killed at any moment and resumed leaves
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -30,14 +29,13 @@ from deepnet.app.checkpoint import (
     write_text_atomic,
 )
 from deepnet.app.description import CONFIG, Description, RunError
-from deepnet.app.history import ERRORS, check_history
+from deepnet.app.history import check_history
 from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence
 from deepnet.metrics import Evaluation, metrics
-from deepnet.state import Network, check_arrays, init
+from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
 from deepnet.train import train, warm_up
-from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
 
@@ -159,7 +157,8 @@ class Run:
             raise self._foreign(path, error) from error
         network = init(description.config, description.features, description.classes, device)
         try:
-            _check_drawn(network, meta)
+            if "masks" in meta:  # older checkpoints are without
+                check_drawn(network, meta["masks"])
             network.restore(arrays, epoch)
         except ValueError as error:
             raise self._foreign(path, error) from error
@@ -202,28 +201,39 @@ class Run:
         remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE, TASKS_FIGURE))))
 
     def train(
-        self, network: Network, data: Dataset | TaskSequence, progress: Callable[[int], None] | None = None
+        self,
+        network: Network,
+        data: Dataset | TaskSequence,
+        progress: Callable[[int], None] | None = None,
+        compiling: Callable[[int, int], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Train ``config.epochs`` on the data, or on each task; every epoch's metrics are on the disk when they are
         yielded.
+
+        Args:
+            network: of this run.
+            data: to train on and to evaluate with.
+            progress: called with the number of samples after each batch.
+            compiling: as ``progress`` of ``warm_up``.
 
         Raises:
             DivergenceError: the run has diverged; the last checkpoint is as it was.
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
-        warm_up(network.config, data.classes, network.device)  # so that the seconds of the first epoch are its own
-        tasks, watch = tasks_of(data), self._watched(progress)
-        for number in range(network.epoch // max(1, network.config.epochs), len(tasks)):
-            ends = (number + 1) * network.config.epochs
-            if network.epoch == number * network.config.epochs:
+        # So that the seconds of the first epoch are its own.
+        warm_up(network.config, data.classes, network.device, compiling)
+        tasks, watch, each = tasks_of(data), self._watched(progress), network.config.epochs
+        for number in range(network.epoch // max(1, each), len(tasks)):
+            since = number * each
+            if network.epoch == since:
                 network.settle()
-            epochs = _epochs(network, tasks[number], watch, ends)
+            epochs = _epochs(network, tasks[number], watch, since)
             while True:
                 start = perf_counter()
                 measured = next(epochs, None)
                 if measured is None:
                     break
-                if network.epoch == ends and isinstance(data, TaskSequence):
+                if network.epoch == since + each and isinstance(data, TaskSequence):
                     measured |= measure_tasks(network, data, self.history)
                 measured["evaluation_seconds"] = perf_counter() - start - measured["seconds"]
                 self.record(network, measured)
@@ -241,7 +251,7 @@ class Run:
 
     def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
         """Write a checkpoint, with what decides whether it belongs to a description."""
-        meta = {"history": history, "trained": self.description.decisive(), "masks": _digests(network)}
+        meta = {"history": history, "trained": self.description.decisive(), "masks": drawn_digests(network)}
         save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
 
     def _watched(self, progress: Callable[[int], None] | None) -> Callable[[int], None]:
@@ -276,11 +286,11 @@ class Run:
         write_text_atomic(self.directory / METRICS, "".join(lines))
 
 
-def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], ends: int) -> Iterator[dict[str, Any]]:
-    """Train on one data set up to so many epochs in all."""
+def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], since: int) -> Iterator[dict[str, Any]]:
+    """Train on one data set after so many epochs on others."""
     x, y = data.x_train, data.y_train
     evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed)
-    return train(network, x, y, evaluation, watch, ends)
+    return train(network, x, y, evaluation, watch, since=since)
 
 
 def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
@@ -289,7 +299,9 @@ def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
     each = [metrics(network, Evaluation(one.x_train, one.y_train, one.x_test, one.y_test)) for one in tasks_of(data)]
     if not isinstance(data, TaskSequence):
         return each[0]
-    means = {name: float(np.mean([one[name] for one in each])) for name in ERRORS}
+    means = {
+        name: float(np.mean([one[name] for one in each])) for name, value in each[0].items() if isinstance(value, float)
+    }
     own = {name: [one[name.replace("task_errors", "test_error")] for one in each] for name in TASK_ERRORS}
     return each[0] | means | own
 
@@ -376,21 +388,6 @@ def _problem(check: Callable[[], None]) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
-
-
-def _digests(network: Network) -> dict[str, str]:
-    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
-    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
-
-
-def _packed(values: Array) -> Array:
-    return np.packbits(values) if values.dtype == bool else values
-
-
-def _check_drawn(network: Network, meta: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
-    if "masks" in meta and meta["masks"] != _digests(network):
-        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
 
 
 def _reason(error: Exception) -> str:

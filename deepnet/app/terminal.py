@@ -53,7 +53,7 @@ class Progress:
         self._bar: Any = None
 
     def __call__(self, samples: int) -> None:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         if self._bar is None:
             self._bar = tqdm(total=self._samples, unit=" samples", unit_scale=True, leave=False, disable=None)
@@ -63,6 +63,29 @@ class Progress:
 
     def close(self) -> None:
         """Remove the bar of the epoch."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+class Compiling:
+    """A bar for the functions that are compiled at the first start on a machine; nothing if that is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, done: int, functions: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            text = "compiling for this processor, once"
+            self._bar = tqdm(total=functions, desc=text, unit=" functions", leave=False, disable=None)
+        self._bar.update(done - self._bar.n)
+        if done == functions:
+            self.close()
+
+    def close(self) -> None:
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None

@@ -16,8 +16,8 @@ def header(run: "Run", network: "Network") -> str:
 
 def column_heads(network: "Network") -> str:
     return (
-        f"\n{'':9}  {'error (%)':36}polarization of layer\n"
-        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'seconds':>7}  "
+        f"\n{'':9}  {'error (%)':26}{'test':>8}{'':11}polarization of layer\n"
+        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'log loss':>8}  {'seconds':>7}  "
     ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
 
 
@@ -25,17 +25,33 @@ def row(measured: Mapping[str, Any], epochs: int) -> str:
     """Return one epoch in one line."""
     return (
         f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:5.2f}  {measured['test_error']:5.2f}  "
-        f"{measured['bayes_test_error']:10.2f}  {measured['seconds']:7.2f}  "
+        f"{measured['bayes_test_error']:10.2f}  {measured['test_log_loss']:8.4f}  {measured['seconds']:7.2f}  "
     ) + " ".join(f"{value:6.3f}" for value in measured["polarization"])
 
 
 def errors(measured: Mapping[str, Any]) -> str:
-    """Return the four errors as a table, and the test errors on every task where they are known."""
-    lines = [f"{'error (%)':<10} {'pointwise':>9} {'Bayesian':>9}"]
-    for name in ("train", "test"):
-        lines.append(f"{name:<10} {measured[f'{name}_error']:9.2f} {measured[f'bayes_{name}_error']:9.2f}")
+    """Return errors and scores on the parts of the data as a table, and the test errors on every task where there are
+    several; runs of earlier versions are without scores."""
+    from deepnet.scores import SCORES
+
+    parts = [part for part in ("train", "test") if f"{part}_error" in measured]
+    scored = [name for name in SCORES if all(f"{part}_{name}" in measured for part in parts)]
+    heads = "".join(f" {name.replace('_', ' '):>17}" for name in scored)
+    lines = [f"{'error (%)':<10} {'pointwise':>9} {'Bayesian':>9}{heads}"]
+    for part in parts:
+        scores = "".join(f" {measured[f'{part}_{name}']:17.4f}" for name in scored)
+        lines.append(f"{part:<10} {measured[f'{part}_error']:9.2f} {measured[f'bayes_{part}_error']:9.2f}{scores}")
     tasks = zip(measured.get("task_errors", []), measured.get("bayes_task_errors", []), strict=True)
     return "\n".join([*lines, *(f"task {task:<5} {one:9.2f} {other:9.2f}" for task, (one, other) in enumerate(tasks))])
+
+
+def detections(name: str, found: Mapping[str, Mapping[str, float]]) -> str:
+    """Return how well each measure of uncertainty tells another data set from the test set."""
+    lines = [f"against {name:<20} {'AUROC':>8} {'average precision':>18} {'FPR95':>8}"]
+    for measure, values in found.items():
+        numbers = f"{values['auroc']:8.4f} {values['average_precision']:18.4f} {values['fpr95']:8.4f}"
+        lines.append(f"{measure.replace('_', ' '):<28} {numbers}")
+    return "\n".join(lines)
 
 
 def summary(run: "Run", status: str, plot: bool) -> str:

@@ -83,13 +83,15 @@ class BinaryNet(torch.nn.Module):
         self.scales = [w.shape[1] ** -0.5 for w in weights] if scales is None else list(scales)
 
     @classmethod
-    def of(cls, widths: Sequence[int], *, masks: Sequence[Array | None] | None = None, seed: int = 0) -> "BinaryNet":
-        """Return a network of so many inputs, units in each hidden layer, and outputs, with random ±1 weights on all
-        edges or those of the masks (outputs, inputs)."""
+    def of(
+        cls, widths: Sequence[int], *, masks: Sequence[Array | None] | None = None, seed: int = 0, **options: Any
+    ) -> "BinaryNet":
+        """Return a network of so many inputs, units in each hidden layer, and outputs, with random weights on all
+        edges or those of the masks (outputs, inputs), and other options as they come."""
         rng = np.random.default_rng(seed)
         weights = [torch.from_numpy(xavier(k, i, rng).astype(np.float32)) for i, k in pairwise(widths)]
         given = [None if mask is None else torch.from_numpy(mask.astype(np.float32)) for mask in masks or ()]
-        return cls(weights, masks=given or None)
+        return cls(weights, masks=given or None, **options)
 
     def mask(self, layer: int) -> torch.Tensor | None:
         """Return 1 where a layer has an edge; None for all edges."""
@@ -108,7 +110,8 @@ class BinaryNet(torch.nn.Module):
             if self.bias:
                 x = functional.pad(x, (0, 1), value=1.0)
             used, mask = _SignWeights.apply(w) if self.binary[layer] else w, self.mask(layer)
-            x = functional.linear(x, used if mask is None else used * mask) * self.scales[layer]
+            x = functional.linear(x, used if mask is None else used * mask)
+            x = x if self.scales[layer] == 1.0 else x * self.scales[layer]
         return x
 
 

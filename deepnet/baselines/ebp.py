@@ -50,7 +50,7 @@ class ExpectationBackpropagation(Baseline):
         return tuple(UnitVariancePlan(**arguments(plan, closure="mf")) for plan in dense(plans))
 
     def train(self, layers: Sequence[Layer], epoch: Epoch) -> None:
-        output = output_of(layers[-1].plan)
+        output = output_of(layers[-1])
         for batch in epoch.batches:
             y = output.encode(epoch.y[batch], epoch.x.dtype)
             train_batch(layers, epoch.operations.gather(epoch.x, batch), y, epoch.operations, epoch.rng)
@@ -65,13 +65,14 @@ def train_batch(
     start_batch(layers, x, [Update()] * len(layers))
     forward(layers, operations, last=True)
     plan, top = layers[-1].plan, layers[-1]
-    g, _ = operations.derivatives(output_of(plan).observe(y, plan.scale, rng), top.omega, top.V)
+    g, _ = operations.derivatives(output_of(top).observe(y, plan.scale, rng), top.omega, top.V)
     operations.require_finite(g)
     for number in reversed(range(len(layers))):
         layer = cast(DenseLayer, layers[number])
         B = operations.times_transposed(layer.mean, g)[: layer.plan.features] if number else None
         operations.outer(g, layer.x_mean, layer.H_in)
-        layer.G_in = None if layer.G is None else np.zeros_like(layer.G)
+        if layer.G_in is not None:
+            layer.G_in.fill(0.0)
         operations.update_weights(layer, Step(layer.H, layer.G, rho=1.0, reinforcement=0.0))
         if B is not None:
             g = (B * _slope(layers[number - 1])).astype(x.dtype)

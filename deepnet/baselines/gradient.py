@@ -70,7 +70,7 @@ class GradientDescent(Baseline):
         own = cast(Sequence[GradientLayer], layers)
         trainer = self._trainer(torch, own, epoch, device)
         x = torch.from_numpy(epoch.x).to(device)
-        y = torch.from_numpy(output_of(layers[-1].plan).numbers(epoch.y)).to(device)
+        y = torch.from_numpy(output_of(layers[-1]).numbers(epoch.y)).to(device)
         if layers[-1].plan.outputs == 1:
             y = (2 * y - 1).to(x.dtype)
         for number, batch in enumerate(epoch.batches):

@@ -34,6 +34,8 @@ class Case:
         batch_size: samples in a mini-batch.
         samples: in an epoch.
         density: fraction of the weights kept.
+        weights: "binary" or "continuous", in all layers.
+        activation: "sign" or "relu", in all hidden layers.
         preset: settings of message passing: see ``deepnet.config.Config``.
         dataset: name of a data set; None for synthetic data.
         data_dir: folder with its files.
@@ -50,6 +52,8 @@ class Case:
     batch_size: int = 128
     samples: int = 60_000
     density: float = 1.0
+    weights: str = "binary"
+    activation: str = "sign"
     preset: str = "default"
     dataset: str | None = None
     data_dir: Path | None = None
@@ -99,6 +103,8 @@ class Case:
         return Config(
             hidden=self.widths[1:-1],
             closure=closure,
+            weights=self.weights,
+            activation=self.activation,
             density=self.density,
             batch_size=self.batch_size,
             preset=self.preset,

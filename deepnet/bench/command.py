@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from deepnet.bench.case import Case
     from deepnet.bench.measure import Protocol
 
-_DESCRIPTION = """Time training by message passing and by gradients (BinaryNet, with PyTorch) in turn: the same network,
-data in memory and number of threads, each contender in a process of its own, warm; no errors are computed meanwhile.
-Tables on the standard output stream, progress on the error stream."""
+_DESCRIPTION = """Time training by message passing and by gradients, with PyTorch, in turn: BinaryNet or, where weights
+are continuous, a multi-layer perceptron. The same network, data in memory and number of threads, each contender in a
+process of its own, warm; no errors are computed meanwhile. Tables on the standard output stream, progress on the error
+stream."""
 
 
 def add_bench(commands: Any) -> None:
     """Add the command to those of ``deepnet``, in the action that holds them."""
-    about = "time message passing beside BinaryNet"
+    about = "time message passing beside training by gradients"
     command = commands.add_parser("bench", help=about, formatter_class=Help, allow_abbrev=False)
     command.description = _DESCRIPTION
     command.set_defaults(command=run, parser=command)
@@ -53,6 +54,8 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
     add("--samples", metavar="N", type=integer, help="samples in an epoch (default: 60000, or all of DATASET)")
     closures = ["mf", "amp", "bp"]
     add("--closure", metavar="NAME", nargs="+", default=closures, help="{names} (default: mf amp bp)")
+    add("--weights", metavar="NAME", default="binary", help="{names} (default: binary)")
+    add("--activation", metavar="NAME", default="sign", help="of the hidden units, {names} (default: sign)")
     add("--density", metavar="X", type=number, default=1.0, help="fraction of the weights kept (default: 1)")
     add("--preset", metavar="NAME", default="default", help="settings, {names} (default: default)")
     where = "where to train: {names}; cuda-tf32 lets products round their factors to 10 bits (default: cpu)"
@@ -61,7 +64,8 @@ def _add_contenders(command: argparse.ArgumentParser) -> None:
     add("--seed", metavar="N", type=integer, default=0, help="of everything random (default: 0)")
     baseline = "how PyTorch runs; ratios are to the first (default: eager on the CPU, all three on a GPU)"
     add("--baseline", choices=("eager", "compiled", "graph"), nargs="+", help=baseline)
-    add("--baseline-optimizer", choices=("sgd", "adam"), default="sgd", help="(default: sgd)")
+    optimizer = "(default: sgd, or adam where weights are continuous)"
+    add("--baseline-optimizer", choices=("sgd", "adam"), help=optimizer)
     add("--no-baseline", dest="baseline", action="store_const", const=[], help="no PyTorch, no ratios")
 
 
@@ -79,6 +83,8 @@ def _add_protocol(command: argparse.ArgumentParser) -> None:
     add("--scaling", metavar="AXIS", nargs="+", choices=("samples", "width", "depth", "batch", "density"), help=scaling)
     add("--values", metavar="X", nargs="+", type=number, help="values of the property (default: a wide range)")
     add("--from", dest="earlier", metavar="FILE", nargs="+", type=path, help="show earlier results, measure nothing")
+    cold = "time the first calls on a machine instead, each in a new process with nothing compiled"
+    add("--cold", action="store_true", help=cold)
     add("--json", metavar="FILE", type=path, help="write the results there; '-': print them instead of the tables")
     add("--plot", metavar="FILE", type=path, help="draw the scaling study there, a PNG file")
 
@@ -109,6 +115,12 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.bench.report import document, legend, table
 
     chosen = _checked(args)
+    if args.cold:
+        from deepnet.bench.cold import lines
+
+        for line in lines():
+            print(line, flush=True)
+        return 0
     if args.plot:
         _require_matplotlib()
     for name in ("json", "plot"):
@@ -141,9 +153,12 @@ def _checked(args: argparse.Namespace) -> Plan:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """Check the options; raises ``ValueError`` naming the option, what it must be and what it was."""
-    from deepnet.bench.contenders import BASELINES
+    from deepnet.bench.contenders import MODES, NETWORKS
     from deepnet.bench.measure import Protocol
+    from deepnet.network import choice
 
+    if args.cold and (args.scaling or args.earlier or args.json or args.plot):
+        raise ValueError("`cold` must come without --scaling, --from, --json and --plot, got one of them")
     if args.plot and not (args.scaling or args.earlier):
         raise ValueError("`plot` must come with --scaling or --from, got neither")
     if args.json and args.earlier:
@@ -152,8 +167,9 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise ValueError(f"`values` must come with one axis of --scaling, got {len(args.scaling or ())}")
     baseline = args.baseline
     if baseline is None:
-        baseline = ["eager"] if args.device == "cpu" else list(BASELINES)
-    contenders = [*(BASELINES[name] for name in baseline), *args.closure]
+        baseline = ["eager"] if args.device == "cpu" else list(MODES)
+    network = choice("weights", args.weights, NETWORKS)
+    contenders = [*(network + MODES[name] for name in baseline), *args.closure]
     if len(set(args.closure)) < len(args.closure):
         raise ValueError(f"`closure` must be names that differ, got {args.closure}")
     if len(set(baseline)) < len(baseline):
@@ -167,14 +183,16 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _cases(args: argparse.Namespace) -> "Iterator[tuple[str | None, float | None, Case]]":
     from deepnet.bench.case import Case
-    from deepnet.bench.report import cores
     from deepnet.bench.scaling import AXES
+    from factorgraph.runtime.machine import cores
 
     samples = _all_samples(args) if args.samples is None else args.samples
     common: dict[str, Any] = {
-        name: getattr(args, name) for name in ("density", "preset", "dataset", "data_dir", "seed", "device")
+        name: getattr(args, name)
+        for name in ("weights", "activation", "density", "preset", "dataset", "data_dir", "seed", "device")
     }
-    common |= {"threads": cores() if args.threads is None else args.threads, "optimizer": args.baseline_optimizer}
+    optimizer = args.baseline_optimizer or ("sgd" if args.weights == "binary" else "adam")
+    common |= {"threads": cores() if args.threads is None else args.threads, "optimizer": optimizer}
     cases = [Case(w, size, samples, **common) for w in args.network for size in args.batch_size]
     if not args.scaling:
         yield from ((None, None, case) for case in cases)
@@ -189,7 +207,7 @@ def _all_samples(args: argparse.Namespace) -> int:
 
 
 def _measured(chosen: Plan) -> Iterator[dict[str, Any]]:
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from deepnet.bench.measure import measure
 

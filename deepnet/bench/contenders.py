@@ -9,15 +9,21 @@ from deepnet.baselines.base import BaselineError
 from deepnet.baselines.gradient import import_torch
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
-from deepnet.bench.cost import binarynet, message_passing
+from deepnet.bench.cost import gradients, message_passing
 from deepnet.bench.limits import SIZE, limits
 from deepnet.cost import Cost, Limits
 
 if TYPE_CHECKING:
     from factorgraph.dense.state import Array
 
-#: The baseline and its variants on the command line, and their names in the results.
-BASELINES = {"eager": "binarynet", "compiled": "binarynet-compiled", "graph": "binarynet-graph"}
+#: What gradients train beside each kind of weights: BinaryNet, or a multi-layer perceptron as anyone trains it.
+NETWORKS = {"binary": "binarynet", "continuous": "mlp"}
+
+#: How PyTorch runs it, and how its name in the results ends.
+MODES = {"eager": "", "compiled": "-compiled", "graph": "-graph"}
+
+#: How each baseline runs, by its name in the results.
+BASELINES = {network + end: mode for network in NETWORKS.values() for mode, end in MODES.items()}
 
 
 class Contender(ABC):
@@ -106,7 +112,7 @@ class MessagePassing(Contender):
 
 
 class Baseline(Contender):
-    """BinaryNet."""
+    """A network of ``NETWORKS``."""
 
     def __init__(self, case: Case, mode: str) -> None:
         try:
@@ -129,10 +135,13 @@ class Baseline(Contender):
         from deepnet.baselines.binarynet import BinaryNet, Trainer
 
         case = self._case
-        network = BinaryNet.of(case.widths, masks=_masks(case), seed=case.seed).to(self._device)
+        binary = case.weights == "binary"
+        scales = None if binary else [1.0] * (len(case.widths) - 1)
+        options = {"binary": binary, "activation": case.activation, "scales": scales}
+        network = BinaryNet.of(case.widths, masks=_masks(case), seed=case.seed, **options).to(self._device)
         self._trainer = Trainer(network, optimizer=case.optimizer, mode=self._mode)
         self.weights = sum(w.numel() for w in network.weights)
-        self.operations = binarynet(network.edges())
+        self.operations = gradients(network.edges())
 
     def train(self, samples: int) -> None:
         """See ``Contender.train``; returns when the device has done."""
@@ -175,7 +184,4 @@ def make(name: str, case: Case) -> Contender:
         BenchError: what it needs is not installed or not there, or the case does not fit the data set.
         DataError: the data set cannot be had.
     """
-    for mode, baseline in BASELINES.items():
-        if name == baseline:
-            return Baseline(case, mode)
-    return MessagePassing(case, name)
+    return Baseline(case, BASELINES[name]) if name in BASELINES else MessagePassing(case, name)

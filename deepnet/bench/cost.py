@@ -16,7 +16,7 @@ def message_passing(plans: "Iterable[Plan]") -> Cost:
     return sum((plan.cost() for plan in plans), Cost())
 
 
-def binarynet(edges: Sequence[int]) -> Cost:
+def gradients(edges: Sequence[int]) -> Cost:
     """Of gradient descent: forwards, gradients of the weights and, above the first layer, of the inputs.
 
     The weights are read for all but the second, and renewed.

@@ -95,7 +95,7 @@ def measure(
         limits = {worker.name: worker.ask("limits") for worker in workers}
     rows = []
     for epoch, polarizations, seconds in timed:
-        reference = next((seconds[name] for name in BASELINES.values() if name in seconds), None)
+        reference = next((seconds[name] for name in BASELINES if name in seconds), None)
         for name in names:
             row = {"name": name, "after": epoch, "weights": prepared[name]["weights"]}
             row |= {"polarization": polarizations[name], "batches": batches[name], "epoch_batches": case.batches}

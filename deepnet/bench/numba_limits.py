@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads
 
 from deepnet.bench.limits import SIZE, Limits, best_seconds, limits
 from deepnet.kernels.cpu import products
 from deepnet.kernels.cpu.float32 import FAST, exp32, f32, sign_g32
-from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
 #: Elements a thread of the loop over g: they stay in its cache.
 _CACHED = 1 << 12
@@ -17,7 +17,7 @@ _CACHED = 1 << 12
 #: Passes over them in one call.
 _REPEATS = 64
 
-loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+loop: Callable[..., Any] = shared(error_model="numpy", fastmath=FAST)
 
 
 def measure(weights: int) -> Limits:
@@ -38,24 +38,22 @@ def _evaluations(threads: int) -> float:
     """Return the evaluations of g a second."""
     t, c = np.random.default_rng(0).standard_normal((2, threads, _CACHED), np.float32)
     g = np.empty_like(t)
-    return _REPEATS * t.size / best_seconds(lambda: _evaluate(t, c, g, _REPEATS))
+    return _REPEATS * t.size / best_seconds(lambda: _evaluate(t, c, g, _REPEATS, threads))
 
 
 @loop
-def _copy(source: Any, target: Any, threads: int) -> None:
-    for thread in prange(threads):
-        for i in range(thread * source.size // threads, (thread + 1) * source.size // threads):
-            target[i] = source[i]
+def _copy(source: Any, target: Any, thread: int, threads: int) -> None:
+    for i in range(thread * source.size // threads, (thread + 1) * source.size // threads):
+        target[i] = source[i]
 
 
 @loop
-def _evaluate(t: Any, c: Any, out: Any, repeats: int) -> None:
+def _evaluate(t: Any, c: Any, out: Any, repeats: int, thread: int, threads: int) -> None:
     """√V g of sign units with messages of log-odds c, one row a thread."""
-    for thread in prange(t.shape[0]):
-        for repeat in range(repeats):
-            shift = f32(repeat)
-            for j in range(t.shape[1]):
-                log_odds = c[thread, j] + shift
-                eps = exp32(max(-abs(log_odds), f32(-87.0)))
-                strength = (f32(1.0) - eps) if log_odds >= f32(0.0) else (eps - f32(1.0))
-                out[thread, j] = sign_g32(t[thread, j], log_odds, eps, strength)
+    for repeat in range(repeats):
+        shift = f32(repeat)
+        for j in range(t.shape[1]):
+            log_odds = c[thread, j] + shift
+            eps = exp32(max(-abs(log_odds), f32(-87.0)))
+            strength = (f32(1.0) - eps) if log_odds >= f32(0.0) else (eps - f32(1.0))
+            out[thread, j] = sign_g32(t[thread, j], log_odds, eps, strength)

@@ -2,57 +2,14 @@
 
 import json
 import math
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from deepnet.bench.measure import Protocol
-
-_VERSIONS = ("cavity", "numpy", "scipy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch")
+from factorgraph.runtime.machine import machine
 
 _HEADINGS = ("", "s/epoch", "ratio", "(range)", "batches", "GFLOP/s", "1e9 g/s", "of limit", "memory", "own")
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Return processor, number of its cores that may be used, GPU if it is the device, system, and versions of
-    libraries."""
-    return {
-        "gpu": None if device == "cpu" else _gpu(),
-        "processor": _processor(),
-        "cores": cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version for name in _VERSIONS if (version := _version(name))},
-    }
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _gpu() -> str:
-    import cupy  # pyright: ignore[reportMissingImports]
-
-    return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
 
 
 def document(results: Sequence[Mapping[str, Any]], protocol: Protocol) -> str:
@@ -69,6 +26,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [
         f"{'-'.join(map(str, case['widths']))}, batch {case['batch_size']}, {case['samples']} samples"
         + (f", density {case['density']:g}" if case["density"] < 1 else "")
+        + ("" if (case["weights"], case["activation"]) == ("binary", "sign") else f", {_kind(case)}")
         + f"; {case['device']}, threads: {case['threads']}; medians of {len(result['contenders'][0]['seconds'])} rounds"
     ]
     for after in dict.fromkeys(row["after"] for row in result["contenders"]):
@@ -77,6 +35,10 @@ def table(result: Mapping[str, Any]) -> str:
             lines.append(f"after {after} epochs{_polarizations(rows)}")
         lines += _columns([_HEADINGS, *map(_cells, rows)])
     return "\n".join(lines)
+
+
+def _kind(case: Mapping[str, Any]) -> str:
+    return f"{case['weights']} weights, {case['activation']} units"
 
 
 def _polarizations(rows: Iterable[Mapping[str, Any]]) -> str:

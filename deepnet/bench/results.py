@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from deepnet.bench import BenchError
-from deepnet.bench.contenders import BASELINES
+from deepnet.bench.contenders import BASELINES, NETWORKS
 from deepnet.bench.scaling import AXES
 from deepnet.kernels.devices import DEVICES
+from deepnet.network import ACTIVATIONS
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
 from factorgraph.io.files import parse_json, read_bytes
@@ -106,6 +107,8 @@ def _case(name: str, value: Any) -> None:
         "widths": _each(_whole(1), minimum=2),
         "batch_size": _whole(1),
         "samples": _whole(1),
+        "weights": _among(*NETWORKS),
+        "activation": _among(*ACTIVATIONS),
         "density": _density,
         "device": _among(*DEVICES),
         "threads": _whole(1),
@@ -128,7 +131,7 @@ def _memory(name: str, value: Any) -> None:
 
 
 _ROW: dict[str, _Check] = {
-    "name": _among(*BASELINES.values(), *CLOSURES),
+    "name": _among(*BASELINES, *CLOSURES),
     "after": _whole(0),
     "weights": _whole(1),
     "polarization": _or_none(_each(check_number)),

@@ -7,6 +7,7 @@ from typing import Any
 
 from deepnet.bench import BenchError
 from deepnet.bench.case import Case
+from deepnet.bench.contenders import BASELINES
 from factorgraph.dense.closures import CLOSURES
 
 
@@ -75,7 +76,7 @@ AXES = {
 #: Most hidden layers of a study.
 _DEEPEST = 1000
 
-_COLOURS = {"binarynet": "black", "binarynet-compiled": "grey"} | {
+_COLOURS = {name: "black" if mode == "eager" else "grey" for name, mode in BASELINES.items()} | {
     name: f"C{number}" for number, name in enumerate(CLOSURES)
 }
 

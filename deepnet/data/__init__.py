@@ -1,4 +1,5 @@
-"""Data sets: handwritten digits, MNIST, Fashion-MNIST and CIFAR-10, as ten classes or as two (odd against even).
+"""Data sets: handwritten digits, MNIST, Fashion-MNIST and CIFAR-10, as ten classes or as two (odd against even); and
+files of the user's (`load_files`).
 
 Inputs are standardised over the whole training set, as in [DL]: one mean and one standard deviation over all training
 pixels, applied to the training and the test part alike.
@@ -14,19 +15,33 @@ A folder given by the user (1, 2) that lacks the files is an error; nothing is d
 """
 
 import contextlib
-import math
 import os
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from deepnet.data.dataset import Dataset, Label, targets
 from deepnet.data.files import CLASSES, DataError, Raw, import_package
+from deepnet.data.own import Files, load_files
+from deepnet.data.preparation import Pixels
 from deepnet.data.sources import SOURCES, locate
+from deepnet.data.table import LABELS, PICTURES, Table
 from factorgraph.interface.arguments import check_instance, shown
 
-__all__ = ["DATASETS", "TASKS", "DataError", "Dataset", "Task", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "TASKS",
+    "DataError",
+    "Dataset",
+    "Files",
+    "Label",
+    "Task",
+    "load_dataset",
+    "load_files",
+    "load_pictures",
+]
 
 Task = Literal["multiclass", "parity"]
 
@@ -36,38 +51,8 @@ TASKS: tuple[str, ...] = get_args(Task)
 #: The data sets of `load_dataset`.
 DATASETS: tuple[str, ...] = ("digits", *SOURCES)
 
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A data set, standardised and split.
-
-    Attributes:
-        name: one of `DATASETS`.
-        task: "multiclass" or "parity".
-        x_train: (n_train, features), standardised pixels. CIFAR-10 pixels are ordered channel, row, column.
-        y_train: (n_train,), int64 labels 0..classes-1 (multiclass), or int8, +1 for an odd label and -1 for an even
-            one (parity).
-        x_test: (n_test, features), shifted and scaled by the numbers of the training part.
-        y_test: (n_test,), as `y_train`.
-        classes: number of classes: 10 (multiclass) or 2 (parity).
-    """
-
-    name: str
-    task: Task
-    x_train: NDArray[np.floating]
-    y_train: NDArray[np.integer]
-    x_test: NDArray[np.floating]
-    y_test: NDArray[np.integer]
-    classes: int
-
-    @property
-    def features(self) -> int:
-        """Number of inputs."""
-        return self.x_train.shape[1]
-
-    def __repr__(self) -> str:
-        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.features} features"
-        return f"<Dataset {self.name} ({self.task}): {sizes}, {self.classes} classes>"
+#: Shapes of the pictures in the data sets of `load_dataset`.
+SHAPES = {"digits": (8, 8), "mnist": (28, 28), "fashion-mnist": (28, 28), "cifar10": (3, 32, 32)}
 
 
 def load_dataset(
@@ -90,22 +75,47 @@ def load_dataset(
         ValueError: an argument is not one of those above.
         DataError: files are missing, damaged or cannot be downloaded.
     """
-    _check_choice("name", name, DATASETS)
     _check_choice("task", task, TASKS)
     float_type = _float_type(dtype)
-    if data_dir is not None:
-        check_instance("data_dir", data_dir, (str, os.PathLike), "the path of a folder")
-    raw = _read_digits() if name == "digits" else SOURCES[name].read(locate(name, data_dir))
-    mean, deviation = _moments(raw.x_train)
+    raw = _read(name, data_dir)
+    pictures = raw.x_train.reshape(-1, *SHAPES[name])
+    preparation = Pixels.fit(PICTURES, pictures)
     return Dataset(
         name=name,
         task=task,
-        x_train=_standardise(raw.x_train, mean, deviation, float_type),
-        y_train=targets(raw.labels_train, task),
-        x_test=_standardise(raw.x_test, mean, deviation, float_type),
-        y_test=targets(raw.labels_test, task),
-        classes=2 if task == "parity" else CLASSES,
+        x_train=preparation.standardise(raw.x_train, float_type),
+        y_train=targets_for(task, raw.labels_train),
+        x_test=preparation.standardise(raw.x_test, float_type),
+        y_test=targets_for(task, raw.labels_test),
+        labels=labels_for(task),
+        preparation=preparation,
     )
+
+
+def labels_for(task: Task) -> tuple[Label, ...]:
+    """Return the classes of a task."""
+    return ("even", "odd") if task == "parity" else tuple(range(CLASSES))
+
+
+def targets_for(task: Task, numbers: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return labels as networks take them, of the ten classes by their numbers."""
+    return targets(numbers % 2 if task == "parity" else numbers, len(labels_for(task)))
+
+
+def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> Table:
+    """Return the test set of a data set as its files have it, as if it were a file; arguments and errors as of
+    `load_dataset`."""
+    raw = _read(name, data_dir)
+    pictures = raw.x_test.reshape(-1, *SHAPES[name])
+    return Table(Path(name), {PICTURES: pictures, LABELS: raw.labels_test}, np.arange(len(pictures)))
+
+
+def _read(name: str, data_dir: str | os.PathLike[str] | None) -> Raw:
+    """Return a data set as its files have it."""
+    _check_choice("name", name, DATASETS)
+    if data_dir is not None:
+        check_instance("data_dir", data_dir, (str, os.PathLike), "the path of a folder")
+    return _read_digits() if name == "digits" else SOURCES[name].read(locate(name, data_dir))
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
@@ -119,33 +129,6 @@ def _float_type(dtype: DTypeLike) -> np.dtype[np.floating]:
             if isinstance(dtype, str | type | np.dtype) and dtype == choice:
                 return choice
     raise ValueError(f"`dtype` must be float32 or float64, got {shown(dtype)}")
-
-
-def targets(labels: NDArray[np.integer], task: Task) -> NDArray[np.integer]:
-    """Return what a network learns of classes 0, 1, ...: themselves, or +1 for odd and -1 for even ones."""
-    if task == "parity":
-        return np.where(labels % 2 == 1, 1, -1).astype(np.int8)
-    return labels.astype(np.int64)
-
-
-def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return mean and standard deviation of all pixels, from the exact counts of their 256 values."""
-    counts = np.zeros(256, dtype=np.int64)
-    for rows in np.array_split(pixels, math.ceil(len(pixels) / 1024)):
-        counts += np.bincount(rows.ravel(), minlength=256)
-    values = np.arange(256.0)
-    mean = counts @ values / counts.sum()
-    return float(mean), math.sqrt(counts @ (values - mean) ** 2 / counts.sum())
-
-
-def _standardise(
-    pixels: NDArray[np.uint8], mean: float, deviation: float, dtype: np.dtype[np.floating]
-) -> NDArray[np.floating]:
-    """Return (pixels - mean) / deviation; without a deviation (a constant training set), only shifted."""
-    x = pixels.astype(dtype)
-    x -= mean
-    x /= deviation or 1.0
-    return x
 
 
 def _read_digits() -> Raw:

@@ -10,14 +10,16 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
-from deepnet.data import TASKS, Dataset, Task, load_dataset, targets
+from deepnet.data import TASKS, Dataset, Label, Task, labels_for, load_dataset, targets_for
 from deepnet.data.files import CLASSES
+from deepnet.data.preparation import Preparation
 from factorgraph.interface.arguments import check_choice, check_integer, shown
 
 #: Inputs of a task from those of the data set, (samples, features) both.
@@ -80,17 +82,17 @@ class TaskSequence(Sequence[Dataset]):
             base,
             task=self.task,
             x_train=transform(base.x_train[train]),
-            y_train=targets(base.y_train[train], self.task),
+            y_train=targets_for(self.task, base.y_train[train]),
             x_test=transform(base.x_test[test]),
-            y_test=targets(base.y_test[test], self.task),
-            classes=self.classes,
+            y_test=targets_for(self.task, base.y_test[test]),
+            labels=self.labels,
         )
 
     def tests(self, number: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
         """Yield the inputs and labels for testing of the first tasks, so many of them."""
         for task in range(number):
             test = np.isin(self.base.y_test, self._classes(task))
-            yield self._transform(task)(self.base.x_test[test]), targets(self.base.y_test[test], self.task)
+            yield self._transform(task)(self.base.x_test[test]), targets_for(self.task, self.base.y_test[test])
 
     @property
     def name(self) -> str:
@@ -103,9 +105,29 @@ class TaskSequence(Sequence[Dataset]):
         return self.base.features
 
     @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes of all tasks together, as the user knows them."""
+        return labels_for(self.task)
+
+    @property
     def classes(self) -> int:
         """Number of classes, of all tasks together."""
-        return 2 if self.task == "parity" else self.base.classes
+        return len(self.labels)
+
+    @property
+    def preparation(self) -> Preparation:
+        """How the inputs of the first task are made from what files hold."""
+        return self.base.preparation
+
+    @cached_property
+    def x_test(self) -> NDArray[np.floating]:
+        """The inputs for testing of all tasks, one after the other."""
+        return np.concatenate([x for x, _ in self.tests(len(self))])
+
+    @cached_property
+    def y_test(self) -> NDArray[np.integer]:
+        """The labels for testing of all tasks."""
+        return np.concatenate([y for _, y in self.tests(len(self))])
 
     def _transform(self, number: int) -> Transform:
         return KINDS[self.tasks.kind](self.features, number, len(self))

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from deepnet.experiments.spec import OF_TASKS, Cell
 from deepnet.train import Network
 from factorgraph.io.files import parse_json
 from factorgraph.runtime.executor import one_thread
+from factorgraph.runtime.machine import machine
 
 #: The figures of a finished cell, in its folder.
 RESULT = "result.json"
@@ -90,15 +90,12 @@ def run_job(job: Job) -> None:
             for _ in run.train(network, data):
                 pass
             of_tasks = {name: run.history[-1][name] for name in OF_TASKS if run.history and cell.tasks is not None}
-            figures = (
-                evaluate(network, data)
-                | of_tasks
-                | {
-                    "seconds": sum(each["seconds"] for each in run.history) / max(1, len(run.history)),
-                    "machine": platform.platform(),
-                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
+            of_run = {
+                "seconds": sum(each["seconds"] for each in run.history) / max(1, len(run.history)),
+                "machine": machine(job.device)["processor" if job.device == "cpu" else "gpu"],
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            figures = evaluate(network, data) | of_tasks | of_run
         write_text_atomic(job.directory / RESULT, json.dumps(figures, indent=2) + "\n")
 
 

@@ -89,7 +89,7 @@ def _checked(args: argparse.Namespace) -> "tuple[Spec, list[Job]]":
 
 def _run(args: argparse.Namespace, todo: "Sequence[Job]", total: int) -> int:
     """Run the jobs, with a line for each that ends; the number of those that failed."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from deepnet.experiments.cell import run_job
     from factorgraph.runtime.executor import run_on_dask, run_serially

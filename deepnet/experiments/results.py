@@ -14,7 +14,7 @@ from deepnet.app.checkpoint import write_text_atomic
 from deepnet.experiments.cell import Job
 from deepnet.experiments.spec import Spec
 
-TABLE, NUMBERS, CURVES, FIGURE = "table.md", "table.csv", "curves.csv", "curves.png"
+TABLE, NUMBERS, CELLS, CURVES, FIGURE = "table.md", "table.csv", "cells.csv", "curves.csv", "curves.png"
 
 #: Titles of what may be reported.
 TITLES = {
@@ -58,13 +58,14 @@ class Entry:
 
 
 def save_results(spec: Spec, jobs: Sequence[Job], out: Path) -> None:
-    """Write the tables and the numbers of the curves of all that is done to the folder of the sweep.
+    """Write the tables, the figures of every cell and the curves of all that is done to the folder of the sweep.
 
     Raises:
         CheckpointError: the disk is full or refuses; the old files are kept.
     """
     write_text_atomic(out / TABLE, markdown(spec, jobs))
     write_text_atomic(out / NUMBERS, _csv(_numbers(spec, jobs)))
+    write_text_atomic(out / CELLS, _csv(_cell_rows(spec, jobs)))
     write_text_atomic(out / CURVES, _csv(_curve_rows(spec, jobs)))
 
 
@@ -105,6 +106,15 @@ def _numbers(spec: Spec, jobs: Sequence[Job]) -> Iterator[list[object]]:
             if entry.values:
                 deviation = "" if len(entry.values) == 1 else entry.deviation
                 yield [*entry.labels, measured, entry.mean, deviation, len(entry.values)]
+
+
+def _cell_rows(spec: Spec, jobs: Sequence[Job]) -> Iterator[list[object]]:
+    """Yield a line for each finished cell, with all that was measured, where and when."""
+    results = [(job.cell, result) for job in jobs if (result := job.result()) is not None]
+    names = list(dict.fromkeys(name for _, result in results for name in result))
+    yield [*spec.axes, "seed", *names]
+    for cell, result in results:
+        yield [*cell.labels, cell.seed, *(result.get(name, "") for name in names)]
 
 
 def curves(spec: Spec, jobs: Sequence[Job], measured: str) -> dict[tuple[str, ...], tuple[NDArray, NDArray, NDArray]]:

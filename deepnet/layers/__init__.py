@@ -6,6 +6,7 @@ from typing import Any
 from deepnet.layers.base import Layer, LoweringError, Plan, Update
 from deepnet.layers.covariance import with_covariance
 from deepnet.layers.dense import DenseLayer, DensePlan
+from deepnet.layers.noise import LearntNoise
 from deepnet.layers.sites import with_sites
 from factorgraph.factors import Bilinear
 
@@ -20,4 +21,14 @@ MEMORIES: dict[str, Callable[[Sequence[Plan]], tuple[Plan, ...]]] = {
     "sites": with_sites,
 }
 
-__all__ = ["KINDS", "MEMORIES", "DenseLayer", "DensePlan", "Layer", "LoweringError", "Plan", "Update"]
+__all__ = [
+    "KINDS",
+    "MEMORIES",
+    "DenseLayer",
+    "DensePlan",
+    "Layer",
+    "LearntNoise",
+    "LoweringError",
+    "Plan",
+    "Update",
+]

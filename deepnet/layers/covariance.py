@@ -58,7 +58,8 @@ class CovariancePlan(DensePlan):
         """As ``Plan.initial_layer``."""
         layer = super().initial_layer(size, rng, dtype, below)
         measured = np.zeros((self.inputs, self.inputs), dtype)
-        return CovarianceLayer(self, layer.H, None, layer.mean, layer.sigma, below=below, measured=measured)
+        noise = layer.noise
+        return CovarianceLayer(self, layer.H, None, layer.mean, layer.sigma, below=below, noise=noise, measured=measured)
 
     def cost(self) -> Cost:
         """As ``Plan.cost``; the products of C are with the samples, with the fields, and of the samples for itself."""
@@ -78,7 +79,7 @@ class CovarianceLayer(DenseLayer):
     seen: Array = field(init=False)
 
     def state(self) -> dict[str, Array]:
-        """Return H, m and 1 - C."""
+        """Return what a dense layer has, and 1 - C."""
         return super().state() | {"measured": self.measured}
 
     def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:

@@ -8,8 +8,9 @@ import numpy as np
 
 from deepnet.cost import Cost
 from deepnet.layers.base import Layer, LoweringError, Update
+from deepnet.layers.noise import LearntNoise
 from deepnet.sums import sums
-from factorgraph.channels import Argmax, Channel
+from factorgraph.channels import Channel
 from factorgraph.dense import state as dense
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
@@ -79,13 +80,14 @@ class DensePlan(LayerPlan):
     @property
     def on_gpu(self) -> bool:
         """Implement ``deepnet.layers.base.Plan.on_gpu``."""
-        channel = isinstance(self.channel, Argmax) or self.channel.on_gpu
-        return channel and self.prior is not None and self.prior.on_gpu
+        return self.channel.on_gpu and self.prior is not None and self.prior.on_gpu
 
     def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array."""
+        """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array, and of outputs the
+        noise if it is learnt."""
         names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
-        return dict.fromkeys(names, (self.outputs, self.inputs))
+        shapes = dict.fromkeys(names, (self.outputs, self.inputs))
+        return shapes | ({"noise": (self.outputs, 1)} if isinstance(self.channel, LearntNoise) else {})
 
     def initial_layer(
         self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
@@ -113,7 +115,13 @@ class DensePlan(LayerPlan):
             mean=mean.astype(dtype),
             sigma=None if self.spin_weights else sigma.astype(dtype),
             below=below,
+            noise=self._initial_noise(dtype),
         )
+
+    def _initial_noise(self, dtype: np.dtype[Any] | type) -> Array | None:
+        if not isinstance(self.channel, LearntNoise):
+            return None
+        return np.full((self.outputs, 1), self.channel.noise, dtype)
 
     def cost(self) -> Cost:
         """Implement ``deepnet.layers.base.Plan.cost``, of the weights that are kept.
@@ -129,32 +137,44 @@ class DensePlan(LayerPlan):
         )
 
     def _products(self) -> int:
-        """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A."""
-        count = 2 if self.is_first or self.full_spins else 3
-        to_inputs = 0 if self.is_first else 1
-        count += CLOSURES[self.closure].products * (1 + to_inputs)
+        """Return matrix products: omega and V; H and B, unless they sum g of every edge; Onsager terms; G and A.
+
+        V, G and A are sums of two products, or of one where weights or inputs are ±1; AMP has half of G and A already.
+        """
+        messages, first, real = CLOSURES[self.closure].products, self.is_first, not (self.is_first or self.spin_inputs)
+        pair = 2 if real and not self.full_spins else 1
+        count = 1 + pair + messages * (1 if first else 2)
         if not self.spin_weights:
-            count += 1 + to_inputs
-        if to_inputs and not self.spin_inputs:
-            count += 1 if self.full_spins else 2
+            count += pair - (messages == 2 and (first or pair == 2))
+        if real:
+            count += pair - (messages == 2 and pair == 2)
         return count
 
 
 @dataclass
 class DenseLayer(dense.Layer):
-    """A dense layer in training, whose steps are those of ``Operations``."""
+    """A dense layer in training, whose steps are those of ``Operations``.
+
+    Attributes:
+        noise: variances of the outputs' Gaussian noise, (outputs, 1), where they are learnt.
+    """
 
     plan: DensePlan  # pyright: ignore[reportIncompatibleVariableOverride]
+    noise: Array | None = None
 
     def state(self) -> dict[str, Array]:
-        """Return H and the damped m; G and σ as well for continuous weights."""
+        """Return H and the damped m; G and σ as well for continuous weights; the noise if it is learnt."""
         arrays = {"H": self.H, "mean": self.mean}
-        return arrays if self.G is None else arrays | {"G": self.G, "variance": self.sigma}
+        if self.G is not None:
+            arrays |= {"G": self.G, "variance": self.sigma}
+        return arrays if self.noise is None else arrays | {"noise": self.noise}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Implement ``deepnet.layers.base.Layer.restore``: masked weights are 0."""
         if self.plan.mask is not None and bool((state["mean"] * ~self.plan.mask != 0).sum() > 0):
             raise ValueError(f"{self.plan.name} must have weights where `seed` and `density` draw edges only")
+        if self.noise is not None and not bool((state["noise"] > 0).sum() == self.plan.outputs):
+            raise ValueError(f"{self.plan.name} must have noise of variances > 0")
         for name, own in self.state().items():
             own[...] = state[name]
         if self.plan.spin_weights and self.sigma is not None:
@@ -174,7 +194,13 @@ class DenseLayer(dense.Layer):
         plan = replace(self.plan, mask=optional(self.plan.mask))
         sigma = None if plan.spin_weights else convert(self.sigma)
         layer = type(self)(
-            plan=plan, H=convert(self.H), G=optional(self.G), mean=convert(self.mean), sigma=sigma, below=below
+            plan=plan,
+            H=convert(self.H),
+            G=optional(self.G),
+            mean=convert(self.mean),
+            sigma=sigma,
+            below=below,
+            noise=optional(self.noise),
         )
         operations.place(layer)
         return layer

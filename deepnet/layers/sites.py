@@ -42,7 +42,7 @@ class SitesPlan(DensePlan):
     ) -> "SitesLayer":
         """As ``Plan.initial_layer``."""
         layer = super().initial_layer(size, rng, dtype, below)
-        return SitesLayer(self, layer.H, layer.G, layer.mean, layer.sigma, below=below)
+        return SitesLayer(self, layer.H, layer.G, layer.mean, layer.sigma, below=below, noise=layer.noise)
 
 
 @dataclass

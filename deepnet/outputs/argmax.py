@@ -24,6 +24,10 @@ class ArgmaxOutput(Output):
     coupled = True
     soft = True
 
+    @classmethod
+    def has(cls, channel: Any) -> bool:
+        return super().has(channel) and channel.noise == 0.0
+
     @staticmethod
     def serves(classes: int) -> bool:
         return classes >= 2
@@ -59,6 +63,9 @@ class ArgmaxOutput(Output):
             values[small] = logsumexp(log_p, b=weights[:, small], axis=0)
         return values
 
+    def conditional(self, z: Array) -> Array:
+        return self.channel.conditional(z)
+
     def pointwise(self, z: Array) -> Labels:
         return self.channel(z)
 
@@ -68,3 +75,6 @@ class ArgmaxOutput(Output):
     def probabilities(self, omega: Array, V: Array) -> Array:
         """Return P(y = k), (samples, K)."""
         return self.channel.probabilities(omega=omega, V=V).T
+
+    def conditional_entropy(self, omega: Array, V: Array) -> Array:
+        return np.zeros(omega.shape[1])  # the label is a function of the pre-activations

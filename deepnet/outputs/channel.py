@@ -45,3 +45,6 @@ class ChannelOutput(Output):
 
     def probabilities(self, omega: Array, V: Array) -> Array:
         raise ValueError(f"`output` must have classes, got {self.channel}")
+
+    def conditional_entropy(self, omega: Array, V: Array) -> Array:
+        raise ValueError(f"`output` must have classes, got {self.channel}")

@@ -11,6 +11,7 @@ from factorgraph.channels.poisson import Poisson
 from factorgraph.channels.probit import Probit
 from factorgraph.channels.relu import ReLU
 from factorgraph.channels.sign import Sign
+from factorgraph.channels.softmax import Softmax
 
 __all__ = [
     "Absolute",
@@ -26,4 +27,5 @@ __all__ = [
     "Probit",
     "ReLU",
     "Sign",
+    "Softmax",
 ]

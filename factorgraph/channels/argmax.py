@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from factorgraph.channels.base import ObservedValues, check_arguments, pre_activation
 from factorgraph.channels.winner import grid_probabilities
-from factorgraph.interface.arguments import check_integer, number_array, real_array, shown
+from factorgraph.interface.arguments import check_integer, check_number, number_array, real_array, shown
 from factorgraph.numerics.elementwise import Elementwise, formula, result_type
 from factorgraph.numerics.quadrature import Panels, adaptive_panels
 from factorgraph.numerics.special import LOG_2PI, log1mexp_array, log_normal_cdf_array, log_upper_tail, normal_tail
@@ -28,6 +28,7 @@ Form = Literal["double_jensen", "single_jensen", "exact"]
 _MAX_NODES = 1000  # of Gauss-Legendre, whose computation takes seconds then
 _BUDGET = 500_000  # nodes times rivals that are evaluated together in the exact form
 _TOLERANCE = 1e-9  # between a panel and its halves; the integrands are entire, and the halves right to rounding then
+_KNOWN = 1e-60  # variance of what is known, far below that of any noise
 _TAIL = 14.0  # deviations beyond which a Gaussian is nothing
 
 
@@ -64,25 +65,41 @@ class Argmax:
     In every form phi depends on differences of omega only, so that Σ_k g_k = 0. The first is the default: it needs no
     random numbers, and [DL Fig. 4] finds no difference that matters between the first two.
 
+    With noise the label is that of z_k + N(0, noise), the multi-class probit: all formulas are those with V + noise for
+    V.
+
     Args:
         form: one of the names above.
         nodes: Gauss-Legendre nodes on each panel of the exact form, at least 8.
+        noise: variance of the noise, finite and ≥ 0.
 
     Raises:
-        ValueError: an unknown form or too few nodes.
+        ValueError: an unknown form, too few nodes or a wrong variance.
     """
 
     form: Form = "double_jensen"
     nodes: int = 16
+    noise: float = 0.0
+    forms: ClassVar[tuple[str, ...]] = get_args(Form)
     spin: ClassVar[bool] = False
-    scale_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.form, str) or self.form not in get_args(Form):
-            raise ValueError(f"`form` must be one of {', '.join(get_args(Form))}, got {shown(self.form)}")
+        if not isinstance(self.form, str) or self.form not in self.forms:
+            raise ValueError(f"`form` must be one of {', '.join(self.forms)}, got {shown(self.form)}")
         object.__setattr__(self, "nodes", check_integer("nodes", self.nodes, maximum=_MAX_NODES))
         if self.nodes < 8:
             raise ValueError(f"`nodes` must be >= 8, got {self.nodes!r}")
+        object.__setattr__(self, "noise", check_number("noise", self.noise, minimum=0.0))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Labels, though no soft targets, have a kernel of their own there."""
+        return self.form == "double_jensen"
+
+    @property
+    def scale_free(self) -> bool:
+        """The label of cz is that of z."""
+        return self.noise == 0.0
 
     def __call__(self, z: ArrayLike, axis: int = 0) -> Any:
         """Return the label of the greatest pre-activation, the first of several."""
@@ -92,6 +109,12 @@ class Argmax:
                 f"`axis` must be one along which `z` has classes, got {shown(axis)} for shape {values.shape}"
             )
         return np.argmax(values, axis=axis)
+
+    def conditional(self, z: Array) -> Array:
+        """Return P(c | z) of every class for known pre-activations (K, ...), without checks."""
+        if self.noise > 0.0:
+            return self.probabilities(omega=z, V=_KNOWN)
+        return (np.arange(len(z)).reshape(-1, *[1] * (z.ndim - 1)) == z.argmax(axis=0)).astype(np.float64)
 
     def observe(
         self,
@@ -117,8 +140,8 @@ class Argmax:
         Raises:
             ValueError: a shape, a label or a variance outside its domain, K < 2, or ``rng`` missing where it is needed.
         """
-        dtype, omega, V = _classes_first(omega, V, axis)
-        y = _labels(y, omega)
+        dtype, omega, V = self._classes_first(omega, V, axis)
+        y = checked_labels(y, omega)
         if self.form == "exact" and y.size:
             flat = omega.reshape(len(omega), -1)
             phi, g, gamma = _exact(y.ravel(), flat, V.reshape(flat.shape), self.nodes)
@@ -183,7 +206,7 @@ class Argmax:
         Raises:
             ValueError: as for ``observe``.
         """
-        dtype, omega, V = _classes_first(omega, V, axis)
+        dtype, omega, V = self._classes_first(omega, V, axis)
         if not omega.size:
             return np.moveaxis(omega, 0, axis).astype(dtype)
         flat, V = omega.reshape(len(omega), -1), V.reshape(len(omega), -1)
@@ -200,7 +223,7 @@ class Argmax:
         Raises:
             ValueError: as for ``observe``.
         """
-        dtype, omega, V = _classes_first(omega, V, axis)
+        dtype, omega, V = self._classes_first(omega, V, axis)
         flat, V = omega.reshape(len(omega), -1), V.reshape(len(omega), -1)
         result, valid = grid_probabilities(flat, V)
         if not valid.all():
@@ -216,7 +239,7 @@ class Argmax:
         Raises:
             ValueError: as for ``observe``.
         """
-        _, omega, V = _classes_first(omega, V, 0)
+        _, omega, V = self._classes_first(omega, V, 0)
         labels, samples = omega.argmax(axis=0), np.arange(omega.shape[1])
         gap = omega[labels, samples] - omega
         chances = ndtr(-gap / np.sqrt(V + V[labels, samples]))
@@ -226,26 +249,26 @@ class Argmax:
             labels[open_samples] = p.argmax(axis=0)
         return labels
 
+    def _classes_first(self, omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
+        """Return result type, and omega and V, noise included, as float64 (K, ...)."""
+        check_arguments(V, omega=omega)
+        check_integer("axis", axis)
+        dtype = result_type(omega, V)
+        omega = np.asarray(omega, dtype=np.float64)
+        if not -omega.ndim <= axis < omega.ndim:
+            raise ValueError(f"`axis` must be an axis of omega, of shape {omega.shape}, got {axis!r}")
+        try:
+            V = np.broadcast_to(np.asarray(V, dtype=np.float64), omega.shape)
+        except ValueError:
+            raise ValueError(f"`V` must be of the shape of omega, {omega.shape}, got {np.shape(V)}") from None
+        omega, V = np.moveaxis(omega, axis, 0), np.moveaxis(V, axis, 0)
+        if len(omega) < 2:
+            raise ValueError(f"`omega` must be of at least 2 classes, got {len(omega)}")
+        return dtype, omega, V + self.noise
 
-def _classes_first(omega: ArrayLike, V: ArrayLike, axis: int) -> tuple[np.dtype[Any], Array, Array]:
-    """Return result type, and omega and V as float64 (K, ...)."""
-    check_arguments(V, omega=omega)
-    check_integer("axis", axis)
-    dtype = result_type(omega, V)
-    omega = np.asarray(omega, dtype=np.float64)
-    if not -omega.ndim <= axis < omega.ndim:
-        raise ValueError(f"`axis` must be an axis of omega, of shape {omega.shape}, got {axis!r}")
-    try:
-        V = np.broadcast_to(np.asarray(V, dtype=np.float64), omega.shape)
-    except ValueError:
-        raise ValueError(f"`V` must be of the shape of omega, {omega.shape}, got {np.shape(V)}") from None
-    omega, V = np.moveaxis(omega, axis, 0), np.moveaxis(V, axis, 0)
-    if len(omega) < 2:
-        raise ValueError(f"`omega` must be of at least 2 classes, got {len(omega)}")
-    return dtype, omega, V
 
-
-def _labels(y: ArrayLike, omega: Array) -> NDArray[np.intp]:
+def checked_labels(y: ArrayLike, omega: Array) -> NDArray[np.intp]:
+    """Return labels of the samples of omega (K, ...); raise ``ValueError`` for others."""
     y = number_array("y", y)
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"`y` must be integers, got {y.dtype}")

@@ -1,7 +1,7 @@
 """The steps of one layer by the equations of its closure, product by product, with any ``Operations``."""
 
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.dense.closures.common import input_precision, preactivation_variance, weight_precision
+from factorgraph.dense.closures.common import input_precision, preactivation_variance, set_weight_precision
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
 from factorgraph.dense.state import Layer, Message
 
@@ -21,6 +21,6 @@ def backward_step(operations: Operations, layer: Layer, above: Message, step: St
 
 def send_step(operations: Operations, layer: Layer, above: Message, *, last: bool) -> Backward:
     """Return the messages to the inputs; those to the weights go to the layer, whose weights stay as they are."""
-    B = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
-    layer.G_in = weight_precision(layer, operations)
-    return Backward(B, input_precision(layer, operations))
+    sent = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
+    set_weight_precision(layer, operations, sent.curvature_weights)
+    return Backward(sent.B, input_precision(layer, operations, sent.curvature_inputs))

@@ -41,13 +41,13 @@ class NumpyOperations:
     def place(self, layer: Layer) -> Layer:
         return layer
 
-    def times(self, W: Array, x: Array) -> Array:
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
         return W @ x
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
         return W.T @ g
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
         np.matmul(g, x.T, out=out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
@@ -107,7 +107,12 @@ def derivatives(message: Message, omega: Array, V: Array) -> tuple[Array, Array]
         output = cast(Argmax, message.channel)
         observe = output.observe if message.y.ndim == 1 else output.observe_soft
         _, g, gamma = observe(message.y, omega=s * omega, V=s * s * V, rng=message.rng)
-    return s * g, s * s * gamma
+    return raised(message, s * g, s * s * gamma)
+
+
+def raised(message: Message, g: Array, gamma: Array) -> tuple[Array, Array]:
+    """Return g and Γ of the likelihood to its power, where it has one."""
+    return (g, gamma) if message.power is None else (message.power * g, message.power * gamma)
 
 
 def edge_messages(
@@ -130,13 +135,15 @@ def edge_messages(
 def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
     """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL App. B].
 
+    G likewise, but messages that would make weights less certain, Σ_n [x̂²Γ + Δ(Γ - g²)] < 0, count as none.
+
     The means are those of the posterior of the batch. In [DL, eqs. 3, 8] the next batch begins with those of its prior,
     tanh(ρ H) for ±1 weights in place of tanh H: see ``docs/deviations.md``.
     """
     _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
     if layer.G is not None:
         assert layer.G_in is not None and step.precision is not None
-        _renew(layer.G, layer.beta * layer.G_in + step.rho * step.precision, step.reinforcement)
+        _renew(layer.G, layer.beta * np.maximum(layer.G_in, 0.0) + step.rho * step.precision, step.reinforcement)
         np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
     mean, variance = operations.weight_moments(cast(Prior, layer.plan.prior), layer.H, _or_zero(layer.G))
     # Damped means [DL eqs. 134-135]; masked weights stay zero.

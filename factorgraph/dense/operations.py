@@ -94,16 +94,22 @@ class Operations(Protocol):
         """Arrange the arrays of a layer, which are on the device, as suits the operations."""
         ...
 
-    def times(self, W: Array, x: Array) -> Array:
-        """Return Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x."""
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
+        """Return Σ_i W_ki x_in, (outputs, samples), of an array of edges W and an array of inputs x.
+
+        Args:
+            W: the edges.
+            x: the inputs.
+            coarse: every term may be rounded by 2^-8 of itself, as in sums that are variances or precisions.
+        """
         ...
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
-        """Return Σ_k W_ki g_kn, (inputs, samples), of an array of edges W and an array of outputs g."""
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
+        """Return Σ_k W_ki g_kn, (inputs, samples), of an array of edges W and an array of outputs g; as ``times``."""
         ...
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
-        """Fill an array of edges with Σ_n g_kn x_in."""
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
+        """Fill an array of edges with Σ_n g_kn x_in; as ``times``."""
         ...
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:

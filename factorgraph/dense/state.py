@@ -81,6 +81,8 @@ class Message:
         y: observed outputs, (outputs, samples) or, for an argmax, labels (samples) or their probabilities (outputs,
             samples); None for a hidden layer, or where B is known of the outputs.
         rng: for the sampled form of an argmax output.
+        power: to which the likelihood of each sample is taken, (samples,); None for 1. g and Γ are those of
+            phi times it.
     """
 
     channel: Channel | Argmax | Prior
@@ -89,6 +91,7 @@ class Message:
     A: Array | None = None
     y: Array | None = None
     rng: np.random.Generator | None = None
+    power: Array | None = None
 
     def rows(self, rows: slice) -> "Message":
         """Return the same for some of the outputs, with an axis for the inputs in the middle: (rows, 1, samples)."""
@@ -139,7 +142,7 @@ class Layer:
         A: precision of the message to the inputs; None for data, and while it has not been computed.
         to_inputs: message about the inputs; None for data.
         H_in: message to the weights.
-        G_in: its second natural parameter; None for ±1 weights.
+        G_in: its second natural parameter, which counts as 0 where it is negative; None for ±1 weights.
         scratch: room for one more array of edges.
         memory: what the closure keeps of the earlier iterations of the batch; None at the first one.
     """
@@ -169,6 +172,7 @@ class Layer:
     def __post_init__(self) -> None:
         if not self.observed:
             self.H_in = np.zeros_like(self.H)
+            self.G_in = None if self.G is None else np.zeros_like(self.H)
             self.scratch = np.zeros_like(self.H)
 
     @property

@@ -31,11 +31,13 @@ class Energy:
         factors: Σ log Z_f, by stack.
         variables: Σ log Z_i.
         edges: Σ log Z_e.
+        copies: (batch,) the log-partition of each copy of the model.
     """
 
     factors: tuple[float, ...]
     variables: float
     edges: float
+    copies: Array
 
     @property
     def log_partition(self) -> float:
@@ -130,7 +132,7 @@ def bethe(
         _vector_sums(graph, potentials, known, variables, edges)
     _category_sums(graph, potentials, known, B, laws[0], variables, edges)
     _check(graph, variables - edges)
-    factors = []
+    factors, copies = [], (variables - edges).reshape(graph.copies, -1).sum(axis=1)
     for stack in graph.stacks:
         values = stack.kind.log_partition(stack.parameters, stack.incoming(laws, known))
         if not np.all(values > -np.inf):
@@ -140,7 +142,8 @@ def bethe(
                 raise IndefiniteError(f"the mean of {what} must be finite: an integral over a real variable diverges")
             raise ContradictionError(f"evidence must be consistent, got a state that {what} forbids")
         factors.append(float(values.sum()))
-    return Energy(tuple(factors), float(variables.sum()), float(edges.sum()))
+        copies = copies + values.reshape(graph.copies, -1).sum(axis=1)
+    return Energy(tuple(factors), float(variables.sum()), float(edges.sum()), copies)
 
 
 def _centred(graph: Unrolled, own: Own) -> tuple[NDArray[np.bool_], Own]:

@@ -1,8 +1,8 @@
-"""Compiled sweeps for graphs of pairs of categories alone, by one table for all, one for each, or Potts couplings.
+"""Compiled sweeps for graphs of pairs of spins and categories: tables, Potts and Ising couplings, of any mix.
 
-Flooding carries messages and totals as products of probabilities, r and T, and tables as W = e^{log table}: the cavity
-law is T/r, the message a matrix product of it, without a transcendental function, and with positive terms only. Two
-passes over a forest carry logarithms, zeros and entries of any size included.
+Sweeps with loops carry messages and totals as products of probabilities, r and T, and tables as W = e^{log table}: the
+cavity law is T/r, the message a matrix product of it, without a transcendental function, and with positive terms only.
+Two passes over a forest carry logarithms, zeros and entries of any size included.
 """
 
 import math
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from factorgraph.engine.damping import Damping
+from factorgraph.engine.discrete_pairs import Pairs, StackOfPairs
 from factorgraph.engine.forest import eliminate_pairs, group_by
 from factorgraph.engine.unroll import Potentials, Unrolled
-from factorgraph.factors.base import distinct
-from factorgraph.factors.potts import PottsPair, log_others
-from factorgraph.messages.categories import log_sum, normalise, normalised
+from factorgraph.factors.potts import log_others, maxima_of_others
+from factorgraph.messages.categories import log_sum
 from factorgraph.messages.natural import Array, log_sum_of_two
 from factorgraph.runtime.compiled import njit
 
@@ -24,73 +24,93 @@ _SAFE_EXPONENT = 340.0
 
 
 def category_sweeps(
-    graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None, schedule: str, damping: Damping
-) -> "CategoryFlooding | CategoryTwoPass | None":
-    """Return sweeps over pairs, or None: with other factors or variables, damping, or another schedule.
+    graph: Unrolled,
+    potentials: Potentials,
+    start: tuple[Array, Array] | None,
+    schedule: str,
+    damping: Damping,
+    maximum: bool,
+    rng: np.random.Generator,
+) -> "CategorySweeps | CategoryTwoPass | None":
+    """Return sweeps over pairs, or None: with other factors, reinforcement, or another schedule.
 
-    There is no flooding where products might overflow: with zeros, observations, or very strong factors.
+    There are no sweeps with loops for maxima, or where products might overflow or vanish: with zeros in tables, or very
+    strong factors.
     """
-    kind: Any = graph.stacks[0].kind
-    if len(graph.stacks) != 1 or damping != Damping() or np.any(graph.category_of < 0):
+    loopy = schedule in ("flooding", "sequential") or (schedule == "random" and len(graph.stacks) == 1)
+    if damping.reinforcement or (schedule != "two-pass" and (maximum or not loopy)):
         return None
-    if len(kind.states) != 2 or getattr(kind, "listed", None) is not None:
+    pairs = Pairs.of(graph)
+    if pairs is None:
         return None
+    field = pairs.field(potentials)
     if schedule == "two-pass":
-        return CategoryTwoPass(graph, potentials)
-    if schedule == "flooding" and _products_are_safe(graph, potentials, start):
-        return CategoryFlooding(graph, potentials, start)
-    return None
+        return CategoryTwoPass(pairs, field, maximum)
+    B = None if start is None else pairs.spread(start[0])
+    if not _products_are_safe(pairs, field, B):
+        return None
+    return CategorySweeps(
+        pairs, field, B, damping.damping, schedule == "flooding", rng if schedule == "random" else None
+    )
 
 
-def _spread(logs: Array) -> Array:
+# ---- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+def _products_are_safe(pairs: Pairs, field: Array, B: Array | None) -> bool:
+    """Return whether no product can overflow or vanish: the logarithms of a total differ by at most those of all that
+    it is made of."""
+    heard = np.zeros(pairs.places)
+    for own, sent in zip(pairs.stacks, np.split(np.zeros(pairs.at[-1]) if B is None else B, pairs.cuts), strict=True):
+        size = np.abs(own.logs[:, 0]) if own.potts else _differences(own.logs)
+        both = sent.reshape(len(own.ends), -1)
+        for side, part in enumerate(np.split(both, [own.values[0]], axis=1)):
+            with np.errstate(invalid="ignore"):
+                bound = np.maximum(size, _differences(part))
+            heard += np.bincount(own.ends[:, side], bound + math.log(sum(own.values)), pairs.places)
+    possible = np.where(np.isneginf(field), np.nan, field)
+    high = np.fmax.reduceat(possible, pairs.firsts)
+    largest = float((high - np.fmin.reduceat(possible, pairs.firsts)).max())  # NaN where nothing is possible
+    return float(heard.max()) + largest < _SAFE_EXPONENT
+
+
+def _differences(logs: Array) -> Array:
     return logs.max(axis=1) - logs.min(axis=1)
 
 
-def _products_are_safe(graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None) -> bool:
-    """Return whether no product can overflow: the logarithms of a total differ by at most those of all that it is made
-    of."""
-    stack = graph.stacks[0]
-    kind: Any = stack.kind
-    logs = distinct(stack.parameters[0])
-    if not np.isnan(potentials.value).all() or not np.isfinite(logs).all() or not np.isfinite(potentials.field).all():
-        return False
-    maximum = np.abs(logs) if isinstance(kind, PottsPair) else _spread(logs)
-    size = np.broadcast_to(maximum, len(stack.variables)) + math.log(max(kind.states))
-    if start is not None:
-        B = start[0].reshape(stack.variables.shape)
-        if not np.isfinite(B).all():
-            return False
-        q = kind.states[0]
-        size = np.maximum(size, np.maximum(_spread(B[:, :q]), _spread(B[:, q:])))
-    total = np.zeros(graph.variables)
-    for slot in (0, kind.states[0]):
-        np.add.at(total, stack.variables[:, slot], size)
-    own = max((float(_spread(potentials.field[places]).max()) for places in graph.categories), default=0.0)
-    return float(total.max()) + own < _SAFE_EXPONENT
-
-
-# ---- flooding --------------------------------------------------------------------------------------------------------
-
-
-@njit(cache=True, error_model="numpy")
-def _replaced(new: Any, r: Any, place: int, T: Any, look: bool, worst: float) -> float:
+@njit(part=True, error_model="numpy")
+def _replaced(new: Any, r: Any, place: int, T: Any, together: bool, share: float, look: bool, worst: float) -> float:
     """Scale a message to a mean of 1, multiply it to the total, put it in its place; the largest relative change."""
     scale = new.size / new.sum()
+    if together and share == 1.0 and not look:
+        for c in range(new.size):
+            value = new[c] * scale
+            r[c] = value
+            T[place + c] *= value
+        return worst
     for c in range(new.size):
         value = new[c] * scale
         if look:
             worst = max(worst, abs(value - r[c]) / r[c])
+        if share < 1.0:
+            value = r[c] * math.exp(share * math.log(value / r[c]))
+        T[place + c] *= value if together else value / r[c]
         r[c] = value
-        T[place + c] *= value
     return worst
 
 
 @njit(cache=True, error_model="numpy")
-def _flood_potts(first: Any, second: Any, w: Any, r: Any, T: Any, new_T: Any, look: bool) -> tuple[float, int]:
-    """One flooding sweep in place; the largest relative change of a message and its edge, if looked for."""
+def _send_potts(
+    order: Any, first: Any, second: Any, w: Any, r: Any, T: Any, new_T: Any, together: bool, share: float, look: bool
+) -> tuple[float, int]:
+    """Send both messages of pairs with Potts couplings, at the same time or one after the other in place.
+
+    With the share that damping lets through. If asked, the largest relative change without damping, and where: 2 f, or
+    2 f + 1.
+    """
     q, worst, where = r.shape[1] // 2, 0.0, 0
     p, to = np.empty((2, q)), np.empty((2, q))
-    for f in range(first.size):
+    for f in order:
         places = (first[f], second[f])
         for side in range(2):
             for c in range(q):
@@ -104,21 +124,32 @@ def _flood_potts(first: Any, second: Any, w: Any, r: Any, T: Any, new_T: Any, lo
                 out[c] += after
                 after += p[side, c]
         for side in range(2):
-            change = _replaced(to[side], r[f, side * q : (side + 1) * q], places[side], new_T, look, worst)
+            own = r[f, side * q : (side + 1) * q]
+            change = _replaced(to[side], own, places[side], new_T, together, share, look, worst)
             if change > worst:
-                worst, where = change, f * 2 * q + side * q
+                worst, where = change, 2 * f + side
     return worst, where
 
 
 @njit(cache=True, error_model="numpy")
-def _flood_tables(
-    first: Any, second: Any, W: Any, turned: Any, r: Any, T: Any, new_T: Any, look: bool
+def _send_tables(
+    order: Any,
+    first: Any,
+    second: Any,
+    W: Any,
+    turned: Any,
+    r: Any,
+    T: Any,
+    new_T: Any,
+    together: bool,
+    share: float,
+    look: bool,
 ) -> tuple[float, int]:
     """The same with tables W (F or 1, a, b), and ``turned`` (F or 1, b, a)."""
     a, b = W.shape[1:]
     worst, where = 0.0, 0
     p, p2, to, to2 = np.empty(a), np.empty(b), np.empty(a), np.empty(b)
-    for f in range(first.size):
+    for f in order:
         n = f if W.shape[0] > 1 else 0
         for c in range(a):
             p[c], to[c] = T[first[f] + c] / r[f, c], 0.0
@@ -130,186 +161,231 @@ def _flood_tables(
         for j in range(b):
             for i in range(a):
                 to[i] += turned[n, j, i] * p2[j]
-        change = _replaced(to, r[f, :a], first[f], new_T, look, worst)
+        change = _replaced(to, r[f, :a], first[f], new_T, together, share, look, worst)
         if change > worst:
-            worst, where = change, f * (a + b)
-        change = _replaced(to2, r[f, a:], second[f], new_T, look, worst)
+            worst, where = change, 2 * f
+        change = _replaced(to2, r[f, a:], second[f], new_T, together, share, look, worst)
         if change > worst:
-            worst, where = change, f * (a + b) + a
+            worst, where = change, 2 * f + 1
     return worst, where
 
 
-class CategoryFlooding:
-    """Flooding of pairs; the residual is the largest change of a logarithm, to first order, seen every fifth sweep."""
+@njit(cache=True, error_model="numpy")
+def _multiply(first: Any, second: Any, r: Any, a: int, T: Any) -> None:
+    """Multiply the messages (F, a + b) of one stack to the totals."""
+    for f in range(first.size):
+        for c in range(a):
+            T[first[f] + c] *= r[f, c]
+        for c in range(r.shape[1] - a):
+            T[second[f] + c] *= r[f, a + c]
+
+
+class _Part:
+    """One stack of pairs: its ends and tables, and its messages, a view of all."""
+
+    def __init__(self, own: StackOfPairs, r: Array) -> None:
+        (self.a, b), F = own.values, len(own.ends)
+        self.first, self.second = (np.ascontiguousarray(column) for column in own.ends.T)
+        self.r, self.everything = r.reshape(F, self.a + b), np.arange(F)
+        self.tables: tuple[Array, ...] = (np.exp(own.logs[:, 0]),)
+        if not own.potts:
+            W = np.exp(own.logs - own.logs.max(axis=1, keepdims=True)).reshape(-1, self.a, b)
+            self.tables = W, np.ascontiguousarray(np.swapaxes(W, 1, 2))
+
+    def send(self, order: Any, *how: Any) -> tuple[float, int]:
+        """Send some pairs' messages; see ``_send_potts``."""
+        function = _send_potts if len(self.tables) == 1 else _send_tables
+        order = self.everything if order is None else order
+        return function(order, self.first, self.second, *self.tables, self.r, *how)
+
+    def multiply(self, T: Array) -> None:
+        """Multiply all messages to the totals."""
+        _multiply(self.first, self.second, self.r, self.a, T)
+
+
+class CategorySweeps:
+    """Sweeps over pairs in a given order; the residual is the largest change of a logarithm, to first order, seen every
+    fifth sweep.
+
+    Args:
+        pairs: of the graph.
+        field: log-weights of all places.
+        start: messages as logarithms, flat; None for silence.
+        damping: share of the old logarithm in the new one.
+        together: all are sent at the same time, else one after the other.
+        rng: generator of a new random order in every sweep; None for the order of the graph.
+    """
 
     stride = 5
     log_partition = None
     entropy = None
 
-    def __init__(self, graph: Unrolled, potentials: Potentials, start: tuple[Array, Array] | None) -> None:
-        stack = graph.stacks[0]
-        kind: Any = stack.kind
-        self.categories, self.states = graph.categories, kind.states
-        a = kind.states[0]
-        self.ends = np.ascontiguousarray(stack.variables[:, 0]), np.ascontiguousarray(stack.variables[:, a])
-        logs = distinct(stack.parameters[0])
-        self.tables: tuple[Array, ...] = (np.exp(logs),)
-        if not isinstance(kind, PottsPair):
-            W = np.exp(logs - logs.max(axis=1, keepdims=True)).reshape(-1, *kind.states)
-            self.tables = (W, np.ascontiguousarray(np.swapaxes(W, 1, 2)))
-        self.base = np.empty(graph.variables)
-        for places in graph.categories:
-            field = potentials.field[places]
-            self.base[places] = np.exp(field - field.max(axis=1, keepdims=True))
-        self.T, self.next = self.base.copy(), np.empty_like(self.base)
-        self.r = np.ones(stack.variables.shape)
-        if start is not None:
-            for own in (slice(0, a), slice(a, None)):
-                r = np.exp(normalised(start[0].reshape(self.r.shape)[:, own]))
-                self.r[:, own] = r * r.shape[1]
-            np.multiply.at(self.T, stack.variables.ravel(), self.r.ravel())
+    def __init__(
+        self,
+        pairs: Pairs,
+        field: Array,
+        start: Array | None,
+        damping: float,
+        together: bool,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.pairs, self.together, self.share, self.rng = pairs, together, 1.0 - damping, rng
+        # Own weights relative to the largest of each variable.
+        self.base = np.exp(field - np.repeat(np.maximum.reduceat(field, pairs.firsts), pairs.counts))
+        self.r = np.ones(pairs.at[-1]) if start is None else np.exp(start)
+        cuts = zip(pairs.stacks, np.split(self.r, pairs.cuts), strict=True)
+        self.parts = [_Part(own, r) for own, r in cuts]
+        self.T, self.next = self._total(), np.empty_like(self.base)
+
+    def _total(self) -> Array:
+        T = self.base.copy()
+        for part in self.parts:
+            part.multiply(T)
+        return T
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
-        change = 0.0, 0
-        flood = _flood_potts if len(self.tables) == 1 else _flood_tables
+        worst = 0.0, 0
         for left in range(count, 0, -1):
-            np.copyto(self.next, self.base)
-            change = flood(*self.ends, *self.tables, self.r, self.T, self.next, left == 1)
-            self.T, self.next = self.next, self.T
-        return change
+            new = self.T
+            if self.together:
+                new = self.next
+                np.copyto(new, self.base)
+            order = None if self.rng is None else self.rng.permutation(len(self.parts[0].first))
+            worst = self._send(order, new, left == 1)
+            if self.together:
+                self.T, self.next = new, self.T
+        if not self.together:
+            self.T = self._total()  # step by step they collect what was rounded
+        return worst
+
+    def _send(self, order: Any, new_T: Array, look: bool) -> tuple[float, int]:
+        worst, where = 0.0, 0
+        for own, part in zip(self.pairs.stacks, self.parts, strict=True):
+            change, n = part.send(order, self.T, new_T, self.together, self.share, look)
+            if change > worst:
+                worst, where = change, own.edge(n)
+        return worst, where
 
     def messages(self) -> tuple[Array, Array]:
-        """Return B = log r, normalised."""
-        B, a = np.log(self.r), self.states[0]
-        normalise(B[:, :a])
-        normalise(B[:, a:])
-        return B.ravel(), np.broadcast_to(np.zeros(()), B.size)
+        """Return B = log r, normalised, or half the log-odds of a spin."""
+        B = self.pairs.gathered(np.log(self.r))
+        return B, np.broadcast_to(np.zeros(()), B.size)
 
     def moments(self) -> tuple[Array, Array]:
-        """Return probabilities from the totals, and p(1 - p)."""
-        p = self.T.copy()
-        for places in self.categories:
-            p[places] /= p[places].sum(axis=1, keepdims=True)
-        return p, p * (1.0 - p)
+        """Return them from the totals."""
+        with np.errstate(divide="ignore"):
+            return self.pairs.moments(np.log(self.T))
 
 
 # ---- two passes over a forest ----------------------------------------------------------------------------------------
 
 
 @njit(cache=True, error_model="numpy")
-def _send(logs: Any, potts: bool, a: int, b: int, side: int, law: Any, out: Any, terms: Any) -> None:
-    """log Σ of a factor times the law of its argument ``side``, at the values of the other one."""
+def _message(logs: Any, potts: bool, a: int, b: int, side: int, law: Any, out: Any, terms: Any, maximum: bool) -> None:
+    """log Σ of a factor times the law of its argument ``side``, at the values of the other one; or the maximum."""
     if potts:
-        log_others(law, out)
+        if maximum:
+            maxima_of_others(law, out)
+        else:
+            log_others(law, out)
         for c in range(a):
-            out[c] = log_sum_of_two(logs[0] + law[c], out[c])
+            own = logs[0] + law[c]
+            out[c] = max(own, out[c]) if maximum else log_sum_of_two(own, out[c])
         return
     n, m = (a, b) if side == 0 else (b, a)
     for c in range(m):
         for d in range(n):
             terms[d] = law[d] + (logs[d * b + c] if side == 0 else logs[c * b + d])
-        out[c] = log_sum(terms[:n])
+        out[c] = np.max(terms[:n]) if maximum else log_sum(terms[:n])
 
 
-@njit(cache=True, error_model="numpy")
-def _cavity(total: Any, f: int, i: int, own: Any, place: Any, field: Any, incidence: Any, B: Any, slot: Any) -> Any:
-    """The law of variable i without the message ``own`` of factor f: by subtraction, or the sum of the others where the
+@njit(part=True, error_model="numpy")
+def _cavity(
+    total: Any, f: int, node: int, place: int, own: Any, field: Any, incidence: Any, B: Any, at: Any, sizes: Any
+) -> Any:
+    """The law of a variable without the message ``own`` of factor f: by subtraction, or the sum of the others where the
     message is -∞."""
     starts, order = incidence
-    q = own.size
-    law = np.empty(q)
-    for c in range(q):
-        law[c] = total[place[i] + c] - own[c]
+    law = np.empty(own.size)
+    for c in range(own.size):
+        law[c] = total[place + c] - own[c]
         if own[c] == -math.inf:
-            law[c] = field[place[i] + c]
-            for p in range(starts[i], starts[i + 1]):
-                e = order[p]
-                if e // 2 != f:
-                    law[c] += B[e // 2, slot[e % 2] + c]
+            law[c] = field[place + c]
+            for p in range(starts[node], starts[node + 1]):
+                g, side = order[p] // 2, order[p] % 2
+                if g != f:
+                    law[c] += B[at[g] + side * sizes[g, 0] + c]
     return law
 
 
 @njit(cache=True, error_model="numpy")
 def _two_pass(
-    order: Any, ends: Any, place: Any, logs: Any, potts: bool, a: int, b: int, field: Any, incidence: Any
+    order: Any, nodes: Any, place: Any, pairs: Any, field: Any, incidence: Any, maximum: bool
 ) -> tuple[float, Array, Array]:
-    """log Z, totals and messages of sums from the leaves to the roots and back."""
-    F, slot = ends.shape[0], (0, a)
-    B, total = np.zeros((F, a + b)), field.copy()
-    maximum = max(a, b)
-    terms, law, root, log_z = np.empty(maximum), np.empty(maximum), np.ones(place.size - 1, np.bool_), 0.0
-    for n in range(order.shape[0]):
-        leaf, other, f = order[n]
-        side, q = (0, a) if ends[f, 0] == leaf else (1, b)
-        own = total[place[leaf] : place[leaf] + q]
-        top = log_sum(own)
-        log_z, root[leaf] = log_z + top, False
-        for c in range(q):
-            law[c] = own[c] - top
-        out = B[f, slot[1 - side] : slot[1 - side] + (b if side == 0 else a)]
-        _send(logs[f if logs.shape[0] > 1 else 0], potts, a, b, side, law[:q], out, terms)
-        total[place[other] : place[other] + out.size] += out
+    """log Z, totals and messages from the leaves to the roots and back."""
+    sizes, at, table, potts, logs = pairs
+    B, total = np.zeros(at[-1]), field.copy()
+    terms, root, log_z = np.empty(np.max(sizes)), np.ones(place.size - 1, np.bool_), 0.0
+    for n in range(2 * order.shape[0]):
+        back = n >= order.shape[0]
+        leaf, other, f = order[2 * order.shape[0] - 1 - n if back else n]
+        a, b = sizes[f, 0], sizes[f, 1]
+        side = 0 if nodes[f, 0] == leaf else 1
+        # From the leaf inwards, and from the other end back.
+        sender = 1 - side if back else side
+        node, receiver = (other, leaf) if back else (leaf, other)
+        mine, theirs = (slice(at[f], at[f] + a), slice(at[f] + a, at[f + 1]))
+        if sender == 1:
+            mine, theirs = theirs, mine
+        if back:
+            law = _cavity(total, f, node, place[node], B[mine], field, incidence, B, at, sizes)
+        else:
+            law = total[place[node] : place[node + 1]].copy()
+        top = np.max(law) if maximum else log_sum(law)
+        law -= top
+        if not back:
+            log_z, root[leaf] = log_z + top, False
+        out = B[theirs]
+        _message(logs[table[f] :], potts[f], a, b, sender, law, out, terms, maximum)
+        total[place[receiver] : place[receiver + 1]] += out
     for i in range(root.size):
         if root[i]:
-            log_z += log_sum(total[place[i] : place[i + 1]])
-    for n in range(order.shape[0] - 1, -1, -1):
-        leaf, other, f = order[n]
-        side, q = (0, a) if ends[f, 0] == leaf else (1, b)
-        inwards = B[f, slot[1 - side] : slot[1 - side] + (b if side == 0 else a)]
-        other_law = _cavity(total, f, other, inwards, place, field, incidence, B, slot)
-        other_law -= log_sum(other_law)
-        out = B[f, slot[side] : slot[side] + q]
-        _send(logs[f if logs.shape[0] > 1 else 0], potts, a, b, 1 - side, other_law, out, terms)
-        total[place[leaf] : place[leaf] + q] += out
+            # What came back to a root is what it had: nothing did.
+            own = total[place[i] : place[i + 1]]
+            log_z += np.max(own) if maximum else log_sum(own)
     return log_z, total, B
 
 
 class CategoryTwoPass:
-    """Two passes over a forest of pairs of categories."""
+    """Two passes over a forest of pairs, for sums or maxima."""
 
     stride = 1
     entropy = None
 
-    def __init__(self, graph: Unrolled, potentials: Potentials) -> None:
-        stack = graph.stacks[0]
-        kind: Any = stack.kind
-        self.graph, self.potentials, self.log_partition = graph, potentials, None
-        first_of = np.flatnonzero(graph.is_first)
-        number = np.full(graph.variables, -1, dtype=np.int32)
-        number[first_of] = np.arange(first_of.size)
-        self.states = kind.states
-        self.ends = np.ascontiguousarray(number[stack.variables[:, [0, kind.states[0]]]])
-        self.place = np.append(first_of, graph.variables)
-        self.order = eliminate_pairs(self.ends, first_of.size)
-        self.logs = distinct(stack.parameters[0])
-        self.potts = isinstance(kind, PottsPair)
-        if self.potts:
-            self.logs = self.logs[:, None]
+    def __init__(self, pairs: Pairs, field: Array, maximum: bool) -> None:
+        self.pairs, self.field, self.maximum, self.log_partition = pairs, field, maximum, None
+        ends = np.concatenate([own.ends for own in pairs.stacks])
+        self.nodes = np.searchsorted(pairs.firsts, ends).astype(np.int32)
+        self.place = np.append(pairs.firsts, pairs.places)
+        self.order = eliminate_pairs(self.nodes, pairs.firsts.size)
+        self.base = float(pairs.graph.own.base.sum())
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message once."""
-        value = self.potentials.value
-        field = np.where(np.isnan(value) | (value > 0.0), self.potentials.field, -np.inf)
-        incidence = group_by(self.ends.ravel(), self.place.size - 1)
+        pairs, incidence = self.pairs, group_by(self.nodes.ravel(), self.place.size - 1)
+        arrays = pairs.sizes, pairs.at, *pairs.tables
         log_z, self.total, self.B = _two_pass(
-            self.order, self.ends, self.place, self.logs, self.potts, *self.states, field, incidence
+            self.order, self.nodes, self.place, arrays, self.field, incidence, self.maximum
         )
-        self.log_partition = log_z if math.isfinite(log_z) else None
+        self.log_partition = log_z + self.base if math.isfinite(log_z) and not self.maximum else None
         return 0.0, 0
 
     def messages(self) -> tuple[Array, Array]:
         """Return B, normalised."""
-        B, a = np.nan_to_num(self.B, nan=-np.inf, neginf=-np.inf), self.states[0]
-        normalise(B[:, :a])
-        normalise(B[:, a:])
-        return B.ravel(), np.zeros(B.size)
+        B = self.pairs.gathered(np.nan_to_num(self.B, nan=-np.inf, neginf=-np.inf), self.maximum)
+        return B, np.zeros(B.size)
 
     def moments(self) -> tuple[Array, Array] | None:
-        """Return probabilities from the totals, and p(1 - p); None where no state has a weight."""
-        if self.log_partition is None:
-            return None
-        p = np.empty(self.graph.variables)
-        for places in self.graph.categories:
-            p[places] = np.exp(normalised(self.total[places]))
-        return p, p * (1.0 - p)
+        """Return them from the totals; None where no state has a weight, and for maxima."""
+        return None if self.log_partition is None else self.pairs.moments(self.total)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.engine.category_sweeps import category_sweeps
-from factorgraph.engine.constants import WithConstants, add_constants, constant_messages
+from factorgraph.engine.constants import WithConstants, add_constants, changing_edges, constant_messages
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.real_sweeps import real_sweeps
 from factorgraph.engine.spin_sweeps import spin_sweeps
@@ -22,13 +22,15 @@ from factorgraph.factors.table import Tabulated
 from factorgraph.factors.vector_linear import VectorGaussian
 from factorgraph.messages.natural import Array
 
-#: Sweeps over pairs, or None where they do not fit: from graph, weights, first messages (None for zeros), schedule,
-#: damping, maximum and generator.
+#: Sweeps over pairs of one kind, or None where they do not fit: from graph, weights, first messages (None for zeros),
+#: schedule, damping, maximum and generator.
 _OF_PAIRS: dict[type[Kind], Callable[..., Any]] = {
     SpinPair: spin_sweeps,
     SpinProduct: spin_sweeps,
     RealPair: real_sweeps,
 }
+#: What there may be beside each other for those of categories.
+_DISCRETE = {PottsPair, Tabulated, SpinPair, SpinProduct}
 
 
 def compiled_sweeps(
@@ -48,8 +50,6 @@ def compiled_sweeps(
         # log Z and entropy are computed when they are asked for
         vectors: Any = vector_sweeps(graph, potentials, schedule)
         return vectors
-    if kinds in ({PottsPair}, {Tabulated}) and graph.categories:
-        return None if maximum else category_sweeps(graph, potentials, start, schedule, damping)
     sweeps = _over_pairs(graph, potentials, start, schedule, damping, maximum, rng)
     return tree_sweeps(graph, potentials, start, schedule, maximum) if sweeps is None else sweeps
 
@@ -63,15 +63,30 @@ def _over_pairs(
     maximum: bool,
     rng: np.random.Generator,
 ) -> Sweeps | None:
-    """Return sweeps over the one stack of pairs, with what constant messages add to the variables' own weights."""
-    others = [stack for stack in graph.stacks if not stack.constant]
-    make = _OF_PAIRS.get(type(others[0].kind)) if len(others) == 1 else None
-    if make is None or others[0].variables.shape[1] != 2:
+    """Return sweeps over the stacks of pairs, with what constant messages add to the variables' own weights."""
+    pairs = graph.without_constants
+    makers = _makers(pairs)
+    if not makers:
         return None
-    stack, sent = others[0], constant_messages(graph, maximum)
+    sent = constant_messages(graph, maximum)
     known = add_constants(graph, potentials, sent) if sent else potentials
     if known is None:
         return None
-    first = start if start is None else (start[0][stack.edges], start[1][stack.edges])
-    sweeps = make(graph.of_stack(stack), known, first, schedule, damping, maximum, rng)
-    return WithConstants(sweeps, graph, stack, sent) if sent and sweeps is not None else sweeps
+    first = start
+    if start is not None and sent:
+        edges = changing_edges(graph)
+        first = start[0][edges], start[1][edges]
+    for make in makers:
+        sweeps = make(pairs, known, first, schedule, damping, maximum, rng)
+        if sweeps is not None:
+            return WithConstants(sweeps, graph, sent) if sent else sweeps
+    return None
+
+
+def _makers(graph: Unrolled) -> list[Callable[..., Any]]:
+    """Return what may make sweeps over pairs, the quickest first."""
+    kinds = {type(stack.kind) for stack in graph.stacks}
+    if not kinds or any(len(stack.kind.widths) != 2 for stack in graph.stacks):
+        return []
+    one = [_OF_PAIRS[kind] for kind in kinds if kind in _OF_PAIRS and len(graph.stacks) == 1]
+    return one + [category_sweeps] * (kinds <= _DISCRETE)

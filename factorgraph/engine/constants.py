@@ -1,6 +1,7 @@
 """Messages that depend on no others: those of factors of one argument, sent once and for all before the first sweep."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factorgraph.engine.sweeps import Sweeps
 from factorgraph.engine.unroll import Potentials, Stack, Unrolled
@@ -38,6 +39,12 @@ def _fill(B: Array, A: Array, sent: list[tuple[Stack, Outgoing]]) -> None:
             A[stack.edges] = new.A.ravel()
 
 
+def changing_edges(graph: Unrolled) -> NDArray[np.intp]:
+    """Return the edges of stacks whose messages are not constant, in their order."""
+    own = [np.arange(stack.edges.start, stack.edges.stop) for stack in graph.stacks if not stack.constant]
+    return np.concatenate([np.empty(0, np.intp), *own])
+
+
 def add_constants(graph: Unrolled, potentials: Potentials, sent: list[tuple[Stack, Outgoing]]) -> Potentials | None:
     """Return the variables' own weights with the messages in them; a certain spin becomes an observed one.
 
@@ -45,11 +52,10 @@ def add_constants(graph: Unrolled, potentials: Potentials, sent: list[tuple[Stac
     """
     field, precision, value = potentials.field.copy(), potentials.precision.copy(), potentials.value.copy()
     for stack, new in sent:
-        i = stack.variables[:, 0]
-        field += np.bincount(i, new.B[:, 0], graph.variables)
+        np.add.at(field, stack.variables.ravel(), new.B.ravel())  # -∞ for states of categories
         if new.A is not None:
-            precision += np.bincount(i, new.A[:, 0], graph.variables)
-    certain = np.isinf(field)
+            np.add.at(precision, stack.variables.ravel(), new.A.ravel())
+    certain = np.isinf(field) & graph.spin
     if np.isnan(field).any() or np.any(~np.isnan(value[certain]) & (value[certain] != np.sign(field[certain]))):
         return None
     value[certain], field[certain] = np.sign(field[certain]), potentials.field[certain]
@@ -57,13 +63,13 @@ def add_constants(graph: Unrolled, potentials: Potentials, sent: list[tuple[Stac
 
 
 class WithConstants:
-    """Sweeps over the one stack that sends other messages, beside constant ones."""
+    """Sweeps over the stacks that send other messages, beside constant ones."""
 
     log_partition = None
     entropy = None
 
-    def __init__(self, sweeps: Sweeps, graph: Unrolled, stack: Stack, sent: list[tuple[Stack, Outgoing]]) -> None:
-        self.sweeps, self.edges, self.stack, self.sent = sweeps, graph.edges, stack, sent
+    def __init__(self, sweeps: Sweeps, graph: Unrolled, sent: list[tuple[Stack, Outgoing]]) -> None:
+        self.sweeps, self.edges, self.sent, self.changing = sweeps, graph.edges, sent, changing_edges(graph)
 
     @property
     def stride(self) -> int:
@@ -73,12 +79,12 @@ class WithConstants:
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every other message ``count`` times."""
         change, edge = self.sweeps.sweep(count)
-        return change, self.stack.offset + edge
+        return change, int(self.changing[edge])
 
     def messages(self) -> tuple[Array, Array]:
         """Return all messages."""
         B, A = np.zeros((2, self.edges))
-        B[self.stack.edges], A[self.stack.edges] = self.sweeps.messages()
+        B[self.changing], A[self.changing] = self.sweeps.messages()
         _fill(B, A, self.sent)
         return B, A
 

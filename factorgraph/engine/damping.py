@@ -34,7 +34,7 @@ class Damping:
             raise ValueError(f"`damping` must be in [0, 1), got {self.damping!r}")
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def relative_change(old: float, new: float, scale: float) -> float:
     """|new - old| relative to the larger of both and ``scale``; 1 to or from infinity (a hard constraint), ∞ for
     NaN."""

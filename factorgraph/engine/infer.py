@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,18 @@ from factorgraph.engine.continuation import continued, same_structure
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
-from factorgraph.engine.result import Result, Worst
+from factorgraph.engine.laws import Worst
+from factorgraph.engine.result import Result
 from factorgraph.engine.schedules import SCHEDULES
-from factorgraph.engine.sweeps import GeneralSweeps, Messages, ResidualSweeps, ScheduledSweeps, Sweeps, repeat
+from factorgraph.engine.sweeps import (
+    Beginnings,
+    GeneralSweeps,
+    Messages,
+    ResidualSweeps,
+    ScheduledSweeps,
+    Sweeps,
+    repeat,
+)
 from factorgraph.engine.unroll import Potentials, Unrolled, tile, unroll
 from factorgraph.interface.arguments import (
     check_choice,
@@ -24,10 +34,11 @@ from factorgraph.interface.arguments import (
     check_instance,
     check_integer,
     check_number,
+    real_array,
     shown,
 )
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
-from factorgraph.iteration import Status
+from factorgraph.iteration import DampingLevels, Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Model
 from factorgraph.model.graph import Graph, model_of
@@ -47,7 +58,7 @@ def infer(
     model: Model | Graph | Unrolled,
     *,
     schedule: str = "auto",
-    damping: float = 0.0,
+    damping: float | str = 0.0,
     reinforcement: float = 0.0,
     tolerance: float = 1e-9,
     max_sweeps: int = 1000,
@@ -55,7 +66,7 @@ def infer(
     fields: Mapping[str, ArrayLike] | None = None,
     precisions: Mapping[str, ArrayLike] | None = None,
     batch: int = 1,
-    start: Result | None = None,
+    start: Result | tuple[ArrayLike, ArrayLike] | None = None,
     maximum: bool = False,
     callback: Callback | None = None,
     progress: bool = False,
@@ -68,7 +79,8 @@ def infer(
         schedule: "flooding", "sequential", "random", "residual", "forward-backward" or "two-pass"; "auto" is "two-pass"
             on a forest, and "flooding" else. Two passes are enough once, unless mixtures are projected: such messages
             depend on what comes back from their receiver, and the passes are repeated until nothing changes.
-        damping: share of the old message in the new one, in [0, 1).
+        damping: share of the old message in the new one, in [0, 1); or "adaptive": none, and where the changes have
+            found no new minimum for a time, the run begins again with more.
         reinforcement: r >= 0, how strongly every sweep pulls variables where they lean already.
         tolerance: the run ends when no message changes by more (without damping): relative to the message, or, where
             that is larger, to 1 for a spin and to the precision of a real variable or its root.
@@ -80,7 +92,8 @@ def infer(
         batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
             leading axis of that length, and the results have one.
         start: an earlier run on the same graph, whose messages are the first ones of this one. Fields, observations and
-            parameters may have changed since: messages that are certain only for the old ones are taken back.
+            parameters may have changed since: messages that are certain only for the old ones are taken back. Or arrays
+            B and A (E,) of messages in the order of ``result.B``.
         maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
         callback: called after every sweep with its number and the residual; a true return value ends the run.
         progress: show a progress bar.
@@ -92,11 +105,12 @@ def infer(
         ContradictionError: evidence that no state satisfies.
         IndefiniteError: the messages converged to a Gaussian belief without a positive precision.
     """
-    damped = Damping(damping, reinforcement)
+    policy = DampingLevels.of(damping)
+    damped = Damping(policy.damping, reinforcement)
     tolerance = check_number("tolerance", tolerance, minimum=0.0)
     max_sweeps, batch = check_integer("max_sweeps", max_sweeps, minimum=1), check_integer("batch", batch, minimum=1)
     check_choice("schedule", schedule, SCHEDULE_NAMES)
-    check_instance("start", start, (Result, type(None)), "a result of `infer` or None")
+    check_instance("start", start, (Result, tuple, type(None)), "a result of `infer`, messages (B, A), or None")
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise ValueError(
             f"`callback` must be a function of a number of sweeps and a change, or None, got {shown(callback)}"
@@ -109,12 +123,19 @@ def infer(
     if check_flag("maximum", maximum):
         _check_maximum(graph)
     schedule = _chosen(graph, schedule, damped)
-    first = None if start is None else _continued(graph, potentials, start)
-    with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
-        sweeps = _sweeps(graph, potentials, first, schedule, damped, maximum, generator)
+
+    def begun() -> Sweeps:
+        first = None if start is None else _continued(graph, potentials, start)
+        with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
+            return _sweeps(
+                graph, potentials, first, schedule, replace(damped, damping=policy.damping), maximum, generator
+            )
+
+    runs = Beginnings(begun)
     once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
     limit = 1 if once else max_sweeps
-    run = repeat(sweeps, limit=limit, tolerance=tolerance, callback=callback, progress=progress)
+    run = repeat(runs, limit=limit, tolerance=tolerance, policy=policy, callback=callback, progress=progress)
+    sweeps = runs.sweeps
     last, status = run.last, Status.EXACT if once and run.status is not Status.DIVERGED else run.status
     exact = schedule == "two-pass" and status.converged and is_exact(graph, potentials)
     place = None
@@ -154,8 +175,17 @@ def _check_maximum(graph: Unrolled) -> None:
         raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
 
 
-def _continued(graph: Unrolled, potentials: Potentials, start: Result) -> tuple[Array, Array]:
-    """Return the first messages from an earlier run."""
+def _continued(
+    graph: Unrolled, potentials: Potentials, start: Result | tuple[ArrayLike, ArrayLike]
+) -> tuple[Array, Array]:
+    """Return the first messages from an earlier run, or from arrays."""
+    if isinstance(start, tuple):
+        if len(start) != 2:
+            raise ValueError(f"`start` must be two arrays of messages, B and A, got {len(start)}")
+        B, A = (real_array("start", values, shape=(graph.edges,), finite=False).copy() for values in start)
+        if not np.isfinite(A).all() or np.any(np.isinf(B) & graph.real[graph.ends]):
+            raise ValueError("`start` must be finite, but for B of spins and categories, got infinite messages")
+        return B, A
     if not same_structure(start.graph, graph):
         raise ValueError(
             "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "

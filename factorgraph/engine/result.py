@@ -3,26 +3,27 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
 
 from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_potentials
 from factorgraph.engine.cavity import beliefs, cavity_laws
 from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
+from factorgraph.engine.laws import Message, Worst, joint_law, marginal
 from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Potentials, Stack, Unrolled
 from factorgraph.interface.arguments import check_generator, check_integer
-from factorgraph.interface.brief import brief_text, briefly
+from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.interface.html import html_table
 from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
 from factorgraph.model.description import Factor
-from factorgraph.model.layout import Layout
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
@@ -51,63 +52,6 @@ _MESSAGES = {
     ),
     Status.STOPPED: "stopped by the callback",
 }
-
-
-@briefly
-class Marginal(NamedTuple):
-    """Moments of a variable, in its own shape (with the batch in front, if there is one).
-
-    Attributes:
-        mean: of each element; for maxima, where the maximum is: a state, with spins ±1 also where beliefs are tied.
-        variance: of each element.
-    """
-
-    mean: Array
-    variance: Array
-
-
-@briefly
-class Categorical(NamedTuple):
-    """The law of a category, in the variable's own shape (with the batch in front, if there is one).
-
-    Attributes:
-        probabilities: (..., q) of the states; for maxima 1 for the state found and 0 for the others.
-    """
-
-    probabilities: Array
-
-    @property
-    def mode(self) -> NDArray[np.intp]:
-        """(...) the most probable state; the first one of several."""
-        return self.probabilities.argmax(axis=-1)
-
-    @property
-    def entropy(self) -> Array:
-        """(...) -Σ p log p, in nats."""
-        return entr(self.probabilities).sum(axis=-1)
-
-
-def marginal(layout: Layout, name: Any, mean: Array, variance: Array) -> Any:
-    """Return what arrays (..., N) of means and variances say of a variable; raise ``KeyError`` if there is none."""
-    if not isinstance(name, str) or name not in layout.shapes:
-        raise KeyError(f"`name` must be one of {sorted(layout.shapes)}, got {name!r}")
-    variable, mean = layout.model.variables[name], layout.components(name, mean)
-    if variable.states:
-        return Categorical(mean)
-    variance = layout.matrices(name, variance)
-    return Marginal(mean, np.diagonal(variance, axis1=-2, axis2=-1) if variable.dimension else variance)
-
-
-class Worst(NamedTuple):
-    """Where the last change was largest.
-
-    Attributes:
-        name: the variable that got the message.
-        residual: the change.
-    """
-
-    name: str
-    residual: float
 
 
 @dataclass(repr=False)
@@ -258,6 +202,11 @@ class Result:
         """log Z in the Bethe approximation: of all copies together in a batch; exact on a forest."""
         return self.energy.log_partition if self.state.log_partition is None else self.state.log_partition
 
+    @property
+    def log_partitions(self) -> Array:
+        """(batch,) log Z of each copy in a batch; errors as for ``energy``."""
+        return self.energy.copies
+
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """Two numbers that log Z of a model of spins and categories lies between, whatever the messages.
@@ -351,16 +300,54 @@ class Result:
         _ = self.moments  # an improper or impossible model is an error that names its variable
         return samples(self.graph, self.potentials, (self.B, self.A), n, generator)
 
+    def sent(self, factor: Factor, argument: str | int) -> "Message":
+        """Return the messages that each factor of a group has sent to one of its arguments, in the group's shape.
+
+        Args:
+            factor: one of the model's.
+            argument: the name of a variable, if the factors have one argument of it, or the number of the argument.
+
+        Raises:
+            ValueError: not a group of factors of this model, a batch, or not one of its arguments.
+        """
+        arguments: Any = getattr(factor, "arguments", ())
+        stack, rows = self._rows_of(factor)
+        found: list[int] = []
+        if isinstance(argument, (str, int)) and not isinstance(argument, bool):
+            found = [k for k, selection in enumerate(arguments) if argument in (k, selection.name)]
+        if len(found) != 1:
+            names = [selection.name for selection in arguments]
+            raise ValueError(f"`argument` must be one of {names} that is there once, or its number, got {argument!r}")
+        places = self.graph.layout.scalars(arguments[found[0]]).ravel()
+        starts = np.cumsum([0, *stack.kind.widths[:-1]])
+        table = stack.variables[rows]
+        slot, width = next(
+            (int(s), w) for s, w in zip(starts, stack.kind.widths, strict=True) if np.array_equal(table[:, s], places)
+        )
+        edges = stack.offset + (np.arange(rows.start, rows.stop) * stack.variables.shape[1] + slot)
+        B, A = (values[edges[:, None] + np.arange(width)] for values in (self.B, self.A))
+        variable, shape = self.graph.layout.model.variables[arguments[found[0]].name], arguments[0].shape
+        if variable.states:
+            return Message(B.reshape(*shape, width), None)
+        if d := variable.dimension:
+            return Message(B[:, ::d].reshape(*shape, d), A.reshape(*shape, d, d))
+        return Message(B.reshape(shape), None if variable.is_spin else A.reshape(shape))
+
     def pairs(self, factor: Factor) -> Any:
         """Return joint beliefs of the arguments of each factor of a group (pairs, tables), in the group's shape.
 
         Returns:
-            For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for two real
-            variables, covariances (..., 2, 2).
+            For spins and categories, probabilities (..., values of each argument), for spins (+1, -1); for real
+            variables, covariances (..., r, r), of vectors those of all components; for both, a ``Mixed`` law.
 
         Raises:
-            ValueError: not a factor of this model, or of a kind without pair marginals.
+            ValueError: not a factor of this model, of a kind whose messages are approximations for many arguments, or
+                with more than 2^24 configurations.
         """
+        return self._joint(*self._rows_of(factor), getattr(factor, "shape", (-1,)))
+
+    def _rows_of(self, factor: Factor) -> tuple[Stack, slice]:
+        """Return where a group of factors is."""
         model = self.graph.layout.model
         numbers = [number for number, other in enumerate(model.factors) if other is factor]
         if not numbers or self.graph.copies > 1:
@@ -368,21 +355,29 @@ class Result:
         for stack in self.graph.stacks:
             for number, rows in stack.origins:
                 if number == numbers[0]:
-                    joint = self._joint(stack, rows)
-                    return joint.reshape(*getattr(factor, "shape", (-1,)), *joint.shape[1:])
+                    return stack, rows
         raise ValueError(f"`factor` must contain at least one pair, got {factor}")
 
-    def _joint(self, stack: Stack, rows: slice) -> Array:
-        joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
+    def _joint(self, stack: Stack, rows: slice, shape: tuple[int, ...]) -> Any:
+        if self.maximum:
+            raise ValueError("`maximum` must be False for joint beliefs, got a run with True")
+        with np.errstate(all="ignore"):
+            joint = stack.kind.joint(stack.parameters, stack.incoming(self._laws, self.beliefs))
         if joint is None:
-            need = "a table or a pair of two spins or two real variables"
+            need = "of a kind with exact messages and at most 2^24 configurations"
             raise ValueError(f"`factor` must be {need}, got {stack.kind.name}")
-        return joint[rows]
+        probabilities, mean, covariance = (v[rows].reshape((*shape, *v.shape[1:])) for v in joint)
+        return joint_law(probabilities, mean, covariance, len(shape))
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {shape}" for name, shape in self.graph.layout.shapes.items())
         facts = f"{self.status.name}, exact={self.exact}, sweeps={self.sweeps}, converged={self.converged}"
         return f"<Result: {facts}; variables {brief_text(shapes)}>"
+
+    def _repr_html_(self) -> str:
+        """Return how it ended, and a row for each variable."""
+        rows = [(name, "x".join(map(str, shape)), repr(self[name])) for name, shape in self.graph.layout.shapes.items()]
+        return f"<p>{escape(str(self))}</p>{html_table(('variable', 'shape', 'law'), rows)}"
 
     def __str__(self) -> str:
         last = f", last change {self.residuals[-1]:.2e}" if len(self.residuals) else ""

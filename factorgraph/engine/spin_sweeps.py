@@ -140,7 +140,7 @@ def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> tuple[floa
     return 0.5 * worst, where
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _binomials(share: float) -> Any:
     """The coefficients of the powers 1 to 6 of d in (1 + d)^share."""
     c1 = share
@@ -327,13 +327,13 @@ class SpinResidual(SpinSweeps):
 # ---- two passes over a forest ----------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _log_beyond(product: float) -> float:
     """The logarithm of a running product that leaves the safe range; 0 within it."""
     return math.log(product) if product > 1e150 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _within(product: float) -> float:
     """What remains of it."""
     return 1.0 if product > 1e150 else product

@@ -15,7 +15,7 @@ from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, 
 from factorgraph.engine.unroll import Potentials, Unrolled, incoming
 from factorgraph.factors.base import chosen
 from factorgraph.interface.errors import IndefiniteError
-from factorgraph.iteration import Outcome, Report, Turn, iterate
+from factorgraph.iteration import Outcome, Policy, Report, Turn, iterate
 from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, Outgoing
 from factorgraph.runtime.compiled import njit
@@ -66,16 +66,41 @@ class Sweeps(State, Protocol):
         ...
 
 
+class Beginnings:
+    """Sweeps that may begin again, as ``make`` then makes them.
+
+    Attributes:
+        sweeps: those of now.
+    """
+
+    def __init__(self, make: Callable[[], Sweeps]) -> None:
+        self.make, self.sweeps = make, make()
+
+    def begin(self) -> None:
+        """Begin again."""
+        self.sweeps = self.make()
+
+    @property
+    def stride(self) -> int:
+        """That of the sweeps."""
+        return self.sweeps.stride
+
+    def sweep(self, count: int) -> tuple[float, int]:
+        """Send every message ``count`` times."""
+        return self.sweeps.sweep(count)
+
+
 def repeat(
-    sweeps: Sweeps,
+    sweeps: Sweeps | Beginnings,
     *,
     limit: int,
     tolerance: float,
+    policy: Policy | None = None,
     callback: Callable[[int, float], Any] | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Sweep until no message changes any more, at most ``limit`` times; the ``extra`` of a report is the edge with the
-    largest change."""
+    largest change. Only ``Beginnings`` follow a policy that begins again."""
 
     def step(turn: Turn) -> Report:
         count = 1 if callback is not None else min(sweeps.stride, turn.left)  # a callback hears of every sweep
@@ -86,7 +111,8 @@ def repeat(
         return turn.judge(residual, steps=count, extra=int(edge))
 
     bar = "sweep" if progress else ""
-    return iterate(step, limit=limit, tolerance=tolerance, callback=callback, progress=bar)
+    begin = sweeps.begin if isinstance(sweeps, Beginnings) else None
+    return iterate(step, limit=limit, tolerance=tolerance, policy=policy, begin=begin, callback=callback, progress=bar)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def tree_sweeps(
     return TreeTwoPass(graph, potentials, start, maximum)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _law(h: float, g: float, spin: bool, value: float) -> tuple[float, float]:
     """Natural parameters in the representation that factors see."""
     if not math.isnan(value):

@@ -50,12 +50,12 @@ class Stack:
 
     @property
     def constant(self) -> bool:
-        """Whether its factors have one argument, a scalar, and tell it the same whatever else is known of it."""
+        """Whether its factors have one argument, no vector, and tell it the same whatever else is known of it."""
         kind = self.kind
         depends = (
             kind.projects or kind.full_variance or kind.approximate or kind.numerical or kind.whole or kind.dimensions
         )
-        return self.variables.shape[1] == 1 and kind.law_slot is None and not depends
+        return len(kind.widths) == 1 and kind.law_slot is None and not depends
 
     def incoming(self, laws: tuple[Array, Array], known: "Beliefs") -> Incoming:
         """Return all cavity laws (E,) and beliefs as the factors of this stack see them."""
@@ -202,17 +202,17 @@ class Unrolled:
         """Whether there are no loops."""
         return self.elimination is not None or self.peeled is not None
 
-    def of_stack(self, stack: Stack) -> "Unrolled":
-        """Return the graph with this stack alone."""
-        if len(self.stacks) == 1:
-            return self
-        if stack.offset not in self._of_stacks:
-            self._of_stacks[stack.offset] = replace(self, stacks=(replace(stack, offset=0),))
-        return self._of_stacks[stack.offset]
-
     @cached_property
-    def _of_stacks(self) -> dict[int, "Unrolled"]:
-        return {}
+    def without_constants(self) -> "Unrolled":
+        """The graph with the stacks alone whose messages are not constant."""
+        if not any(stack.constant for stack in self.stacks):
+            return self
+        stacks, offset = [], 0
+        for stack in self.stacks:
+            if not stack.constant:
+                stacks.append(replace(stack, offset=offset))
+                offset += stack.variables.size
+        return replace(self, stacks=tuple(stacks))
 
     @cached_property
     def nonconjugate_of(self) -> NDArray[np.int8]:

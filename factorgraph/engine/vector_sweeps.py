@@ -45,7 +45,7 @@ def vector_sweeps(graph: Unrolled, potentials: Potentials, schedule: str) -> "Ve
 # ---- one variable ----------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _store(X: Any, n: int, d: int, rows: Any, at: int) -> None:
     """Write the first n rows of X to a place."""
     for r in range(n):
@@ -90,7 +90,7 @@ def _own_rows(starts: Any, sizes: Any, blocks: Any, potentials: Any, rows: Any, 
     return True
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     """Write the rows that begin at a place behind the first n of X; how many there are now."""
     for r in range(n, n + count):
@@ -100,7 +100,7 @@ def _append(X: Any, n: int, d: int, rows: Any, at: int, count: int) -> int:
     return n + count
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, value: Any, s: int) -> int:
     """The same for a message, with what is observed inserted."""
     end = _append(X, n, d, messages[0], edges[2][e], messages[1][e])
@@ -113,7 +113,7 @@ def _append_message(X: Any, n: int, d: int, edges: Any, messages: Any, e: int, v
     return end
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _settle(X: Any, n: int, d: int, work: Any) -> tuple[int, float]:
     """At most d rows instead of n, and the logarithm of the constant that is left over."""
     rank = triangle(X, n, d, d + 1, work[3], work[4], ROUNDING)
@@ -123,7 +123,7 @@ def _settle(X: Any, n: int, d: int, work: Any) -> tuple[int, float]:
     return rank, left
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _gather(i: int, but: int, variables: Any, edges: Any, own: Any, messages: Any, value: Any, work: Any) -> Any:
     """Rows in the workspace from the own weight of variable i and all messages but one; their number, log-constant."""
     starts, sizes, blocks, by_edge, around = variables
@@ -142,7 +142,7 @@ def _gather(i: int, but: int, variables: Any, edges: Any, own: Any, messages: An
     return n, log_z + left
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _law(i: int, n: int, variables: Any, value: Any, laws: Any, place: int, work: Any) -> float:
     """Fill in the law of n settled rows for variable i at its place; the logarithm of its integral over g."""
     d, s = variables[1][i], variables[0][i]
@@ -156,7 +156,7 @@ def _law(i: int, n: int, variables: Any, value: Any, laws: Any, place: int, work
     return log_z
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws: Any, value: Any, work: Any) -> None:
     """Fill in the laws on all edges of a variable: what is left of an edge waits where its law will be."""
     starts, sizes, blocks, by_edge, around = variables
@@ -188,7 +188,7 @@ def _cavities(i: int, variables: Any, edges: Any, own: Any, messages: Any, laws:
 # ---- two passes ------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _send(e: int, edges: Any, factors: Any, messages: Any, laws: Any, tilt: Any, work: Any) -> None:
     """Fill in the message on an edge, in at most as many rows as the vector has components."""
     owner, _, block, size, _ = edges

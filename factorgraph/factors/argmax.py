@@ -64,11 +64,12 @@ class Classes(Kind):
         return self._observed(incoming, *self._arguments(incoming))[0]
 
     def log_factor(self, parameters: Parameters, *x: Array) -> Array:
-        """Return 0 where the label is the argmax, -∞ elsewhere."""
+        """Return log P(label | z): without noise 0 where it is the argmax, -∞ elsewhere."""
         values = np.stack(np.broadcast_arrays(*x))
         W, inputs, label = self._matrices(values)
+        p = self.channel.conditional(self.scale * (W * inputs).sum(axis=1))
         with np.errstate(divide="ignore"):
-            return np.log((W * inputs).sum(axis=1).argmax(axis=0) == label)
+            return np.log(np.take_along_axis(p, label[None].astype(np.intp), axis=0)[0])
 
     def _matrices(self, values: Any) -> tuple[Any, Any, Any]:
         """Return W (K, n + bias, ...), x (1, n + bias, ...) and the label, from values (slots, ...) of the

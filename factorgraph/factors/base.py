@@ -111,9 +111,8 @@ class Kind(ABC):
         """
         return np.zeros(len(incoming.first))
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
-        """Return joint belief of discrete arguments, probabilities (F, values of each), with (+1, -1) for spins;
-        covariances (F, 2, 2) of two real variables; None else."""
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Any:
+        """Return the joint belief of all arguments, a ``factors.joints.Joint``; None where there is none."""
         return None
 
     def quadratic_form(self, parameters: Parameters) -> "QuadraticForm":

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.factors.base import Array, Group, Part, aligned, numbers
 from factorgraph.factors.integrals import Quadrature
-from factorgraph.factors.table import Tabulated, pattern_of, values_of_arguments
+from factorgraph.factors.table import Tabulated, pattern_of
 from factorgraph.interface.arguments import check_instance, check_integer, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import Selection
@@ -25,13 +25,13 @@ _MAX_NODES = 1000  # of Gauss-Hermite: the outer weights underflow long before
 class Function(Group):
     """Factors e^{log_factor(x_1, ..., x_k, *parameters)}.
 
-    With spins and categories alone the function is tabulated once. With spins and real arguments, at most three, it is
-    integrated at every update: its mass is searched for about the cavity law and far beyond, and integrated adaptively,
-    so that kinks, jumps, several peaks and peaks much narrower than the law are resolved. No search can see a narrow
-    feature whose flanks lie hidden under a broader one. ``result.integration_error`` tells how large the errors are
-    estimated to be; above 1e-8 ``result.exact`` is not claimed. The messages to real arguments have the moments found.
-    An argument of which nothing else is known is integrated over the whole line, if the function falls off fast enough
-    for variances.
+    With spins and categories alone the function is tabulated once. With real arguments besides, at most three, it is
+    summed and integrated at every update: its mass is searched for about the cavity law and far beyond, and integrated
+    adaptively, so that kinks, jumps, several peaks and peaks much narrower than the law are resolved. No search can see
+    a narrow feature whose flanks lie hidden under a broader one. ``result.integration_error`` tells how large the
+    errors are estimated to be; above 1e-8 ``result.exact`` is not claimed. The messages to real arguments have the
+    moments found. An argument of which nothing else is known is integrated over the whole line, if the function falls
+    off fast enough for variances.
 
     Args:
         log_factor: function of k + len(parameters) arrays that broadcast, values of reals, ±1 of spins, integers
@@ -97,26 +97,23 @@ class Function(Group):
 
     def parts(self, layout: Layout) -> list[Part]:
         """Return one part: a table of the states of spins, or the function itself."""
-        if any(states := self.states(layout)):
-            return self._of_categories(layout, states)
-        pattern, table = self.pattern(layout), self.table(layout)
-        spins, reals = sum(pattern), len(pattern) - sum(pattern)
-        if spins > _MAX_SPINS or reals > _MAX_REALS:
+        variables = [layout.model.variables[selection.name] for selection in self.arguments]
+        if any(variable.dimension for variable in variables):
+            raise ModelError(f"arguments of {self} must be scalars (only Linear takes vectors), got a vector")
+        states = self.states(layout)
+        counts = [variable.states or 2 for variable in variables if variable.states or variable.is_spin]
+        reals = len(variables) - len(counts)
+        if math.prod(counts) > 2**_MAX_SPINS or reals > _MAX_REALS:
             raise ModelError(
-                f"arguments of {self} must be at most {_MAX_SPINS} spins and {_MAX_REALS} real variables, "
-                f"got {spins} and {reals}"
+                f"arguments of {self} must be at most {_MAX_REALS} real variables, and others of at most "
+                f"2^{_MAX_SPINS} configurations, got {reals} and {math.prod(counts)}"
             )
-        if reals:
-            return [Part(Quadrature(pattern, self.log_factor, self.nodes), table, self.parameters)]
-        return [self._tabulated(pattern, (0,) * spins, table)]
-
-    def _of_categories(self, layout: Layout, states: tuple[int, ...]) -> list[Part]:
-        values = values_of_arguments(self, layout.model)
-        if math.prod(values) > 2**_MAX_SPINS:
-            raise ModelError(
-                f"arguments of {self} must have at most 2^{_MAX_SPINS} configurations, got {math.prod(values)}"
-            )
-        return [self._tabulated(pattern_of(states), states, self.slots(layout))]
+        states = states if any(states) or not reals else ()
+        if not reals:
+            return [self._tabulated(pattern_of(states), states, self.slots(layout))]
+        pattern = tuple(v.is_spin for v in variables for _ in range(v.states or 1))
+        kind = Quadrature(pattern, self.log_factor, self.nodes, states)
+        return [Part(kind, self.slots(layout), self.parameters)]
 
     def _tabulated(self, pattern: tuple[bool, ...], states: tuple[int, ...], slots: NDArray[np.int32]) -> Part:
         kind = Tabulated(pattern, states)

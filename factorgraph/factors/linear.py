@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, gaussian
 from factorgraph.factors.vector_linear import VectorGaussian, vector_parameters, whitened
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_weight
@@ -92,7 +93,7 @@ class Linear(Group):
         return [Part(LinearGaussian(pattern), self.table(layout), (self.coefficients, self.target, self.noise))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _flat(c: Any, m: Any, v: Any, spin: Any, own: int) -> tuple[int, float]:
     """Number of the flat laws e^{hx} dx among the arguments without ``own``, and Σ h/c over them.
 
@@ -105,7 +106,7 @@ def _flat(c: Any, m: Any, v: Any, spin: Any, own: int) -> tuple[int, float]:
     return count, tilt
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> None:
     """For each state of the spins: their part u of the sum, log-weight of the state, and log N(rest; u, V) less that
     at u = 0, which may be larger by so much that nothing of the difference would be left.
@@ -126,7 +127,7 @@ def _states(c: Any, rest: float, V: float, tilt: float, h: Any, spin: Any, part:
         log_q[state] = -tilt * u if math.isinf(V) else u * ((rest - 0.5 * u) / V)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
     """Half the log-odds that a factor gives to its argument i, that spin's own field left out."""
     # Log-weights of the states without the field of spin i, and its bit.
@@ -152,7 +153,7 @@ def _field_of_spin(i: int, h: Any, spin: Any, log_q: Any) -> float:
     return 0.5 * ((top[0] - top[1]) + (math.log(sums[0]) - math.log(sums[1])))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, log_p: Any, log_q: Any) -> Any:
     """Total variance V, rest y - Σ c m, log Σ p N up to -½ log(2πV), posterior mean and variance of the spins' part."""
     # The Gaussian arguments, then the states of the spins, relative to the heaviest one.
@@ -176,7 +177,7 @@ def _sums(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, part: Any, 
     return V, rest, common + (top + math.log(total)), mean, square / total
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def linear_messages(
     a: int, b: int, c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, spins: Any, B: Any, A: Any
 ) -> None:
@@ -229,7 +230,7 @@ def linear_messages(
             B[i] = -c[i] * _flat(c[a:b], m[a:b], v[a:b], spin[a:b], i - a)[1]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def mixed_messages(c: Any, y: float, noise: float, m: Any, v: Any, spin: Any, scratch: Any, B: Any, A: Any) -> None:
     """Fill in the messages (k,) of a factor with spins; ``scratch`` is room for three numbers a state of these."""
     V, _, _, mean, W = _sums(c, y, noise, m, v, spin, scratch[0], scratch[1], scratch[2])
@@ -322,6 +323,10 @@ class LinearGaussian(Kind):
     def _values(self, parameters: Parameters, incoming: Incoming) -> tuple[Array, Array, Array, Array, Array, Array]:
         c, y, noise = parameters
         return c, y, noise, incoming.first, incoming.second, np.array(self.spins)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return a Gaussian for each state of the spins."""
+        return gaussian(self, parameters, incoming)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
         """Return one residual of weight 1/noise."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, enumerated
 from factorgraph.interface.arguments import check_choice, check_integer, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_sum_of_two, log_weight
@@ -86,12 +87,12 @@ class Logical(Group):
         return [Part(kind, self.table(layout), (self.signs,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _either(a: float, b: float, maximum: bool) -> float:
     return max(a, b) if maximum else log_sum_of_two(a, b)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _read(n: int, top: int, saturates: bool, log_p: Any, left: Any, maximum: bool) -> None:
     """Fill in left (n + 1, top + 1), log-weights of the numbers of true ones among the first i arguments."""
     left[:] = -np.inf
@@ -168,6 +169,10 @@ class Counted(Kind):
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """0: a constraint."""
         return np.zeros(len(parameters[0]))
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint | None:
+        """Return probabilities of all states."""
+        return enumerated(self, parameters, incoming)
 
     def largest(self, parameters: Parameters) -> Array:
         """Return 0."""

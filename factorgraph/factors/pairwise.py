@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, QuadraticForm, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, gaussian, of_reals, of_table
 from factorgraph.factors.parity import largest_parity, log_parity_sums, parity_log_factor
 from factorgraph.messages.natural import Incoming, Outgoing, combine, combine_maxima, log_cosh_change, log_weight
 from factorgraph.model.description import Selection
@@ -91,9 +92,9 @@ class SpinPair(Kind):
         """Return J E[s s']."""
         return log_parity_sums(parameters[0], incoming.first)[1]
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
         """Return the probabilities of (s, s') = (±1, ±1)."""
-        return _spin_joint(parameters[0], incoming.first)
+        return of_table(_spin_joint(parameters[0], incoming.first))
 
     def largest(self, parameters: Parameters) -> Array:
         """Return |J|."""
@@ -174,9 +175,9 @@ class RealPair(Kind):
         covariance = np.stack([v0, J * v0 * v1, J * v0 * v1, v1], axis=1).reshape(-1, 2, 2) / D[:, None, None]
         return means, covariance
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
-        """Covariances."""
-        return self.moments(parameters[0], incoming)[1]
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return means and covariances."""
+        return of_reals(*self.moments(parameters[0], incoming))
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
         """Return the coupling alone."""
@@ -228,6 +229,10 @@ class SpinRealPair(Kind):
         """Return J E[s x] = J E[s (m + J v s)]."""
         J, h, m, v = parameters[0], incoming.first[:, 0], incoming.first[:, 1], incoming.second[:, 1]
         return J * (np.tanh(h + J * m) * m + J * v)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return a Gaussian for each value of the spin."""
+        return gaussian(self, parameters, incoming)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
         """Return the coupling alone."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, expand, numbers
+from factorgraph.factors.joints import Joint, enumerated
 from factorgraph.interface.arguments import shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, combine, combine_maxima, log_sum_of_two, parity_weights
@@ -74,7 +75,7 @@ def _parts(group: Group, layout: Layout, coupling: Array) -> list[Part]:
     return [Part(SpinProduct(pattern), group.table(layout), (coupling,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def parity_messages(J: float, h: Any, maximum: bool, B: Any) -> None:
     """Fill in the messages (k,) of one factor, given the fields of its spins.
 
@@ -148,6 +149,10 @@ class SpinProduct(Kind):
     def mean_log_factor(self, parameters: Parameters, incoming: Incoming) -> Array:
         """Return J E[Π s]."""
         return log_parity_sums(parameters[0], incoming.first)[1]
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint | None:
+        """Return probabilities of all states."""
+        return enumerated(self, parameters, incoming)
 
     def largest(self, parameters: Parameters) -> Array:
         """Return |J|."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, numbers
+from factorgraph.factors.joints import Joint, of_table, shares
 from factorgraph.factors.table import argument_values, pattern_of
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.categories import normalise
@@ -52,7 +53,7 @@ class Potts(Group):
         return [Part(PottsPair(pattern_of(states), states), self.slots(layout), (self.coupling,))]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def log_others(law: Array, others: Array) -> None:
     """log Σ_{c' ≠ c} p(c') for all c, in O(q).
 
@@ -76,8 +77,8 @@ def log_others(law: Array, others: Array) -> None:
     others[first] = second + math.log(rest_of_second) if second > -math.inf else -math.inf
 
 
-@njit(cache=True, error_model="numpy")
-def _maxima_of_others(law: Array, others: Array) -> None:
+@njit(part=True, error_model="numpy")
+def maxima_of_others(law: Array, others: Array) -> None:
     """max_{c' ≠ c} of a law, for all c."""
     first = 0
     for c in range(law.size):
@@ -99,7 +100,7 @@ def _messages(J: Array, laws: Array, maximum: bool) -> Array:
         for side in range(2):
             law, sent = laws[f, (1 - side) * q : (2 - side) * q], B[f, side * q : (side + 1) * q]
             if maximum:
-                _maxima_of_others(law, others)
+                maxima_of_others(law, others)
             else:
                 log_others(law, others)
             for c in range(q):
@@ -148,13 +149,12 @@ class PottsPair(Kind):
         share = np.exp(J + equal - np.logaddexp(J + equal, other))
         return np.where(np.isinf(J), 0.0, J) * share
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array:
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
         """Return probabilities (F, q, q)."""
         q = self.states[0]
         logs = incoming.first[:, :q, None] + incoming.first[:, None, q:]
         logs[:, np.arange(q), np.arange(q)] += parameters[0][:, None]
-        weights = np.exp(logs - logs.max(axis=(1, 2), keepdims=True))
-        return weights / weights.sum(axis=(1, 2), keepdims=True)
+        return of_table(shares(logs))
 
     def largest(self, parameters: Parameters) -> Array:
         """Return J, or 0 where that is more."""

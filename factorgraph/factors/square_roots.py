@@ -25,7 +25,7 @@ from factorgraph.numerics.special import LOG_2PI
 from factorgraph.runtime.compiled import njit
 
 
-@njit(cache=True)
+@njit(part=True)
 def workspace(rows: int, columns: int) -> Any:
     """Arrays for factors of at most so many rows, on vectors of at most so many components together."""
     size = 2 * (rows + columns) + 2
@@ -33,7 +33,7 @@ def workspace(rows: int, columns: int) -> Any:
     return np.empty((rows, size)), np.empty((rows, size)), np.empty((size, size)), order, zero, np.empty((rows, size))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding: float) -> int:
     """Make X (n, width) triangular in its first d columns, which are taken in ``order``; their rank."""
     for c in range(d):
@@ -80,7 +80,7 @@ def triangle(X: Any, n: int, d: int, width: int, order: Any, zero: Any, rounding
     return min(n, d)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def law_of_rows(X: Any, rank: int, d: int, order: Any, laws: Any, place: int) -> float:
     """Fill in a law (d, d + 1) at its place, the columns of C, N and the mean, from rows [R, z]; log ∫ over g."""
     log_size, width = 0.5 * rank * LOG_2PI, d + 1
@@ -104,7 +104,7 @@ def law_of_rows(X: Any, rank: int, d: int, order: Any, laws: Any, place: int) ->
     return log_size
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt: Any) -> int:
     """Rows [R, z] of the law e^{h·x - x·Gx/2}, by a Cholesky factor with pivots, as ``triangle`` leaves them; the rank.
 
@@ -155,7 +155,7 @@ def rows_of_natural(h: Any, G: Any, X: Any, d: int, order: Any, zero: Any, tilt:
     return rank
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any) -> tuple[int, int, int]:
     """Fill in Y = [σ, U C | U N | W | w - U mean], and T with the sizes of terms in U N and W; numbers of columns."""
     W, w, sigma = factor
@@ -209,7 +209,7 @@ def _collect(own: int, first: int, end: int, factor: Any, arguments: Any, laws: 
     return regular, flat, p
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> tuple[int, float]:
     """Eliminate t by pivots among the m rows of Y, whose rows come first then; their number, log |their product|."""
     Y, T = work[:2]
@@ -248,7 +248,7 @@ def _fix_flat(m: int, regular: int, flat: int, p: int, work: Any, tilt: Any) -> 
     return min(m, flat), log_pivots
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: Any, B: Any) -> float:
     """The factor e^{η·t}, η = ``tilt``: what the rows that fix t make of it, for the other rows, x (in B) and log Z."""
     Y = work[0]
@@ -272,7 +272,7 @@ def _lean(seen: int, m: int, regular: int, flat: int, p: int, work: Any, tilt: A
     return log_z
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(part=True, error_model="numpy", forceinline=True)
 def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, message: Any) -> float:
     """Fill in ``message``, the other rows divided by S^½, whose triangle is left in ``work``; log det S^½, or NaN."""
     Y, T, X, order, zero = work[:5]
@@ -299,7 +299,7 @@ def _divide(seen: int, m: int, regular: int, flat: int, p: int, work: Any, messa
     return log_det
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def send(own: int, first: int, end: int, factor: Any, arguments: Any, laws: Any, work: Any, tilt: Any, B: Any) -> Any:
     """The message of a factor to one of its edges: rows [R, z] left in the last array of ``work``.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned
+from factorgraph.factors.joints import Joint, shares
 from factorgraph.factors.linear import Linear
 from factorgraph.factors.table import argument_values
 from factorgraph.interface.arguments import number_array
@@ -192,6 +193,13 @@ class Switched(Kind):
         weight = np.exp(normalised(incoming.first[:, : self.count] + self._evidence(every, rows)))
         values = self.inner.mean_log_factor(every, rows).reshape(-1, self.count)
         return np.where(weight > 0.0, weight * values, 0.0).sum(axis=1)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return the Gaussian of each state, with its probability under the belief."""
+        every, rows = self._every(parameters), self._repeated(incoming)
+        given = self.inner.joint(every, rows)
+        log_w, r = incoming.first[:, : self.count] + self._evidence(every, rows), given.mean.shape[-1]
+        return Joint(shares(log_w), given.mean.reshape(*log_w.shape, r), given.covariance.reshape(*log_w.shape, r, r))
 
     def largest(self, parameters: Parameters) -> Array:
         """Return the largest of all states."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.factors.base import Array, Group, Kind, Parameters, Part, aligned, distinct
+from factorgraph.factors.joints import MAX_JOINT, Joint, of_table
 from factorgraph.interface.arguments import number_array, real_array, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.categories import log_laws, log_messages, log_sum, state_of
@@ -20,8 +21,6 @@ from factorgraph.runtime.compiled import njit
 
 #: Sums of products of probabilities above this have lost nothing to underflow.
 _SAFE = 1e-250
-#: Largest joint belief of one factor.
-_MAX_JOINT = 2**24
 
 
 def values_of_arguments(group: Group, model: Model) -> tuple[int, ...]:
@@ -351,16 +350,16 @@ class Tabulated(Kind):
         """Return the mean of the logarithms under the belief."""
         return self._weighted(parameters, incoming)[1]
 
-    def joint(self, parameters: Parameters, incoming: Incoming) -> Array | None:
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint | None:
         """Return probabilities (F, values of each)."""
         belief = self._weighted(parameters, incoming)[2]
         if self.listed is not None:
-            if math.prod(self.values) > _MAX_JOINT:
+            if math.prod(self.values) > MAX_JOINT:
                 return None
             dense = np.zeros((len(belief), math.prod(self.values)))
             dense[:, np.ravel_multi_index(tuple(self.configurations.T), self.values)] = belief
             belief = dense
-        return belief.reshape(-1, *self.values)
+        return of_table(belief.reshape(-1, *self.values))
 
     def largest(self, parameters: Parameters) -> Array:
         """Return the largest entry."""

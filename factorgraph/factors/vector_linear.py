@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.factors.base import Array, Kind, Parameters, QuadraticForm
+from factorgraph.factors.joints import Joint, gaussian
 from factorgraph.factors.vector_rules import expected_squares, log_integrals, messages, undetermined, whiten
 from factorgraph.interface.arguments import number_array, real_array, shown
 from factorgraph.interface.errors import ModelError
@@ -147,6 +148,10 @@ class VectorGaussian(Kind):
         self._check(parameters, incoming)
         square = expected_squares(*self._centred(parameters, incoming))
         return np.where((parameters[3] > 0.0).all(axis=1), parameters[2] - 0.5 * square, np.inf)
+
+    def joint(self, parameters: Parameters, incoming: Incoming) -> Joint:
+        """Return the Gaussian; raises ``ModelError`` for a singular noise."""
+        return gaussian(self, parameters, incoming)
 
     def quadratic_form(self, parameters: Parameters) -> QuadraticForm:
         """Return the residuals of weight 1, of the first columns of the vectors' places.

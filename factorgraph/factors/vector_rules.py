@@ -124,7 +124,7 @@ def _law(first: Any, second: Any, laws: Any, place: int, tilt: Any, work: Any) -
     return rank, log_z
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _laws(first: Any, second: Any, sizes: Any, laws: Any, rank: Any, tilts: Any, work: Any) -> float:
     """Fill in the laws of all arguments of a factor; the sum of their logarithms, NaN if one has no square root."""
     log_z, slot, place = 0.0, 0, 0
@@ -136,7 +136,7 @@ def _laws(first: Any, second: Any, sizes: Any, laws: Any, rank: Any, tilts: Any,
     return log_z
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
     """Fill in the tilts of all arguments but one, side by side."""
     to = 0
@@ -147,7 +147,7 @@ def _tilt(own: int, sizes: Any, rank: Any, tilts: Any, tilt: Any) -> None:
                 to += 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _arrays(W: Any, sizes: Any) -> Any:
     """Places of the laws, laws, ranks, tilts, their concatenation and a workspace for factors of one kind."""
     m, D = W.shape[1:]
@@ -192,7 +192,7 @@ def _messages(factors: Any, sizes: Any, first: Any, second: Any, wanted: Any) ->
     return B, A, missing
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def natural(rows: Any, count: int, d: int, B: Any, A: Any) -> None:
     """Add to B (its first column) and A (d, d) what rows [R, z] are as e^{B·x - x·Ax/2}."""
     for r in range(count):

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from factorgraph.interface.html import html_table
+
 Kind = TypeVar("Kind", bound=type)
 
 #: Longest value in a line, and most elements of an array that is shown whole.
@@ -30,14 +32,30 @@ def brief_text(text: str) -> str:
 
 
 def briefly(kind: Kind) -> Kind:
-    """Return a decorator for data classes and named tuples: their ``repr`` has one short line for each field."""
-    fields = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind) if field.repr]  # pyright: ignore[reportArgumentType]
+    """Return a decorator for data classes and named tuples: their ``repr`` has one short line for each field, and what
+    notebooks show a row."""
+    fields = _fields(kind)
 
     def __repr__(self: Any) -> str:  # noqa: N807
         return described(self, fields)
 
     setattr(kind, "__repr__", __repr__)  # noqa: B010
+    return tabled(kind)
+
+
+def tabled(kind: Kind) -> Kind:
+    """Return a decorator for data classes and named tuples: notebooks show a row for each field."""
+    fields = _fields(kind)
+
+    def _repr_html_(self: Any) -> str:
+        return html_table(["", type(self).__name__], ([name, brief(getattr(self, name))] for name in fields))
+
+    setattr(kind, "_repr_html_", _repr_html_)  # noqa: B010
     return kind
+
+
+def _fields(kind: Any) -> list[str]:
+    return getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind) if field.repr]
 
 
 def described(thing: Any, names: Any) -> str:

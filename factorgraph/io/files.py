@@ -9,6 +9,7 @@ import secrets
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,19 +31,30 @@ class FileTooLargeError(OSError):
 
 
 def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Replace `path` by `data`, all or nothing, and see it on the disk before returning.
+    """Replace `path` by `data`, all or nothing, as `replaced` does it.
+
+    Raises:
+        OSError: the disk refuses; an old file is untouched.
+    """
+    with replaced(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `path` at the end of the block, seen on the disk, or not at all.
 
     Where `path` is a symbolic link, the file that it leads to is replaced and the link stays; a file that exists keeps
     its permissions, and one that may not be written is not replaced. What is no file (a pipe, a device) is written to.
     Several threads and processes may write to one path: one of them is the last.
 
     Raises:
-        OSError: the disk refuses; an old file is untouched.
+        OSError: the disk refuses; an old file is untouched, as after any other error in the block.
     """
     target, old = _target(path)
     if old is not None and not stat.S_ISREG(old.st_mode):
         with open(path, "wb") as file:
-            file.write(data)
+            yield file
         return
     if old is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -51,7 +63,7 @@ def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
         with open(descriptor, "wb") as file:
             if old is not None:
                 _keep_permissions(descriptor, old)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(descriptor)
             if sys.platform != "win32":
@@ -63,7 +75,6 @@ def write_bytes_atomic(path: Path, data: bytes | memoryview) -> None:
             temporary.unlink()
         raise
     _sync_folder(target.parent)
-    remove_abandoned(target.parent, re.escape(_stem(target)))
 
 
 def remove_abandoned(folder: Path, name: str) -> None:

@@ -4,17 +4,18 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from factorgraph.factors import Parity
-from factorgraph.interface.arguments import number_array, real_array, shown
+from factorgraph.interface.arguments import real_array, shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.io.files import write_bytes_atomic
 from factorgraph.io.paths import checked_target
 from factorgraph.io.words import Words
 from factorgraph.model.description import Selection
 from factorgraph.model.graph import Graph
+from factorgraph.model.parity_matrix import checked_matrix
 
 #: Bits or checks of a file.
 _MAX_SIZE = 2**30
@@ -37,7 +38,7 @@ def from_parity_checks(
     Raises:
         ModelError: not such a matrix or syndrome, or a check without bits whose syndrome is 1.
     """
-    checks, (count, bits) = _checked(matrix)
+    checks, (count, bits) = checked_matrix(matrix)
     wanted = real_array("syndrome", syndrome, shape=(count,), error=ModelError)
     if not np.isin(wanted, (0, 1)).all():
         raise ModelError(f"`syndrome` must be of 0 and 1, got {shown(wanted[~np.isin(wanted, (0, 1))][0])}")
@@ -113,7 +114,7 @@ def write_alist(matrix: Any, path: str | os.PathLike[str]) -> None:
         ModelError: not such a matrix.
         OSError: as for ``save_model``.
     """
-    (rows, shape), target = _checked(matrix), checked_target(path)
+    (rows, shape), target = checked_matrix(matrix), checked_target(path)
     columns = sparse.csc_array(rows)
     columns.sort_indices()
     lines = [shape[::-1]]
@@ -126,17 +127,3 @@ def write_alist(matrix: Any, path: str | os.PathLike[str]) -> None:
         lists += padded.tolist()
     lines += [[int(weight.max()) for weight in weights], *(weight.tolist() for weight in weights), *lists]
     write_bytes_atomic(target, ("\n".join(" ".join(map(str, line)) for line in lines) + "\n").encode())
-
-
-def _checked(matrix: Any) -> tuple[sparse.csr_array, tuple[int, int]]:
-    """Return a matrix of 0 and 1, with sorted indices and no stored zeros, and its shape."""
-    values: NDArray[Any] = number_array("matrix", matrix.data if sparse.issparse(matrix) else matrix, error=ModelError)
-    shape = matrix.shape if sparse.issparse(matrix) else values.shape
-    if len(shape) != 2 or 0 in shape:
-        raise ModelError(f"`matrix` must have two axes and an element, got shape {shape}")
-    checks = sparse.csr_array(matrix if sparse.issparse(matrix) else values, copy=True)
-    checks.sum_duplicates()
-    checks.eliminate_zeros()
-    if np.any(checks.data != 1):
-        raise ModelError(f"`matrix` must be of 0 and 1, got {shown(checks.data[checks.data != 1][0])}")
-    return checks, shape

@@ -34,7 +34,7 @@ _CLASSES = {
     if dataclasses.is_dataclass(getattr(module, name))
 }
 #: Fields that files of earlier versions have not, and what they are then.
-_LATER: dict[str, dict[str, Any]] = {"Variable": {"states": 0}}
+_LATER: dict[str, dict[str, Any]] = {"Argmax": {"noise": 0.0}, "Variable": {"states": 0}}
 _KNOWN: dict[str, Any] = {"Variable": Variable, "Selection": Selection, **_CLASSES}
 
 

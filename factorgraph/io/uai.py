@@ -62,7 +62,7 @@ def read_uai(path: str | os.PathLike[str]) -> tuple[Graph, list[Selection | None
     scopes = _read_scopes(words, states)
     tables = [_read_table(words, f"factor {i}", tuple(states[v] for v in scope)) for i, scope in enumerate(scopes)]
     words.end()
-    return _network(states, scopes, tables)
+    return tables_network(states, scopes, tables)
 
 
 def _read_scopes(words: Words, states: list[int]) -> list[list[int]]:
@@ -85,7 +85,9 @@ def _read_table(words: Words, field: str, shape: tuple[int, ...]) -> Array:
         return np.log(values).reshape(shape)
 
 
-def _network(states: list[int], scopes: list[list[int]], tables: list[Array]) -> tuple[Graph, list[Selection | None]]:
+def tables_network(
+    states: list[int], scopes: list[list[int]], tables: list[Array]
+) -> tuple[Graph, list[Selection | None]]:
     """Return the model, and where its variables are."""
     own = {q: [i for i, other in enumerate(states) if other == q] for q in sorted(set(states) - {1})}
     rank = {i: number for group in own.values() for number, i in enumerate(group)}

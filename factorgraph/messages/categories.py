@@ -13,7 +13,7 @@ from factorgraph.messages.natural import Array, log_weight
 from factorgraph.runtime.compiled import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def log_sum(values: Any) -> float:
     """log Σ e^{values}; -∞ if all are."""
     top = -math.inf

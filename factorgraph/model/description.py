@@ -10,8 +10,9 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,9 @@ from factorgraph.interface.arguments import (
     real_array,
     shown,
 )
+from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ModelError
+from factorgraph.interface.html import html_table
 from factorgraph.priors import Prior
 
 Array = NDArray[np.float64]
@@ -39,6 +42,10 @@ MAX_COMPONENTS = 46340
 MAX_STATES = 2**20
 #: Axes that NumPy has for a variable, a batch and the components of vectors together.
 _MAX_AXES = 32
+#: Variables and factors that notebooks show.
+_SHOWN = 40
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -320,6 +327,22 @@ class Model:
         sizes = ", ".join(f"{name}={'*' if size is None else size}" for name, size in self.plates.items())
         lines = [f"plates: {sizes}", *map(str, self.variables.values()), *map(str, self.factors)]
         return printable("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        """Return tables of variables and of factors, of those that come first if there are many."""
+        variables: list[tuple[str, ...]] = []
+        for name, each in _first(self.variables.items()):
+            shape = "x".join("*" if size is None else str(size) for size in self.shape(name))
+            variables.append((printable(str(each)), shape))
+        factors: list[tuple[str, ...]] = [(brief_text(printable(str(each))),) for each in _first(self.factors)]
+        for rows, count in ((variables, len(self.variables)), (factors, len(self.factors))):
+            if count > len(rows):
+                rows.append(("...", f"{count} in all")[-len(rows[0]) :])
+        return html_table(("variable", "shape"), variables) + html_table(("factor",), factors)
+
+
+def _first(items: Iterable[Item]) -> list[Item]:
+    return list(islice(items, _SHOWN))
 
 
 def _plate(name: Any, size: Any) -> int | None:

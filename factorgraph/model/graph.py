@@ -255,6 +255,9 @@ class Graph:
     def __str__(self) -> str:
         return str(self.model)
 
+    def _repr_html_(self) -> str:
+        return self.model._repr_html_()
+
 
 def model_of(model: Model | Graph) -> Model:
     """Return a model as it is, or that of a graph under construction.

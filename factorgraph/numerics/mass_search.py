@@ -216,7 +216,7 @@ def _layout(owner: Any, d: Any, density: Any, marked: Any, top: Any) -> Any:
     return panels, narrow
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def bound_between(d: Any, density: Any, k: int) -> float:
     """What the log-density may rise to between nodes k and k + 1, as the flanks on both sides say.
 

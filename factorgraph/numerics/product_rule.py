@@ -36,14 +36,14 @@ class Product(NamedTuple):
     Attributes:
         log_total: (N,) log-integrals.
         shift: (N, r) means, counted from the centres.
-        variance: (N, r).
+        covariance: (N, r, r).
         error: (N,) estimated, as in ``integration``; ∞ where the rule is not to be believed.
         mean_log: (N,) means of the logarithm of the function.
     """
 
     log_total: Array
     shift: Array
-    variance: Array
+    covariance: Array
     error: Array
     mean_log: Array
 
@@ -99,7 +99,7 @@ def product_moments(log_function: LogFunction, variance: Array, nodes: int) -> P
     unlike = np.abs(inverse @ rule.covariance @ inverse.transpose(0, 2, 1) - np.eye(r)).max(axis=(1, 2))
     missed = _missed(log_function, variance, shift, inverse, rule.log_total, gauss_hermite(nodes)[0].max())
     error = np.where(rule.proper() & (unlike < _SHAPE) & ~missed & (error <= _AGREE), error, np.inf)
-    return Product(rule.log_total, rule.shift, np.diagonal(rule.covariance, axis1=1, axis2=2), error, rule.mean_log)
+    return Product(rule.log_total, rule.shift, rule.covariance, error, rule.mean_log)
 
 
 def _missed(

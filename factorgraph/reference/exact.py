@@ -6,23 +6,27 @@ real variables.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+from scipy.special import entr, logsumexp
 
+from factorgraph.engine.bethe import log_potentials
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
-from factorgraph.engine.result import marginal
+from factorgraph.engine.laws import joint_law, marginal, named_values
 from factorgraph.engine.unroll import Potentials, Stack, Unrolled, unroll
+from factorgraph.factors.joints import components
 from factorgraph.factors.switch import Switched
+from factorgraph.interface.arguments import shown
 from factorgraph.interface.brief import briefly
 from factorgraph.interface.errors import ContradictionError, ModelError
 from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, spin_moments
-from factorgraph.model.description import Model
+from factorgraph.model.description import Factor, Model
 from factorgraph.model.graph import Graph, model_of
 from factorgraph.reference.joint import Joint, compensated
 
@@ -49,6 +53,8 @@ class Exact:
         graph: the unrolled model.
         mean: (N,) of all scalars; probabilities of the states in the places of categories.
         variance: (N,) of all scalars; covariance matrices in the places of vectors.
+        entropy: of the joint law; differential for real variables.
+        potentials: fields, precisions and observations.
     """
 
     log_partition: float
@@ -56,6 +62,9 @@ class Exact:
     graph: Unrolled
     mean: Array
     variance: Array
+    entropy: float
+    potentials: Potentials
+    _later: "_Later" = field(repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Any:
         """Moments of a variable by its name, or the law of a category; raises ``KeyError`` if there is none."""
@@ -64,6 +73,57 @@ class Exact:
     def covariance(self, name: str) -> Array:
         """Return covariance matrices (..., d, d) of a variable of vectors; raise ``KeyError`` if there is none."""
         return self.graph.layout.vector_matrices(name, self.variance)
+
+    @cached_property
+    def best(self) -> "Best":
+        """The state of the largest weight."""
+        values = self._later.best()
+        log_weight = float(log_potentials(self.graph, self.potentials, values)[0])
+        return Best(named_values(self.graph.layout, values), log_weight)
+
+    def pairs(self, factor: Factor) -> Any:
+        """Return joint laws of the arguments of each factor of a group, as ``Result.pairs`` does.
+
+        Every configuration of discrete arguments is solved for: a large group takes long.
+
+        Raises:
+            ValueError: not a factor of this model.
+            TooLargeError: too many configurations.
+        """
+        model = self.graph.layout.model
+        numbers = [number for number, other in enumerate(model.factors) if other is factor]
+        shape = getattr(factor, "shape", (-1,))
+        for stack in self.graph.stacks:
+            for number, rows in stack.origins:
+                if numbers and number == numbers[0]:
+                    laws = [_joint_law(self, stack, row) for row in range(rows.start, rows.stop)]
+                    joined = [np.reshape(v, (*shape, *np.shape(v[0]))) for v in zip(*laws, strict=True)]
+                    return joint_law(*joined, axes=len(shape))
+        raise ValueError(f"`factor` must be a group of this model, got {shown(factor)}")
+
+
+class _Later(NamedTuple):
+    """What is found when it is asked for.
+
+    Attributes:
+        best: the state (N,) of the largest weight.
+        covariance: from places (n,) of real scalars their covariances (n, n).
+    """
+
+    best: Callable[[], Array]
+    covariance: Callable[[NDArray[Any]], Array]
+
+
+class Best(NamedTuple):
+    """The most probable state.
+
+    Attributes:
+        values: by name: ±1 of spins, states of categories, reals.
+        log_weight: of all factors and weights there.
+    """
+
+    values: dict[str, NDArray[Any]]
+    log_weight: float
 
 
 def exact(
@@ -149,6 +209,11 @@ def _free_discrete(graph: Unrolled, potentials: Potentials) -> dict[int, _Discre
     return dict(sorted(found.items()))
 
 
+def _all_values(graph: Unrolled, places: NDArray[Any]) -> _Discrete:
+    """Return a spin or a category by its places, free or not."""
+    return _Discrete(places, np.array([[1.0], [-1.0]]) if graph.spin[places[0]] else np.eye(places.size))
+
+
 def _states(discrete: Iterable[_Discrete]) -> float:
     """Return the number of joint states; of very many, a large one."""
     return 2.0 ** min(sum(math.log2(len(own.values)) for own in discrete), 900.0)
@@ -170,6 +235,35 @@ def _check_gaussian(graph: Unrolled, potentials: Potentials) -> None:
     for stack in graph.stacks:
         if not stack.kind.quadratic and free[stack.variables].any():
             raise ModelError(f"factors on real variables must be Gaussian for an exact solution, got {stack.kind.name}")
+
+
+def _joint_law(solution: Exact, stack: Stack, row: int) -> tuple[Array, Array, Array]:
+    """Return the law of the arguments of one factor: of every configuration of the discrete ones the weight, and means
+    and covariances of the real ones."""
+    graph, potentials, kind = solution.graph, solution.potentials, stack.kind
+    discrete = [_all_values(graph, stack.variables[row, own]) for own in kind.discrete]
+    shape = tuple(len(own.values) for own in discrete)
+    if math.prod(shape) > _MAX_NUMBERS:
+        raise TooLargeError(f"`factor` must have at most {_MAX_NUMBERS:.0e} configurations, got {math.prod(shape):.0e}")
+    reals = stack.variables[row, components(kind)]
+    logs, means = np.full(shape, -np.inf), np.zeros((*shape, len(reals)))
+    covariances = np.zeros((*shape, len(reals), len(reals)))
+    for numbers in np.ndindex(shape):
+        value = potentials.value.copy()
+        wanted = [own.values[n] for own, n in zip(discrete, numbers, strict=True)]
+        for own, w in zip(discrete, wanted, strict=True):
+            if np.isnan(value[own.places]).all():
+                value[own.places] = w
+        if not all(np.array_equal(value[own.places], w) for own, w in zip(discrete, wanted, strict=True)):
+            continue  # not what is observed
+        try:
+            given = _solved(graph, replace(potentials, value=value))
+        except ContradictionError:
+            continue
+        logs[numbers], means[numbers] = given.log_partition, given.mean[reals]
+        covariances[numbers] = given._later.covariance(reals)
+    with np.errstate(invalid="ignore"):
+        return np.exp(logs - logsumexp(logs)), means, covariances
 
 
 # ---- enumeration -----------------------------------------------------------------------------------------------------
@@ -202,11 +296,13 @@ def _enumerate(
             terms = joint.terms(x)
             yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
 
-    reference = _most_likely(chunks())
+    reference = _most_likely(chunks())[0]
     row, column = _coordinates(graph)
-    parts = []
+    parts, mean_log = [], 0.0
     for x, terms in chunks():
-        w = np.exp(compensated(terms - reference[:, None]))
+        log_w = compensated(terms - reference[:, None])
+        w = np.exp(log_w)
+        mean_log += float((w * np.where(w > 0.0, log_w, 0.0)).sum())
         if w.any():
             low = x.min(axis=0)
             mean = low + w @ (x - low) / w.sum()
@@ -214,17 +310,33 @@ def _enumerate(
     total = _together(parts, row, column)
     variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
     log_z = math.fsum([*reference, math.log(total.weight)])
-    return Exact(log_z, "enumeration" if discrete else "dense", graph, total.mean, variance)
+    entropy = math.log(total.weight) - mean_log / total.weight
+    if gaussian is not None:
+        entropy += gaussian.log_volume + 0.5 * reals.size
+    method = "enumeration" if discrete else "dense"
+
+    def covariance(places: NDArray[Any]) -> Array:
+        found = np.zeros((places.size, places.size))
+        for x, terms in chunks():
+            w = np.exp(compensated(terms - reference[:, None]))
+            rest = x[:, places] - total.mean[places]
+            found += (w * rest.T) @ rest / total.weight
+        within = _block(gaussian.covariance(), reals, places) if gaussian is not None else 0.0
+        return found + within
+
+    later = _Later(lambda: _most_likely(chunks())[1], covariance)
+    return Exact(log_z, method, graph, total.mean, variance, entropy, potentials, later)
 
 
-def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> Array:
-    """Return the terms of the logarithm in the state of the largest weight: sums relative to them do not cancel."""
+def _most_likely(chunks: Iterator[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the terms of the logarithm in the state of the largest weight, and it: sums relative to them do not
+    cancel."""
     best, found = -np.inf, None
-    for _, terms in chunks:
+    for x, terms in chunks:
         log_w = terms.sum(axis=0)
         n = int(log_w.argmax())
         if log_w[n] > best:
-            best, found = float(log_w[n]), terms[:, n].copy()
+            best, found = float(log_w[n]), (terms[:, n].copy(), x[n].copy())
     if found is None:
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
     return found
@@ -252,6 +364,14 @@ def _coordinates(graph: Unrolled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     for places in graph.vectors:
         row[places], column[places] = places[:, :, :1], places[:, None, :, 0]
     return row, column
+
+
+def _block(covariance: Array, reals: NDArray[np.intp], places: NDArray[Any]) -> Array:
+    """Return the covariances of some places from those of the free real scalars; 0 for what is not among them."""
+    where = np.searchsorted(reals, places)
+    where = np.minimum(where, reals.size - 1)
+    free = reals[where] == places
+    return np.where(free[:, None] & free, covariance[np.ix_(where, where)], 0.0)
 
 
 def _placed(graph: Unrolled, covariance: Array, reals: NDArray[np.intp]) -> Array:
@@ -290,7 +410,21 @@ def _mixture(graph: Unrolled, potentials: Potentials) -> Exact:
     top = max(solution.log_partition for solution in found)
     parts = [_Moments(math.exp(s.log_partition - top), s.mean, s.variance) for s in found]
     total = _together(parts, *_coordinates(graph))
-    return Exact(top + math.log(total.weight), "enumeration", graph, total.mean, total.variance)
+    share = np.array([part.weight for part in parts]) / total.weight
+    entropy = float(entr(share).sum() + share @ [s.entropy for s in found])
+    log_z = top + math.log(total.weight)
+
+    def best() -> Array:
+        states = [s._later.best() for s in found]
+        return states[int(np.argmax([log_potentials(graph, potentials, state)[0] for state in states]))]
+
+    def covariance(places: NDArray[Any]) -> Array:
+        rest = np.array([s.mean[places] for s in found]) - total.mean[places]
+        within = np.array([s._later.covariance(places) for s in found])
+        return np.einsum("c,cij->ij", share, within + rest[:, :, None] * rest[:, None])
+
+    later = _Later(best, covariance)
+    return Exact(log_z, "enumeration", graph, total.mean, total.variance, entropy, potentials, later)
 
 
 def _switched(graph: Unrolled, value: Array) -> Unrolled:
@@ -320,7 +454,7 @@ def _eliminate(
     Every table is relative to its largest value: fields and couplings of any size then leave the digits of the others.
     """
     tables, logs = _clique_tables(graph, potentials, discrete, cliques)
-    order = range(len(cliques))
+    order, given = range(len(cliques)), list(tables)
     upward: list[Array] = [np.zeros(()) for _ in order]
     # Inwards: every clique sends its parent the message of its own part of the tree.
     for c in reversed(order):
@@ -340,9 +474,12 @@ def _eliminate(
     settled = Joint(graph, potentials, np.empty(0, np.intp), left_out).terms(potentials.value[None])[:, 0]
     if -np.inf in logs or np.isneginf(settled).any():
         raise ContradictionError("evidence must be consistent, got a model in which no state has a weight")
-    # Marginals of the spins of every clique.
-    mean, variance = potentials.value.copy(), np.zeros(graph.variables)
-    for clique, table in zip(cliques, tables, strict=True):
+    # Marginals of the spins of every clique, and entropies of cliques given what they share with their parents.
+    mean, variance, entropy = potentials.value.copy(), np.zeros(graph.variables), 0.0
+    for c, (clique, table) in enumerate(zip(cliques, tables, strict=True)):
+        entropy += _entropy(table)
+        if parents[c] >= 0:
+            entropy -= _entropy(_onto(table, clique, cliques[parents[c]]))
         for axis, i in enumerate(clique):
             others = tuple(a for a in range(len(clique)) if a != axis)
             logs_of_states, places = np.asarray(logsumexp(table, axis=others)), discrete[i].places
@@ -351,7 +488,38 @@ def _eliminate(
             else:
                 mean[places] = np.exp(normalised(logs_of_states[None])[0])
                 variance[places] = mean[places] * (1.0 - mean[places])
-    return Exact(math.fsum([*logs, *settled]), "elimination", graph, mean, variance)
+    log_z = math.fsum([*logs, *settled])
+    later = _Later(
+        lambda: _best_along(given, cliques, parents, discrete, potentials.value),
+        lambda places: np.zeros((places.size, places.size)),  # there are no free real variables
+    )
+    return Exact(log_z, "elimination", graph, mean, variance, entropy, potentials, later)
+
+
+def _entropy(table: Array) -> float:
+    """Return -Σ p log p of log-weights."""
+    return float(entr(np.exp(normalised(table.reshape(1, -1)))).sum())
+
+
+def _best_along(
+    tables: list[Array],
+    cliques: list[tuple[int, ...]],
+    parents: list[int],
+    discrete: dict[int, _Discrete],
+    value: Array,
+) -> Array:
+    """Return the state (N,) of the largest weight: maxima inwards, and states outwards from the roots."""
+    tables, value, state = list(tables), value.copy(), {}
+    for c in reversed(range(len(cliques))):
+        if parents[c] >= 0:
+            tables[parents[c]] = tables[parents[c]] + _onto(tables[c], cliques[c], cliques[parents[c]], np.max)
+    for clique, table in zip(cliques, tables, strict=True):
+        given = table[tuple(state.get(i, slice(None)) for i in clique)]
+        rest = [i for i in clique if i not in state]
+        state |= dict(zip(rest, np.unravel_index(int(given.argmax()), given.shape), strict=True))
+    for i, number in state.items():
+        value[discrete[i].places] = discrete[i].values[number]
+    return value
 
 
 def _decomposition(graph: Unrolled, discrete: dict[int, _Discrete]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -435,12 +603,12 @@ def _spread(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Arra
     return table.transpose(order).reshape(shape)
 
 
-def _onto(table: Array, own: tuple[int, ...], clique: tuple[int, ...]) -> Array:
-    """Return the log-marginal of a table on the variables that its clique shares with another, over the other
-    clique."""
+def _onto(table: Array, own: tuple[int, ...], clique: tuple[int, ...], over: Any = logsumexp) -> Array:
+    """Return the log-marginal of a table (or what else is taken ``over`` the others) on the variables that its clique
+    shares with another, over the other clique."""
     lost = tuple(axis for axis, i in enumerate(own) if i not in clique)
     shared = tuple(i for i in own if i in clique)
-    return _spread(np.asarray(logsumexp(table, axis=lost)) if lost else table, shared, clique)
+    return _spread(np.asarray(over(table, axis=lost)) if lost else table, shared, clique)
 
 
 def _safe_difference(total: Array, part: Array) -> Array:

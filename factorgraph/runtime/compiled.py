@@ -23,36 +23,72 @@ import numba
 import numba.core.config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
+from numba.core.types import unliteral
 
+from factorgraph.runtime.parts import PartCompiler, keep_from_python
 from factorgraph.runtime.threads import guard_parallel_loops
 from factorgraph.runtime.uncompiled import use_ieee_math
 
 #: Whether NUMBA_DISABLE_JIT keeps functions as they are.
 DISABLED = bool(vars(numba.core.config)["DISABLE_JIT"])
 
+#: Of every function: without the first two, it would take them from the caller that is compiled first, whichever it is;
+#: the last is for callers in C, of which there are none.
+_OPTIONS = {"fastmath": False, "forceinline": False, "no_cfunc_wrapper": True}
+
 _DIGEST = hashlib.sha256().digest_size
 
 _warned = False
 
 
-def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
-    """As ``numba.njit``, with another cache on disk; parallel functions that are cached run behind a guard."""
+def njit(
+    function: Callable[..., Any] | None = None,
+    *,
+    cache: bool = False,
+    part: bool = False,
+    shared: bool = False,
+    **options: Any,
+) -> Any:
+    """As ``numba.njit``, with another cache on disk.
+
+    Args:
+        function: to compile, or what the decorator returned is applied to.
+        cache: keep what is compiled on disk.
+        part: it is only called from compiled functions, and a part of them.
+        shared: it runs shared loops, behind a guard.
+        options: further ones of ``numba.njit``.
+    """
     if function is None:
-        return lambda f: njit(f, cache=cache, **options)
+        return lambda f: njit(f, cache=cache, part=part, shared=shared, **options)
+    options = _OPTIONS | options | ({"pipeline_class": PartCompiler} if part else {})
     compiled: Any = numba.njit(**options)(function)
     if compiled is function:  # with NUMBA_DISABLE_JIT
         use_ieee_math(function)
+        return compiled
+    _forget_constants(compiled)
+    if part:
+        keep_from_python(compiled)
     elif cache:
-        compiled._cache = CompiledCode(function, parallel=options.get("parallel", False))
+        compiled._cache = CompiledCode(function, shared=shared)
     return compiled
+
+
+def _forget_constants(function: Any) -> None:
+    """Let compiled callers find one version for all numbers: Numba would compile one for every constant."""
+    template = function.get_call_template
+
+    def of_types(args: Any, kws: Any) -> Any:
+        return template([unliteral(a) for a in args], {name: unliteral(a) for name, a in kws.items()})
+
+    function.get_call_template = of_types
 
 
 class CompiledCode(FunctionCache):
     """The versions of a function on disk; the folder is looked for when the first one is needed."""
 
-    def __init__(self, function: Callable[..., Any], *, parallel: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], *, shared: bool = False) -> None:
         self._py_func = function
-        self._parallel = parallel
+        self._shared = shared
         self._name = repr(function)
         self.enable()
 
@@ -77,10 +113,14 @@ class CompiledCode(FunctionCache):
         """The folder; None if there is none."""
         return None if self._impl is None else self._impl.locator.get_cache_path()
 
+    def has(self, sig: Any, target_context: Any) -> bool:
+        """Return whether the version of a signature is there."""
+        return self._impl is not None and self._index_key(sig, target_context.codegen()) in self._cache_file
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled version of a signature; None if it is not there. Comes before all compiling and
         loading."""
-        if self._parallel:
+        if self._shared:
             guard_parallel_loops()
         return None if self._impl is None else super().load_overload(sig, target_context)
 
@@ -110,6 +150,9 @@ class CodeFile:
     def __init__(self, path: Path, stamp: bytes) -> None:
         self._path = path
         self._stamp = stamp
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._read()
 
     def load(self, key: Any) -> Any:
         """Return the object saved under ``key``; None if there is none."""

@@ -18,7 +18,7 @@ from numba.np.ufunc.parallel import threading_layer
 
 #: The name under which compiled code finds the function that runs parallel loops, as
 #: (body, arguments, dimensions, steps, data, inner dimensions, number of arguments, threads).
-_PARALLEL_FOR = "numba_parallel_for"
+PARALLEL_FOR = "numba_parallel_for"
 
 _INT = ir.IntType(32)
 _SIZE = ir.IntType(8 * ctypes.sizeof(ctypes.c_size_t))
@@ -32,11 +32,11 @@ _forked, _busy = ctypes.c_int32(0), ctypes.c_int32(0)
 def guard_parallel_loops() -> Any:
     """Start the threading layer behind the guard; parallel loops compiled or loaded before this have none."""
     numba.get_num_threads()  # starts the layer, whose function then has an address
-    layer = binding.address_of_symbol(_PARALLEL_FOR)
+    layer = binding.address_of_symbol(PARALLEL_FOR)
     module = binding.parse_assembly(str(_guard(layer, one_by_one=threading_layer() == "workqueue")))
     engine = binding.create_mcjit_compiler(module, binding.Target.from_default_triple().create_target_machine())
     engine.finalize_object()
-    binding.add_symbol(_PARALLEL_FOR, engine.get_function_address("guard"))
+    binding.add_symbol(PARALLEL_FOR, engine.get_function_address("guard"))
     return engine  # which owns the code, and is to live as long as the process
 
 

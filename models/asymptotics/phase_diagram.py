@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from factorgraph.interface.arguments import check_flag, check_instance, check_integer, check_number, shown
+from factorgraph.interface.brief import tabled
 from factorgraph.runtime.executor import run_on_dask
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.free_entropy import fixed_point_free_entropy
@@ -33,6 +34,7 @@ NAMES = ("easy", "hard", "impossible")
 _TOLERANCE = 1e-6
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class PhaseDiagram:
     """Fixed points of state evolution over a grid.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number
+from factorgraph.interface.brief import tabled
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from factorgraph.messages.ranges import MIN_VARIANCE
 from models.asymptotics.averages import Averages, Field, Overlap, hidden_averages, output_averages, prior_averages
@@ -22,6 +23,7 @@ STARTS = ("uninformative", "informative")
 _SHARP = 1e12  # precision of the informative start, in units of 1/ρ
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class StateEvolution:
     """A run of state evolution.

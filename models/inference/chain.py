@@ -184,7 +184,7 @@ class Chain:
         """Return B and A to the inputs; A is at least 0 as in training, and None for spins, where it is a constant."""
         onsager, spins = self.closure.onsager, layer.plan.spin_inputs
         if self.closure.edgewise:
-            B = cast(Array, self.closure.send(layer, above, self.operations, last=False))
+            B = cast(Array, self.closure.send(layer, above, self.operations, last=False).B)
             return B, None if spins else np.maximum(layer.squares.T @ layer.gamma, 0.0)
         B, precision = transposed_products(layer) if sums is None else sums
         A = None if spins else np.maximum(precision, 0.0)

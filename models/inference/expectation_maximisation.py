@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from factorgraph.channels import Channel, Identity
 from factorgraph.interface.arguments import check_instance, check_integer, check_number, real_array
+from factorgraph.interface.brief import tabled
 from factorgraph.iteration import Report, Status, Turn, iterate
 from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior
 from models.checks import check_sequence
@@ -18,6 +19,7 @@ from models.inference.results import Inference
 Array = NDArray[np.float64]
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class Learned:
     """Outcome of expectation maximisation.

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.interface.brief import tabled
 from factorgraph.iteration import Status
 from models.checks import check_sequence, samples_of
 
 Array = NDArray[np.float64]
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class Estimate:
     """Posterior of the components of one layer.
@@ -28,6 +30,7 @@ class Estimate:
         return f"Estimate(of shape {self.mean.shape})"
 
 
+@tabled
 @dataclass(repr=False)
 class Trace:
     """One entry per iteration.
@@ -49,6 +52,7 @@ class Trace:
         return f"Trace({len(self.residual)} iterations{last})"
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class Inference:
     """Outcome of ``infer``.

@@ -86,6 +86,31 @@ class LayerStatistics:
         V = self.vertex
         return (V + V.transpose(0, 2, 1, 3) + V.transpose(0, 3, 2, 1) + self.own) / self.inputs
 
+    def four_point(self, units: Sequence[int]) -> Array:
+        """Return <z_ia z_jb z_kc z_ld> of four units i, j, k, l on all inputs, (D, D, D, D) [RG, eqs. 4.73-4.77].
+
+        Only pairs of equal units count: the Gaussian part of three pairings, and the vertex that joins two pairs.
+
+        Args:
+            units: i, j, k, l: four integers, of which only matters which are equal.
+
+        Raises:
+            ValueError: ``units`` are not four integers >= 0.
+        """
+        first, second, third, fourth = _four("units", units)
+        covariance, vertex = self.covariance, self.vertex / self.inputs
+        pairing = np.multiply.outer(covariance, covariance) + vertex  # of the first two and the last two
+        result = np.zeros_like(vertex)
+        if first == second and third == fourth:
+            result += pairing
+        if first == third and second == fourth:
+            result += pairing.transpose(0, 2, 1, 3)
+        if first == fourth and second == third:
+            result += pairing.transpose(0, 3, 2, 1)
+        if first == second == third == fourth:
+            result += self.own / self.inputs
+        return result
+
     @property
     def excess_kurtosis(self) -> Array:
         """Of a unit, (D,); 0 for a Gaussian."""
@@ -123,6 +148,13 @@ class LayerStatistics:
         g = np.linalg.inv(c)
         v = np.einsum("ae,bf,cg,dh,efgh->abcd", *(inverse,) * 4, vertex, optimize=True)
         return Couplings(g, v, neurons)
+
+
+def _four(name: str, values: Sequence[int]) -> list[int]:
+    numbers = [check_integer(name, value, minimum=0) for value in check_sequence(name, values, "four integers")]
+    if len(numbers) != 4:
+        raise ValueError(f"`{name}` must be four integers, got {shown(values)}")
+    return numbers
 
 
 def first_layer(

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from factorgraph.interface.arguments import check_choice, check_instance, shown
+from factorgraph.interface.brief import tabled
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from factorgraph.messages.linear_node import Directions, inverses, symmetric
 from factorgraph.messages.ranges import message_precisions
@@ -30,6 +31,7 @@ Array = NDArray[np.float64]
 _SHARP = 1e3  # precision of the informative start, in units of the inverse second moment of Z
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class MatrixStateEvolution:
     """A run of state evolution.

@@ -15,6 +15,7 @@ from factorgraph.engine.unroll import unroll
 from factorgraph.factors import LinearMap
 from factorgraph.factors.linear_map import SpectralMap
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, real_array
+from factorgraph.interface.brief import tabled
 from factorgraph.interface.errors import IndefiniteError
 from factorgraph.iteration import LEVELS, DampingLevels, Outcome, Report, Status, Turn, iterate
 from factorgraph.messages.linear_node import Law, LinearNode
@@ -33,6 +34,7 @@ SMALL_START = 0.1  # deviations of the prior
 _LEVELS = tuple(level for level in LEVELS if level >= 0.5)
 
 
+@tabled
 @dataclass(repr=False)
 class MatrixTrace:
     """One entry per iteration.
@@ -52,6 +54,7 @@ class MatrixTrace:
         return f"MatrixTrace({len(self.residual)} iterations{last})"
 
 
+@tabled
 @dataclass(frozen=True, repr=False)
 class MatrixInference:
     """Outcome of ``MatrixVAMP.infer``.

@@ -167,7 +167,7 @@ def _integrate(
     return mean, covariance, logs
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _sigmoid_lines(
     start: Any, along: Any, y: Any, W: Any, centre: float, steepest: float, units: Any, rest: Any, levels: Any,
     result: Any,
@@ -223,7 +223,7 @@ def _sigmoid_lines(
                 result[3, q] += weight * t * t
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _relu_line(start: Any, along: Any, y: Any, W: Any, ends: Any, pieces: Any, line: Any) -> None:
     """The same for one line, in closed form between the kinks."""
     d, outputs = W.shape
@@ -271,7 +271,7 @@ def _relu_line(start: Any, along: Any, y: Any, W: Any, ends: Any, pieces: Any, l
             line[3] += factor * (top * (top * mass + 2.0 * first / root) + second / (root * root))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _truncated(a: float, b: float) -> Any:
     """Mass and moments of e^{-x²/2} between two ends, all relative to its largest value there."""
     nearest = min(max(0.0, a), b)
@@ -291,7 +291,7 @@ def _truncated(a: float, b: float) -> Any:
     return mass, at_a - at_b, second
 
 
-@njit(cache=True, error_model="numpy")
+@njit(part=True, error_model="numpy")
 def _end(nearest: float, x: float) -> Any:
     """e^{-x²/2} and its integral beyond x, relative to e^{-nearest²/2}."""
     exponent = 0.5 * (nearest * nearest - x * x)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepnet.app.cli import main
+from deepnet.app.cli import main, parser
 from deepnet.bench import BenchError, contenders, measure
 from deepnet.bench.case import Case, synthetic
-from deepnet.bench.cost import binarynet, message_passing
+from deepnet.bench.command import _plan
+from deepnet.bench.cost import gradients, message_passing
 from deepnet.bench.limits import Limits
 from deepnet.bench.report import table
 from deepnet.bench.worker import Worker, memory
@@ -50,8 +51,8 @@ def test_operations_counted_by_hand() -> None:
     assert operations(closure="amp") == Cost(2 * (4 * 15 + 6 * 20), 0, 20 * 35)
     assert operations(closure="bp") == Cost(2 * (2 * 15 + 4 * 20), 15, 20 * 35)  # the argmax layer is mean field
     assert operations(closure="bpi", classes=2) == Cost(2 * (2 * 15 + 2 * 5), 20, 20 * 20)
-    assert operations(weights="continuous") == Cost(2 * (4 * 15 + 7 * 20), 0, 40 * 35)
-    assert binarynet([15, 20]) == Cost(2 * (2 * 15 + 3 * 20), 0, 4 * (3 * 15 + 4 * 20))
+    assert operations(weights="continuous") == Cost(2 * (4 * 15 + 5 * 20), 0, 40 * 35)
+    assert gradients([15, 20]) == Cost(2 * (2 * 15 + 3 * 20), 0, 4 * (3 * 15 + 4 * 20))
 
 
 def test_operations_of_kept_weights() -> None:
@@ -60,7 +61,7 @@ def test_operations_of_kept_weights() -> None:
     kept = [int(np.count_nonzero(layer.mean)) for layer in layers]
     assert 0 < sum(kept) < 0.2 * 1700
     found = message_passing(layer.plan for layer in layers)
-    assert found == Cost(2 * (3 * kept[0] + 5 * kept[1]), 0, 20 * sum(kept))
+    assert found == Cost(2 * (3 * kept[0] + 4 * kept[1]), 0, 20 * sum(kept))
 
 
 @pytest.mark.parametrize("closure", CLOSURES)
@@ -70,17 +71,17 @@ def test_as_many_products_as_the_sweep_computes(closure: str, weights: str, acti
     samples, computed = 6, 0
 
     class Counting(NumpyOperations):
-        def times(self, W: Array, x: Array) -> Array:
+        def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
             nonlocal computed
             computed += 2 * W.size * x.shape[1]
             return super().times(W, x)
 
-        def times_transposed(self, W: Array, g: Array) -> Array:
+        def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
             nonlocal computed
             computed += 2 * W.size * g.shape[1]
             return super().times_transposed(W, g)
 
-        def outer(self, g: Array, x: Array, out: Array) -> None:
+        def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
             nonlocal computed
             computed += 2 * out.size * x.shape[1]
             super().outer(g, x, out)
@@ -247,6 +248,31 @@ def test_kept_weights_of_the_baseline() -> None:
     assert np.any(gradient[masks[0]]) and not np.any(gradient[~masks[0]])
 
 
+def test_continuous_weights_are_compared_with_a_multi_layer_perceptron() -> None:
+    """As anyone trains it: with Adam, and no sum divided."""
+    torch = pytest.importorskip("torch")
+    options = ["--weights", "continuous", "--activation", "relu"]
+    plan = _plan(parser().parse_args(["bench", *SHORT, *options]))
+    ((_, _, case),) = plan.cases
+    assert list(plan.contenders) == ["mlp", "mf"]
+    assert (case.weights, case.activation, case.optimizer) == ("continuous", "relu", "adam")
+    assert (case.config("mf").weights, case.config("mf").activation) == ("continuous", "relu")
+    contender = contenders.make("mlp", case)
+    assert isinstance(contender, contenders.Baseline)
+    contender.build()
+    network = contender._trainer.network
+    assert not any(network.binary) and set(network.scales) == {1.0} and network.activations == [torch.relu]
+    assert isinstance(contender._trainer.optimizer, torch.optim.Adam)
+    x = torch.randn(5, 20)
+    w0, w1 = network.weights
+    torch.testing.assert_close(network(x), torch.relu(x @ w0.T) @ w1.T)
+    before = w0.detach().clone()
+    contender.train(case.samples)
+    assert contender.operations == gradients([140, 21]) and not torch.equal(w0, before)
+    plan = _plan(parser().parse_args(["bench", *SHORT, *options, "--baseline-optimizer", "sgd"]))
+    assert plan.cases[0][2].optimizer == "sgd"
+
+
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case((3, 2, 4), samples=9)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -363,6 +389,8 @@ def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
         (["--closure", "mf", "mf"], "`closure` must be names that differ, got ['mf', 'mf']"),
         (["--density", "0"], "`density` must be in (0, 1], got 0.0"),
         (["--preset", "best"], "`preset` must be one of"),
+        (["--weights", "spins"], "`weights` must be one of ['binary', 'continuous'], got 'spins'"),
+        (["--activation", "tanh"], "`activation` must be one of ['relu', 'sign'], got 'tanh'"),
         (["--rounds", "0"], "`rounds` must be an integer >= 1, got 0"),
         (["--rounds", "1" + "0" * 30], "`rounds` must be at most 1000000000, got 1000"),
         (["--samples", "1" + "0" * 30], "`samples` must be at most 1000000000, got 1000"),
@@ -384,6 +412,7 @@ def test_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
         (["--scaling", "width", "--values", "2.5"], "`values` must be integers for this axis, got [2.5]"),
         (["--scaling", "density", "--values", "2"], "`density` must be in (0, 1], got 2.0"),
         (["--from", "a.json", "--json", "b.json"], "`json` must not come with --from"),
+        (["--cold", "--plot", "a.png"], "`cold` must come without --scaling, --from, --json and --plot"),
         (["mnsit"], "argument DATASET: must be one of"),
     ],
 )

@@ -1,6 +1,7 @@
 """The command line: texts, exit codes, files."""
 
 import argparse
+import dataclasses
 import errno
 import io
 import json
@@ -18,12 +19,12 @@ from deepnet.app import cli, commands, figures, terminal
 from deepnet.app.checkpoint import CheckpointError
 from deepnet.app.cli import main
 from deepnet.app.run import Run
-from deepnet.config import PRESETS, Config
-from deepnet.data import DATASETS, TASKS
+from deepnet.config import Config
+from deepnet.data import DATASETS, TASKS, Files
 from deepnet.kernels.devices import DEVICES
 from deepnet.network import ACTIVATIONS, WEIGHTS
 from deepnet.observables import expected_preactivations
-from deepnet.predict import predict_pointwise
+from deepnet.presets import PRESETS
 from factorgraph.dense.closures import CLOSURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,9 +90,9 @@ def test_every_setting_has_an_option_and_names_its_values(capsys: pytest.Capture
     options = settings(cli.parser())
     fields = set(Config.__dataclass_fields__)
     assert fields <= set(options)
-    assert set(options) - fields == {
-        "help", "dataset", "task", "tasks", "data_dir", "out", "resume", "plot", "device",
-    }  # fmt: skip
+    of_runs = {"help", "dataset", "task", "tasks", "data_dir", "out", "resume", "plot", "device"}
+    of_files = {field.name for field in dataclasses.fields(Files)} - {"train", "test_target"}
+    assert set(options) - fields == of_runs | of_files
     for name in fields:
         assert options[name].default == argparse.SUPPRESS
     with pytest.raises(SystemExit, match="0"):
@@ -119,7 +120,13 @@ def test_train_prints_model_epochs_and_end(tmp_path: Path, capsys: pytest.Captur
     assert len(rows) == 2
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     numbers = [float(number) for number in rows[1][1:]]
-    expected = [last["train_error"], last["test_error"], last["bayes_test_error"], last["seconds"]]
+    expected = [
+        last["train_error"],
+        last["test_error"],
+        last["bayes_test_error"],
+        last["test_log_loss"],
+        last["seconds"],
+    ]
     assert numbers == pytest.approx([*expected, *last["polarization"]], abs=0.0051)
     assert f"final test error {last['test_error']:.2f} %, Bayesian {last['bayes_test_error']:.2f} %" in out
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -159,7 +166,6 @@ def test_settings_reach_config_json(tmp_path: Path) -> None:
 
 
 def test_ten_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepnet.metrics.predict_bayes", lambda layers, x, _: predict_pointwise(layers, x))  # quicker
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--hidden", "31", "--closure", "bp", "--epochs", "1", "--no-plot"]) == 0
     assert "10 x 31" in capsys.readouterr().out
@@ -233,13 +239,16 @@ def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     [
         ([], "the following arguments are required: COMMAND"),
         (["tarin"], "invalid choice: 'tarin'"),
-        (["train", "mnsit"], "argument DATASET: must be one of digits, mnist, fashion-mnist, cifar10, got 'mnsit'"),
+        (
+            ["train", "mnsit"],
+            "argument DATASET: must be one of digits, mnist, fashion-mnist, cifar10, or a file, got 'mnsit'",
+        ),
         (["train", "--hidden", "31", "digits"], "must be integers, got 'digits'; DATASET comes before the options"),
         (["train", "digits", "--epoch", "1"], "unrecognized arguments: --epoch 1 (see: deepnet"),
         (["train", "digits", "--task", "odd"], "argument --task: invalid choice: 'odd'"),
         (["train", "digits", "--hidden", "0"], "`hidden` must be a sequence of integers >= 1, got (0,)"),
         (["train", "digits", "--closure", "pb"], "`closure` must be one of ['amp', 'bp', 'bpi', 'mf'], got 'pb'"),
-        (["train", "digits", "--rho", "1:2"], "`rho` must be a number or 'start:end:rate'"),
+        (["train", "digits", "--rho", "1:2"], "`rho` must be a number, 'start:end:rate' or"),
         (["train", "digits", "--damping", "1"], "`damping` must be in [0, 1), got '1'"),
         (["train", "digits", "--closure", "mf", "bp", "--hidden", "9"], "`closure` of layer W1 must be 'mf' or 'amp'"),
         (["train", "digits", "--batch-size", "0"], "`batch_size` must be an integer >= 1, got 0"),
@@ -462,8 +471,11 @@ def test_evaluate(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["train_error"] * 14.42) == pytest.approx(round(found["train_error"] * 14.42))  # of all 1442 samples
     assert main(["evaluate", str(finished), "digits"]) == 0
     text = capsys.readouterr().out
-    assert f"train      {found['train_error']:9.2f} {found['bayes_train_error']:9.2f}\n" in text
-    assert f"test       {found['test_error']:9.2f} {found['bayes_test_error']:9.2f}\n" in text
+    for part in ("train", "test"):
+        scores = "".join(f" {found[f'{part}_{name}']:17.4f}" for name in ("log_loss", "brier", "calibration_error"))
+        assert f"{part:<10} {found[f'{part}_error']:9.2f} {found[f'bayes_{part}_error']:9.2f}{scores}\n" in text
+    assert (finished / "reliability.png").stat().st_size > 1000
+    (finished / "reliability.png").unlink()
 
 
 def test_show(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from deepnet.config import Config
 from deepnet.continual import TASK_ERRORS, accuracies, accuracy_matrix, average_accuracy, forgetting
 from deepnet.data.tasks import KINDS, Tasks, TaskSequence
 from deepnet.experiments.spec import read_spec
-from deepnet.metrics import errors
+from deepnet.metrics import measure
 
 SMALL: dict[str, Any] = {"hidden": (15,), "epochs": 2, "batch_size": 64, "seed": 3}
 TRAIN = ["train", "digits", "--hidden", "15", "--epochs", "2", "--batch-size", "64", "--seed", "3"]
@@ -111,14 +111,14 @@ def test_average_accuracy_and_forgetting_by_their_definitions() -> None:
 
 def test_a_run_and_partial_fit_learn_the_same(tmp_path: Path) -> None:
     tasks = load_tasks("digits", "permuted:3")
-    run = Run(tmp_path / "run", Description.of(tasks, Config(**SMALL)))
+    run = Run(tmp_path / "run", Description.of(tasks, Config(**SMALL, preset="paper-continual")))
     network = run.load()
     with run.begun():
         run.prepare(network)
         seen = list(run.train(network, tasks))
     assert [name in measured for measured in seen for name in TASK_ERRORS] == [False, False, True, True] * 3
     learner = MessagePassingClassifier(
-        hidden=(15,), batch_size=64, random_state=3, bias=False, standardize=False, epochs=2
+        hidden=(15,), batch_size=64, random_state=3, bias=False, standardize=False, preset="paper-continual"
     )
     matrix = accuracies(learner, tasks, epochs=2)
     for name, values in network.arrays().items():
@@ -126,7 +126,7 @@ def test_a_run_and_partial_fit_learn_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(accuracy_matrix(run.history, "bayes_task_errors"), matrix, atol=0.5)  # float32
     assert run.history[-1]["bayes_forgetting"] == pytest.approx(forgetting(matrix), abs=1.0)
     x, y = next(tasks.tests(3))
-    assert run.history[-1]["task_errors"][0] == errors(network, x, y)[0]
+    assert run.history[-1]["task_errors"][0] == measure(network, x, y)["error"]
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -161,6 +161,9 @@ def test_a_sweep_and_what_it_skips(tmp_path: Path, capsys: pytest.CaptureFixture
         ]
         assert float(row["mean"]) == pytest.approx(np.mean(values)) and int(row["seeds"]) == 2
         assert float(row["deviation"]) == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2.0))
+    cells = list(csv.DictReader((out / "cells.csv").read_text().splitlines()))
+    assert len(cells) == 8 and {row["seed"] for row in cells} == {"0", "1"} and all(row["machine"] for row in cells)
+    assert [float(row["test_error"]) for row in cells] == [each["test_error"] for each in results.values() if each]
     assert (out / "curves.png").exists()
 
     first, second = jobs_of(spec, out)[:2]

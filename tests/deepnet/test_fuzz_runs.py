@@ -220,8 +220,9 @@ def benchmark() -> dict[str, Any]:
         "memory": {"peak": 100_000_000, "own": 1_000_000, "device": None},
     }  # fmt: skip
     case = {
-        "widths": [20, 5, 3], "batch_size": 15, "samples": 300, "density": 0.5, "preset": "default", "dataset": None,
-        "data_dir": None, "seed": 0, "device": "cpu", "threads": 1, "optimizer": "sgd",
+        "widths": [20, 5, 3], "batch_size": 15, "samples": 300, "density": 0.5, "weights": "binary",
+        "activation": "sign", "preset": "default", "dataset": None, "data_dir": None, "seed": 0, "device": "cpu",
+        "threads": 1, "optimizer": "sgd",
     }  # fmt: skip
     baseline = row | {"name": "binarynet", "polarization": None, "ratios": [1.0, 1.0], "median_ratio": 1.0}
     results = [

@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit, vectorize
 
+from deepnet.config import Config
 from deepnet.kernels import CpuOperations
+from deepnet.kernels.cpu.ahead import versions
 from deepnet.kernels.cpu.float32 import exp32, f32, hazard32, hazard_excess32, sign_g32, tanh32
 from deepnet.kernels.cpu.fused_loops import argmax_derivatives
 from deepnet.lower import lower
 from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
+from deepnet.train import warm_up
 from factorgraph.channels import Argmax, Sign
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.state import Message
@@ -163,6 +166,21 @@ def test_edge_loop_survives_reordering():
     assert np.abs(fields[1]).max() > 0.01
 
 
+@njit
+def g_of_one_edge(t, c, eps, strength):
+    return sign_g32(t, c, eps, strength)
+
+
 def test_g_of_one_edge():
-    g = sign_g32(f32(-2.0), f32(3.0), f32(np.exp(-3.0)), f32(1 - np.exp(-3.0)))
+    g = g_of_one_edge(f32(-2.0), f32(3.0), f32(np.exp(-3.0)), f32(1 - np.exp(-3.0)))
     assert g == pytest.approx(exact(1.5, -2.0, 1.0).g, rel=1e-6)
+
+
+@pytest.mark.parametrize("closure", ["mf", "bp"])
+def test_what_is_compiled_ahead_is_what_training_calls(closure, monkeypatch):
+    monkeypatch.setattr("deepnet.train.prepare", lambda *_: None)
+    config = Config(hidden=(7, 7), closure=closure)
+    wanted = versions(config)
+    assert len(wanted) > 5
+    warm_up(config, 10)
+    assert not [function.__name__ for function, types in wanted if types not in function.overloads]

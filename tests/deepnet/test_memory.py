@@ -52,7 +52,7 @@ def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
         return found[self.plan.name]
 
     monkeypatch.setattr(CovarianceLayer, "evidence", recorded)
-    rho, beta = (network.config.schedules(name)[0](0) for name in ("rho", "beta"))
+    rho, beta = (network.config.schedules(name)[0](0, 1) for name in ("rho", "beta"))
     expected = [np.eye(layer.plan.inputs) for layer in layers]
     for x, y in batches(network):
         before = [layer.H.copy() for layer in layers]

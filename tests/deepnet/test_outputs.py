@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import entr, ndtr
 
 from deepnet import MessagePassingClassifier, outputs
 from deepnet.config import Config
@@ -181,11 +181,11 @@ def test_the_output_follows_from_the_labels_or_is_chosen():
     with pytest.raises(ValueError, match=r"`output` must be one of \['argmax', .*\] for 3 classes, got 'sign'"):
         output_name("sign", 3)
     with pytest.raises(ValueError, match="`output` must be one of"):
-        Config(output="softmax")
+        Config(output="softmin")
     assert init(Config(hidden=(3,), output="argmax"), 4, 2).layers[-1].plan.outputs == 2
 
 
-@pytest.mark.parametrize("output", outputs.OUTPUTS)
+@pytest.mark.parametrize("output", outputs.classifying())
 def test_two_classes_with_every_output(output):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((120, 5))
@@ -247,6 +247,11 @@ class NoisySign(Output):
 
     def probabilities(self, omega: Any, V: Any) -> Any:
         return ndtr(omega / np.sqrt(V + 1.0)).T
+
+    def conditional_entropy(self, omega: Any, V: Any) -> Any:
+        nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+        p = ndtr(omega[0] + np.sqrt(V[0]) * nodes[:, None])
+        return weights @ (entr(p) + entr(1.0 - p)) / weights.sum()
 
 
 def test_a_new_output_is_a_class_and_its_place_in_the_table():

@@ -13,6 +13,7 @@ from sweep_problems import FLOAT32_SWEEP, KINDS, problem
 from deepnet.kernels import CpuOperations
 from deepnet.kernels.cpu import amx
 from deepnet.kernels.cpu import fused_loops as loops
+from deepnet.kernels.cpu.tile import SAMPLES
 from deepnet.sweep import Update, train_batch
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
@@ -252,6 +253,17 @@ def test_more_threads_than_outputs(closure, monkeypatch):
     compare_fused(closure, 1, {}, 1.0)
 
 
+@pytest.mark.parametrize("on_amx", [False, amx.AVAILABLE])
+@pytest.mark.parametrize("kind", ["binary-sign", "continuous-relu"])
+@pytest.mark.parametrize("closure", ["mf", "amp"])
+def test_threads_that_share_samples(closure, kind, on_amx, monkeypatch):
+    """Of which there are enough for each of two to have a block and a part of one."""
+    monkeypatch.setattr("deepnet.kernels.cpu.products.threads_worth", lambda *_: 2)
+    monkeypatch.setattr(amx, "AVAILABLE", on_amx)
+    options = {"widths": (80, 70, 66), "samples": 2 * int(SAMPLES) + 77}
+    compare_fused(closure, 1, options, 1.0, UNIT_SWEEP if on_amx else FLOAT32_SWEEP, kind)
+
+
 @pytest.mark.parametrize("polarised", [1.0, 4.0])
 @pytest.mark.parametrize("closure, tau", [("mf", 1), ("mf", 3), ("amp", 1), ("bp", 1), ("bpi", 2)])
 def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):
@@ -259,23 +271,56 @@ def test_loops_over_few_edges_equal_plain_ones(closure, tau, polarised):
     compare_fused(closure, tau, {"bias": True, "density": 0.1}, polarised)
 
 
-def compare_fused(closure, tau, options, polarised, tolerance=FLOAT32_SWEEP):
+#: Kinds of networks that the loops of sign units and ±1 weights do not serve alone.
+OTHER_KINDS = [kind for kind in KINDS if kind != "binary-sign"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"bias": True, "density": 0.5}, {"output": "argmax"}], ids=str)
+@pytest.mark.parametrize("closure, tau", [(closure, tau) for closure in CLOSURES for tau in (1, 3)])
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_compiled_loops_equal_plain_operations(kind, closure, tau, options, dtype):
+    """Every activation, kind of weights, closure and floating type."""
+    options = {"widths": (25, 20, 15), "dtype": np.dtype(dtype), **options}
+    compare_fused(closure, tau, options, 1.0, FLOAT32_SWEEP if dtype == "float32" else 0.0, kind)
+
+
+@given(
+    kind=st.sampled_from(OTHER_KINDS),
+    closure=st.sampled_from(["mf", "amp", "bpi"]),
+    widths=st.tuples(*[st.integers(1, 90)] * 3),
+    samples=st.integers(1, 90),
+    options=st.sampled_from([{}, {"bias": True, "density": 0.5}, {"output": "argmax"}]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=30, deadline=None)
+@example("continuous-relu", "mf", (300, 200, 70), 300, {}, 0)  # more than one block of samples,
+@example("continuous-relu", "amp", (1100, 1090, 70), 66, {}, 0)  # of inputs, and of outputs
+def test_compiled_loops_of_any_layers_equal_plain_operations(kind, closure, widths, samples, options, seed):
+    """Also on the matrix unit, where the processor has one."""
+    options = {"widths": widths, "samples": samples, "seed": seed, **options}
+    compare_fused(closure, 1, options, 1.0, UNIT_SWEEP if amx.AVAILABLE else FLOAT32_SWEEP, kind)
+
+
+def compare_fused(closure, tau, options, polarised, tolerance=FLOAT32_SWEEP, kind="binary-sign"):
     results = []
     for operations in (CpuOperations(), NumpyOperations()):
-        options = {"widths": (40, 30, 20), **options}
-        layers, batches, updates = problem("binary-sign", closure, dtype=np.float32, **options)
-        for layer in layers:
+        options = {"widths": (40, 30, 20), "dtype": np.float32, **options}
+        layers, batches, updates = problem(kind, closure, **options)
+        for layer in layers if polarised != 1.0 else []:
             layer.H *= polarised
             layer.mean[...] = np.tanh(layer.H) if layer.plan.mask is None else np.tanh(layer.H) * layer.plan.mask
         for x, y in batches:
             train_batch(layers, x, y, updates, operations=operations, tau=tau)
         results.append(layers)
     for fused, plain in zip(*results, strict=True):
-        assert fused.H.dtype == plain.H.dtype == np.float32
+        assert fused.H.dtype == plain.H.dtype == options["dtype"]
         edges = ... if fused.plan.mask is None else fused.plan.mask
-        for name in ("H", "mean", "variance", "omega", "V", "g", "gamma"):
+        for name in ("H", "G", "mean", "variance", "omega", "V", "g", "gamma"):
             ours, theirs = getattr(fused, name), getattr(plain, name)
-            if name in ("H", "mean", "variance"):
+            if ours is theirs is None:
+                continue
+            if name in ("H", "G", "mean", "variance"):
                 ours, theirs = ours[edges], theirs[edges]
             natural = {"g": plain.V.min() ** -0.5, "gamma": 1.0 / plain.V.min()}.get(name, 1.0)
             scale = max(np.abs(theirs).max(initial=0.0), SMALL * natural)

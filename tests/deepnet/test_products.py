@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from deepnet.kernels.cpu import amx, products
 from deepnet.kernels.cpu.tile import AS_IS, POSITIVES, SQUARES, TRANSPOSED, VALUES, VARIANCES
@@ -27,6 +28,7 @@ SHAPES = [
     (70, 2100, 64),
     (2100, 70, 64),
     (70, 80, 600),
+    (70, 80, 800),  # samples for three threads
 ]
 
 
@@ -50,6 +52,25 @@ def assert_products(shape, threads):
         np.testing.assert_allclose(result, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(10, 501, 128), (70, 80, 800), (97, 200, 65)], ids=str)
+def test_coarse_products(shape, threads, monkeypatch):
+    """Every term is rounded by at most so much of itself, and not at all without a matrix unit."""
+    monkeypatch.setattr(products, "_SMALL", 0)
+    outputs, inputs, samples = shape
+    rng = np.random.default_rng(0)
+    sizes = (outputs, inputs), (inputs, samples), (outputs, samples)
+    W, x, g = (rng.standard_normal(size).astype(np.float32) for size in sizes)
+    filled = np.empty_like(W)
+    products.outer(g, x, filled, threads, coarse=True)
+    times, back = products.times(W, x, threads, coarse=True), products.times_transposed(W, g, threads, coarse=True)
+    for result, left, right in ((times, W, x), (back, W.T, g), (filled, g, x.T)):
+        rounding = POSITIVE_ROUNDING if products.uses_amx(*shape) else ROUNDING
+        error = np.abs(result - left.astype(float) @ right)
+        assert np.all(error <= rounding * (np.abs(left.astype(float)) @ np.abs(right)))
+        assert (error.max() > 1e-4) == products.uses_amx(*shape)
+
+
 @pytest.mark.parametrize("on_amx", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -62,7 +83,7 @@ def test_products_equal_numpys(shape, threads, on_amx, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shape", [(7, 5, 3), (1, 40, 33), (6, 64, 64), (97, 70, 65), (40, 150, 30), (150, 20, 70)], ids=str
+    "shape", [(7, 5, 3), (1, 40, 33), (6, 64, 64), (97, 70, 65), (40, 150, 30), (150, 20, 70), (9, 8, 110)], ids=str
 )
 def test_products_of_an_emulated_unit_equal_numpys(shape, monkeypatch):
     """Packing, blocks and edges of the tiles, whatever the processor."""
@@ -106,7 +127,7 @@ def test_packing(layout, neighbours, flipped, first):
             expected[r, p] = values[first + r * row + p * step]
     with pytest.MonkeyPatch.context() as patch:
         emulated_unit.install(patch)
-        found = packed(values, first, row, step, rows, depth, kind, flipped)
+        found = packed(amx._pack, values, first, row, step, rows, depth, kind, flipped)
         halves = [emulated_unit.number(np.stack([t & 0xFFFF, t >> 16], axis=2)) for t in found.reshape(2, 16, 16)]
     if flipped:
         halves = [half.swapaxes(0, 1) for half in halves]
@@ -119,12 +140,18 @@ def test_packing(layout, neighbours, flipped, first):
         expected = expected**2 if kind == SQUARES else (1 - expected) * (1 + expected)
         np.testing.assert_allclose(h, expected, rtol=2.0**-8)
     if amx.AVAILABLE:
-        real = packed(values, first, row, step, rows, depth, kind, flipped)
+        real = packed(compiled_pack, values, first, row, step, rows, depth, kind, flipped)
         np.testing.assert_array_equal(real[:256] if kind != VALUES else real, found[:256] if kind != VALUES else found)
 
 
-def packed(values, first, row, step, rows, depth, kind, flipped):
+@njit
+def compiled_pack(values, first, row, step, rows, depth, kind, tiles, to, layout, block, scratch):
+    amx._pack(values, first, row, step, rows, depth, kind, tiles, to, layout, block, scratch)
+
+
+def packed(pack, values, first, row, step, rows, depth, kind, flipped):
     """A pair of tiles."""
     tiles, block, scratch = (np.full(512, emulated_unit.NAN_PAIR) for _ in range(3))
-    amx._pack(values, first, row, step, rows, depth, kind, tiles, 0, flipped, block.view(np.float32), scratch)
+    layout = TRANSPOSED if flipped else AS_IS
+    pack(values, first, row, step, rows, depth, kind, tiles, 0, layout, block.view(np.float32), scratch)
     return tiles

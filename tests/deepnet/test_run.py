@@ -118,7 +118,7 @@ def test_no_digits_of_a_setting_are_lost_silently(rho: Any, data: Dataset) -> No
     except ValueError as error:
         assert "`rho` must be" in str(error)
     else:
-        assert [s(1.0) for s in kept.schedules("rho")] == [s(1.0) for s in config.schedules("rho")]
+        assert [s(1.0, 9) for s in kept.schedules("rho")] == [s(1.0, 9) for s in config.schedules("rho")]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_same_settings_are_recognised(given: dict[str, Any], data: Dataset, 
         ({"closure": "bp"}, "`closure` must stay .* the run has mf, got bp"),
         ({"closure": ["mf", "bp"]}, "the run has mf, got mf bp"),
         ({"rho": "1"}, "`rho` .* the run has 1 0.9, got 1"),
-        ({"rho": "nonsense"}, "`rho` must be a number or 'start:end:rate'"),
+        ({"rho": "nonsense"}, "`rho` must be a number, 'start:end:rate' or"),
         ({"bias": True}, "`bias` .* the run has False, got True"),
         ({"task": "multiclass"}, "`task` .* the run has parity, got multiclass"),
         ({"seed": 1}, "`seed` .* the run has 0, got 1"),

@@ -34,9 +34,7 @@ FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are for
 _LOOP = """
 import os, sys, threading
 import numpy as np
-from numba import prange
 sys.path.insert(0, sys.argv[1])
-from factorgraph.runtime.compiled import njit
 from loop_of_threads import fill
 
 def right(rounds):
@@ -66,14 +64,12 @@ for _ in range(2):  # of a child, too
 """
 
 _FILL = """
-from numba import prange
-from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
-@njit(cache=True, parallel=True)
-def fill(x, threads):
-    for thread in prange(threads):
-        for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
-            x[i] = i
+@shared()
+def fill(x, thread, threads):
+    for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
+        x[i] = i
 """
 
 _FIT = """

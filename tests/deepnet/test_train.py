@@ -40,12 +40,38 @@ def trained(dataset, classes=10, **settings):
 
 def test_schedule():
     schedule = Schedule.of("beta", "8:1:0.5")
-    assert [schedule(0), schedule(1), schedule(2)] == [8, 4.5, 2.75]
-    assert schedule(100) == pytest.approx(1) and schedule(0.5) == pytest.approx(1 + 7 * 0.5**0.5)
-    assert Schedule.of("beta", str(schedule)) == schedule and Schedule.of("beta", 0.8)(7) == 0.8
-    for wrong in ("a", "1:2", "1:2:3", None):
-        with pytest.raises(ValueError, match="`beta` must be a number or 'start:end:rate'"):
+    assert [schedule(epoch, 9) for epoch in (0, 1, 2)] == [8, 4.5, 2.75]
+    assert schedule(100, 9) == pytest.approx(1) and schedule(0.5, 9) == pytest.approx(1 + 7 * 0.5**0.5)
+    assert Schedule.of("beta", str(schedule)) == schedule and Schedule.of("beta", 0.8)(7, 9) == 0.8
+    for wrong in ("a", "1:2", "1:2:3", None, "1/run", "1:2:3/run", "1:2:.5/epoch"):
+        with pytest.raises(ValueError, match="`beta` must be a number, 'start:end:rate' or"):
             Schedule.of("beta", wrong)  # pyright: ignore
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 100])
+def test_schedules_of_the_run_do_not_see_its_length(epochs):
+    """They are where they are to be after each part of the run, and stay at their last value after it."""
+    schedule = Schedule.of("beta", "8:1:0.25/run")
+    assert [schedule(part * epochs, epochs) for part in (0, 0.5, 1)] == [8, 4.5, 2.75]
+    assert schedule(epochs + 7, epochs) == 2.75 and str(schedule) == "8:1:0.25/run"
+    assert Schedule.of("beta", str(schedule)) == schedule != Schedule.of("beta", "8:1:0.25")
+
+
+@pytest.mark.parametrize(
+    ("settings", "rho", "damping"),
+    [
+        ({"hidden": (101, 101)}, "1.0001 1.0001 0.9", "0.8 0.8 0.8"),
+        ({"hidden": (101, 101, 101), "closure": ("mf", "bp", "amp", "bp")}, "1.001 1 1 0.9", "0.8 0.8 0.8 0.8"),
+        ({"hidden": (501, 501, 501)}, "1.0001 1.0001 1.0001 0.9", "0.1 0.1 0.1 0.9"),
+        ({"preset": "paper-bayesian"}, "0.9999 0.9999 0.9", "0.8 0.8 0.8"),
+        ({"preset": "paper-continual"}, "1 1 1", "0.8 0.8 0.8"),
+    ],
+)
+def test_the_papers_settings(settings, rho, damping):
+    """[DL App. B.3, B.4]"""
+    config = Config(**{"preset": "paper"} | settings)
+    found = {name: " ".join(map(str, config.schedules(name))) for name in ("rho", "damping", "beta")}
+    assert found == {"rho": rho, "damping": damping, "beta": " ".join("1" * config.layers)}
 
 
 def test_settings_are_completed_to_one_value_per_layer():
@@ -88,7 +114,7 @@ def test_settings_survive_json():
         ({"rho": -0.1}, r"`rho` must be in \[0, inf\), got '-0.1'"),
         ({"damping": 1.0}, r"`damping` must be in \[0, 1\), got '1'"),
         ({"beta": [1, 2, 3, 4]}, "`beta` must be one value or 2 values"),
-        ({"beta": "1:2"}, "`beta` must be a number or"),
+        ({"beta": "1:2"}, "`beta` must be a number, "),
         ({"eps_init": 0.0}, "`eps_init` must be a finite number > 0 or 'critical', got 0.0"),
         ({"reinforcement": -1.0}, "`reinforcement` must be a finite number >= 0"),
         ({"dtype": "float16"}, "`dtype` must be one of"),
@@ -146,7 +172,9 @@ def test_same_seed_same_result_and_another_seed_another(digits):
 
 def test_training_can_be_taken_up_again(digits):
     whole = trained(digits, epochs=3)
-    first = trained(digits, epochs=2)
+    first = init(whole.config, 64, 10)
+    for _ in zip(range(2), train(first, digits.x_train, digits.y_train), strict=False):
+        pass
     second = init(whole.config, 64, 10)
     second.restore({name: values.copy() for name, values in first.arrays().items()}, first.epoch)
     list(train(second, digits.x_train, digits.y_train))

@@ -19,7 +19,7 @@ from sklearn.exceptions import DataConversionWarning
 from wrong_values import WRONG, check_refusals
 
 import deepnet
-from deepnet import Config, MessagePassingClassifier
+from deepnet import Config, MessagePassingClassifier, MessagePassingRegressor
 from deepnet.app.checkpoint import (
     CheckpointError,
     latest_checkpoint,
@@ -49,15 +49,20 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "reinforcement": ("float",),
     "eps_init": ("float",),
     "learning_rate": ("None",),
+    "noise_variance": ("None",),
+    "label_noise": ("float",),
+    "class_weight": ("None", "empty dict"),
+    "tol": ("float",),
+    "validation_fraction": ("float",),
     "random_state": ("None",),
 }
 
 
 def test_the_tables_cover_what_is_public() -> None:
     """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports, ``load_tasks`` in
-    those of continual learning."""
-    loaders = {"load_dataset", "load_packed", "load_tasks"}
-    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", *loaders}
+    those of continual learning, ``load`` and ``save`` in those of saved models."""
+    others = {"load", "load_dataset", "load_packed", "load_tasks", "save"}
+    assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", "MessagePassingRegressor"} | others
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
@@ -71,6 +76,23 @@ def test_parameters_of_the_classifier(name: str) -> None:
         MessagePassingClassifier(**SMALL | {name: value}).fit(X[::10], Y[::10])
 
     check_refusals(fit, name, accepts=RIGHT.get(name, ()), errors=(ValueError,))
+
+
+@pytest.mark.parametrize("name", [name for name in inspect.signature(MessagePassingRegressor).parameters])
+def test_parameters_of_the_regressor(name: str) -> None:
+    def fit(value: Any) -> None:
+        MessagePassingRegressor(**SMALL | {name: value}).fit(X[::10], X[::10, 0])
+
+    accepts = (*RIGHT.get(name, ()), *(("float",) if name == "noise_variance" else ()))
+    check_refusals(fit, name, accepts=accepts, errors=(ValueError,))
+
+
+@pytest.mark.parametrize("estimator", [MessagePassingClassifier, MessagePassingRegressor])
+def test_weights_of_samples(estimator: Any) -> None:
+    check_refusals(lambda value: estimator(**SMALL).fit(X, Y, sample_weight=value), "sample_weight", accepts=("None",))
+    network = init(Config(hidden=(3,), epochs=1), 4, 3)
+    refused = lambda value: train_epoch(network, X.astype(np.float32), Y, sample_weight=value)  # noqa: E731
+    check_refusals(refused, "sample_weight", accepts=("None",), errors=(ValueError,))
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +207,7 @@ def test_schedules() -> None:
         right = {"start": 1.0, "end": 0.5, "rate": 0.5}
         accepts = () if name == "rate" else ("float", "negative")
         check_refusals(lambda value: Schedule(**right | {name: value}), name, accepts=accepts)  # noqa: B023
+    check_refusals(lambda value: Schedule(1.0, 0.5, 0.5, value), "of_run")
 
 
 # --- ordinary Python --------------------------------------------------------------------------------------------------

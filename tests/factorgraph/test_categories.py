@@ -19,6 +19,7 @@ from factorgraph import (
     Pairwise,
     Parity,
     Potts,
+    PSpin,
     Table,
     check_factor,
     exact,
@@ -28,7 +29,8 @@ from factorgraph import (
     save_model,
     to_networkx,
 )
-from factorgraph.engine.category_sweeps import CategoryFlooding, CategoryTwoPass
+from factorgraph.engine.category_sweeps import CategorySweeps, CategoryTwoPass
+from factorgraph.engine.constants import WithConstants, first_messages
 from factorgraph.engine.damping import Damping
 from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.sweeps import ScheduledSweeps
@@ -580,14 +582,18 @@ def test_impossible_evidence():
 # ---- compiled sweeps -------------------------------------------------------------------------------------------------
 
 
-def general(graph, schedule, sweeps, observed=None):
+def general(graph, schedule, sweeps, observed=None, damping=0.0, maximum=False):
     """Messages of the general sweeps."""
     unrolled = unroll(graph.model)
     weights = potentials_of(unrolled, observed or {}, {}, {})
-    start = np.zeros(unrolled.edges), np.zeros(unrolled.edges)
-    slow = ScheduledSweeps(unrolled, weights, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0))
+    start, rng = first_messages(unrolled, None, maximum), np.random.default_rng(0)
+    slow = ScheduledSweeps(unrolled, weights, start, Damping(damping), maximum, schedule=schedule, rng=rng)
     slow.sweep(1) if schedule == "two-pass" else [slow.sweep(1) for _ in range(sweeps)]
-    return slow.messages()[0]
+    B = slow.messages()[0]
+    for k, places in enumerate(unrolled.categories if damping else ()):  # damping leaves a common term
+        own = np.flatnonzero(unrolled.category_of[unrolled.ends] == k).reshape(-1, places.shape[1])
+        B[own] -= logsumexp(B[own], axis=1, keepdims=True)
+    return B
 
 
 def pairs_of(kind, rng, q, tree):
@@ -638,7 +644,7 @@ def test_compiled_two_passes(seed, kind, q):
 def test_compiled_flooding(seed, kind, q):
     graph = pairs_of(kind, np.random.default_rng(seed), q, False)
     few = infer(graph, schedule="flooding", max_sweeps=3)
-    assert isinstance(few.state, CategoryFlooding)
+    assert isinstance(few.state, CategorySweeps)
     np.testing.assert_allclose(few.B, general(graph, "flooding", 3), atol=tol.COMPILED * 100)
     again = infer(graph, schedule="flooding", start=few, max_sweeps=4)
     np.testing.assert_allclose(again.B, general(graph, "flooding", 7), atol=tol.COMPILED * 100)
@@ -651,7 +657,65 @@ def normalised_beliefs(result):
 
 
 def test_what_products_cannot_carry_is_left_to_logarithms():
-    for change in ({"observed": {"c": [0] + [np.nan] * 7}}, {"fields": {"c": 400.0 * np.eye(3)[0]}}):
-        graph = pairs_of("own", np.random.default_rng(1), 3, False)
-        result = infer(graph, schedule="flooding", **change)
-        assert not isinstance(result.state, CategoryFlooding) and result.converged
+    graph = pairs_of("own", np.random.default_rng(1), 3, False)
+    result = infer(graph, schedule="flooding", fields={"c": 400.0 * np.eye(3)[0]})
+    assert not isinstance(result.state, CategorySweeps) and result.converged
+
+
+def mix(rng, tree):
+    """Pairs of every kind between spins and categories, with factors of one argument; on a tree with zeros."""
+    graph = Graph()
+    s, c = graph.spins("s", 5, field=rng.normal(size=5)), graph.categories("c", 5, states=3, field=rng.normal(size=3))
+    d = graph.categories("d", 2, states=2)
+    logs = rng.normal(size=(4, 2, 3))
+    graph.add(Table(c[:3], table=rng.uniform(0.2, 1.0, size=3)))
+    graph.add(PSpin(s[1], coupling=0.4))
+    graph.add(Pairwise(s[:2], s[1:3], coupling=rng.normal(size=2)))
+    graph.add(Table(s[:4], c[:4], log_table=logs if tree else logs[0]))
+    graph.add(Potts(c[3], c[4], coupling=-np.inf if tree else 0.7))
+    graph.add(Allowed(d[0], s[2], configurations=[[0, 1], [1, -1]], log_weights=[0.3, 0.1]))
+    graph.add(PSpin(s[3], s[4], coupling=-0.8))
+    graph.add(Function(lambda a, b: 0.3 * a * (b - 1), c[4], d[1]))
+    if not tree:
+        graph.add(Table(c[:2], c[2:4], log_table=rng.normal(size=(3, 3))))
+        graph.add(Table(d[0], d[1], log_table=rng.normal(size=(2, 2))))
+    return graph
+
+
+@quick
+@given(seeds, st.booleans())
+def test_two_passes_over_a_mix(seed, maximum):
+    rng = np.random.default_rng(seed)
+    graph = mix(rng, True)
+    for observed in ({}, {"s": [1, np.nan, np.nan, -1, np.nan], "c": [np.nan, 2, np.nan, np.nan, np.nan]}):
+        result, truth = infer(graph, observed=observed, maximum=maximum), exact(graph, observed=observed)
+        assert isinstance(result.state, WithConstants) and isinstance(result.state.sweeps, CategoryTwoPass)
+        sweeps = general(graph, "two-pass", 1, observed, maximum=maximum)
+        np.testing.assert_allclose(result.B, sweeps, atol=tol.TREE)
+        if not maximum:
+            assert result.log_partition == pytest.approx(truth.log_partition, abs=tol.TREE)
+            for name in ("c", "d"):
+                np.testing.assert_allclose(result[name].probabilities, truth[name].probabilities, atol=tol.TREE)
+            np.testing.assert_allclose(result["s"].mean, truth["s"].mean, atol=tol.TREE)
+
+
+@quick
+@given(seeds, st.sampled_from(["flooding", "sequential"]), st.sampled_from([0.0, 0.4]))
+def test_sweeps_over_a_mix(seed, schedule, damping):
+    rng = np.random.default_rng(seed)
+    graph = mix(rng, False)
+    graph._factors = [f for f in graph._factors if not isinstance(f, Allowed)]  # zeros
+    for observed in ({}, {"s": [1, np.nan, np.nan, -1, np.nan], "c": [np.nan, 2, np.nan, np.nan, np.nan]}):
+        options = {"schedule": schedule, "damping": damping, "observed": observed, "tolerance": 0.0}
+        result = infer(graph, max_sweeps=3, **options)
+        assert isinstance(result.state.sweeps, CategorySweeps)
+        np.testing.assert_allclose(result.B, general(graph, schedule, 3, observed, damping), atol=tol.COMPILED * 100)
+        again = infer(graph, max_sweeps=4, start=result, **options)
+        np.testing.assert_allclose(again.B, general(graph, schedule, 7, observed, damping), atol=tol.COMPILED * 100)
+
+
+def test_a_random_order_is_compiled_too():
+    graph = pairs_of("own", np.random.default_rng(1), 3, False)
+    result = infer(graph, schedule="random", max_sweeps=4, tolerance=0.0, damping=0.2)
+    assert isinstance(result.state, CategorySweeps)
+    np.testing.assert_allclose(result.B, general(graph, "random", 4, None, 0.2), atol=tol.COMPILED * 100)

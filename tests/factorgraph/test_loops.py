@@ -20,6 +20,7 @@ from factorgraph import (
     ModelError,
     Pairwise,
     Parity,
+    Potts,
     PSpin,
     Status,
     exact,
@@ -344,7 +345,7 @@ def test_callbacks_progress_and_trace(capsys):
     "options, message",
     [
         ({"schedule": "upwards"}, "`schedule` must be one of .*got 'upwards'"),
-        ({"damping": 1.0}, r"`damping` must be in \[0, 1\), got 1.0"),
+        ({"damping": 1.0}, r"`damping` must be 'adaptive' or a number in \[0, 1\), got 1.0"),
         ({"reinforcement": -1}, "`reinforcement` must be a finite number >= 0, got -1"),
         ({"max_sweeps": 0}, "`max_sweeps` must be an integer >= 1, got 0"),
         ({"tolerance": np.nan}, "`tolerance` must be a finite number >= 0"),
@@ -394,3 +395,24 @@ def test_models_with_other_laws_have_no_exact_solution():
     graph.add(Function(lambda a, b: -((a - b) ** 4), x[0], x[1]))
     with pytest.raises(ModelError, match="factors on real variables must be Gaussian for an exact solution"):
         exact(graph)
+
+
+@pytest.mark.parametrize("discrete", ["spins", "categories"])
+def test_damping_raises_itself_where_messages_oscillate(discrete):
+    """A strong antiferromagnet on a complete graph: flooding goes to and fro until it is damped."""
+    n, graph = 8, Graph()
+    i, j = np.triu_indices(n, 1)
+    if discrete == "spins":
+        s = graph.spins("s", n, field=0.1)
+        graph.add(Pairwise(s[i], s[j], coupling=-0.8))
+    else:
+        c = graph.categories("s", n, states=3, field=[0.1, 0.0, 0.0])
+        graph.add(Potts(c[i], c[j], coupling=-3.0))
+    plain = infer(graph, schedule="flooding")
+    adaptive = infer(graph, schedule="flooding", damping="adaptive", max_sweeps=3000)
+    damped = infer(graph, schedule="flooding", damping=0.7, max_sweeps=3000)
+    assert not plain.converged and adaptive.converged and damped.converged
+    assert adaptive.log_partition == pytest.approx(damped.log_partition, abs=tol.LOOPY)
+    assert infer(graph, damping="adaptive", schedule="sequential").converged
+    with pytest.raises(ValueError, match="`damping` must be 'adaptive'"):
+        infer(graph, damping="more")

@@ -29,7 +29,7 @@ CHANNELS = {
     "Sign": [(Sign(), SPINS)],
 }
 #: By vectors, or by quadrature with a range of its own: below.
-OTHERS = {"Argmax", "Numeric"}
+OTHERS = {"Argmax", "Numeric", "Softmax"}
 PRIORS = {
     "Binary": [Binary(), Binary(-1e4)],
     "GaussBernoulli": [GaussBernoulli(0.1), GaussBernoulli(1e-10, 3.0, 1e8), GaussBernoulli(1.0)],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from factorgraph import (
+    Function,
     Graph,
     Linear,
     ModelError,
@@ -186,3 +187,30 @@ def test_no_maxima_and_no_factors_one_at_a_time():
         infer(graph, maximum=True)
     with pytest.raises(ModelError, match="Switch"):
         graph.one_by_one(Switch, *(Selection(name, np.arange(1)) for name in "cx"))
+
+
+def test_a_function_may_mix_categories_and_reals():
+    """A switch written as a function: the same messages, by quadrature, and the same sums."""
+    means, noise = np.array([-1.0, 0.5, 2.0]), np.array([0.4, 0.2, 0.7])
+
+    def gaussian(x, c):
+        return -0.5 * (x - means[c]) ** 2 / noise[c] - 0.5 * np.log(2 * np.pi * noise[c])
+
+    results = []
+    for as_function in (False, True):
+        graph = Graph()
+        c = graph.categories("c", 4, states=3, field=[[0.3, 0.0, -0.2]] * 4)
+        x = graph.reals("x", 4, field=[0.5, -1.0, 0.2, 1.5], precision=1.2)
+        if as_function:
+            graph.add(Function(gaussian, x, c))
+            assert check_factor(graph).largest < tol.QUADRATURE_RULE
+        else:
+            graph.add(Switch(c, x, coefficients=np.ones((3, 1)), target=means, noise=noise))
+        results.append(infer(graph, observed={"c": [np.nan, np.nan, 1, np.nan], "x": [np.nan, 0.3, np.nan, np.nan]}))
+    one, other = results
+    assert one.exact and other.exact
+    assert other.log_partition == pytest.approx(one.log_partition, abs=tol.LOOPY)
+    assert other.entropy == pytest.approx(one.entropy, abs=tol.LOOPY)
+    np.testing.assert_allclose(other["c"].probabilities, one["c"].probabilities, atol=tol.LOOPY)
+    np.testing.assert_allclose(other["x"].mean, one["x"].mean, atol=tol.LOOPY)
+    np.testing.assert_allclose(other["x"].variance, one["x"].variance, atol=tol.LOOPY)

@@ -223,6 +223,30 @@ def infer_rows() -> Iterator[Row]:
     yield "observed", lambda v: fg.infer(ring(), observed={"s": v}), ("nan", "NaN array", "masked")
 
 
+def search_rows(name: str) -> Iterator[Row]:
+    search: Any = getattr(fg, name)
+    yield "model", lambda v: search(v), ()
+    options: dict[str, tuple[str, ...]] = {
+        "schedule": (), "damping": (), "max_sweeps": ("huge",), "observed": GIVEN, "fields": GIVEN, "maximum": (),
+        "rng": SEED, "attempts": ("huge",),
+    }  # fmt: skip
+    options |= {"share": (), "tolerance": NUMBER} if name == "decimate" else {"reinforcement": NUMBER}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: search(ring(), **({"max_sweeps": 3} | {what: v})), accepts
+    yield "fields", lambda v: search(ring(), fields={"s": v}), ALSO_NEGATIVE
+    if name == "decimate":
+        yield "name", lambda v: search(ring())[v], ()
+
+
+def decode_rows() -> Iterator[Row]:
+    H = np.array([[1, 1, 0], [0, 1, 1]])
+    yield "matrix", lambda v: fg.decode(v, field=0.5), ("column",)
+    yield "field", lambda v: fg.decode(H, field=v), ALSO_NEGATIVE
+    options = {"method": (), "scale": (), "max_sweeps": (), "syndromes": ()}
+    for what, accepts in options.items():
+        yield what, lambda v, what=what: fg.decode(H, **({"field": 0.5} | {what: v})), accepts
+
+
 def exact_rows() -> Iterator[Row]:
     yield "model", lambda v: fg.exact(v), ()
     for what in ("observed", "fields", "precisions"):
@@ -363,6 +387,11 @@ def result_rows(name: str) -> Iterator[Row]:
     yield "name", lambda v: result.covariance(v), ()
     if name == "Result":
         yield "factor", lambda v: result.pairs(v), ()
+        yield "factor", lambda v: result.sent(v, "s"), ()
+        own = result.graph.layout.model.factors[0]
+        yield "argument", lambda v: result.sent(own, v), ()
+    else:
+        yield "factor", lambda v: result.pairs(v), ()
 
 
 #: By export: its rows, or the reason why it has none.
@@ -372,11 +401,19 @@ ENTRIES: dict[str, Any] = {
     "Variable": variable_rows,
     "Selection": selection_rows,
     "infer": infer_rows,
+    "decimate": lambda: search_rows("decimate"),
+    "reinforce": lambda: search_rows("reinforce"),
+    "Solution": "a result",
+    "decode": decode_rows,
+    "Decoded": "a result",
+    "Mixed": "a result",
+    "Message": "a result",
     "exact": exact_rows,
     "Spectral": spectral_rows,
     "from_networkx": from_networkx_rows,
     "from_bipartite": from_bipartite_rows,
     "from_dimod": from_dimod_rows,
+    "from_pgmpy": lambda: [("model", fg.from_pgmpy, ())],
     "to_dimod": to_dimod_rows,
     "QuadraticModel": "a result",
     "to_networkx": to_networkx_rows,
@@ -442,7 +479,8 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
             "name": (None, ("None", "text", "digits")),
         },
     ),
-    "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ())}),
+    "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ()), "noise": (0.5, NUMBER)}),
+    "Softmax": (channels.Softmax, {"form": ("exact", ()), "temperature": (1.0, NUMBER)}),
     "Binary": (priors.Binary, {"field": (0.3, ALSO_NEGATIVE)}),
     "GaussBernoulli": (
         priors.GaussBernoulli,
@@ -475,7 +513,7 @@ def test_parameters_of_channels_and_priors(name):
         check_refusals(lambda v, what=argument: made(name, **{what: v}), argument, accepts=accepts)
 
 
-@pytest.mark.parametrize("name", sorted({*channels.__all__} - ABSTRACT - {"Argmax"}))
+@pytest.mark.parametrize("name", sorted({*channels.__all__} - ABSTRACT - {"Argmax", "Softmax"}))
 def test_arguments_of_channels(name):
     channel, rng = made(name), np.random.default_rng(0)
     right = {"B": 0.1, "A": 0.2, "omega": 0.3, "V": 0.4}
@@ -495,10 +533,10 @@ def test_arguments_of_channels(name):
         check_refusals(lambda v: channel.sample(0.3, v), "rng")
 
 
-def test_arguments_of_argmax():
+@pytest.mark.parametrize("channel", [channels.Argmax(), channels.Softmax()], ids=repr)
+def test_arguments_of_argmax(channel):
     rng = np.random.default_rng(0)
     omega, V, y = np.ones((3, 7)), np.ones((3, 7)), np.zeros(7, dtype=int)
-    channel = channels.Argmax()
     columns = ("float", "negative", "nan", "inf", "nested")  # NaN is no error of a mean; the others broadcast
     for call in (
         lambda **k: channel.observe(y, **{"omega": omega, "V": V} | k),

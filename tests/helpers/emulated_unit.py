@@ -9,6 +9,7 @@ import numpy as np
 
 from deepnet.kernels.cpu import amx, products, tile
 from deepnet.kernels.cpu.tile import SQUARES, VALUES, VARIANCES
+from factorgraph.runtime.parallel import one_by_one
 
 SIDE = 16
 TILE = SIDE * SIDE
@@ -103,9 +104,10 @@ def install(monkeypatch: Any) -> None:
     }
     for name, replacement in instructions.items():
         monkeypatch.setattr(amx, name, replacement)
-    for module, names in (
-        (amx, ("_pack", "panels_of", "rows_of_product")),
-        (products, ("panels_of", "rows_of_product", "_times", "_times_transposed", "_outer")),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name).py_func)
+    monkeypatch.setattr(products, "_AMX_COMPILED", True)
+    for name in ("_pack", "panels_of", "rows_of_product"):
+        monkeypatch.setattr(amx, name, getattr(amx, name).py_func)
+    for name in ("panels_of", "rows_of_product"):
+        monkeypatch.setattr(products, name, getattr(products, name).py_func)
+    for name in ("_product", "_outer"):
+        monkeypatch.setattr(products, name, one_by_one(getattr(products, name).__wrapped__))

@@ -20,6 +20,7 @@ from factorgraph.channels import (
     Probit,
     ReLU,
     Sign,
+    Softmax,
 )
 from factorgraph.engine.infer import SCHEDULE_NAMES
 from factorgraph.factors import (
@@ -62,6 +63,7 @@ CHANNELS: dict[str, list[Any]] = table(
         Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1),
         Logistic(), Logistic(0.5, 0.3),
         Numeric(np.tanh, noise=0.1, name="tanh"), Poisson(), Probit(math.inf), Probit(2.0, 0.3), ReLU(), Sign(),
+        Argmax(noise=0.4), Softmax(), Softmax("exact", temperature=0.5),
     ],
 )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Statistics of wide networks against closed forms, exact integrals and sampled networks of finite width."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -187,6 +189,41 @@ def test_the_vertex_recursion_is_the_law_of_total_covariance(
     assert found.inputs == width
     np.testing.assert_allclose(found.limit_covariance, C_W * metric, atol=PAIR_AVERAGE * C_W)
     np.testing.assert_allclose(found.vertex, expected, atol=RECURSION * max(1.0, np.abs(expected).max()))
+
+
+UNITS = [(0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 0, 1), (0, 1, 1, 0), (0, 0, 0, 1), (0, 1, 2, 3), (2, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("units", UNITS, ids=str)
+def test_four_units_of_spin_weights_by_enumeration(units):
+    x = np.array([[1.5, 0.5, -1.0], [0.5, 1.0, 1.0]])
+    layer = first_layer(x, weight_variance=3.0, weight_kurtosis=-2.0)
+    z = np.array(list(itertools.product([-1.0, 1.0], repeat=3))) @ x.T  # a unit for all of its weights
+    number = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    states = np.array(list(itertools.product(range(len(z)), repeat=len(number))))
+    columns = [z[states[:, number[unit]]] for unit in units]
+    exact = np.einsum("na,nb,nc,nd->abcd", *columns) / len(states)
+    np.testing.assert_allclose(layer.four_point(units), exact, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("units", UNITS, ids=str)
+def test_four_units_above_linear_ones(units):
+    """Given the layer below, units are Gaussian with a covariance of Wishart's law: exact at every width."""
+    x, width = np.array([[1.5, 0.5, -1.0], [0.5, 1.0, 1.0]]), 5
+    K = x @ x.T / 3
+    two = np.multiply.outer(K, K) + (np.einsum("ac,bd->abcd", K, K) + np.einsum("ad,bc->abcd", K, K)) / width
+    i, j, k, m = units
+    exact = (i == j and k == m) * two
+    exact = (
+        exact + (i == k and j == m) * np.einsum("acbd->abcd", two) + (i == m and j == k) * np.einsum("adcb->abcd", two)
+    )
+    np.testing.assert_allclose(propagate(x, [width], LINEAR)[-1].four_point(units), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("units", [(0, 1, 2), (0, 1, 2, -1), (0, 1, 2, 0.5), "0000", None])
+def test_wrong_units(units):
+    with pytest.raises(ValueError, match="`units` must be"):
+        first_layer([1.0, 2.0]).four_point(units)
 
 
 def test_sampled_networks_approach_the_theory():

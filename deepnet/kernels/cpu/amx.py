@@ -21,7 +21,7 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
-from deepnet.kernels.cpu.tile import SQUARES, TRANSPOSED, VALUES, VARIANCES, put
+from deepnet.kernels.cpu.tile import AS_IS, FIRST, SQUARES, TRANSPOSED, VALUES, VARIANCES, put
 from factorgraph.runtime.compiled import njit
 
 #: Rows, pairs and columns of a tile; numbers in a pair of tiles; rows and columns computed at once, two tiles each.
@@ -49,10 +49,11 @@ def _permitted() -> bool:
     return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA) == 0
 
 
-_COMPILED = _compiled()
+#: Whether compiled code has its instructions.
+COMPILED = _compiled()
 
 #: Whether this process may use AMX.
-AVAILABLE = _COMPILED and _permitted()
+AVAILABLE = COMPILED and _permitted()
 
 
 def _tile_configuration() -> np.ndarray:
@@ -82,7 +83,7 @@ def _code(emit: Callable[..., None]) -> Callable[..., Any]:
     """Return the code of a function without a result; no code where Numba compiles for a processor without AMX."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if _COMPILED:
+        if COMPILED:
             emit(context, builder, signature, args)
         return context.get_dummy_value()
 
@@ -293,8 +294,8 @@ def _transpose(typingctx: Any, source: Any, from_: Any, out: Any, to: Any) -> An
     return types.void(source, n, out, n), _code(emit)
 
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy")
-inlined: Callable[..., Any] = njit(error_model="numpy", forceinline=True)
+compiled: Callable[..., Any] = njit(part=True, error_model="numpy")
+inlined: Callable[..., Any] = njit(part=True, error_model="numpy", forceinline=True)
 
 
 @inlined
@@ -306,13 +307,13 @@ def _aligned(count, kind):
 
 
 @compiled
-def _pack(values, first, row, step, rows, depth, kind, tiles, to, flipped, block, scratch):
+def _pack(values, first, row, step, rows, depth, kind, tiles, to, given, block, scratch):
     """The pair of tiles from number ``to`` on, of rows × depth numbers at first + r·row + p·step, zero beyond.
 
-    Only the first of the two unless ``kind`` is VALUES. ``flipped``: pairs × rows. One of ``row`` and ``step`` is 1;
-    ``block`` and ``scratch`` are room to work in.
+    Only the first of the two unless ``kind`` is VALUES. ``given`` TRANSPOSED: pairs × rows. One of ``row`` and ``step``
+    is 1; ``block`` and ``scratch`` are room to work in.
     """
-    neighbours = step == 1
+    neighbours, flipped = step == 1, given == TRANSPOSED
     # A block at the edge is filled up with zeros.
     if rows < _SIDE or depth < 2 * _SIDE:
         block[:] = np.float32(0.0)
@@ -344,11 +345,11 @@ def panels_of(right, given, kind, start, stop):
     tiles, values = panels.view(np.uint32).reshape(-1), right.reshape(-1)
     block, scratch = _aligned(_PAIR, np.float32), _aligned(_PAIR, np.uint32)
     # Columns by sixteen, and along the depth pairs of tiles.
-    to = 0
+    to = FIRST
     for c in range(0, panels.shape[0] * WIDTH, _SIDE):
         for p in range(0, depth, 2 * _SIDE):
             at, count = start + c * row + p * step, min(_SIDE, columns - c)
-            _pack(values, at, row, step, count, depth - p, kind, tiles, to, True, block, scratch)
+            _pack(values, at, row, step, count, depth - p, kind, tiles, to, TRANSPOSED, block, scratch)
             to += _PAIR
     return panels
 
@@ -364,11 +365,11 @@ def rows_of_product(left, kind, start, stop, row, step, begin, panels, out, to, 
     _configure(_CONFIGURATION)
     for k in range(start, stop, ROWS):
         # Two rows of pairs of tiles of the left-hand factor.
-        place = 0
+        place = FIRST
         for first in (k, k + _SIDE):
             for p in range(0, 2 * _SIDE * steps, 2 * _SIDE):
                 at, count = first * row + (begin + p) * step, min(_SIDE, stop - first)
-                _pack(values, at, row, step, count, depth - p, kind, tiles, place, False, block, scratch)
+                _pack(values, at, row, step, count, depth - p, kind, tiles, place, AS_IS, block, scratch)
                 place += _PAIR
         # Times every panel, into a strip.
         for j in range(panels.shape[0]):

@@ -20,7 +20,7 @@ FAST = {"contract", "nnan", "ninf", "nsz"}
 
 f32 = np.float32
 
-inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
+inlined: Callable[..., Any] = njit(part=True, error_model="numpy", fastmath=FAST, forceinline=True)
 
 # exp: round(x / ln 2) is read off the mantissa of x / ln 2 + 1.5·2^23; ln 2 is split in a short and a long part.
 _LOG2_E = f32(1.4426950408889634)

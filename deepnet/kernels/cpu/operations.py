@@ -1,13 +1,13 @@
 """The operations of a sweep on the processor: compiled float32 loops for the layers that dominate training."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import get_num_threads
 
 from deepnet.kernels.cpu import fused_loops as loops
-from deepnet.kernels.cpu import products, series, sparse
+from deepnet.kernels.cpu import gaussian, products, relu, relu_series, series, sparse
 from deepnet.kernels.cpu.float32 import f32
 from deepnet.kernels.cpu.library import ONE_THREAD
 from deepnet.kernels.cpu.sparse import DENSE, Edges
@@ -15,16 +15,20 @@ from deepnet.kernels.support import (
     REACTIONS,
     fields,
     fuses_iteration,
+    noisy,
     supports_argmax,
     supports_fusing,
+    supports_gaussian_weights,
+    supports_relu_units,
     supports_sign_units,
 )
 from factorgraph.channels import Sign
 from factorgraph.dense import numpy_operations
 from factorgraph.dense.layer_steps import backward_step, forward_step
+from factorgraph.dense.numpy_operations import PRECISION_FLOOR
 from factorgraph.dense.operations import Backward, EdgeMeans, Forward, Path, Step
 from factorgraph.dense.state import Array, Layer, Message
-from factorgraph.priors import Prior
+from factorgraph.priors import Gaussian, Prior
 
 #: Elements below which a second thread costs more than it saves.
 _SMALL = 1 << 13
@@ -61,15 +65,15 @@ class CpuOperations:
     def place(self, layer: Layer) -> Layer:
         return layer
 
-    def times(self, W: Array, x: Array) -> Array:
-        return products.times(W, x, get_num_threads()) if _float32(W, x) else W @ x
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
+        return products.times(W, x, get_num_threads(), coarse=coarse) if _float32(W, x) else W @ x
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
-        return products.times_transposed(W, g, get_num_threads()) if _float32(W, g) else W.T @ g
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
+        return products.times_transposed(W, g, get_num_threads(), coarse=coarse) if _float32(W, g) else W.T @ g
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
         if _float32(g, x):
-            products.outer(g, x, out, get_num_threads())
+            products.outer(g, x, out, get_num_threads(), coarse=coarse)
         else:
             np.matmul(g, x.T, out=out)
 
@@ -80,13 +84,19 @@ class CpuOperations:
             target += a * b
 
     def moments(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        if not supports_sign_units(message, omega):
+        sign, rectified = supports_sign_units(message, omega), supports_relu_units(message, omega)
+        if not (sign or rectified):
             return numpy_operations.moments(message, omega, V)
         mean, variance = np.empty_like(omega), np.empty_like(omega)
-        if message.B is None:
-            loops.free_sign_moments(omega, V, mean, variance, _threads(omega))
+        found = mean, variance, _threads(omega)
+        if sign and message.B is None:
+            loops.free_sign_moments(omega, V, *found)
+        elif sign:
+            loops.sign_moments(message.B, omega, V, *found)
+        elif message.B is None:
+            relu.free_moments(omega, V, f32(message.scale), *found)
         else:
-            loops.sign_moments(message.B, omega, V, mean, variance, _threads(omega))
+            relu.moments(message.B, message.A, omega, V, f32(message.scale), *found)
         return mean, variance
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
@@ -94,22 +104,27 @@ class CpuOperations:
         if supports_sign_units(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
             loops.sign_derivatives(fields(message), omega, V, g, gamma, _threads(omega))
+        elif supports_relu_units(message, omega):
+            g, gamma = np.empty_like(omega), np.empty_like(omega)
+            relu.derivatives(message.B, message.A, omega, V, f32(message.scale), g, gamma, _threads(omega))
         elif supports_argmax(message, omega):
             g, gamma = np.empty_like(omega), np.empty_like(omega)
-            loops.argmax_derivatives(message.y, omega, V, g, gamma)
+            loops.argmax_derivatives(message.y, omega, noisy(message, V), g, gamma)
         else:
             return numpy_operations.derivatives(message, omega, V)
-        return g, gamma
+        return numpy_operations.raised(message, g, gamma)
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Sum a series in the own terms where the means are full and edges are many, else edge by edge."""
-        if means is not None or not supports_sign_units(message, layer.omega):
+        plain = means is None and message.power is None
+        units = self._units(message, layer.omega) if plain else None
+        if units is None:
             return numpy_operations.edge_messages(self, layer, message, means)
-        if not self._few_edges(layer):
-            return series.edge_messages(layer, fields(message), self, get_num_threads())
+        if not (isinstance(units, series.SignUnits) and self._few_edges(layer)):
+            return series.edge_messages(layer, units, self, get_num_threads())
         B = layer.x_mean[:0] if layer.plan.is_first else np.empty_like(layer.x_mean)
         layer.H_in.fill(0)
-        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, fields(message)
+        numbers = layer.mean, layer.x_mean, layer.omega, layer.V, units.field
         sparse.edge_messages(*self._edges_of(layer)[:2], *numbers, layer.H_in, B, get_num_threads())
         return None if layer.plan.is_first else B
 
@@ -126,6 +141,15 @@ class CpuOperations:
         if layer.plan.mask is None:
             return Path.FUSED
         return Path.EDGES if self._few_edges(layer) else Path.CLOSURE
+
+    def _units(self, message: Message, omega: Array) -> series.Units | None:
+        """Return the units that receive a message, if their g has a series."""
+        if supports_sign_units(message, omega):
+            return series.SignUnits(fields(message))
+        if supports_relu_units(message, omega):
+            assert message.B is not None and message.A is not None
+            return relu_series.ReluUnits(message.B, message.A, message.scale)
+        return None
 
     def _few_edges(self, layer: Layer) -> bool:
         """Return whether loops over edges are faster than products of whole arrays."""
@@ -187,6 +211,9 @@ class CpuOperations:
 
     def update_weights(self, layer: Layer, step: Step) -> None:
         """Renew ±1 weights in one pass."""
+        if supports_gaussian_weights(layer):
+            _update_gaussians(layer, step)
+            return
         if not (layer.plan.spin_weights and layer.H.dtype == np.float32):
             numpy_operations.update_weights(self, layer, step)
             return
@@ -197,12 +224,25 @@ class CpuOperations:
             loops.erase(layer.mean, layer.plan.mask, threads)
 
 
+def _update_gaussians(layer: Layer, step: Step) -> None:
+    """Renew continuous weights in one pass."""
+    base, numbers = _update_arguments(layer, step)
+    G, threads, prior = cast(Array, layer.G), _threads(layer.H), cast(Gaussian, layer.plan.prior)
+    precisions = G[:0] if base.shape[0] == 0 else step.precision
+    h, precision, _ = prior.natural
+    arrays = layer.H_in, layer.G_in, base, precisions, layer.H, G, layer.mean, layer.sigma
+    gaussian.update(*arrays, *numbers, f32(h), f32(precision), f32(PRECISION_FLOOR), threads)
+    if layer.plan.mask is not None:
+        loops.erase(layer.mean, layer.plan.mask, threads)
+        loops.erase(layer.sigma, layer.plan.mask, threads)
+
+
 def _uses_amx(layer: Layer) -> bool:
     """Return whether the products of a layer are for AMX."""
     return products.uses_amx(*layer.mean.shape, layer.x_mean.shape[1])
 
 
-def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, ...]]:
+def _update_arguments(layer: Layer, step: Step) -> tuple[Array, tuple[np.float32, np.float32, np.float32, np.float32]]:
     """Return the base field, and β, ρ, r, α.
 
     A loop to which the same array came twice would take it for one that overlaps, and be slow: where the base is the

@@ -7,20 +7,22 @@ With t = omega/√V and the own term s = m x̂/√V, √V g(t - s) = Σ_p a_p (-
 
 with C_p = a_p X^p V^(-(p+1)/2): p + 1 products instead of a function of every edge and sample. Factors (k, n) whose
 series is not down to float32 resolution at the chosen order are left out of the products and computed edge by edge.
+
+What a_p are is the affair of the units: here those of sign units, elsewhere those of others.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from numba import prange
 
 from deepnet.kernels.cpu.float32 import FAST, edge_g32, exp32, f32, in_widest_vectors, inlined, sign_g32
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer
-from factorgraph.runtime.compiled import njit
+from factorgraph.runtime.parallel import shared
 
-loop: Callable[..., Any] = njit(cache=True, error_model="numpy", parallel=True, fastmath=FAST)
+loop: Callable[..., Any] = shared(error_model="numpy", fastmath=FAST)
 
 #: Highest order of the series.
 ORDERS = 12
@@ -34,55 +36,106 @@ LARGEST_RATIO = 30.0
 #: Largest |t| s of a factor in the series: an error of the leading coefficient grows by e^{|t| s} until t - s.
 LARGEST_SHIFT = 2.0
 
-#: Cost of one evaluation of g in multiply-adds of a product, roughly (2 and 0.022 ns on one core).
-EVALUATION = 90.0
-
 _UNKNOWN = np.int8(-1)
 
 #: Smaller numbers are zero: their products would be denormal, and slow.
 _NEGLIGIBLE = f32(1e-30)
 
 
-def edge_messages(layer: Layer, fields: Array, operations: Operations, threads: int) -> Array | None:
+class Units(Protocol):
+    """The units of a layer that receive a message."""
+
+    @property
+    def evaluation(self) -> float:
+        """Cost of one evaluation of g in multiply-adds of a product."""
+        ...
+
+    def expand(self, layer: Layer, largest_m: Array, largest_x: Array, series: "Series", threads: int) -> None:
+        """Fill the series of all factors, which the largest |m| of every output and |x̂| of every sample bound."""
+        ...
+
+    def add_edges(self, layer: Layer, rest: Array, x: Array, B: Array, threads: int) -> None:
+        """H_ki += x̂ g and B_ni += m g for the listed factors (k, n); x̂ and B are (samples, inputs)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Series:
+    """The series of all factors.
+
+    Attributes:
+        coefficients: C_p, (orders, outputs, samples).
+        needed: order that each factor needs; ORDERS + 1 if none is enough.
+        computed: number of orders that are filled, for each output.
+    """
+
+    coefficients: Array
+    needed: Array
+    computed: Array
+
+    @classmethod
+    def of(cls, layer: Layer) -> "Series":
+        """Return one to be filled."""
+        outputs, samples = layer.omega.shape
+        return cls(
+            np.empty((ORDERS + 1, outputs, samples), f32),
+            np.empty((outputs, samples), np.int8),
+            np.empty(outputs, np.int8),
+        )
+
+
+def edge_messages(layer: Layer, units: Units, operations: Operations, threads: int) -> Array | None:
     """Fill H_in of the layer and return B (None if the inputs are data).
 
     Args:
-        layer: of sign units in float32, with its omega, V and inputs.
-        fields: B of the message about its outputs.
+        layer: in float32, with its omega, V and inputs.
+        units: of the layer, with the message about them.
         operations: of the device, for the products.
         threads: how many share the work.
     """
     # Coefficients of every factor, and the order that each needs.
-    c = fields + fields
     largest = np.maximum(np.abs(layer.x_mean).max(axis=0), f32(1e-20))
-    coefficients = np.empty((ORDERS + 1, *layer.omega.shape), f32)
-    needed = np.empty(layer.omega.shape, np.int8)
-    computed = np.empty(len(needed), np.int8)
-    largest_m = np.abs(layer.mean).max(axis=1)
-    _expand(layer.omega, layer.V, c, largest_m, largest, coefficients, needed, computed, threads)
+    series = Series.of(layer)
+    units.expand(layer, np.abs(layer.mean).max(axis=1), largest, series, threads)
     # The order for all; factors that need more are left to the edges.
-    order = _cheapest_order(needed)
-    used = coefficients[: order + 1]
-    _clear(used, needed, computed, threads)
-    rest = np.argwhere(needed > order)
+    order = _cheapest_order(series.needed, units.evaluation)
+    used = series.coefficients[: order + 1]
+    _clear(used, series.needed, series.computed, threads)
+    rest = np.argwhere(series.needed > order)
     # The products, then what is left.
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, operations, threads)
     B = None if layer.plan.is_first else _sum_inputs(layer, used, ratio, operations, threads)
     if len(rest):
         B_rest = np.zeros(layer.x_mean.shape[::-1], f32)
-        x = np.ascontiguousarray(layer.x_mean.T)
-        _add_edges(rest, layer.mean, x, layer.omega, layer.V, c, layer.H_in, B_rest, threads)
+        units.add_edges(layer, rest, np.ascontiguousarray(layer.x_mean.T), B_rest, threads)
         if B is not None:
             B += B_rest.T
     return B
 
 
-def _cheapest_order(needed: Array) -> int:
+@dataclass(frozen=True)
+class SignUnits:
+    """Sign units that receive the fields ``field``, ±1e30 where they are observed: see ``Units``."""
+
+    field: Array
+
+    #: Roughly (2 and 0.022 ns on one core).
+    evaluation = 90.0
+
+    def expand(self, layer: Layer, largest_m: Array, largest_x: Array, series: Series, threads: int) -> None:
+        arrays = (series.coefficients, series.needed, series.computed)
+        _expand(layer.omega, layer.V, self.field, largest_m, largest_x, *arrays, threads)
+
+    def add_edges(self, layer: Layer, rest: Array, x: Array, B: Array, threads: int) -> None:
+        _add_edges(rest, layer.mean, x, layer.omega, layer.V, self.field, layer.H_in, B, threads)
+
+
+def _cheapest_order(needed: Array, evaluation: float) -> int:
     """Return the order at which the products and the factors left to the edges cost least together."""
     counts = np.bincount(needed.ravel(), minlength=ORDERS + 2)
     left = needed.size - np.cumsum(counts[: ORDERS + 1])
-    return int(np.argmin(np.arange(1, ORDERS + 2) + EVALUATION * left / needed.size))
+    return int(np.argmin(np.arange(1, ORDERS + 2) + evaluation * left / needed.size))
 
 
 def _sum_weights(layer: Layer, coefficients: Array, ratio: Array, operations: Operations, threads: int) -> None:
@@ -118,34 +171,33 @@ def _flushed(values: Array) -> Array:
 
 
 @loop
-def _horner(target: Any, argument: Any, coefficient: Any, threads: int) -> None:
+def _horner(target: Any, argument: Any, coefficient: Any, thread: int, threads: int) -> None:
     """target = coefficient - argument target."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            target[i] = coefficient[i] - argument[i] * target[i]
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        target[i] = coefficient[i] - argument[i] * target[i]
 
 
 @loop
-def _multiply(target: Any, factor: Any, threads: int) -> None:
+def _multiply(target: Any, factor: Any, thread: int, threads: int) -> None:
     """target *= factor, negligible numbers becoming zero."""
-    for thread in prange(threads):
-        in_widest_vectors()
-        for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
-            value = target[i] * factor[i]
-            target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+    in_widest_vectors()
+    for i in range(thread * target.size // threads, (thread + 1) * target.size // threads):
+        value = target[i] * factor[i]
+        target[i] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
 
 
 @loop
 def _expand(
     omega: Any,
     V: Any,
-    c: Any,
+    field: Any,
     largest_m: Any,
     largest_x: Any,
     coefficients: Any,
     needed: Any,
     computed: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """C_p of every factor and the order it needs: ORDERS + 1 if none is enough; a row ends with its last need.
@@ -154,52 +206,75 @@ def _expand(
     (p + 1) a_{p+1} = -t a_p - a_{p-1} - Σ_j a_j a_{p-j}. In float64: the recurrence amplifies rounding by |t| an order.
     """
     rows, samples = omega.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        a = np.empty((coefficients.shape[0], samples))
-        t, ratio, scale = np.empty(samples), np.empty(samples), np.empty(samples)
-        limit, power, before = np.empty(samples), np.empty(samples), np.empty(samples, np.int8)
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            # a_0 = √V g at t, and whether the series converges fast enough at all.
-            _start_row(omega[k], V[k], c[k], largest_m[k], largest_x, a[0], t, ratio, scale, limit, needed[k])
-            # Order by order until every factor of the row is resolved.
-            power[:] = 1.0
-            before[:] = 0
-            computed[k] = a.shape[0]
-            for p in range(a.shape[0]):
-                if p > 0:
-                    _next_coefficients(a, p, t)
-                unresolved = 0
-                for j in range(samples):
-                    # Resolved two orders ago if this term and the one before it are negligible.
-                    small = abs(a[p, j]) * power[j] <= limit[j]
-                    found = small and before[j] != 0 and needed[k, j] == _UNKNOWN
-                    needed[k, j] = max(p - 2, 0) if found else needed[k, j]
-                    unresolved += 1 if needed[k, j] == _UNKNOWN else 0
-                    before[j] = 1 if small else 0
-                    # C_p = a_p X^p V^(-(p+1)/2); numbers that would be denormal are zero.
-                    power[j] *= largest_m[k] * ratio[j]
-                    value = f32(scale[j] * a[p, j])
-                    coefficients[p, k, j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
-                    scale[j] *= ratio[j]
-                if unresolved == 0:
-                    computed[k] = p + 1
-                    break
-            # What is unresolved at the highest order is computed edge by edge.
-            for j in range(samples):
-                needed[k, j] = ORDERS + 1 if needed[k, j] == _UNKNOWN else needed[k, j]
+    in_widest_vectors()
+    a, state = np.empty((coefficients.shape[0], samples)), new_state(samples)
+    t = state[0]
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        # a_0 = √V g at t; then order by order until every factor of the row is resolved.
+        start_row(omega[k], V[k], largest_m[k], largest_x, state, needed[k])
+        for j in range(samples):
+            a[0, j] = _g(f32(t[j]), f32(2.0) * field[k, j])
+        computed[k] = a.shape[0]
+        for p in range(a.shape[0]):
+            if p > 0:
+                _next_coefficients(a, p, t)
+            if keep_order(a[p], p, largest_m[k], state, coefficients[p, k], needed[k]) == 0:
+                computed[k] = p + 1
+                break
+        leave_unresolved(needed[k])
 
 
 @inlined
-def _start_row(omega, V, c, largest_m, largest_x, a, t, ratio, scale, limit, needed):
+def new_state(samples):
+    """What the factors of an output keep from order to order, as arrays of their own, which do not overlap.
+
+    t; X/√V; V^(-1/2) times its power; the size below which a term is negligible; the power of the own term; and whether
+    the term before was negligible.
+    """
+    kept = np.empty(samples), np.empty(samples), np.empty(samples), np.empty(samples), np.empty(samples)
+    return *kept, np.empty(samples, np.int8)
+
+
+@inlined
+def start_row(omega, V, largest_m, largest_x, state, needed):
+    """The state at order 0 of the factors of an output, and whether their series converge fast enough at all."""
+    t, ratio, scale, limit, power, before = state
     for j in range(omega.shape[0]):
         scale[j] = 1.0 / np.sqrt(V[j])
         t[j] = omega[j] * scale[j]
-        a[j] = _g(f32(t[j]), c[j])
         ratio[j] = largest_x[j] * scale[j]
         limit[j] = RESOLUTION * np.sqrt(t[j] * t[j] + 1.0)
         fits = ratio[j] < LARGEST_RATIO and abs(t[j]) * largest_m * ratio[j] < LARGEST_SHIFT
         needed[j] = _UNKNOWN if fits else ORDERS + 1
+    power[:] = 1.0
+    before[:] = 0
+
+
+@inlined
+def keep_order(a, p, largest_m, state, coefficients, needed):
+    """C_p = a_p X^p V^(-(p+1)/2) of the factors of an output; return how many are not yet resolved."""
+    _, ratio, scale, limit, power, before = state
+    unresolved = 0
+    for j in range(a.shape[0]):
+        # Resolved two orders ago if this term and the one before it are negligible.
+        small = abs(a[j]) * power[j] <= limit[j]
+        found = small and before[j] != 0 and needed[j] == _UNKNOWN
+        needed[j] = max(p - 2, 0) if found else needed[j]
+        unresolved += 1 if needed[j] == _UNKNOWN else 0
+        before[j] = 1 if small else 0
+        # Numbers that would be denormal are zero.
+        power[j] *= largest_m * ratio[j]
+        value = f32(scale[j] * a[j])
+        coefficients[j] = value if abs(value) > _NEGLIGIBLE else f32(0.0)
+        scale[j] *= ratio[j]
+    return unresolved
+
+
+@inlined
+def leave_unresolved(needed):
+    """What is unresolved at the highest order is computed edge by edge."""
+    for j in range(needed.shape[0]):
+        needed[j] = ORDERS + 1 if needed[j] == _UNKNOWN else needed[j]
 
 
 @inlined
@@ -218,16 +293,15 @@ def _next_coefficients(a, p, t):
 
 
 @loop
-def _clear(coefficients: Any, needed: Any, computed: Any, threads: int) -> None:
+def _clear(coefficients: Any, needed: Any, computed: Any, thread: int, threads: int) -> None:
     """Zero where nothing was computed, and all of the factors that need a higher order."""
     orders, rows, samples = coefficients.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            for p in range(orders):
-                for j in range(samples):
-                    kept = p < computed[k] and needed[k, j] < orders
-                    coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        for p in range(orders):
+            for j in range(samples):
+                kept = p < computed[k] and needed[k, j] < orders
+                coefficients[p, k, j] = coefficients[p, k, j] if kept else f32(0.0)
 
 
 @inlined
@@ -238,15 +312,16 @@ def _g(t, c):
 
 
 @loop
-def _add_edges(rest: Any, m: Any, x: Any, omega: Any, V: Any, c: Any, H: Any, B: Any, threads: int) -> None:
+def _add_edges(
+    rest: Any, m: Any, x: Any, omega: Any, V: Any, field: Any, H: Any, B: Any, thread: int, threads: int
+) -> None:
     """H_ki += x g and B_ni += m g for the listed factors (k, n); each thread owns some of the inputs i."""
     inputs = m.shape[1]
-    for thread in prange(threads):
-        in_widest_vectors()
-        start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
-        for f in range(rest.shape[0]):
-            k, n = rest[f, 0], rest[f, 1]
-            _add_edges_of(m[k], x[n], omega[k, n], V[k, n], c[k, n], H[k], B[n], start, stop)
+    in_widest_vectors()
+    start, stop = thread * inputs // threads, (thread + 1) * inputs // threads
+    for f in range(rest.shape[0]):
+        k, n = rest[f, 0], rest[f, 1]
+        _add_edges_of(m[k], x[n], omega[k, n], V[k, n], f32(2.0) * field[k, n], H[k], B[n], start, stop)
 
 
 @inlined

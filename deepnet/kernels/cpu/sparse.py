@@ -8,7 +8,6 @@ samples, in vector instructions: four at a time, so that the row that all of the
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from scipy.sparse import csc_array, csr_array
 
 from deepnet.kernels.cpu import tile
@@ -21,7 +20,7 @@ from factorgraph.runtime.compiled import njit
 DENSE = 0.12
 
 #: Sums over samples may be reordered: that is what lets them run in vector registers.
-summing: Any = njit(error_model="numpy", fastmath=FAST | {"reassoc"}, forceinline=True)
+summing: Any = njit(part=True, error_model="numpy", fastmath=FAST | {"reassoc"}, forceinline=True)
 
 
 class Edges(NamedTuple):
@@ -41,32 +40,31 @@ class Edges(NamedTuple):
 
 @loop
 def preactivations(
-    first: Any, inputs: Any, m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, threads: int
+    first: Any, inputs: Any, m: Any, x: Any, delta: Any, floor: Any, omega: Any, V: Any, thread: int, threads: int
 ) -> None:
     """omega = Σ m x̂ and V = Σ (σ x̂² + Δ) over edges, at least ``floor``; ``delta`` has no rows for known inputs."""
     rows = m.shape[0]
-    for thread in prange(threads):
-        in_widest_vectors()
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            omega[k] = f32(0.0)
-            V[k] = f32(0.0)
-            # Four edges at a time: omega += m x̂ and V += (1 - m²) x̂² + Δ [DL eqs. 89, 88].
-            fours = first[k + 1] - (first[k + 1] - first[k]) % 4
-            for e in range(first[k], fours, 4):
-                a, b, c, d = inputs[e], inputs[e + 1], inputs[e + 2], inputs[e + 3]
-                _add_four_moments(m[k, a], m[k, b], m[k, c], m[k, d], x[a], x[b], x[c], x[d], omega[k], V[k])
-                if delta.shape[0] > 0:
-                    one = f32(1.0)
-                    _add_four(one, one, one, one, delta[a], delta[b], delta[c], delta[d], V[k])
-            # The one to three edges that are left.
-            for e in range(fours, first[k + 1]):
-                i = inputs[e]
-                _add(m[k, i], x[i], omega[k])
-                _add_squares((f32(1.0) - m[k, i]) * (f32(1.0) + m[k, i]), x[i], V[k])
-                if delta.shape[0] > 0:
-                    _add(f32(1.0), delta[i], V[k])
-            for j in range(x.shape[1]):
-                V[k, j] = max(V[k, j], floor)
+    in_widest_vectors()
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        omega[k] = f32(0.0)
+        V[k] = f32(0.0)
+        # Four edges at a time: omega += m x̂ and V += (1 - m²) x̂² + Δ [DL eqs. 89, 88].
+        fours = first[k + 1] - (first[k + 1] - first[k]) % 4
+        for e in range(first[k], fours, 4):
+            a, b, c, d = inputs[e], inputs[e + 1], inputs[e + 2], inputs[e + 3]
+            _add_four_moments(m[k, a], m[k, b], m[k, c], m[k, d], x[a], x[b], x[c], x[d], omega[k], V[k])
+            if delta.shape[0] > 0:
+                one = f32(1.0)
+                _add_four(one, one, one, one, delta[a], delta[b], delta[c], delta[d], V[k])
+        # The one to three edges that are left.
+        for e in range(fours, first[k + 1]):
+            i = inputs[e]
+            _add(m[k, i], x[i], omega[k])
+            _add_squares((f32(1.0) - m[k, i]) * (f32(1.0) + m[k, i]), x[i], V[k])
+            if delta.shape[0] > 0:
+                _add(f32(1.0), delta[i], V[k])
+        for j in range(x.shape[1]):
+            V[k, j] = max(V[k, j], floor)
 
 
 @inlined
@@ -101,32 +99,33 @@ def _add_squares(factor: Any, values: Any, total: Any) -> None:
 
 
 @loop
-def send(first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, threads: int) -> None:
+def send(
+    first: Any, outputs: Any, g: Any, gamma: Any, x: Any, m: Any, amp: bool, B: Any, thread: int, threads: int
+) -> None:
     """B = Σ m g over edges; for ``amp`` with x̂ Σ m²Γ."""
     rows, samples = B.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        reaction = np.empty(samples, np.float32)
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            B[i] = f32(0.0)
-            reaction[:] = f32(0.0)
-            # B += m g [DL eq. 93], four edges at a time, and Σ m²Γ for the reaction.
-            fours = first[i + 1] - (first[i + 1] - first[i]) % 4
-            for e in range(first[i], fours, 4):
-                a, b, c, d = outputs[e], outputs[e + 1], outputs[e + 2], outputs[e + 3]
-                p, q, r, s = m[a, i], m[b, i], m[c, i], m[d, i]
-                _add_four(p, q, r, s, g[a], g[b], g[c], g[d], B[i])
-                if amp:
-                    _add_four(p * p, q * q, r * r, s * s, gamma[a], gamma[b], gamma[c], gamma[d], reaction)
-            for e in range(fours, first[i + 1]):
-                k = outputs[e]
-                _add(m[k, i], g[k], B[i])
-                if amp:
-                    _add(m[k, i] * m[k, i], gamma[k], reaction)
-            # x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
+    in_widest_vectors()
+    reaction = np.empty(samples, np.float32)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        B[i] = f32(0.0)
+        reaction[:] = f32(0.0)
+        # B += m g [DL eq. 93], four edges at a time, and Σ m²Γ for the reaction.
+        fours = first[i + 1] - (first[i + 1] - first[i]) % 4
+        for e in range(first[i], fours, 4):
+            a, b, c, d = outputs[e], outputs[e + 1], outputs[e + 2], outputs[e + 3]
+            p, q, r, s = m[a, i], m[b, i], m[c, i], m[d, i]
+            _add_four(p, q, r, s, g[a], g[b], g[c], g[d], B[i])
             if amp:
-                for j in range(samples):
-                    B[i, j] += x[i, j] * reaction[j]
+                _add_four(p * p, q * q, r * r, s * s, gamma[a], gamma[b], gamma[c], gamma[d], reaction)
+        for e in range(fours, first[i + 1]):
+            k = outputs[e]
+            _add(m[k, i], g[k], B[i])
+            if amp:
+                _add(m[k, i] * m[k, i], gamma[k], reaction)
+        # x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
+        if amp:
+            for j in range(samples):
+                B[i, j] += x[i, j] * reaction[j]
 
 
 @loop
@@ -144,6 +143,7 @@ def receive(
     rho: Any,
     r: Any,
     alpha: Any,
+    thread: int,
     threads: int,
 ) -> None:
     """New weights of the edges from H_in = Σ x̂ g, for ``amp`` with m Σ x̂² Γ; ``base`` has no rows if ``rho`` is 0.
@@ -151,29 +151,28 @@ def receive(
     The edges of an output are brought together, so that they are renewed in vector instructions.
     """
     rows, inputs_in_all = m.shape
-    for thread in prange(threads):
-        in_widest_vectors()
-        message, field = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
-        mean, prior = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            own = inputs[first[k] : first[k + 1]]
-            count = own.shape[0]
-            # H_in = Σ_n x̂ g of every edge [DL eq. 95].
-            _overlaps_of(g[k], x, own, message)
-            # The edges side by side: old field, mean and base.
+    in_widest_vectors()
+    message, field = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
+    mean, prior = np.zeros(inputs_in_all, f32), np.zeros(inputs_in_all, f32)
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        own = inputs[first[k] : first[k + 1]]
+        count = own.shape[0]
+        # H_in = Σ_n x̂ g of every edge [DL eq. 95].
+        _overlaps_of(g[k], x, own, message)
+        # The edges side by side: old field, mean and base.
+        for e in range(count):
+            field[e], mean[e] = H[k, own[e]], m[k, own[e]]
+            if base.shape[0] > 0:
+                prior[e] = base[k, own[e]]
+        # m Σ x̂²Γ, the part of AMP's H_in without an earlier iteration.
+        if amp:
             for e in range(count):
-                field[e], mean[e] = H[k, own[e]], m[k, own[e]]
-                if base.shape[0] > 0:
-                    prior[e] = base[k, own[e]]
-            # m Σ x̂²Γ, the part of AMP's H_in without an earlier iteration.
-            if amp:
-                for e in range(count):
-                    message[e] += mean[e] * _square_overlap(gamma[k], x[own[e]])
-            # New fields and means in vector instructions, then back to their places.
-            for e in range(count):
-                field[e], mean[e] = update_spin32(message[e], prior[e], field[e], mean[e], beta, rho, r, alpha)
-            for e in range(count):
-                H[k, own[e]], m[k, own[e]] = field[e], mean[e]
+                message[e] += mean[e] * _square_overlap(gamma[k], x[own[e]])
+        # New fields and means in vector instructions, then back to their places.
+        for e in range(count):
+            field[e], mean[e] = update_spin32(message[e], prior[e], field[e], mean[e], beta, rho, r, alpha)
+        for e in range(count):
+            H[k, own[e]], m[k, own[e]] = field[e], mean[e]
 
 
 @inlined
@@ -213,36 +212,65 @@ def _square_overlap(gamma: Any, x: Any) -> Any:
     return total
 
 
-@loop
 def edge_messages(
-    first: Any, inputs: Any, m: Any, x: Any, omega: Any, V: Any, field: Any, H_in: Any, B: Any, threads: int
+    first: Array,
+    inputs: Array,
+    m: Array,
+    x: Array,
+    omega: Array,
+    V: Array,
+    field: Array,
+    H_in: Array,
+    B: Array,
+    threads: int,
 ) -> None:
     """H_in = Σ x̂ g at the edges and B = Σ m g, unless it has no rows; g of sign units at omega minus the own term.
 
     ``field`` is B of the message about the units.
     """
+    parts = np.zeros((threads, max(len(B), 1), x.shape[1]), f32)
+    _edge_messages(first, inputs, m, x, omega, V, field, H_in, parts, len(B) > 0, threads)
+    if len(B):
+        _sum_of_parts(parts, B, threads)
+
+
+@loop
+def _edge_messages(
+    first: Any,
+    inputs: Any,
+    m: Any,
+    x: Any,
+    omega: Any,
+    V: Any,
+    field: Any,
+    H_in: Any,
+    parts: Any,
+    sends: bool,
+    thread: int,
+    threads: int,
+) -> None:
+    """H_in, and B in a part for each thread."""
+    in_widest_vectors()
     rows, samples = omega.shape
-    sends = B.shape[0] > 0
-    parts = np.zeros((threads, max(B.shape[0], 1), samples), f32)
-    for thread in prange(threads):
-        in_widest_vectors()
-        t, inverse = np.empty(samples, f32), np.empty(samples, f32)
-        c, eps = np.empty(samples, f32), np.empty(samples, f32)
-        for k in range(thread * rows // threads, (thread + 1) * rows // threads):
-            # What all edges of the output share.
-            for j in range(samples):
-                t[j], inverse[j], c[j], eps[j] = edge_factor32(field[k, j], omega[k, j], V[k, j])
-            # g of every edge and sample [DL eq. 78]; B in a part for each thread.
-            for e in range(first[k], first[k + 1]):
-                i = inputs[e]
-                H_in[k, i] = _edge(m[k, i], x[i], t, inverse, c, eps, parts[thread, i if sends else 0])
-    # The parts of B added up, in a fixed order.
-    if sends:
-        for thread in prange(threads):
-            in_widest_vectors()
-            for i in range(thread * B.shape[0] // threads, (thread + 1) * B.shape[0] // threads):
-                for other in range(threads):
-                    tile.put(parts[other, i], B[i], other > 0)
+    t, inverse = np.empty(samples, f32), np.empty(samples, f32)
+    c, eps = np.empty(samples, f32), np.empty(samples, f32)
+    for k in range(thread * rows // threads, (thread + 1) * rows // threads):
+        # What all edges of the output share.
+        for j in range(samples):
+            t[j], inverse[j], c[j], eps[j] = edge_factor32(field[k, j], omega[k, j], V[k, j])
+        # g of every edge and sample [DL eq. 78].
+        for e in range(first[k], first[k + 1]):
+            i = inputs[e]
+            H_in[k, i] = _edge(m[k, i], x[i], t, inverse, c, eps, parts[thread, i if sends else 0])
+
+
+@loop
+def _sum_of_parts(parts: Any, B: Any, thread: int, threads: int) -> None:
+    """The parts of B added up, in a fixed order."""
+    in_widest_vectors()
+    for i in range(thread * B.shape[0] // threads, (thread + 1) * B.shape[0] // threads):
+        for other in range(parts.shape[0]):
+            tile.put(parts[other, i], B[i], other > 0)
 
 
 @tile.summing

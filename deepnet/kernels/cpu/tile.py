@@ -46,11 +46,11 @@ _VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 _INDEX = ir.IntType(64)
 _INT32 = ir.IntType(32)
 
-compiled: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST)
-inlined: Callable[..., Any] = njit(error_model="numpy", fastmath=FAST, forceinline=True)
+compiled: Callable[..., Any] = njit(part=True, error_model="numpy", fastmath=FAST)
+inlined: Callable[..., Any] = njit(part=True, error_model="numpy", fastmath=FAST, forceinline=True)
 
 #: Sums may be reordered: that is what lets them run in vector registers.
-summing: Callable[..., Any] = njit(cache=True, error_model="numpy", fastmath=FAST | {"reassoc"})
+summing: Callable[..., Any] = njit(part=True, error_model="numpy", fastmath=FAST | {"reassoc"})
 
 
 def _tile(rows: int) -> Callable[..., None]:

@@ -8,6 +8,7 @@ import numpy as np
 from deepnet.kernels.gpu.operations import GpuOperations
 from deepnet.layers import Layer, Update
 from deepnet.sweep import train_batch
+from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array
 
 
@@ -24,6 +25,7 @@ class DeviceEpochs:
         x: inputs (samples, features), float32.
         y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32; or soft targets,
             with the axis of the classes last.
+        power: to which the likelihood of each sample is taken, (samples,) in float32; None for 1.
         batch_size: samples in a batch.
         tau: inner iterations.
         reinforcement: r of all layers.
@@ -35,6 +37,7 @@ class DeviceEpochs:
         operations: GpuOperations,
         x: Array,
         y: Array,
+        power: Array | None = None,
         *,
         batch_size: int,
         tau: int,
@@ -43,6 +46,7 @@ class DeviceEpochs:
         xp = operations.device.xp
         self._layers, self._operations, self._tau = layers, operations, tau
         self._x, self._y = xp.asarray(x), xp.asarray(y)
+        self._power = None if power is None else xp.asarray(power)
         self._size = batch_size
         # What the steps read from fixed addresses: order, schedules, the current ones, and the number of the batch.
         batches = -(-len(x) // batch_size)
@@ -75,7 +79,8 @@ class DeviceEpochs:
         for size in [self._size] * full + [rest] * (rest > 0):
             if size not in self._steps:
                 step = partial(self._train, size)
-                whole = all(layer.plan.on_gpu for layer in self._layers)
+                labels = self._y.ndim == 1 or not isinstance(self._layers[-1].plan.channel, Argmax)
+                whole = labels and all(layer.plan.on_gpu for layer in self._layers)
                 self._steps[size] = self._operations.device.captured(step) if whole else step
             self._steps[size]()
             if progress is not None:
@@ -88,4 +93,5 @@ class DeviceEpochs:
         chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
         self._batch += 1
         x, y = (xp.take(values, chosen, axis=0).T.copy() for values in (self._x, self._y))
-        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau)
+        power = None if self._power is None else xp.take(self._power, chosen, axis=0)
+        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau, power=power)

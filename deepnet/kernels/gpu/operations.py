@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from deepnet.kernels.support import (
     REACTIONS,
     fields,
     fuses_iteration,
+    noisy,
     supports_argmax,
     supports_fusing,
     supports_sign_units,
@@ -70,13 +71,13 @@ class GpuOperations:
     def gather(self, data: Array, chosen: Array) -> Array:
         return self.device.xp.take(data, chosen, axis=0).T.copy()
 
-    def times(self, W: Array, x: Array) -> Array:
+    def times(self, W: Array, x: Array, *, coarse: bool = False) -> Array:
         return self._product(W, x)
 
-    def times_transposed(self, W: Array, g: Array) -> Array:
+    def times_transposed(self, W: Array, g: Array, *, coarse: bool = False) -> Array:
         return self._product(W.T, g)
 
-    def outer(self, g: Array, x: Array, out: Array) -> None:
+    def outer(self, g: Array, x: Array, out: Array, *, coarse: bool = False) -> None:
         self.device.product(g, x.T.copy() if len(g) <= _FEW else x.T, out)
 
     def add_product(self, target: Array, a: Array, b: Array) -> None:
@@ -92,24 +93,24 @@ class GpuOperations:
 
     def derivatives(self, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
         """Lay g and Γ one behind the other."""
-        if isinstance(message.channel, Argmax):
-            if not supports_argmax(message, omega):
-                if message.y is not None and message.y.ndim > 1:
-                    raise ValueError("`y` must be labels for an argmax output on a GPU, got soft targets")
-                raise ValueError(f"`form` of an argmax must be 'double_jensen' on a GPU, got {message.channel.form!r}")
+        if supports_argmax(message, omega):
             g, gamma = self._empty(2, *omega.shape)
             classes, samples = omega.shape
-            self.device.launch("argmax_derivatives", samples, classes, message.y, omega, V, g, gamma)
+            self.device.launch("argmax_derivatives", samples, classes, message.y, omega, noisy(message, V), g, gamma)
         elif supports_sign_units(message, omega):
             g, gamma = self._empty(2, *omega.shape)
             self.device.launch("sign_derivatives", omega.size, fields(message), omega, V, g, gamma)
         else:
             return self._by_formula(numpy_operations.derivatives, message, omega, V)
+        if message.power is not None:
+            g *= message.power
+            gamma *= message.power
         return g, gamma
 
     def edge_messages(self, layer: Layer, message: Message, means: EdgeMeans | None = None) -> Array | None:
         """Evaluate g of every edge in one kernel where the means are full and the units sign units."""
-        if means is not None or not supports_sign_units(message, layer.omega):
+        plain = means is None and message.power is None
+        if not plain or not supports_sign_units(message, layer.omega):
             return numpy_operations.edge_messages(self, layer, message, means)
         # How edges are split into parts, and what the edges of an output share.
         launch, (outputs, samples), inputs = self.device.launch, layer.omega.shape, layer.plan.inputs
@@ -199,10 +200,16 @@ class GpuOperations:
         self.device.launch("update_spins", layer.H.size, *arrays, *numbers, float(step.reinforcement), *weights)
 
     def _by_formula(self, function: Formula, message: Message, omega: Array, V: Array) -> tuple[Array, Array]:
-        """By the formulas of a channel; on the processor, which takes time, where they are no scalar kernels."""
-        if cast(Channel, message.channel).on_gpu:
+        """By the formulas of a channel; on the processor, which takes time, where they are no scalar kernels.
+
+        Raises:
+            ValueError: the form of an argmax that samples, which needs random numbers of the processor.
+        """
+        if isinstance(message.channel, Argmax) and message.channel.form == "single_jensen":
+            raise ValueError(f"`form` of an argmax must be another one on a GPU, got {message.channel.form!r}")
+        if isinstance(message.channel, Channel) and message.channel.on_gpu:
             return function(message, omega, V)
-        known = {name: values for name in ("B", "A", "y") if (values := getattr(message, name)) is not None}
+        known = {name: values for name in ("B", "A", "y", "power") if (values := getattr(message, name)) is not None}
         there = replace(message, **{name: self.host(values) for name, values in known.items()})
         return self._back(function(there, self.host(omega), self.host(V)))
 

@@ -1,8 +1,6 @@
 """Approximate message passing: BP's cavity means expanded to first order around full ones [DL App. A.6]."""
 
-import numpy as np
-
-from factorgraph.dense.closures.common import squared_mean_transposed
+from factorgraph.dense.closures.common import Sent, curvature_to_inputs, curvature_to_weights
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
@@ -34,15 +32,17 @@ class ApproximateMessagePassing:
             reaction -= layer.beta * g * operations.times(layer.variance * m, x * layer.x_variance)
         return omega - g * reaction
 
-    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
         """Return B = Σ_k m g + x̂ Σ m²Γ - βx̂⁻ Σ g g⁻ σ - βx̂ x̂⁻ Σ σ m g⁻ Γ, and likewise H with W and x exchanged."""
         x, delta, m, g, gamma = layer.x_mean, layer.x_variance, layer.mean, layer.g, layer.gamma
         # What is there at the first iteration already: Σ m g + x̂ Σ m²Γ, and for H_in Σ x̂ g + m Σ x̂²Γ.
-        B = None
+        B = from_weights = None
         if not layer.plan.is_first:
-            B = operations.times_transposed(m, g) + x * squared_mean_transposed(layer, gamma, operations)
+            from_weights = curvature_to_inputs(layer, operations)
+            B = operations.times_transposed(m, g) + x * from_weights
         operations.outer(g, x, layer.H_in)
-        self._add_outer(layer, m, gamma, np.square(x), operations)
+        from_inputs = curvature_to_weights(layer, operations)
+        operations.add_product(layer.H_in, m, from_inputs)
         # What the previous iteration adds.
         if layer.memory is not None:
             x_old, m_old, g_old = layer.memory
@@ -54,7 +54,7 @@ class ApproximateMessagePassing:
                 reaction += x * operations.times_transposed(layer.variance * m, g_old * gamma)
                 B -= layer.beta * x_old * reaction
         layer.memory = None if last else (x, m.copy(), g)
-        return B
+        return Sent(B, from_weights, from_inputs)
 
     @staticmethod
     def _add_outer(layer: Layer, weights: Array, units: Array, inputs: Array, operations: Operations) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from factorgraph.dense.blocks import blocks
 from factorgraph.dense.closures.bpi import BPInspired
+from factorgraph.dense.closures.common import Sent
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
@@ -137,13 +138,13 @@ class BeliefPropagation(BPInspired):
             history.x_mean, history.iterations = edges, []
         return omega
 
-    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
         """[DL eqs. 66, 69, 71]."""
         if layer.memory is not None:
             history = cast(History, layer.memory)
             B = operations.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, operations))
             history.above, history.omega, history.V = above, layer.omega, layer.V
-            return B
+            return Sent(B)
         if not last:
             mean = layer.mean if layer.observed else layer.mean.copy()
             layer.memory = History(mean, layer.x_mean, above, layer.omega, layer.V, [])

@@ -1,8 +1,9 @@
 """BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
 
+from factorgraph.dense.closures.common import Sent
 from factorgraph.dense.closures.mean_field import MeanField
 from factorgraph.dense.operations import Operations
-from factorgraph.dense.state import Array, Layer, Message
+from factorgraph.dense.state import Layer, Message
 
 
 class BPInspired(MeanField):
@@ -12,6 +13,6 @@ class BPInspired(MeanField):
     edgewise = True
     products = 0
 
-    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
         """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
-        return operations.edge_messages(layer, above)
+        return Sent(operations.edge_messages(layer, above))

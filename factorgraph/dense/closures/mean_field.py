@@ -1,5 +1,6 @@
 """Mean field: full quantities everywhere [DL App. A.5]."""
 
+from factorgraph.dense.closures.common import Sent
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array, Layer, Message
 
@@ -16,7 +17,7 @@ class MeanField:
         """[DL eq. 89]."""
         return operations.times(layer.mean, layer.x_mean)
 
-    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Array | None:
+    def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
         """[DL eqs. 93, 95]."""
         operations.outer(layer.g, layer.x_mean, layer.H_in)
-        return None if layer.plan.is_first else operations.times_transposed(layer.mean, layer.g)
+        return Sent(None if layer.plan.is_first else operations.times_transposed(layer.mean, layer.g))

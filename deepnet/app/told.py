@@ -1,0 +1,112 @@
+"""What the page about runs tells of each of them: measured anew, from its newest checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from deepnet.app.run import Run, evaluate
+from deepnet.data import Dataset
+from deepnet.data.tasks import TaskSequence
+from deepnet.export.c_header import c_header
+from deepnet.export.packing import pack
+from deepnet.metrics import class_probabilities
+from deepnet.outputs import output_of
+from deepnet.predict import predict_pointwise
+from deepnet.state import Network
+from factorgraph.dense.state import Array
+
+#: Samples that predictions are timed with, and seconds that it may take.
+_TIMED, _SECONDS = 10_000, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the page tells of a run.
+
+    Attributes:
+        run: it, with the history of its epochs.
+        network: at its newest checkpoint.
+        data: what it was trained on.
+        measured: errors and scores on the whole training and test set.
+        p: probabilities (samples, classes) of the test set.
+        numbers: class numbers (samples,) of the test set.
+        exports: lines about what it can be exported to: name, bytes, seconds for a sample and for many.
+        refused: why it cannot be packed; empty if it can.
+    """
+
+    run: Run
+    network: Network
+    data: Dataset | TaskSequence
+    measured: dict[str, Any]
+    p: Array
+    numbers: Array
+    exports: list[tuple[str, int | None, float, float]]
+    refused: str
+
+    @property
+    def name(self) -> str:
+        """What the run is called on the page."""
+        return str(self.run.directory)
+
+    def mistakes(self, most: int) -> list[int]:
+        """Return the numbers of the wrong samples, the most confident first."""
+        wrong = np.flatnonzero(self.p.argmax(axis=1) != self.numbers)
+        return wrong[np.argsort(-self.p[wrong].max(axis=1), kind="stable")][:most].tolist()
+
+    @property
+    def timed(self) -> int:
+        """Number of samples in the second time of ``exports``."""
+        return min(_TIMED, len(self.data.x_test))
+
+
+def gathered(folder: Path, data_dir: str | None) -> Told:
+    """Return what is to be told of the run in a folder."""
+    trained = Run.open(folder)
+    data, network = trained.description.load_data(data_dir), trained.load()
+    numbers = output_of(network.layers[-1]).likeliest(data.y_test)
+    exports, refused = _exports(network, data)
+    return Told(
+        run=trained,
+        network=network,
+        data=data,
+        measured=evaluate(network, data),
+        p=class_probabilities(network, data.x_test),
+        numbers=numbers,
+        exports=exports,
+        refused=refused,
+    )
+
+
+def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple[str, int | None, float, float]], str]:
+    """Return sizes and times, see ``Told``, and why there are no more of them."""
+    x = data.x_test[:_TIMED]
+    weights = sum(values.nbytes for values in network.arrays().values())
+    found: list[tuple[str, int | None, float, float]] = [
+        ("Bayesian, this program", weights, *_times(lambda x: class_probabilities(network, x), x)),
+        ("pointwise, this program", weights, *_times(lambda x: predict_pointwise(network.layers, x), x)),
+    ]
+    try:
+        packed = pack(network.layers)
+    except ValueError as error:
+        return found, str(error)
+    found.append(("packed", len(packed.to_bytes()), *_times(packed.predict, x)))
+    found.append(("C header, as text", len(c_header(packed, "network")), float("nan"), float("nan")))
+    return found, ""
+
+
+def _times(predict: Any, x: Array) -> tuple[float, float]:
+    """Return seconds for one sample and for all, the shortest of several calls; the first one, which may compile, is
+    not counted."""
+    times = []
+    for part in (x[:1], x):
+        predict(part)
+        taken, start = [], perf_counter()
+        while not taken or perf_counter() - start < _SECONDS:
+            before = perf_counter()
+            predict(part)
+            taken.append(perf_counter() - before)
+        times.append(min(taken))
+    return times[0], times[1]

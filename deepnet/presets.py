@@ -1,0 +1,71 @@
+"""Where ρ, α and β come from if they are not given: schedules found to be good, and the constants of the paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deepnet.schedule import Schedule
+
+Setting = Schedule | float | str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Values of ρ, α and β.
+
+    Attributes:
+        rho: ρ of all layers but the last.
+        last_rho: ρ of the last layer, which polarises at once unless ρ holds it back [DL App. B.8].
+        damping: α of all layers but the last.
+        last_damping: α of the last layer; None for that of the others.
+        beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
+            and their fields run away.
+        mean_field_rho: ρ of the mean-field layers among those of ``rho``; None for that of the others.
+        networks: what serves instead where the hidden layers have these widths.
+    """
+
+    rho: Setting
+    last_rho: Setting
+    damping: Setting
+    beta: Setting
+    last_damping: Setting | None = None
+    mean_field_rho: Setting | None = None
+    networks: Mapping[tuple[int, ...], "Preset"] = field(default_factory=dict)
+
+    def settings(
+        self, hidden: tuple[int, ...], weights: Sequence[str], closures: Sequence[str]
+    ) -> dict[str, list[Setting]]:
+        """Return one value per layer of "rho", "damping" and "beta".
+
+        Args:
+            hidden: widths of the hidden layers.
+            weights: kinds of the weights, one per layer.
+            closures: one per layer.
+        """
+        if hidden in self.networks:
+            return self.networks[hidden].settings(hidden, weights, closures)
+        mean_field = self.rho if self.mean_field_rho is None else self.mean_field_rho
+        last_damping = self.damping if self.last_damping is None else self.last_damping
+        return {
+            "rho": [*(mean_field if closure == "mf" else self.rho for closure in closures[:-1]), self.last_rho],
+            "damping": [*(self.damping for _ in hidden), last_damping],
+            "beta": [*(self.beta if kind == "binary" else 1.0 for kind in weights[:-1]), 1.0],
+        }
+
+
+#: [DL App. B.3, B.4]: most networks, and those that have their own values.
+_PAPER = Preset(rho=1.0001, last_rho=0.9, damping=0.8, beta=1.0)
+_PAPER_NETWORKS = {
+    (101, 101, 101): replace(_PAPER, rho=1.0, mean_field_rho=1.001),
+    (501, 501, 501): replace(_PAPER, damping=0.1, last_damping=0.9),
+}
+
+PRESETS = {
+    # Chosen on validation data for runs of 3 to 100 epochs: β and α by the part of the run, however long it is; ρ of
+    # the last layer by the epoch, since the longer a run, the sooner this layer must forget.
+    "default": Preset(rho=1.0, last_rho="0.97:0.9:0.9", damping="0.95:0.98:0.1/run", beta="8:1:0.1/run"),
+    "paper": replace(_PAPER, networks=_PAPER_NETWORKS),
+    "paper-bayesian": replace(_PAPER, rho=0.9999),
+    "paper-continual": replace(_PAPER, rho=1.0, last_rho=1.0),
+    # Every batch counts once, whatever comes after it.
+    "stream": Preset(rho=1.0, last_rho=1.0, damping=0.0, beta=1.0),
+}
