@@ -28,7 +28,7 @@ FLOORS = {
         ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
         ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
-        ["deepnet.baselines"],
+        ["deepnet.baselines", "deepnet.presets"],
         ["deepnet.config"],
         ["deepnet.kernels"],
         ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],

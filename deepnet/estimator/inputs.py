@@ -4,16 +4,9 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-
-try:
-    from sklearn.base import BaseEstimator
-    from sklearn.utils import check_consistent_length, check_random_state
-    from sklearn.utils.validation import validate_data
-except ModuleNotFoundError as error:
-    remedy = "pip install 'cavity[data]'"
-    raise ModuleNotFoundError(
-        f"scikit-learn is needed for the estimators ({error}): {remedy}", name=error.name
-    ) from error
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import validate_data
 
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import real_array, shown

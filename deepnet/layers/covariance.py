@@ -59,7 +59,9 @@ class CovariancePlan(DensePlan):
         layer = super().initial_layer(size, rng, dtype, below)
         measured = np.zeros((self.inputs, self.inputs), dtype)
         noise = layer.noise
-        return CovarianceLayer(self, layer.H, None, layer.mean, layer.sigma, below=below, noise=noise, measured=measured)
+        return CovarianceLayer(
+            self, layer.H, None, layer.mean, layer.sigma, below=below, noise=noise, measured=measured
+        )
 
     def cost(self) -> Cost:
         """As ``Plan.cost``; the products of C are with the samples, with the fields, and of the samples for itself."""
