@@ -16,12 +16,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help train test quick gpu lint format clean
+.PHONY: help train test quick package gpu lint format clean
 
 help:
 	@echo "make train   train a network (DATASET=$(DATASET), TRAIN_ARGS=...)"
 	@echo "make test    run the whole test suite"
 	@echo "make quick   run those that touch every kind of thing, in less than a minute once things are compiled"
+	@echo "make package build the archives, install them, and try the newest and the lowest versions of everything"
 	@echo "make gpu     with a GPU: its tests, the benchmark, MNIST (PYTHON, DATA=folder of its files, OUT=$(OUT))"
 	@echo "make lint    check style, format and types"
 	@echo "make format  rewrite the sources in the checked format"
@@ -36,6 +37,10 @@ test: $(VENV)/.stamp-dev
 # In one process: to start others takes as long as they would save. PYTEST_ARGS as above.
 quick: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m quick $(PYTEST_ARGS)
+
+# In environments of their own, for which libraries are downloaded.
+package: $(VENV)/.stamp-dev
+	$(BIN)/python tests/installed.py
 
 # With the libraries of the Python that is there: CuPy and PyTorch are made for a driver, and not for `make` to choose.
 gpu:

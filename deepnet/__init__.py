@@ -4,8 +4,13 @@
 and ``deepnet.predict`` are the functional interface under them; ``deepnet`` on the command line runs whole experiments.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+try:
+    from factorgraph.interface.on_demand import on_demand
+    from factorgraph.runtime.names import check_names
+except ModuleNotFoundError as error:
+    raise ImportError("`factorgraph` must be the package of Cavity, and another one is found first") from error
 
 if TYPE_CHECKING:
     from deepnet.config import Config
@@ -27,19 +32,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Config": "config",
-    "MessagePassingClassifier": "estimator",
-    "MessagePassingRegressor": "estimator",
-    "load": "saved",
-    "load_dataset": "data",
-    "load_packed": "export.packed",
-    "load_tasks": "data.tasks",
-    "save": "saved",
+    "config": ("Config",),
+    "data": ("load_dataset",),
+    "data.tasks": ("load_tasks",),
+    "estimator": ("MessagePassingClassifier", "MessagePassingRegressor"),
+    "export.packed": ("load_packed",),
+    "saved": ("load", "save"),
 }
 
+__getattr__, __dir__ = on_demand(__name__, _MODULES)  # the command line should start at once
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: the estimator needs scikit-learn, and the command line should start at once."""
-    if name in _MODULES:
-        return getattr(import_module(f"deepnet.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'deepnet' has no attribute {name!r}")
+check_names("models", "deepnet")

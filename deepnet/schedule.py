@@ -37,7 +37,7 @@ class Schedule:
         """Return the value after ``epoch`` of ``epochs`` epochs; a run that goes on after them keeps its last value."""
         if self.start == self.end:
             return self.start
-        t = min(epoch / epochs, 1.0) if self.of_run else epoch
+        t = min(epoch / max(epochs, 1), 1.0) if self.of_run else epoch
         return self.end + (self.start - self.end) * self.rate**t
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -41,6 +42,9 @@ __all__ = [
     "updates",
     "warm_up",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -284,6 +288,7 @@ def train(
         start = perf_counter()
         train_epoch(network, x, y, progress, sample_weight=power, since=since)
         seconds = perf_counter() - start
+        _log.info("epoch %d of %d in %.2f s", network.epoch, network.config.epochs, seconds)
         measured = {"epoch": network.epoch} if evaluation is None else metrics(network, evaluation)
         yield measured | {"seconds": seconds}
 

@@ -4,8 +4,10 @@
 ``exact`` is the ground truth for small models.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from factorgraph.interface.on_demand import on_demand
+from factorgraph.runtime.names import check_names
 
 if TYPE_CHECKING:
     from factorgraph.engine.infer import infer
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
         Switch,
         Table,
     )
-    from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
+    from factorgraph.interface.errors import CavityWarning, ContradictionError, IndefiniteError, ModelError
     from factorgraph.io.networkx_graphs import draw, from_bipartite, from_networkx, to_networkx
     from factorgraph.io.parity_checks import from_parity_checks, read_alist, write_alist
     from factorgraph.io.pgmpy_models import from_pgmpy
@@ -49,10 +51,12 @@ if TYPE_CHECKING:
     from factorgraph.numerics.spectral import Spectral
     from factorgraph.reference.check_factor import FactorCheck, check_factor
     from factorgraph.reference.exact import Exact, TooLargeError, exact
+    from factorgraph.runtime.machine import show_versions
 
 __all__ = [
     "Allowed",
     "Bilinear",
+    "CavityWarning",
     "ContradictionError",
     "Decoded",
     "Exact",
@@ -102,6 +106,7 @@ __all__ = [
     "read_uai_solution",
     "reinforce",
     "save_model",
+    "show_versions",
     "to_dimod",
     "to_networkx",
     "write_alist",
@@ -131,7 +136,7 @@ _MODULES = {
     ),
     "model.graph": ("Graph",),
     "reference.exact": ("Exact", "TooLargeError", "exact"),
-    "interface.errors": ("ContradictionError", "IndefiniteError", "ModelError"),
+    "interface.errors": ("CavityWarning", "ContradictionError", "IndefiniteError", "ModelError"),
     "model.description": ("Factor", "Model", "Selection", "Variable"),
     "io.networkx_graphs": ("draw", "from_bipartite", "from_networkx", "to_networkx"),
     "engine.laws": ("Message", "Mixed"),
@@ -140,6 +145,7 @@ _MODULES = {
     "engine.search": ("Solution", "decimate", "reinforce"),
     "iteration": ("Status",),
     "numerics.spectral": ("Spectral",),
+    "runtime.machine": ("show_versions",),
     "io.parity_checks": ("from_parity_checks", "read_alist", "write_alist"),
     "io.pgmpy_models": ("from_pgmpy",),
     "io.quadratic_models": ("QuadraticModel", "from_dimod", "to_dimod"),
@@ -153,11 +159,6 @@ _MODULES = {
         "write_uai_solution",
     ),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__, __dir__ = on_demand(__name__, _MODULES)
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: importing one part of the package does not pay for the others."""
-    if name in _HOME:
-        return getattr(import_module(f"factorgraph.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'factorgraph' has no attribute {name!r}")
+check_names("factorgraph")

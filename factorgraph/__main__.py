@@ -14,6 +14,7 @@ import numpy as np
 from factorgraph.engine.infer import infer
 from factorgraph.engine.result import Result
 from factorgraph.engine.unroll import unroll
+from factorgraph.interface.command_line import add_common, handle_common
 from factorgraph.interface.errors import ContradictionError, ModelError
 from factorgraph.io.uai import TASKS, read_uai, read_uai_evidence, solution_text, write_uai_solution
 from factorgraph.messages.natural import Array
@@ -27,8 +28,12 @@ _DAMPING, _SWEEPS = 0.5, 5000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (that of the process if None) and return the exit code."""
-    args = _parser().parse_args(argv)
+    top = _parser()
+    args = top.parse_args(argv)
     try:
+        if (version := handle_common(top, args)) is not None:
+            print(version, flush=True)
+            return 0
         graph, variables = read_uai(args.model)
         observed = {} if args.evidence is None else read_uai_evidence(args.evidence, graph, variables)
         solution = solve(graph, variables, observed, args.task)
@@ -45,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m factorgraph", description="Factor graphs.", allow_abbrev=False)
     about = "solve a model of the UAI competitions; on the error stream it says where the solution is approximate"
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    add_common(top)
+    commands = top.add_subparsers(metavar="COMMAND", dest="command")
     command = commands.add_parser("solve", help=about, description=about, allow_abbrev=False)
     command.add_argument("model", metavar="MODEL.uai", help="a Markov or Bayesian network")
     command.add_argument("--evidence", metavar="FILE", help="what is observed")

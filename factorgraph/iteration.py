@@ -5,6 +5,7 @@ how much to damp, keeps the trace, asks the callback, and decides whether the it
 """
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from factorgraph.interface.arguments import check_number, shown
+
+_log = logging.getLogger(__name__)
 
 #: α that adaptive damping tries, one after the other.
 LEVELS = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95)
@@ -207,6 +210,8 @@ def iterate(
                 assert begin is not None
                 begin()
                 outcome.status, previous = Status.NOT_CONVERGED, None
+    if outcome.last is not None:
+        _log.debug("%s after %d steps, residual %.2g", outcome.status, outcome.steps, outcome.last.residual)
     return outcome
 
 

@@ -11,7 +11,7 @@ from deepnet import MessagePassingClassifier
 from deepnet.app.cli import main
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.network import ACTIVATIONS, WEIGHTS
-from deepnet.outputs import OUTPUTS
+from deepnet.outputs.probit import ProbitOutput
 from deepnet.presets import PRESETS
 from factorgraph import Graph, check_factor, exact, infer
 from factorgraph.channels import Numeric, Probit
@@ -77,7 +77,8 @@ def test_a_closure(capsys):
 
 
 def test_an_output_and_a_preset_and_a_data_set_are_told_of(capsys):
-    with mock.patch.dict(OUTPUTS, {"loud": Probit(1.0)}), mock.patch.dict(PRESETS, {"calm": PRESETS["paper"]}):
+    loud = mock.patch.dict(ProbitOutput.channels, {"loud": Probit(1.0)})
+    with loud, mock.patch.dict(PRESETS, {"calm": PRESETS["paper"]}):
         assert helped(capsys, "loud") and helped(capsys, "calm")
     assert not helped(capsys, "loud")
     with mock.patch("deepnet.data.DATASETS", ("digits", "letters")):

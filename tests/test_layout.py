@@ -25,10 +25,10 @@ FLOORS = {
         ["models.two_layer"],
     ],
     "deepnet": [
-        ["deepnet.sizes", "deepnet.schedule", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
+        ["deepnet.sizes", "deepnet.schedule", "deepnet.presets", "deepnet.cost", "deepnet.sums", "deepnet.scores"],
         ["deepnet.layers", "deepnet.outputs"],
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
-        ["deepnet.baselines", "deepnet.presets"],
+        ["deepnet.baselines"],
         ["deepnet.config"],
         ["deepnet.kernels"],
         ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],

@@ -29,9 +29,10 @@ from deepnet.app.options import (
 )
 from deepnet.app.predict import add_predict
 from deepnet.app.report import add_report
-from deepnet.app.terminal import UsageError, complain, drop_output
+from deepnet.app.terminal import UsageError, complain, drop_output, say
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
+from factorgraph.interface.command_line import add_common, handle_common
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to stop
     try:
         try:
-            args = parser().parse_args(argv)
+            top = parser()
+            args = top.parse_args(argv)
+            if (version := handle_common(top, args)) is not None:
+                say(version)
+                return 0
             return args.command(args)
         finally:
             if sys.stdout is not None:
@@ -116,7 +121,8 @@ def _exit_code(error: Exception) -> int | None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. A setting that is not given is absent from its result."""
     top = _Parser(prog="deepnet", description="Deep networks trained by message passing.", allow_abbrev=False)
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    add_common(top)
+    commands = top.add_subparsers(metavar="COMMAND")
     _add_train(commands)
     add_evaluate(commands)
     add_predict(commands)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.dataset import Dataset, Label, targets
-from deepnet.data.files import CLASSES, DataError, Raw, import_package
+from deepnet.data.files import CLASSES, DataError, Raw
 from deepnet.data.own import Files, load_files
 from deepnet.data.preparation import Pixels
 from deepnet.data.sources import SOURCES, locate
@@ -136,7 +136,9 @@ def _read_digits() -> Raw:
 
     No random numbers are involved, so the split is the same for every seed and with every version of every library.
     """
-    bunch: Any = import_package("sklearn.datasets", "scikit-learn").load_digits()
+    from sklearn.datasets import load_digits  # here, because it takes a second to import
+
+    bunch: Any = load_digits()
     pixels, labels = bunch.data.astype(np.uint8), bunch.target.astype(np.uint8)
     test = np.zeros(len(labels), dtype=bool)
     for label in range(CLASSES):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from deepnet.data.files import DataError, import_package
+from deepnet.data.files import DataError
 from deepnet.data.preparation import Inputs, Preparation
 from deepnet.data.table import Column, Table, is_text, numbers
 from factorgraph.interface.arguments import shown
@@ -97,7 +97,9 @@ class Columns(Preparation):
         }
 
     def _scaler(self) -> Any:
-        scaler = _sklearn("preprocessing").StandardScaler()
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler()
         scaler.mean_ = np.array([each.mean for each in self.numbers])
         scaler.scale_ = np.array([each.scale for each in self.numbers])
         scaler.var_, scaler.n_features_in_ = scaler.scale_**2, len(self.numbers)
@@ -105,18 +107,18 @@ class Columns(Preparation):
 
     def _imputer(self) -> Any:
         """Return what puts 0, the mean, where a number is missing."""
+        from sklearn.impute import SimpleImputer
+
         some_missing = np.where([each.missing for each in self.numbers], np.nan, 0.0)
-        imputer = _sklearn("impute").SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)
+        imputer = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)
         return imputer.fit(np.stack([np.zeros_like(some_missing), some_missing]))
 
     def _encoder(self) -> Any:
+        from sklearn.preprocessing import OneHotEncoder
+
         known = [np.array(each.values, dtype=object) for each in self.categories]
         options = {"categories": known, "handle_unknown": "ignore", "sparse_output": False}
-        return (
-            _sklearn("preprocessing")
-            .OneHotEncoder(**options)
-            .fit(np.array([[values[0] for values in known]], dtype=object))
-        )
+        return OneHotEncoder(**options).fit(np.array([[values[0] for values in known]], dtype=object))
 
 
 def _mostly_numbers(column: Column) -> bool:
@@ -161,11 +163,13 @@ def _checked_categories(table: Table, known: Categories) -> NDArray[Any]:
 
 def _fit_numbers(table: Table, columns: Mapping[str, NDArray[np.float64]]) -> tuple[Numbers, ...]:
     """Return what is learned of columns of numbers, at least one."""
+    from sklearn.preprocessing import StandardScaler
+
     for name, values in columns.items():
         if np.isnan(values).all():
             raise DataError(f"{table.file}, column {name}: must have values, all are missing; leave it out by --ignore")
     with np.errstate(all="ignore"):
-        scaler = _sklearn("preprocessing").StandardScaler().fit(np.stack(list(columns.values()), axis=1))
+        scaler = StandardScaler().fit(np.stack(list(columns.values()), axis=1))
     fitted = []
     for (name, values), mean, scale in zip(columns.items(), scaler.mean_, scaler.scale_, strict=True):
         if not np.isfinite(mean) or not np.isfinite(scale) or not scale > 0:
@@ -186,7 +190,3 @@ def _fit_categories(table: Table, name: str) -> Categories:
             f"{_MOST_CATEGORIES} categories, got {len(found)}: leave it out by --ignore"
         )
     return Categories(name, tuple(found))
-
-
-def _sklearn(module: str) -> Any:
-    return import_package(f"sklearn.{module}", "scikit-learn")

@@ -64,8 +64,9 @@ def check_labels(labels: NDArray[np.uint8], where: Path | str) -> None:
         raise DataError(f"{where} is damaged: labels must lie in 0..{CLASSES - 1}, got {largest}")
 
 
-def import_package(module: str, distribution: str) -> Any:
+def pooch() -> Any:
+    """Return the library that downloads."""
     try:
-        return importlib.import_module(module)
+        return importlib.import_module("pooch")
     except ImportError as error:
-        raise DataError(f"{distribution} is needed and not installed: pip install 'cavity[data]'") from error
+        raise DataError("pooch is needed for downloads and not installed: pip install 'cavity[data]'") from error

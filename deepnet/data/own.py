@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from deepnet.data.arrays import npz_parts, read_idx, read_npy, read_npz
 from deepnet.data.dataset import Dataset, Label, targets
 from deepnet.data.delimited import read_arff, read_csv
-from deepnet.data.files import DataError, import_package, reading
+from deepnet.data.files import DataError, reading
 from deepnet.data.fitting import fit_preparation
 from deepnet.data.parquet import read_parquet
 from deepnet.data.preparation import Preparation
@@ -283,10 +283,11 @@ def _test_table(files: Files) -> Table | None:
 
 def _split(files: Files, numbers: NDArray[np.intp], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows for training and those for testing, each in the order of the file."""
-    selection: Any = import_package("sklearn.model_selection", "scikit-learn")
+    from sklearn.model_selection import train_test_split
+
     fraction = TEST_FRACTION if files.test_fraction is None else files.test_fraction
     try:
-        parts = selection.train_test_split(
+        parts = train_test_split(
             np.arange(len(numbers)),
             test_size=fraction,
             stratify=numbers if files.stratify else None,

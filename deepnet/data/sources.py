@@ -1,5 +1,6 @@
 """Where the files of every data set are: in a folder of the user, of the system, or to be downloaded."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -7,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepnet.data import cifar, idx
-from deepnet.data.files import DataError, Raw, import_package
+from deepnet.data.files import DataError, Raw, pooch
 from factorgraph.interface.arguments import shown
+
+_log = logging.getLogger(__name__)
 
 _SYSTEM_FOLDER = Path("/usr/share/datasets")
 
@@ -64,7 +67,7 @@ def _folder(name: str | os.PathLike[str]) -> Path | None:
 
 def _from_cache(name: str, source: Source) -> list[Path]:
     """Return the files in the user's cache folder, after downloading those that are not there."""
-    folder = Path(import_package("pooch", "pooch").os_cache("cavity"), name)
+    folder = Path(pooch().os_cache("cavity"), name)
     if paths := source.find(folder):
         return paths
     for file, known_hash in source.hashes.items():
@@ -78,10 +81,9 @@ def _from_cache(name: str, source: Source) -> list[Path]:
 def _download(source: Source, file: str, known_hash: str, folder: Path) -> None:
     """Download one file. pooch writes to a temporary file and moves it into place once the checksum is right."""
     url = source.url + file
+    _log.info("downloading %s to %s", url, folder)
     try:
-        import_package("pooch", "pooch").retrieve(
-            url, known_hash, fname=file, path=folder, progressbar=sys.stderr.isatty()
-        )
+        pooch().retrieve(url, known_hash, fname=file, path=folder, progressbar=sys.stderr.isatty())
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         raise DataError(
             f"could not download {url}: {error}. Put {source.wanted} into {folder}, or into a folder of your own "

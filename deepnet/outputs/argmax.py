@@ -75,6 +75,3 @@ class ArgmaxOutput(Output):
     def probabilities(self, omega: Array, V: Array) -> Array:
         """Return P(y = k), (samples, K)."""
         return self.channel.probabilities(omega=omega, V=V).T
-
-    def conditional_entropy(self, omega: Array, V: Array) -> Array:
-        return np.zeros(omega.shape[1])  # the label is a function of the pre-activations

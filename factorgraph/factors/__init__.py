@@ -1,7 +1,8 @@
 """Factor kinds, one a file: message rules on stacked edges, and classes that describe many factors by index arrays."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from factorgraph.interface.on_demand import on_demand
 
 if TYPE_CHECKING:
     from factorgraph.factors.bilinear import Bilinear, Neurons
@@ -33,26 +34,18 @@ __all__ = [
     "Table",
 ]
 
-_HOME = {
-    "Allowed": "table",
-    "Bilinear": "bilinear",
-    "Function": "function",
-    "Linear": "linear",
-    "LinearMap": "linear_map",
-    "Logical": "logical",
-    "Neurons": "bilinear",
-    "PSpin": "parity",
-    "Pairwise": "pairwise",
-    "Parity": "parity",
-    "Potts": "potts",
-    "Sum": "sum",
-    "Switch": "switch",
-    "Table": "table",
+_MODULES = {
+    "bilinear": ("Bilinear", "Neurons"),
+    "function": ("Function",),
+    "linear": ("Linear",),
+    "linear_map": ("LinearMap",),
+    "logical": ("Logical",),
+    "pairwise": ("Pairwise",),
+    "parity": ("PSpin", "Parity"),
+    "potts": ("Potts",),
+    "sum": ("Sum",),
+    "switch": ("Switch",),
+    "table": ("Allowed", "Table"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: pairs do not pay for the channels of neurons."""
-    if name in _HOME:
-        return getattr(import_module(f"factorgraph.factors.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'factorgraph.factors' has no attribute {name!r}")
+__getattr__, __dir__ = on_demand(__name__, _MODULES)  # pairs do not pay for the channels of neurons

@@ -1,4 +1,4 @@
-"""What may be wrong with a model or its evidence."""
+"""What may be wrong with a model or its evidence, and the warnings of all packages."""
 
 
 class ModelError(ValueError):
@@ -11,3 +11,7 @@ class ContradictionError(ValueError):
 
 class IndefiniteError(ValueError):
     """A Gaussian belief without a positive precision; the message names the variable."""
+
+
+class CavityWarning(RuntimeWarning):
+    """Every warning of these packages: results or speed may not be what is expected; the message says what to do."""

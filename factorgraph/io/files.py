@@ -75,6 +75,7 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     _sync_folder(target.parent)
+    remove_abandoned(target.parent, re.escape(_stem(target)))
 
 
 def remove_abandoned(folder: Path, name: str) -> None:

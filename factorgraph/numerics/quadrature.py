@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import roots_hermitenorm
 
+from factorgraph.interface.errors import CavityWarning
+
 Array = NDArray[np.float64]
 
 #: Contributions below e^-60 of the total are nothing in float64, with room for the widths of panels.
@@ -226,7 +228,7 @@ def _overfull(index: NDArray[np.intp], settled: NDArray[np.bool_], size: int) ->
     """Return the panels of integrals that would need too many: they are taken as they are, with a warning."""
     full = np.bincount(index[~settled], minlength=size) > _MAX_PANELS
     if full.any():
-        warnings.warn("an integrand is too rough to be resolved to tolerance", RuntimeWarning, stacklevel=3)
+        warnings.warn("an integrand is too rough to be resolved to tolerance", CavityWarning, stacklevel=3)
     return full[index]
 
 

@@ -92,7 +92,7 @@ class GaussianMixture(Prior):
             raise ValueError(f"`G` must be > -1/variance = {-1.0 / widest:g}, got {np.min(G)!s}")
         out = np.empty((3, H.size))
         weights, means, variances = self._arrays
-        _fill(H.ravel(), G.ravel(), weights, means, variances, out)
+        _fill(H.flatten(), G.flatten(), weights, means, variances, out)
         with np.errstate(over="ignore", under="ignore"):
             values = out.reshape(3, *H.shape).astype(dtype, copy=False)
         return PriorValues(*(v[()] for v in values))

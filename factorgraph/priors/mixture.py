@@ -144,7 +144,7 @@ class Mixture(Prior):
         H, G = np.broadcast_arrays(np.asarray(H, dtype=np.float64), np.asarray(G, dtype=np.float64))
         out = np.empty((3, H.size))
         atoms, weights, log_weights, moments = self._arrays
-        _fill(H.ravel(), G.ravel(), atoms, weights, log_weights, moments, out)
+        _fill(H.flatten(), G.flatten(), atoms, weights, log_weights, moments, out)
         with np.errstate(over="ignore", under="ignore"):
             values = out.reshape(3, *H.shape).astype(dtype, copy=False)
         return PriorValues(*(v[()] for v in values))

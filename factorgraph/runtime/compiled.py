@@ -7,6 +7,7 @@ replaced as a whole, which counts only if its checksum is right; without a folde
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import uuid
@@ -25,6 +26,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 from numba.core.types import unliteral
 
+from factorgraph.interface.errors import CavityWarning
 from factorgraph.runtime.parts import PartCompiler, keep_from_python
 from factorgraph.runtime.threads import guard_parallel_loops
 from factorgraph.runtime.uncompiled import use_ieee_math
@@ -35,6 +37,7 @@ DISABLED = bool(vars(numba.core.config)["DISABLE_JIT"])
 #: Of every function: without the first two, it would take them from the caller that is compiled first, whichever it is;
 #: the last is for callers in C, of which there are none.
 _OPTIONS = {"fastmath": False, "forceinline": False, "no_cfunc_wrapper": True}
+_log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -126,6 +129,7 @@ class CompiledCode(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled version, if that is possible."""
+        _log.info("compiled %s.%s", self._py_func.__module__, self._py_func.__qualname__)
         if self._impl is None:
             return
         try:
@@ -208,6 +212,6 @@ def _warn(reason: str) -> None:
         warnings.warn(
             f"compiled code cannot be kept on disk ({reason}), so that every process compiles it anew, which takes "
             "seconds to minutes; set NUMBA_CACHE_DIR to a folder that can be written to",
-            RuntimeWarning,
+            CavityWarning,
             stacklevel=2,
         )

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import dct, idct
-from scipy.integrate import cumulative_trapezoid
 from scipy.sparse.linalg import LinearOperator
 
 from factorgraph.interface.arguments import check_flag, check_number, real_array, shown
@@ -54,6 +52,8 @@ class MarchenkoPastur(Spectrum):
 
     def quantiles(self, rows: int, columns: int) -> Array:
         """Return the min(rows, columns) largest eigenvalues that are expected of WᵀW, ascending."""
+        from scipy.integrate import cumulative_trapezoid  # here, because it takes a tenth of a second to import
+
         ratio, size = rows / columns, min(rows, columns)
         angle = np.linspace(0.0, np.pi, _ANGLES)
         values, density = _by_angle(ratio, angle)
@@ -213,20 +213,22 @@ def uniform_rows(rows: int, columns: int, rng: np.random.Generator) -> Array:
 
 def fast_rows(rows: int, columns: int, rng: np.random.Generator) -> LinearOperator:
     """Return some rows of two cosine transforms with random signs before each."""
+    from scipy import fft  # here, because it takes a tenth of a second to import
+
     chosen = rng.permutation(columns)[:rows]
     signs = rng.choice([-1.0, 1.0], size=(2, columns, 1))
 
     def forward(x: Array) -> Array:
         columns_of = x.reshape(columns, -1)
         for sign in signs:
-            columns_of = dct(sign * columns_of, norm="ortho", axis=0)
+            columns_of = fft.dct(sign * columns_of, norm="ortho", axis=0)
         return np.asarray(columns_of[chosen]).reshape(rows, *x.shape[1:])
 
     def back(c: Array) -> Array:
         full = np.zeros((columns, int(np.prod(c.shape[1:]))))
         full[chosen] = c.reshape(rows, -1)
         for sign in signs[::-1]:
-            full = sign * idct(full, norm="ortho", axis=0)
+            full = sign * fft.idct(full, norm="ortho", axis=0)
         return full.reshape(columns, *c.shape[1:])
 
     return LinearOperator((rows, columns), matvec=forward, matmat=forward, rmatvec=back, rmatmat=back, dtype=np.float64)  # pyright: ignore[reportCallIssue]

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from factorgraph.interface.arguments import check_choice, check_instance, shown
 from factorgraph.interface.brief import tabled
@@ -24,6 +22,7 @@ from models.checks import check_size, vector
 from models.two_layer.head import Head
 from models.two_layer.head_factor import METHODS, head_message
 from models.two_layer.row_messages import RowMessage
+from models.two_layer.row_moments import sobol_normals
 from models.two_layer.row_prior import GaussianRows
 
 Array = NDArray[np.float64]
@@ -195,7 +194,7 @@ def matrix_state_evolution(
     if start == "informative":
         sharp = _SHARP * inverses(values.sum() / samples * (prior.covariance + np.outer(prior.mean, prior.mean)))
         field = _Field(sharp, sharp, sharp)
-    normal = ndtri(qmc.Sobol(2 * head.d + head.outputs, rng=np.random.default_rng(0)).random(points))
+    normal = sobol_normals(2 * head.d + head.outputs, points)
     run = _Recursion(prior, head, values, samples, inputs, method, nodes, normal, field)
     errors: list[tuple[float, float]] = []
 

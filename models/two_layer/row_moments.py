@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from factorgraph.messages.linear_node import inverses, symmetric
 from factorgraph.numerics.quadrature import gauss_hermite
@@ -97,6 +96,13 @@ def _choices(rows: int, d: int) -> Array:
     return symmetric(matrices)
 
 
+def sobol_normals(dimension: int, count: int) -> Array:
+    """Return points (count, dimension) of Sobol's scrambled sequence, always the same, as standard normal variables."""
+    from scipy.stats import qmc  # here, because it takes half a second to import
+
+    return ndtri(qmc.Sobol(dimension, rng=np.random.default_rng(0)).random(count))
+
+
 @lru_cache(maxsize=16)
 def _across(dimension: int, nodes: int) -> tuple[Array, Array]:
     """Return points (n, dimension) and weights (n,) of standard normal averages: a product of Gauss-Hermite rules, or
@@ -106,8 +112,7 @@ def _across(dimension: int, nodes: int) -> tuple[Array, Array]:
     order = math.floor(nodes ** (1.0 / dimension) + 1e-9)
     if order < 3:
         size = 2 ** math.ceil(math.log2(nodes))
-        points = ndtri(qmc.Sobol(dimension, rng=np.random.default_rng(0)).random(size))
-        return np.ascontiguousarray(points), np.full(size, 1.0 / size)
+        return np.ascontiguousarray(sobol_normals(dimension, size)), np.full(size, 1.0 / size)
     x, w = gauss_hermite(order)
     grid = np.meshgrid(*[x] * dimension, indexing="ij")
     weights = np.prod(np.meshgrid(*[w] * dimension, indexing="ij"), axis=0)

@@ -207,12 +207,6 @@ def test_wrong_arguments_are_refused_with_the_choices(argument: str, kwargs: dic
     assert all(choice in str(caught.value) for choice in choices)
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r"scikit-learn is needed .*cavity\[data\]"):
-        load_dataset("digits")
-
-
 def fake_retrieve(arrays: list[np.ndarray], calls: list[tuple[str, str]]) -> Callable[..., str]:
     contents = {f"{stem}.gz": gzip.compress(idx(array)) for stem, array in zip(STEMS, arrays, strict=True)}
 

@@ -270,9 +270,6 @@ def test_inputs_of_any_scale(scale: float) -> None:
 @pytest.mark.parametrize(
     ("absent", "code", "extra"),
     [
-        ("sklearn", "from deepnet import MessagePassingClassifier", "cavity[data]"),
-        ("sklearn", "import deepnet.estimator", "cavity[data]"),
-        ("sklearn", "from deepnet import load_dataset; load_dataset('digits')", "cavity[data]"),
         ("pooch", "from deepnet import load_dataset; load_dataset('mnist')", "cavity[data]"),
         (
             "cupy",

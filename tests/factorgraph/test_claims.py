@@ -200,7 +200,7 @@ def test_starts_on_other_graphs_are_refused():
             infer(other, start=start)
     with pytest.raises(ValueError, match="`start` must be a run on the same graph"):
         infer(chain("s", [0, 1, 2, 3]), start=start, batch=2)
-    with pytest.raises(ValueError, match="`start` must be a result of `infer` or None, got 3"):
+    with pytest.raises(ValueError, match=r"`start` must be a result of `infer`, messages \(B, A\), or None, got 3"):
         infer(chain("s", [0, 1, 2, 3]), start=3)
 
 

@@ -443,10 +443,12 @@ ENTRIES: dict[str, Any] = {
     "FactorCheck": "a result",
     "Status": "values of results",
     "Factor": "a protocol",
+    "CavityWarning": "a warning",
     "ContradictionError": "an error",
     "IndefiniteError": "an error",
     "ModelError": "an error",
     "TooLargeError": "an error",
+    "show_versions": "without arguments",
 }
 
 

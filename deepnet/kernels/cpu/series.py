@@ -101,7 +101,7 @@ def edge_messages(layer: Layer, units: Units, operations: Operations, threads: i
     order = _cheapest_order(series.needed, units.evaluation)
     used = series.coefficients[: order + 1]
     _clear(used, series.needed, series.computed, threads)
-    rest = np.argwhere(series.needed > order)
+    rest = np.ascontiguousarray(np.argwhere(series.needed > order))
     # The products, then what is left.
     ratio = layer.x_mean / largest
     _sum_weights(layer, used, ratio, operations, threads)
