@@ -12,9 +12,9 @@ something else once the weights below have changed, and sites of earlier visits 
 A continuous weight whose cavity would have no positive precision keeps its site and is left as it is at this visit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,6 +71,12 @@ class SitesLayer(DenseLayer):
         """As ``Layer.restore``."""
         self.sites = dict(enumerate(np.array(state["sites"])))
         super().restore(state)
+
+    def copied(self, convert: Callable[[Array], Array], operations: Operations, below: Layer | None) -> Self:
+        """As ``Layer.copied``."""
+        layer = super().copied(convert, operations, below)
+        layer.sites = {number: convert(site) for number, site in self.sites.items()}
+        return layer
 
     def settle(self) -> None:
         """As ``Layer.settle``: the messages stay in the posterior, and are no longer told apart."""

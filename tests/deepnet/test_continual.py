@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import deepnet.train
 from deepnet import MessagePassingClassifier, load_dataset, load_tasks
 from deepnet.app.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from deepnet.app.cli import main
@@ -129,6 +130,33 @@ def test_a_run_and_partial_fit_learn_the_same(tmp_path: Path) -> None:
     assert run.history[-1]["task_errors"][0] == measure(network, x, y)["error"]
 
 
+def test_schedules_begin_anew_for_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[float, float]] = []
+    train_batch = deepnet.train.train_batch
+
+    def recorded(layers: Any, x: Any, y: Any, updates: Any, **options: Any) -> None:
+        given.append((updates[0].rho, updates[0].beta))
+        train_batch(layers, x, y, updates, **options)
+
+    tasks, config = load_tasks("digits", "split:3"), Config(**SMALL, rho="1:0.9:0.5", beta=("8:1:0.25/run", 1.0))
+    run = Run(tmp_path / "run", Description.of(tasks, config))
+    network = run.load()
+    with run.begun():
+        run.prepare(network)
+        monkeypatch.setattr("deepnet.train.train_batch", recorded)
+        monkeypatch.setattr("deepnet.app.run.warm_up", lambda *_: None)
+        for _ in run.train(network, tasks):
+            pass
+    parts = [2 * -(-len(task.x_train) // 64) for task in tasks]
+    begins = np.cumsum([0, *parts[:-1]])
+    assert sum(parts) == len(given) and [given[begin] for begin in begins] == [(1.0, 8.0)] * 3
+    for begin, part in zip(begins, parts, strict=True):
+        rho, beta = np.array(given[begin : begin + part]).T
+        assert (
+            (np.diff(beta) < 0).all() and (np.diff(rho) < 0).all() and rho[part // 2] == 0.95 and beta[part // 2] == 4.5
+        )
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +199,10 @@ def test_the_figure_and_what_is_evaluated(tmp_path: Path, capsys: pytest.Capture
     measured, last = json.loads(capsys.readouterr().out), lines(out)[-1]
     assert measured["task_errors"] == last["task_errors"]
     assert measured["test_error"] == pytest.approx(np.mean(last["task_errors"]))
+    assert measured["test_log_loss"] > 0
+    assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert "Accuracy on every task" in (tmp_path / "page.html").read_text()
+    capsys.readouterr()
     assert main(["show", str(out)]) == 0
     assert "task 1" in capsys.readouterr().out
     assert main(["flatness", str(out), "--points", "2", "--repeats", "2", "--no-plot"]) == 0
@@ -185,6 +217,10 @@ def test_what_a_resumed_run_of_tasks_must_keep(tmp_path: Path, capsys: pytest.Ca
     assert main([*TRAIN, "--tasks", "permuted", "--out", str(tmp_path / "none")]) == 2
     assert "`tasks` must be one of permuted, split, rotated" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n1,x\n2,y\n3,x\n4,y\n")
+    assert main(["train", str(table), "--target", "b", "--tasks", "permuted:2", "--out", str(tmp_path / "none")]) == 2
+    assert "`tasks` must be left out for a file, got permuted:2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [{"task_errors": [1.0]}, {"bayes_task_errors": None}, {"forgetting": "much"}])
