@@ -469,12 +469,15 @@ EDITS: dict[str, Any] = {
     "weights": "continuous", "activation": "relu", "output": "argmax", "bias": True, "density": 0.6,
     "batch_size": 64, "preset": "paper", "tasks": "split:2",
     "rho": ["1", "1"], "damping": ["0.9", "0.95"], "beta": ["8:1:0.7", "2"], "tau": 2, "reinforcement": 0.1,
-    "eps_init": 0.5, "seed": 1, "dtype": "float64",
+    "label_noise": 0.1, "eps_init": 0.5, "seed": 1, "dtype": "float64",
 }  # fmt: skip
 
 
-#: Another algorithm does not know the settings of the run, nor this one those of another; nor another memory.
-FOREIGN: dict[str, Any] = {"algorithm": "ebp", "learning_rate": 0.1, "memory": "covariance"}
+#: Another algorithm does not know the settings of the run, nor this one or its output those of another; nor another
+#: memory.
+FOREIGN: dict[str, Any] = {
+    "algorithm": "ebp", "learning_rate": 0.1, "memory": "covariance", "temperature": 0.5, "noise_variance": 0.1,
+}  # fmt: skip
 
 
 def test_the_edits_are_complete(data: Dataset, tmp_path: Path) -> None:
@@ -511,7 +514,9 @@ def test_settings_that_go_with_other_ones_are_noticed(name: str, sparse: Path, t
     path = tmp_path / "run" / CONFIG
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"config": values["config"] | {name: FOREIGN[name]}}))
-    with pytest.raises(CheckpointError, match=r"cannot read .*config\.json: .* must be .* with (algorithm|memory)"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*config\.json: .* must be .* with (algorithm|memory|output)"
+    ):
         Run.open(tmp_path / "run")
 
 
