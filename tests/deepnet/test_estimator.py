@@ -268,7 +268,7 @@ def test_forms_of_hidden(hidden: Any) -> None:
 
 def test_works_in_pipelines_and_searches() -> None:
     X, y = load_iris(return_X_y=True)
-    pipeline = make_pipeline(StandardScaler(), MessagePassingClassifier(hidden=31, epochs=10, random_state=0))
+    pipeline = make_pipeline(StandardScaler(), MessagePassingClassifier(hidden=31, epochs=20, random_state=0))
     assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.9
     search = GridSearchCV(pipeline, {"messagepassingclassifier__rho": [0.0, 1.0]}, cv=2).fit(X, y)
     assert search.best_params_["messagepassingclassifier__rho"] == 1.0
