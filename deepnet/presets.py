@@ -66,4 +66,6 @@ PRESETS = {
     "paper": replace(_PAPER, networks=_PAPER_NETWORKS),
     "paper-bayesian": replace(_PAPER, rho=0.9999),
     "paper-continual": replace(_PAPER, rho=1.0, last_rho=1.0),
+    # Every batch counts once, whatever comes after it.
+    "stream": Preset(rho=1.0, last_rho=1.0, damping=0.0, beta=1.0),
 }

@@ -57,19 +57,21 @@ class Closure(Protocol):
         ...
 
 
-def preactivation_variance(layer: Layer, operations: Operations) -> Array:
-    """Return V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+def preactivation_variance(layer: Layer, operations: Operations, share: Array | None = None) -> Array:
+    """Return V = Σ_i [m²Δ + σ(s x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+
+    The ``share`` s of each sample, None for 1, is that of weights that are not independent, ±1 on all edges.
 
     For ±1 weights on all edges m² + σ = 1, for ±1 inputs x̂² + Δ = 1: a product and a sum replace two products, all
     terms stay positive and nothing cancels when the weights polarise.
     """
     # [DL, eq. 64]; for data Δ = 0.
     delta = layer.x_variance
-    if delta is None:
-        V = operations.times(layer.variance, np.square(layer.x_mean), coarse=True)
-    elif layer.plan.full_spins:
-        V = operations.times(layer.variance, np.square(layer.x_mean), coarse=True)
-        V += delta.sum(axis=0)
+    if delta is None or layer.plan.full_spins:
+        squares = np.square(layer.x_mean)
+        V = operations.times(layer.variance, squares if share is None else squares * share, coarse=True)
+        if delta is not None:
+            V += delta.sum(axis=0)
     elif layer.plan.spin_inputs:
         V = operations.times(np.square(layer.mean, out=layer.scratch), delta, coarse=True)
         V += layer.variance.sum(axis=1)[:, None]
