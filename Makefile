@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help train test quick package gpu lint format clean
+.PHONY: help train test quick package gpu docs lint format clean
 
 help:
 	@echo "make train   train a network (DATASET=$(DATASET), TRAIN_ARGS=...)"
@@ -24,6 +24,7 @@ help:
 	@echo "make quick   run those that touch every kind of thing, in less than a minute once things are compiled"
 	@echo "make package build the archives, install them, and try the newest and the lowest versions of everything"
 	@echo "make gpu     with a GPU: its tests, the benchmark, MNIST (PYTHON, DATA=folder of its files, OUT=$(OUT))"
+	@echo "make docs    build the documentation into site/, with warnings as errors"
 	@echo "make lint    check style, format and types"
 	@echo "make format  rewrite the sources in the checked format"
 	@echo "make clean   remove the virtual environment, caches and build products"
@@ -46,6 +47,9 @@ package: $(VENV)/.stamp-dev
 gpu:
 	$(PYTHON) tests/on_gpu.py --out $(OUT) $(if $(DATA),--data-dir $(DATA))
 
+docs: $(VENV)/.stamp-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +60,7 @@ format: $(VENV)/.stamp-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:
@@ -73,7 +77,11 @@ $(VENV)/.stamp-run: pyproject.toml | $(VENV)/.stamp-venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[data,plots]'
 	@touch $@
 
-# The development environment contains the one for training.
+$(VENV)/.stamp-docs: pyproject.toml | $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# The development environment contains the others.
 $(VENV)/.stamp-dev: pyproject.toml | $(VENV)/.stamp-venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $(VENV)/.stamp-run $@
+	@touch $(VENV)/.stamp-run $(VENV)/.stamp-docs $@

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from deepnet.config import Config
     from deepnet.data import load_dataset
+    from deepnet.data.tasks import load_tasks
     from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
     from deepnet.export.packed import load_packed
     from deepnet.saved import load, save
@@ -26,12 +27,14 @@ __all__ = [
     "load",
     "load_dataset",
     "load_packed",
+    "load_tasks",
     "save",
 ]
 
 _MODULES = {
     "config": ("Config",),
     "data": ("load_dataset",),
+    "data.tasks": ("load_tasks",),
     "estimator": ("MessagePassingClassifier", "MessagePassingRegressor"),
     "export.packed": ("load_packed",),
     "saved": ("load", "save"),

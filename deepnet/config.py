@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepnet.baselines import BASELINES, MESSAGE_PASSING, Baseline
+from deepnet.layers import MEMORIES
 from deepnet.network import ACTIVATIONS, WEIGHTS, choice, per_layer, sequence
 from deepnet.outputs import AUTO, OUTPUTS, classifying, kind_named, numeric
 from deepnet.presets import PRESETS, Setting
@@ -28,6 +29,7 @@ REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more e
 #: Settings that only some algorithms read: message passing those that no baseline claims.
 _MESSAGE_PASSING_SETTINGS = (
     "closure",
+    "memory",
     "preset",
     "rho",
     "damping",
@@ -67,13 +69,17 @@ class Config:
             confidently wrong is given up then. Predictions are of the labels without that noise.
         noise_variance: s² of output "gaussian", in units of the targets; None for one an output that is learnt.
         bias: give every unit the weight of a constant unit.
-        density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL Fig. 1] keeps all
-            of the last one, (d, d, 1).
-        epochs: passes over the training set.
+        density: fraction of the weights kept, for all layers, the last one too, or one per layer: [DL, Fig. 1] keeps
+            all of the last one, (d, d, 1).
+        epochs: passes over the training set, or over that of each task in turn, for which the schedules begin anew.
         batch_size: samples in a mini-batch.
-        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL App. B.3]): where rho, damping and beta
-            come from if they are not given.
-        rho: ρ, weight of the previous posterior as the next prior.
+        memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; "covariance", besides
+            one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``; or "sites", the
+            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. The last two go with the
+            preset "stream".
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]), or "stream": where rho,
+            damping and beta come from if they are not given.
+        rho: ρ, weight of the previous posterior as the next prior; of its precision only with memory "covariance".
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
         tau: inner iterations a batch.
@@ -105,6 +111,7 @@ class Config:
     density: float | tuple[float, ...] = 1.0
     epochs: int = 100
     batch_size: int = 128
+    memory: str = "fields"
     preset: str = "default"
     rho: Settings = None
     damping: Settings = None
@@ -142,6 +149,7 @@ class Config:
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
         self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", maximum=1))
         self._check_eps_init()
+        self._check_memory()
         if self.learning_rate is not None:
             self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
         self._check_unread()
@@ -178,6 +186,14 @@ class Config:
         binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
         _require("eps_init", binary, "a number where weights are continuous", self.eps_init)
 
+    def _check_memory(self) -> None:
+        choice("memory", self.memory, MEMORIES)
+        if self.memory == "covariance":
+            for name, needed in (("closure", "mf"), ("weights", "binary"), ("density", 1.0)):
+                value = getattr(self, name)
+                same = all(each == needed for each in per_layer(name, value, self.layers))
+                _require(name, same, f"{needed!r} with memory 'covariance'", value)
+
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
         weights = per_layer("weights", self.weights, self.layers)
@@ -188,6 +204,10 @@ class Config:
             self._set(name, tuple(Schedule.of(name, value) for value in values))
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
+            exact = self.memory != "sites" or schedule.smallest == schedule.largest == 1
+            _require("rho", exact, "1 with memory 'sites', as preset 'stream' has it", str(schedule))
+            most = self.memory != "covariance" or schedule.largest <= 1
+            _require("rho", most, "at most 1 with memory 'covariance'", str(schedule))
         for schedule in self.schedules("damping"):
             _require("damping", 0 <= schedule.smallest and schedule.largest < 1, "in [0, 1)", str(schedule))
         for schedule in self.schedules("beta"):

@@ -1,4 +1,4 @@
-"""How flat the error is about a trained network of ±1 weights: the local energy of [DL App. B.5]."""
+"""How flat the error is about a trained network of ±1 weights: the local energy of [DL, App. B.5]."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class LocalEnergy(NamedTuple):
 def local_energy(
     network: Network, x: Array, y: Array, probabilities: Sequence[float], *, repeats: int, rng: np.random.Generator
 ) -> list[LocalEnergy]:
-    """Return δE(p) = E_z E(w ⊙ z) - E(w) of the most probable weights w, z = -1 with probability p [DL eq. 136].
+    """Return δE(p) = E_z E(w ⊙ z) - E(w) of the most probable weights w, z = -1 with probability p [DL, eq. 136].
 
     In a repetition every weight has one random number for all p, below which it is flipped: the curve of a repetition
     is that of a growing set of flips, and zero at p = 0.

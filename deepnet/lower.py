@@ -17,7 +17,7 @@ def lower(model: Model, closure: str | Sequence[str]) -> tuple[Plan, ...]:
     Args:
         model: observed inputs, factors of ``KINDS`` with free weights, observed output.
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer. BP and BPI need the cavity of a scalar
-            output; for one value serving all layers, an argmax layer falls to "mf", as in [DL App. A.9].
+            output; for one value serving all layers, an argmax layer falls to "mf", as in [DL, App. A.9].
 
     Raises:
         LoweringError: for any other model, with the reason.

@@ -100,12 +100,13 @@ def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
     """
     layers, operations = network.layers, network.operations
     output = output_of(layers[-1], operations.host)
-    pointwise = predict_pointwise(layers, x, operations)
-    if output.numeric:
-        bayes = predict_bayes(layers, x, operations)
-        errors = {"error": output.error(pointwise, y), "bayes_error": output.error(bayes, y)}
-        return errors | {"log_loss": log_loss(layers, x, y, operations)}
-    numbers, p = output.likeliest(y), class_probabilities(network, x)
+    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
+        pointwise = predict_pointwise(layers, x, operations)
+        if output.numeric:
+            bayes = predict_bayes(layers, x, operations)
+            errors = {"error": output.error(pointwise, y), "bayes_error": output.error(bayes, y)}
+            return errors | {"log_loss": log_loss(layers, x, y, operations)}
+        numbers, p = output.likeliest(y), class_probabilities(network, x)
     errors = {
         "error": error_percent(output.numbers(pointwise), numbers),
         "bayes_error": error_percent(p.argmax(axis=1), numbers),
@@ -116,12 +117,11 @@ def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
     """Return errors and scores (see ``measure``), polarization and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
-    with contextlib.nullcontext() if network.device == "cpu" else network.operations.running():
-        for name, x, y in (
-            ("train", evaluation.x_train, evaluation.y_train),
-            ("test", evaluation.x_test, evaluation.y_test),
-        ):
-            values |= named(name, measure(network, x, y))
+    for name, x, y in (
+        ("train", evaluation.x_train, evaluation.y_train),
+        ("test", evaluation.x_test, evaluation.y_test),
+    ):
+        values |= named(name, measure(network, x, y))
     layers = network.layers if network.device == "cpu" else network.to("cpu").layers
     values["polarization"] = [layer.polarization() for layer in layers]
     values["overlap"] = [layer.overlap() for layer in layers]

@@ -61,7 +61,7 @@ def perceptron(
     density: float | Sequence[float] = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> Model:
-    """Return a multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL eq. 18].
+    """Return a multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL, eq. 18].
 
     Args:
         widths: number of inputs, of units in each hidden layer, and of outputs.

@@ -1,4 +1,4 @@
-"""What to watch in a network while it learns [DL App. B.8], besides what its layers tell of themselves."""
+"""What to watch in a network while it learns [DL, App. B.8], besides what its layers tell of themselves."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def overlap_per_unit(layer: Layer) -> float:
-    """Return (1/units) Σ_{a<b} q_ab as [DL App. B.8] defines it: (units - 1)/2 times the mean over pairs,
+    """Return (1/units) Σ_{a<b} q_ab as [DL, App. B.8] defines it: (units - 1)/2 times the mean over pairs,
     ``layer.overlap()``.
 
     Unlike a mean it is not bounded by 1.

@@ -67,7 +67,7 @@ def _outputs(layers: Sequence[Layer], x: Array, operations: Operations) -> Itera
 
 
 def predict_proba(layers: Sequence[Layer], x: Array, operations: Operations, calibration: float = 1.0) -> Array:
-    """Return output marginals with the weights averaged over their posterior [DL §4.4], on any threads up to rounding.
+    """Return output marginals with the weights averaged over their posterior [DL, §4.4], on any threads up to rounding.
 
     Args:
         layers: a trained network; its messages of the current batch are overwritten.

@@ -14,7 +14,7 @@ class Preset:
 
     Attributes:
         rho: ρ of all layers but the last.
-        last_rho: ρ of the last layer, which polarises at once unless ρ holds it back [DL App. B.8].
+        last_rho: ρ of the last layer, which polarises at once unless ρ holds it back [DL, App. B.8].
         damping: α of all layers but the last.
         last_damping: α of the last layer; None for that of the others.
         beta: β of layers of ±1 weights but the last; 1 elsewhere: the precision of continuous weights grows with β
@@ -57,7 +57,7 @@ class Preset:
         }
 
 
-#: [DL App. B.3, B.4]: most networks, and those that have their own values.
+#: [DL, App. B.3, B.4]: most networks, and those that have their own values.
 _PAPER = Preset(rho=1.0001, last_rho=0.9, damping=0.8, beta=1.0)
 _PAPER_NETWORKS = {
     (101, 101, 101): replace(_PAPER, rho=1.0, mean_field_rho=1.001),
@@ -77,4 +77,6 @@ PRESETS = {
     "paper": replace(_PAPER, networks=_PAPER_NETWORKS),
     "paper-bayesian": replace(_PAPER, rho=0.9999),
     "paper-continual": replace(_PAPER, rho=1.0, last_rho=1.0),
+    # Every batch counts once, whatever comes after it.
+    "stream": Preset(rho=1.0, last_rho=1.0, damping=0.0, beta=1.0),
 }

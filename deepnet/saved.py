@@ -114,6 +114,7 @@ def _estimator_to_json(estimator: MessagePassingClassifier) -> dict[str, Any]:
         "classes": _labels_to_json(estimator.classes_),
         "mean": estimator.mean_,
         "scale": estimator.scale_,
+        "calibration": estimator.calibration_,
         "feature_names": None if names is None else list(names),
     }
 
@@ -130,6 +131,7 @@ def _estimator(kind: str, values: dict[str, Any], network: Network) -> MessagePa
         raise ValueError(f"`estimator.classes` must be {_classes(network)} labels, got {len(fitted.classes_)}")
     fitted.mean_ = check_number("estimator.mean", values.get("mean"))
     fitted.scale_ = check_number("estimator.scale", values.get("scale"), above=0)
+    fitted.calibration_ = check_number("estimator.calibration", values.get("calibration", 1.0), above=0)
     fitted.network_, fitted.n_iter_ = network, network.epoch
     fitted.n_features_in_ = network.layers[0].plan.features
     if (names := values.get("feature_names")) is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepnet.config import Config
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import Layer, Plan
+from deepnet.layers import MEMORIES, Layer, Plan
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
 from deepnet.outputs import AUTO, classifying, output_channel, units_for
@@ -80,6 +80,11 @@ class Network:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
         return Network(self.config, layers, operations, self.epoch, device)
 
+    def settle(self) -> None:
+        """Take what is kept of single batches as what is known before: other data follow."""
+        for layer in self.layers:
+            layer.settle()
+
     def in_double(self) -> "Network":
         """Return one with a copy of its state in float64, in host memory: a prediction by it does not depend on the
         samples beside it, nor change the network."""
@@ -96,8 +101,8 @@ class Network:
 
     def restore(self, arrays: Mapping[str, Array], epoch: int) -> None:
         """Take up a state given by ``arrays``; raises ``ValueError`` unless it is one of such a network."""
-        for name, own in self._arrays().items():
-            check_saved(name, arrays, own.shape, own.dtype)
+        for name, shape in _shapes([layer.plan for layer in self.layers]).items():
+            check_saved(name, arrays, shape, np.dtype(self.config.dtype))
         for layer in self.layers:
             names = {f"{layer.plan.name}.{name}": name for name in layer.state()}
             layer.restore({own: self.operations.array(arrays[name]) for name, own in names.items()})
@@ -147,7 +152,7 @@ def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
 
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     """Return what the layers of the settings are, as their algorithm has them."""
-    lowered = lower(model(config, features, classes), config.closure)
+    lowered = MEMORIES[config.memory](lower(model(config, features, classes), config.closure))
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
@@ -168,6 +173,8 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
+    if config.memory == "sites" and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:
@@ -184,23 +191,24 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
     """Raise ``ValueError`` unless ``arrays`` are those of a network of these settings, which need not be there yet."""
-    expected = {
-        f"{plan.name}.{name}": shape
-        for plan in plans(config, features, classes)
-        for name, shape in plan.state_shapes().items()
-    }
+    expected = _shapes(plans(config, features, classes))
     for name, shape in expected.items():
         check_saved(name, arrays, shape, np.dtype(config.dtype))
     if unknown := sorted(set(arrays) - set(expected)):
         raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
 
 
-def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ``ValueError`` unless there is such an array of finite numbers."""
+def _shapes(plans: Sequence[Plan]) -> dict[str, tuple[int | None, ...]]:
+    return {f"{plan.name}.{name}": shape for plan in plans for name, shape in plan.state_shapes().items()}
+
+
+def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ValueError`` unless there is such an array of finite numbers; a size of None is any."""
     if name not in arrays:
         raise ValueError(f"the saved network must have the array {name!r}, got {shown(sorted(arrays))}")
     saved = arrays[name]
-    if saved.shape != shape or saved.dtype != dtype:
+    known = tuple(size if own is None else own for size, own in zip(saved.shape, shape, strict=False))
+    if saved.shape != known or len(shape) != saved.ndim or saved.dtype != dtype:
         raise ValueError(f"saved {name!r} must be {dtype} of shape {shape}, got {saved.dtype} of {saved.shape}")
     if not np.isfinite(saved).all():
         raise ValueError(f"saved {name!r} must be finite numbers, got {saved[~np.isfinite(saved)][0]}")
@@ -208,7 +216,7 @@ def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], 
 
 def check_fits_memory(plans: Sequence[Plan], config: Config) -> None:
     """Raise ``ValueError`` if the state of the layers alone is more than all the memory of the machine."""
-    numbers = sum(prod(shape) for plan in plans for shape in plan.state_shapes().values())
+    numbers = sum(prod(size or 0 for size in shape) for shape in _shapes(plans).values())
     needed, there = np.dtype(config.dtype).itemsize * numbers, total_memory()
     if needed > there:
         weights = sum(plan.weights for plan in plans)

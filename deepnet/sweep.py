@@ -1,4 +1,4 @@
-"""One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL Alg. 1]."""
+"""One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL, Alg. 1]."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,8 +62,8 @@ def train_batch(
     Raises:
         FloatingPointError: before any weight is changed, if the messages of the labels are no numbers.
     """
-    bases = [layer.base(copied=tau > 1) for layer in layers]
     start_batch(layers, x, updates)
+    bases = [layer.base(copied=tau > 1) for layer in layers]
     for iteration in range(tau):
         last = iteration == tau - 1
         now = updates if iteration else [replace(update, reinforcement=0.0) for update in updates]

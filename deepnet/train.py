@@ -1,4 +1,4 @@
-"""Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL §3.1]."""
+"""Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL, §3.1]."""
 
 import contextlib
 import logging
@@ -84,6 +84,7 @@ def train_epoch(
     progress: Callable[[int], None] | None = None,
     samples: int | None = None,
     sample_weight: Array | None = None,
+    since: int = 0,
 ) -> None:
     """One pass over the training set in random order; depends on the seed and the number of the epoch only
     (and, in the last bits, on the number of threads).
@@ -99,6 +100,7 @@ def train_epoch(
         progress: called with the number of samples after each batch.
         samples: the pass ends after so many of them, 1 to all; None for all.
         sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,); None for 1.
+        since: epochs of the network on other data before these: schedules begin anew after them.
 
     Raises:
         ValueError: an argument is not as described.
@@ -107,26 +109,29 @@ def train_epoch(
     x, y = _samples(network, x, y)
     if samples is not None:
         check_count("samples", samples, 1, len(x))
-    config = network.config
+    config, epoch = network.config, network.epoch - since
     power = _powers(network, sample_weight, len(x))
     _own_arrays(network)
     rng = np.random.default_rng([config.seed, EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
+    if config.memory == "sites":  # batches have the same samples in every epoch
+        order = np.random.default_rng([config.seed, EPOCHS, 0]).permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
     with network.operations.running():
         if config.baseline is not None:
             batches = [order[start : start + config.batch_size] for start in starts]
-            _train_baseline(config.baseline, network, x, y, batches, rng, progress)
+            _train_baseline(config.baseline, network, x, y, batches, epoch, rng, progress)
         elif network.device == "cpu":
-            for start in starts:
-                batch = order[start : start + config.batch_size]
+            done = 0
+            for number, batch in _batches(config, order, epoch, rng):
                 inputs = network.operations.gather(x, batch)
-                powers = None if power is None else power[batch]
-                _train_batch(network, inputs, y[batch], network.epoch + start / len(x), rng, powers)
+                now = updates(config, epoch + done / len(x), number)
+                _train_batch(network, inputs, y[batch], now, rng, None if power is None else power[batch])
+                done += len(batch)
                 if progress is not None:
                     progress(len(batch))
         else:
-            schedules = [updates(config, network.epoch + start / len(x)) for start in starts]
+            schedules = [updates(config, epoch + start / len(x)) for start in starts]
             _epochs_on_device(network, x, y, power).run(order, schedules, progress)
     check_finite(network)
     network.epoch += 1
@@ -138,14 +143,14 @@ def _train_baseline(
     x: Array,
     y: Array,
     batches: Sequence[Array],
+    number: int,
     rng: np.random.Generator,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """An epoch of these batches with another algorithm than message passing."""
+    """The epoch of this number, of these batches, with another algorithm than message passing."""
     config = network.config
     epoch = Epoch(
-        x, y, batches, network.epoch, config.epochs, config.learning_rate, network.device, network.operations, rng,
-        progress,
+        x, y, batches, number, config.epochs, config.learning_rate, network.device, network.operations, rng, progress,
     )  # fmt: skip
     baseline.train(network.layers, epoch)
 
@@ -208,16 +213,32 @@ def _epochs_on_device(network: Network, x: Array, y: Array, power: Array | None)
     return kept.epochs
 
 
+def _batches(config: Config, order: Array, epoch: int, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
+    """Yield number and samples of every mini-batch, given the order of the samples.
+
+    Where the messages of batches are kept, the batches come in another order in every epoch but the first.
+    """
+    size = config.batch_size
+    numbers = np.arange(-(-len(order) // size))
+    for number in rng.permutation(numbers) if config.memory == "sites" and epoch else numbers:
+        yield int(number), order[number * size : (number + 1) * size]
+
+
 def _train_batch(
-    network: Network, x: Array, y: Array, epoch: float, rng: np.random.Generator, power: Array | None
+    network: Network,
+    x: Array,
+    y: Array,
+    updates: Sequence[Update],
+    rng: np.random.Generator,
+    power: Array | None,
 ) -> None:
-    """One mini-batch at a fractional epoch; x is (features, samples)."""
+    """One mini-batch; x is (features, samples)."""
     try:
         train_batch(
             network.layers,
             x,
             output_labels(network, y),
-            updates(network.config, epoch),
+            updates,
             operations=network.operations,
             tau=network.config.tau,
             rng=rng,
@@ -228,12 +249,12 @@ def _train_batch(
         raise
 
 
-def updates(config: Config, epoch: float) -> list[Update]:
-    """Return the update of every layer at a fractional epoch."""
+def updates(config: Config, epoch: float, batch: int = 0) -> list[Update]:
+    """Return the update of every layer at a fractional epoch, from the mini-batch of this number."""
     names = ("rho", "damping", "beta")
     return [
-        Update(*(schedule(epoch, config.epochs) for schedule in schedules), reinforcement=config.reinforcement)
-        for schedules in zip(*(config.schedules(name) for name in names), strict=True)
+        Update(*(schedule(epoch, config.epochs) for schedule in each), reinforcement=config.reinforcement, batch=batch)
+        for each in zip(*(config.schedules(name) for name in names), strict=True)
     ]
 
 
@@ -250,8 +271,11 @@ def train(
     evaluation: Evaluation | None = None,
     progress: Callable[[int], None] | None = None,
     sample_weight: Array | None = None,
+    since: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Train up to ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
+    """Train for ``config.epochs``, yielding after every epoch its seconds and, with ``evaluation``, its metrics.
+
+    They are those that follow the first ``since`` epochs of the network, which learnt something else in these.
 
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
     run may stop there and be taken up again.
@@ -260,9 +284,9 @@ def train(
     if network.device == "cpu":
         prepare(network.config)
     power = _powers(network, sample_weight, len(x))
-    while network.epoch < network.config.epochs:
+    while network.epoch < since + network.config.epochs:
         start = perf_counter()
-        train_epoch(network, x, y, progress, sample_weight=power)
+        train_epoch(network, x, y, progress, sample_weight=power, since=since)
         seconds = perf_counter() - start
         _log.info("epoch %d of %d in %.2f s", network.epoch, network.config.epochs, seconds)
         measured = {"epoch": network.epoch} if evaluation is None else metrics(network, evaluation)

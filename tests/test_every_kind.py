@@ -15,7 +15,7 @@ from deepnet.kernels import CpuOperations
 from deepnet.lower import lower
 from deepnet.network import ACTIVATIONS as UNITS
 from deepnet.network import WEIGHTS, perceptron
-from deepnet.outputs import OUTPUTS
+from deepnet.outputs import OUTPUTS, kind_named
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph import Graph, Pairwise, check_factor, exact, infer
 from factorgraph.activations import ACTIVATIONS, Activation
@@ -124,10 +124,11 @@ def test_network(closure, weights):
     """Every unit and every output with every closure, by NumPy and by compiled loops."""
     for unit, output in itertools.product(UNITS, OUTPUTS):
         rng = np.random.default_rng(0)
-        last = 3 if "argmax" in output else 1
-        model = perceptron([6, 5, last], weights=weights, activation=unit, output=output)
+        kind = kind_named(output)
+        model = perceptron([6, 5, kind.units_for(3)], weights=weights, activation=unit, output=output)
         x = rng.standard_normal((6, 4))
-        y = rng.integers(0, 3, 4) if last == 3 else rng.choice([-1.0, 1.0], (1, 4))
+        labels = rng.integers(0, 3, 4) if kind.units_for(3) == 3 else rng.choice([-1.0, 1.0], (1, 4))
+        y = rng.poisson(1.0, (3, 4)).astype(np.float64) if kind.numeric else labels
         fields = []
         for operations in (NumpyOperations(), CpuOperations()):
             layers = initial_layers(lower(model, closure), eps_init=0.7, rng=np.random.default_rng(1), dtype=np.float64)

@@ -14,6 +14,7 @@ from deepnet.app.texts import column_heads, header, last_metrics, row, summary, 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
     from deepnet.data import Dataset, Files
+    from deepnet.data.tasks import TaskSequence
     from deepnet.state import Network
 
 #: Smallest time between two drawings of the figure while training goes on, in seconds.
@@ -61,27 +62,29 @@ def _unwrapped(name: str, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """A new run in a folder that is locked; nothing is written yet."""
     from deepnet.app.run import Description, Run, check_free, default_directory
     from deepnet.config import Config
-    from deepnet.data import load_dataset, load_files
+    from deepnet.data import load_files
+    from deepnet.data.tasks import Tasks, load_data
     from deepnet.kernels.devices import operations_for
     from deepnet.outputs import AUTO, classifying
     from factorgraph.interface.arguments import check_choice
 
     settings = {name: value for name, value in given.items() if name not in _OF_FILES}
-    task = settings.pop("task", "multiclass")
+    task, tasks = settings.pop("task", "multiclass"), settings.pop("tasks", None)
     with wrong_input():
-        files = _files(args.dataset, given, task)
+        tasks = None if tasks is None else str(Tasks.of(tasks))
+        files = _files(args.dataset, given, task, tasks)
         config = Config(**settings if files is None else _settings_for_files() | settings)
         check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
         operations_for(args.device or "cpu", config.dtype)
     name = args.dataset if files is None else files.name
-    directory = args.out or default_directory(name, task, config.method, config.seed)
+    directory = args.out or default_directory(name, task, tasks, config.method, config.seed)
     check_free(directory)
     if files is None:
-        data = load_dataset(args.dataset, task=task, data_dir=args.data_dir, dtype=config.dtype)
+        data = load_data(args.dataset, task=task, tasks=tasks, data_dir=args.data_dir, dtype=config.dtype)
     else:
         data = load_files(files, seed=config.seed, dtype=config.dtype)
     run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu", files))
@@ -91,7 +94,7 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
         yield run, network, data
 
 
-def _files(dataset: "str | Path", given: Mapping[str, Any], task: str) -> "Files | None":
+def _files(dataset: "str | Path", given: Mapping[str, Any], task: str, tasks: str | None) -> "Files | None":
     """Return which files are meant by the options; None for the name of a data set.
 
     Raises:
@@ -107,6 +110,8 @@ def _files(dataset: "str | Path", given: Mapping[str, Any], task: str) -> "Files
         return None
     if task != "multiclass":
         raise ValueError(f"`task` must be multiclass for a file, got {task}")
+    if tasks is not None:
+        raise ValueError(f"`tasks` must be left out for a file, got {tasks}")
     if "target" not in options:
         raise ValueError(f"`target` must name the column of {dataset} with the labels, got none")
     return Files(**as_given(dataset, options))
@@ -126,7 +131,9 @@ def _settings_for_files() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset]]":
+def _resumed(
+    args: argparse.Namespace, given: dict[str, Any]
+) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """The run in the folder, which is locked before it is read; further epochs added."""
     from deepnet.app.run import Run, check_writable, default_directory
     from deepnet.config import Config
@@ -135,8 +142,9 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("algorithm", "closure", "seed")}
     method = defaults["closure" if defaults["algorithm"] == Config.algorithm else "algorithm"]
+    task, tasks = given.get("task", "multiclass"), given.get("tasks")
     name = args.dataset if isinstance(args.dataset, str) else data_name(args.dataset)
-    directory = args.out or default_directory(name, given.get("task", "multiclass"), method, defaults["seed"])
+    directory = args.out or default_directory(name, task, tasks, method, defaults["seed"])
     with Run.resumed(directory) as run:
         with wrong_input():
             if isinstance(args.dataset, Path):
@@ -153,18 +161,19 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple
         yield run, network, data
 
 
-def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool) -> int:
+def _train_and_print(run: "Run", network: "Network", data: "Dataset | TaskSequence", plot: bool) -> int:
+    from deepnet.continual import tasks_of
     from deepnet.train import status
 
     say(header(run, network))
     if network.epoch:
-        say(f"resumed after epoch {network.epoch} of {network.config.epochs}")
+        say(f"resumed after epoch {network.epoch} of {run.description.epochs}")
     say(column_heads(network))
-    progress, drawn = Progress(len(data.x_train)), perf_counter()
+    progress, drawn = Progress(len(tasks_of(data)[0].x_train)), perf_counter()
     with contextlib.closing(progress), contextlib.closing(Compiling()) as compiling:
         for measured in run.train(network, data, progress, compiling):
             progress.close()
-            say(row(measured, network.config.epochs))
+            say(row(measured, run.description.epochs))
             if plot and perf_counter() - drawn > FIGURE_PERIOD:
                 _draw(run, network)
                 drawn = perf_counter()
@@ -175,10 +184,14 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset", plot: bool
 
 
 def _draw(run: "Run", network: "Network") -> None:
-    from deepnet.app.figures import save_curves
+    from deepnet.app.figures import save_curves, save_tasks
+    from deepnet.app.run import TASKS_FIGURE
+    from deepnet.continual import TASK_ERRORS
 
     if run.history:
         save_curves(run.figure, run.history, [layer.plan.name for layer in network.layers], run.description.title())
+    if any(TASK_ERRORS[0] in measured for measured in run.history):
+        save_tasks(run.directory / TASKS_FIGURE, run.history, run.description.title())
 
 
 def _print_interrupted(run: "Run") -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepnet.config import Config
-from deepnet.data import DATASETS, TASKS, Dataset, Files, Label, Task, load_dataset, load_files
+from deepnet.data import DATASETS, TASKS, Dataset, Files, Label, Task, load_files
 from deepnet.data.fitting import preparation_from_json
 from deepnet.data.preparation import Preparation
+from deepnet.data.tasks import Tasks, TaskSequence, load_data, number_of_tasks
 from deepnet.kernels.devices import DEVICES
 from deepnet.outputs import units_for
 from deepnet.schedule import Schedule
@@ -26,12 +27,20 @@ from factorgraph.model.description import Model
 CONFIG = "config.json"
 
 #: What the descriptions of earlier versions are without, and what it was.
-_LATER: dict[str, Any] = {"device": "cpu", "labels": None, "preparation": None, "files": None, "digests": {}}
+_LATER: dict[str, Any] = {
+    "device": "cpu",
+    "tasks": None,
+    "labels": None,
+    "preparation": None,
+    "files": None,
+    "digests": {},
+}
 
 #: Settings that the runs of earlier versions are without, and what they were.
 _ADDED = {
     "algorithm": "message-passing",
     "learning_rate": None,
+    "memory": "fields",
     "temperature": 1.0,
     "label_noise": 0.0,
     "noise_variance": None,
@@ -51,6 +60,7 @@ class Description:
     Attributes:
         dataset: name of the data set, or of the files.
         task: "multiclass" or "parity".
+        tasks: how the data set is made into tasks, see ``deepnet.data.tasks.Tasks``; None if it is learnt as it is.
         data_dir: folder given for the files of the data set, absolute; None for the usual places.
         features: number of inputs.
         classes: number of classes.
@@ -65,6 +75,7 @@ class Description:
 
     dataset: str
     task: str
+    tasks: str | None
     data_dir: str | None
     features: int
     classes: int
@@ -79,7 +90,7 @@ class Description:
     @classmethod
     def of(
         cls,
-        data: Dataset,
+        data: Dataset | TaskSequence,
         config: Config,
         data_dir: str | os.PathLike[str] | None = None,
         device: str = "cpu",
@@ -89,8 +100,9 @@ class Description:
         return cls(
             dataset=data.name,
             task=data.task,
+            tasks=str(data.tasks) if isinstance(data, TaskSequence) else None,
             data_dir=None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
-            features=data.x_train.shape[1],
+            features=data.features,
             classes=data.classes,
             config=config,
             versions=versions(),
@@ -100,6 +112,11 @@ class Description:
             files=files,
             digests={} if files is None else files.digests(),
         )
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the whole run, of all tasks if there are several."""
+        return self.config.epochs * number_of_tasks(self.tasks)
 
     def to_json(self) -> str:
         """Return the text of ``config.json``."""
@@ -127,6 +144,7 @@ class Description:
         return cls(
             dataset=check_choice("dataset", dataset, DATASETS) if files is None else check_name("dataset", dataset),
             task=check_choice("task", values["task"], TASKS),
+            tasks=None if values["tasks"] is None else str(Tasks.of(values["tasks"])),
             data_dir=values["data_dir"],
             features=check_integer("features", values["features"], minimum=1, maximum=LARGEST),
             classes=check_integer("classes", values["classes"], minimum=2, maximum=LARGEST),
@@ -141,29 +159,34 @@ class Description:
 
     def decisive(self) -> dict[str, Any]:
         """Return what decides the weights: all but the number of epochs, the device and the circumstances."""
-        own = {name: getattr(self, name) for name in ("dataset", "task", "features", "classes")}
-        free = () if self._anneals() else ("epochs",)
+        own = {name: getattr(self, name) for name in ("dataset", "task", "tasks", "features", "classes")}
+        free = () if self._fixed_epochs() else ("epochs",)
         return own | {name: value for name, value in self.config.to_json().items() if name not in free}
 
-    def _anneals(self) -> bool:
+    def _fixed_epochs(self) -> bool:
         """Return whether the number of epochs decides what each of them does."""
-        return self.config.baseline is not None and self.config.baseline.anneals
+        return self.tasks is not None or (self.config.baseline is not None and self.config.baseline.anneals)
 
     def check_decisive(self, trained: Any) -> None:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
-        own, trained = self.decisive(), _ADDED | check_instance("trained", trained, dict, "settings by name")
-        _check_names("trained", trained, list(own))
+        own = self.decisive()
+        later = {name: value for name, value in (_LATER | _ADDED).items() if name in own}
+        trained = later | check_instance("trained", trained, dict, "settings by name")
         for name, value in own.items():
-            if _canonical(name, value) != _canonical(name, trained[name]):
+            if name in trained and _canonical(name, value) != _canonical(name, trained[name]):
                 was, got = _shown(trained[name]), _shown(value)
                 raise ValueError(f"`{name}` must be {was}, with which it was trained, got {got} in {CONFIG}")
+        _check_names("trained", trained, list(own))
 
     def model(self) -> Model:
         """Return the network as a model, the one that ``train.init`` lowers."""
         return model(self.config, self.features, self.classes)
 
-    def load_data(self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None) -> Dataset:
-        """Return the data set of the run, from where it was when the run began, unless other ones are given.
+    def load_data(
+        self, data_dir: str | None = None, dataset: str | None = None, task: str | None = None
+    ) -> Dataset | TaskSequence:
+        """Return the data set of the run, from where it was when the run began, or its tasks, unless other ones are
+        given.
 
         Raises:
             DataError: it cannot be had.
@@ -174,7 +197,8 @@ class Description:
         if dataset is None or dataset == self.dataset:
             data_dir = data_dir or self.data_dir
         chosen = cast(Task, task or self.task)
-        data = load_dataset(dataset or self.dataset, task=chosen, data_dir=data_dir, dtype=self.config.dtype)
+        name, dtype = dataset or self.dataset, self.config.dtype
+        data = load_data(name, task=chosen, tasks=self.tasks, data_dir=data_dir, dtype=dtype)
         self.check_fits(data)
         return data
 
@@ -203,9 +227,9 @@ class Description:
         seed, dtype = self.config.seed, self.config.dtype
         return load_files(files, seed=seed, dtype=dtype, preparation=preparation, labels=labels)
 
-    def check_fits(self, data: Dataset) -> None:
+    def check_fits(self, data: Dataset | TaskSequence) -> None:
         """Raise ``RunError`` unless the network can be applied to ``data``."""
-        found = {"features": data.x_train.shape[1], "classes": data.classes}
+        found = {"features": data.features, "classes": data.classes}
         for name, value in found.items():
             if value != (need := getattr(self, name)):
                 raise RunError(f"data set {data.name} must have {need} {name} for this network, got {value}")
@@ -220,9 +244,9 @@ class Description:
         """Raise ``RunError`` if settings given for a resumed run (``epochs`` aside), or what is given of its files,
         differ from its own."""
         of_files = dict.fromkeys(each.name for each in fields(Files)) if self.files is None else self.files.to_json()
-        own = self.config.to_json() | of_files | {"dataset": self.source, "task": self.task}
+        own = self.config.to_json() | of_files | {"dataset": self.source, "task": self.task, "tasks": self.tasks}
         for name, value in {"dataset": dataset, **given}.items():
-            if name == "epochs" and not self._anneals():
+            if name == "epochs" and not self._fixed_epochs():
                 if value < own["epochs"]:
                     raise RunError(f"`epochs` of a resumed run may only grow: the run has {own['epochs']}, got {value}")
             elif _canonical(name, value) != _canonical(name, own[name]):
@@ -238,18 +262,23 @@ class Description:
         """Return the settings that matter, in a line."""
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
-        names = ("closure", "weights", "activation", "batch_size", "preset", *_SCHEDULED, "tau", "seed")
+        names = ("closure", "weights", "activation", "batch_size", "memory", "preset", *_SCHEDULED, "tau", "seed")
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
-        return f"{self.dataset} ({self.task}), units {widths}, {', '.join(parts)}"
+        return f"{self.dataset} ({self.kind}), units {widths}, {', '.join(parts)}"
+
+    @property
+    def kind(self) -> str:
+        """What is made of the data set, in words."""
+        return ", ".join(filter(None, (self.task, self.tasks)))
 
     def __str__(self) -> str:
         read, settings = self.config.read(), self.config.to_json()
         values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
         return "\n".join(
             [
-                f"data set  {self.source} ({self.task}), {self.features} features, {self.classes} classes",
+                f"data set  {self.source} ({self.kind}), {self.features} features, {self.classes} classes",
                 f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         known = {"run": str(args.run), "dataset": name, "task": description.task} | measured
         say(json.dumps(known if found is None else known | {"ood": {"dataset": str(args.ood)} | found}))
     else:
-        say(f"{args.run}, epoch {network.epoch}, on {name} ({description.task}):\n{errors(measured)}")
+        say(f"{args.run}, epoch {network.epoch}, on {name} ({description.kind}):\n{errors(measured)}")
         if found is not None:
             say(detections(str(args.ood), found))
     if args.plot:

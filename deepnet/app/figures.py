@@ -21,6 +21,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"matplotlib is needed for the figure ({error}): {remedy}", name=error.name) from error
 
 from deepnet.app.checkpoint import CheckpointError
+from deepnet.continual import TASK_ERRORS, accuracy_matrix, average_accuracy, forgetting
 from deepnet.data.preparation import Pixels, Preparation
 from deepnet.scores import SCORES, Reliability
 from factorgraph.dense.state import Array
@@ -51,6 +52,23 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
         CheckpointError: the disk is full or refuses; the old file is untouched.
     """
     save_figure(path, curves(history, layers, title))
+
+
+def save_tasks(path: Path, history: Sequence[dict[str, Any]], title: str) -> None:
+    """Draw the accuracy on every task against the tasks learnt into a PNG file; as ``save_curves``, after one task at
+    least."""
+    save_figure(path, tasks(history, title))
+
+
+def tasks(history: Sequence[dict[str, Any]], title: str) -> Figure:
+    """Return the figure, not yet drawn: see ``save_tasks``."""
+    figure = titled_figure(title, (11.0, 4.8))
+    for axes, name, kind in zip(
+        figure.subplots(1, 2, sharey=True), TASK_ERRORS, ("pointwise", "Bayesian"), strict=True
+    ):
+        _draw_tasks(axes, accuracy_matrix(history, name))
+        axes.set_title(f"{kind}: {axes.get_title()}", fontsize=10)
+    return figure
 
 
 def save_figure(path: Path, figure: Figure) -> None:
@@ -246,6 +264,21 @@ def _draw_overlap(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequenc
     _draw_layers(axes, history, layers, "overlap")
     axes.set_ylabel("overlap: mean of m·m' of two units, an input")
     axes.set_title("Overlap of the units", fontsize=10)
+
+
+def _draw_tasks(axes: Axes, matrix: Array) -> None:
+    """A line for each task, from where it was learnt, and the mean of those learnt."""
+    learnt, colours = range(1, len(matrix) + 1), matplotlib.colormaps["viridis"]
+    marker = "o" if len(matrix) <= 20 else None
+    for task, accuracy in enumerate(matrix.T):
+        colour = colours(0.85 * task / max(1, len(matrix) - 1))
+        axes.plot(learnt, accuracy, color=colour, lw=1.0, marker=marker, markersize=3)
+    axes.plot(learnt, np.nanmean(matrix, axis=1), "k--", lw=1.5, label="mean of the tasks so far")
+    axes.set(xlabel="tasks learnt", ylabel="accuracy (%), a line for each task")
+    axes.set_title(f"average {average_accuracy(matrix):.2f} %, forgetting {forgetting(matrix):.2f} %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def _draw_layers(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequence[str], key: str) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 NUMBERS, FIGURE = "flatness.json", "flatness.png"
 
 _DESCRIPTION = """Print by how much the training error of a run rises if every weight is flipped with probability p: a
-flat minimum has a slow rise. Writes flatness.json and flatness.png to the folder of the run."""
+flat minimum has a slow rise. Of several tasks, it is the error on the last one. Writes flatness.json and flatness.png
+to the folder of the run."""
 
 
 def add_flatness(commands: Any) -> None:
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.app.checkpoint import write_text_atomic
     from deepnet.app.run import Run
     from deepnet.config import LARGEST_SEED
+    from deepnet.continual import tasks_of
     from deepnet.flatness import local_energy
     from deepnet.sizes import check_count
     from factorgraph.interface.arguments import check_number
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         samples = None if args.samples is None else check_count("samples", args.samples, 1)
         seed = check_count("seed", args.seed, 0, LARGEST_SEED)
     trained = Run.open(args.run)
-    data = trained.description.load_data(args.data_dir)
+    data = tasks_of(trained.description.load_data(args.data_dir))[-1]
     network = trained.load()
     with wrong_input():
         found = local_energy(

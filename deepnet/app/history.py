@@ -13,8 +13,14 @@ _SCORES = tuple(f"{part}_{name}" for part in ("train", "test") for name in SCORE
 _MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
 
 
-def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
+def check_history(values: Any, epoch: int, layers: int, task_epochs: int | None = None) -> list[dict[str, Any]]:
     """Return the metrics in a checkpoint, one entry for every epoch, with all that is read of them.
+
+    Args:
+        values: what is in the checkpoint.
+        epoch: of it.
+        layers: number of layers.
+        task_epochs: epochs on each task; None if there is one data set.
 
     Raises:
         ValueError: naming the entry and the field.
@@ -32,6 +38,8 @@ def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
             check_number(f"{where}.{name}", measured[name], minimum=0, maximum=100)
         for name in (name for name in _SCORES if name in measured):
             check_number(f"{where}.{name}", measured[name], minimum=0)
+        if task_epochs and number % task_epochs == 0:
+            _check_tasks(where, measured, number // task_epochs)
         for name in _SECONDS:
             check_number(f"{where}.{name}", measured[name], minimum=0)
         for name in _OF_LAYERS:
@@ -41,3 +49,15 @@ def check_history(values: Any, epoch: int, layers: int) -> list[dict[str, Any]]:
             for value in each:
                 check_number(f"{where}.{name}", value)
     return history
+
+
+def _check_tasks(where: str, measured: dict[str, Any], tasks: int) -> None:
+    """Check what is measured at the end of a task: the test errors on all tasks so far, and what was forgotten."""
+    for prefix in ("", "bayes_"):
+        name = f"{prefix}task_errors"
+        each = check_instance(f"{where}.{name}", measured.get(name), list, "a list")
+        if len(each) != tasks:
+            raise ValueError(f"`{where}.{name}` must have a number for each of {tasks} tasks, got {len(each)}")
+        for value in each:
+            check_number(f"{where}.{name}", value, minimum=0, maximum=100)
+        check_number(f"{where}.{prefix}forgetting", measured.get(f"{prefix}forgetting"))

@@ -21,8 +21,10 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.baselines import BASELINES, MESSAGE_PASSING
     from deepnet.config import DTYPES
     from deepnet.data import DATASETS
+    from deepnet.data.tasks import KINDS
     from deepnet.export.packing import FORMATS
     from deepnet.kernels.devices import DEVICES
+    from deepnet.layers import MEMORIES
     from deepnet.network import ACTIVATIONS, WEIGHTS
     from deepnet.outputs import AUTO, classifying
     from deepnet.presets import PRESETS
@@ -36,9 +38,11 @@ def tables() -> dict[str, Collection[str]]:
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
         "output": (AUTO, *classifying()),
+        "memory": MEMORIES,
         "preset": PRESETS,
         "dtype": DTYPES,
         "device": DEVICES,
+        "tasks": [f"{kind}:N" for kind in KINDS],
         "to": FORMATS,
     }
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from deepnet.app import figures
 from deepnet.app.told import Told
+from deepnet.continual import TASK_ERRORS
 from deepnet.scores import SCORES, Reliability
 from factorgraph.interface.html import html_table
 
@@ -77,7 +78,7 @@ def _compared(told: Sequence[Told]) -> str:
         took = sum(epoch["seconds"] for epoch in history) / len(history) if history else float("nan")
         packed = [size for name, size, *_ in each.exports if name == "packed"]
         rows.append([
-            each.name, f"{description.dataset} ({description.task})", widths,
+            each.name, f"{description.dataset} ({description.kind})", widths,
             method if isinstance(method, str) else "+".join(method), str(each.network.epoch),
             f"{each.measured['test_error']:.2f} %", f"{each.measured['bayes_test_error']:.2f} %",
             *(f"{each.measured[f'test_{name}']:.4f}" for name in SCORES), f"{took:.3g}",
@@ -97,6 +98,8 @@ def _section(told: Told) -> str:
     drawn: list[tuple[Figure, str]] = []
     if history:
         drawn = [(figure, caption) for caption, figure in figures.single_curves(history, layers).items()]
+    if any(TASK_ERRORS[0] in measured for measured in history):
+        drawn.append((figures.tasks(history, ""), "Accuracy on every task against the tasks learnt"))
     names, settings = [str(label) for label in told.data.labels], escape(str(told.run.description))
     drawn.append((figures.confusion(told.p.argmax(axis=1), told.numbers, names), "Confusion: samples of the test set"))
     reliability = Reliability.of(told.p, told.numbers)
@@ -143,7 +146,7 @@ def _weights(told: Told) -> str:
     mean = getattr(first, "mean", None)
     if mean is None:
         return ""
-    pictures = figures.pictures_of(told.data.preparation, mean[:_UNITS, : told.data.x_train.shape[1]], weights=True)
+    pictures = figures.pictures_of(told.data.preparation, mean[:_UNITS, : told.data.features], weights=True)
     if pictures is None:
         return ""
     shown = f"the first {len(pictures)} of {len(mean)} units" if len(pictures) < len(mean) else f"{len(mean)} units"

@@ -16,6 +16,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from deepnet.app.checkpoint import (
     CheckpointError,
     as_path,
@@ -28,14 +30,16 @@ from deepnet.app.checkpoint import (
 )
 from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.history import check_history
+from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
+from deepnet.data.tasks import TaskSequence
 from deepnet.metrics import Evaluation, metrics
 from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
 from deepnet.train import train, warm_up
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
 
-METRICS, FIGURE = "metrics.jsonl", "curves.png"
+METRICS, FIGURE, TASKS_FIGURE = "metrics.jsonl", "curves.png", "tasks.png"
 
 #: Bytes that ``config.json`` may have; one of a hundred layers has some thousands.
 _LONGEST_CONFIG = 1 << 20
@@ -147,7 +151,8 @@ class Run:
         if problems:
             raise self._foreign(path, "; ".join(problems))
         try:
-            history = check_history(meta.get("history"), epoch, description.config.layers)
+            every = None if description.tasks is None else description.config.epochs
+            history = check_history(meta.get("history"), epoch, description.config.layers, every)
         except ValueError as error:
             raise self._foreign(path, error) from error
         network = init(description.config, description.features, description.classes, device)
@@ -193,16 +198,17 @@ class Run:
         if newest is None:
             self._save(network, self.history)
         self._write_metrics()
-        remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE))))
+        remove_abandoned(self.directory, "|".join(map(re.escape, (CONFIG, METRICS, FIGURE, TASKS_FIGURE))))
 
     def train(
         self,
         network: Network,
-        data: Dataset,
+        data: Dataset | TaskSequence,
         progress: Callable[[int], None] | None = None,
         compiling: Callable[[int, int], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Train up to ``config.epochs``; every epoch's metrics are on the disk when they are yielded.
+        """Train ``config.epochs`` on the data, or on each task; every epoch's metrics are on the disk when they are
+        yielded.
 
         Args:
             network: of this run.
@@ -216,16 +222,22 @@ class Run:
         """
         # So that the seconds of the first epoch are its own.
         warm_up(network.config, data.classes, network.device, compiling)
-        x, y, seed = data.x_train, data.y_train, network.config.seed
-        epochs = train(network, x, y, Evaluation.of(x, y, data.x_test, data.y_test, seed=seed), self._watched(progress))
-        while True:
-            start = perf_counter()
-            measured = next(epochs, None)
-            if measured is None:
-                return
-            measured["evaluation_seconds"] = perf_counter() - start - measured["seconds"]
-            self.record(network, measured)
-            yield measured
+        tasks, watch, each = tasks_of(data), self._watched(progress), network.config.epochs
+        for number in range(network.epoch // max(1, each), len(tasks)):
+            since = number * each
+            if network.epoch == since:
+                network.settle()
+            epochs = _epochs(network, tasks[number], watch, since)
+            while True:
+                start = perf_counter()
+                measured = next(epochs, None)
+                if measured is None:
+                    break
+                if network.epoch == since + each and isinstance(data, TaskSequence):
+                    measured |= measure_tasks(network, data, self.history)
+                measured["evaluation_seconds"] = perf_counter() - start - measured["seconds"]
+                self.record(network, measured)
+                yield measured
 
     def record(self, network: Network, measured: dict[str, Any]) -> None:
         """Write the checkpoint of an epoch, its metrics in it, and then the line of the metrics."""
@@ -274,15 +286,32 @@ class Run:
         write_text_atomic(self.directory / METRICS, "".join(lines))
 
 
-def evaluate(network: Network, data: Dataset) -> dict[str, Any]:
-    """Return the metrics of a network on the whole training and test set."""
-    return metrics(network, Evaluation(data.x_train, data.y_train, data.x_test, data.y_test))
+def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], since: int) -> Iterator[dict[str, Any]]:
+    """Train on one data set after so many epochs on others."""
+    x, y = data.x_train, data.y_train
+    evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed)
+    return train(network, x, y, evaluation, watch, since=since)
 
 
-def default_directory(dataset: str, task: str, method: str | Sequence[str], seed: int) -> Path:
-    """Where a run goes unless the user says otherwise: runs/DATASET[-parity]-METHOD-SEED, see ``Config.method``."""
+def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
+    """Return the metrics of a network on the whole training and test set: the means over the tasks if there are
+    several, and each test error as well."""
+    each = [metrics(network, Evaluation(one.x_train, one.y_train, one.x_test, one.y_test)) for one in tasks_of(data)]
+    if not isinstance(data, TaskSequence):
+        return each[0]
+    means = {
+        name: float(np.mean([one[name] for one in each])) for name, value in each[0].items() if isinstance(value, float)
+    }
+    own = {name: [one[name.replace("task_errors", "test_error")] for one in each] for name in TASK_ERRORS}
+    return each[0] | means | own
+
+
+def default_directory(dataset: str, task: str, tasks: str | None, method: str | Sequence[str], seed: int) -> Path:
+    """Where a run goes unless the user says otherwise: runs/DATASET[-parity][-TASKS]-METHOD-SEED, see
+    ``Config.method``."""
     kind = method if isinstance(method, str) else "+".join(method)
-    return Path("runs", "-".join([dataset, *([task] if task != "multiclass" else []), kind, str(seed)]))
+    parts = [dataset, task if task != "multiclass" else "", (tasks or "").replace(":", "-"), kind, str(seed)]
+    return Path("runs", "-".join(filter(None, parts)))
 
 
 def check_free(directory: Path) -> None:

@@ -30,7 +30,8 @@ def row(measured: Mapping[str, Any], epochs: int) -> str:
 
 
 def errors(measured: Mapping[str, Any]) -> str:
-    """Return errors and scores on the parts of the data as a table; runs of earlier versions are without scores."""
+    """Return errors and scores on the parts of the data as a table, and the test errors on every task where there are
+    several; runs of earlier versions are without scores."""
     from deepnet.scores import SCORES
 
     parts = [part for part in ("train", "test") if f"{part}_error" in measured]
@@ -40,7 +41,8 @@ def errors(measured: Mapping[str, Any]) -> str:
     for part in parts:
         scores = "".join(f" {measured[f'{part}_{name}']:17.4f}" for name in scored)
         lines.append(f"{part:<10} {measured[f'{part}_error']:9.2f} {measured[f'bayes_{part}_error']:9.2f}{scores}")
-    return "\n".join(lines)
+    tasks = zip(measured.get("task_errors", []), measured.get("bayes_task_errors", []), strict=True)
+    return "\n".join([*lines, *(f"task {task:<5} {one:9.2f} {other:9.2f}" for task, (one, other) in enumerate(tasks))])
 
 
 def detections(name: str, found: Mapping[str, Mapping[str, float]]) -> str:
@@ -58,14 +60,26 @@ def summary(run: "Run", status: str, plot: bool) -> str:
     if run.history:
         last = run.history[-1]
         lines.append(f"final test error {last['test_error']:.2f} %, Bayesian {last['bayes_test_error']:.2f} %")
+        if "task_errors" in last:
+            lines += _of_tasks(last)
     if plot and run.history:
         lines.append(f"figure: {run.figure}")
     return "\n".join([*lines, f"files:  {run.directory}"])
 
 
+def _of_tasks(measured: Mapping[str, Any]) -> list[str]:
+    """Return what is known of the tasks so far."""
+    parts = []
+    for name, prefix in (("pointwise", ""), ("Bayesian", "bayes_")):
+        errors = measured[f"{prefix}task_errors"]
+        accuracy = 100.0 - sum(errors) / len(errors)
+        parts.append(f"{name}: average accuracy {accuracy:.2f} %, forgetting {measured[f'{prefix}forgetting']:.2f} %")
+    return [f"after {len(measured['task_errors'])} tasks", *parts]
+
+
 def last_metrics(run: "Run", network: "Network") -> str:
     """Return the metrics of the last epoch, and where the curves are."""
-    epochs = f"epoch {network.epoch} of {network.config.epochs}"
+    epochs = f"epoch {network.epoch} of {run.description.epochs}"
     figure = f"figure: {run.figure if run.figure.exists() else 'none'}"
     if not run.history:
         return f"{epochs}\n{figure}"

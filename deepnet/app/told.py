@@ -9,6 +9,7 @@ import numpy as np
 
 from deepnet.app.run import Run, evaluate
 from deepnet.data import Dataset
+from deepnet.data.tasks import TaskSequence
 from deepnet.export.c_header import c_header
 from deepnet.export.packing import pack
 from deepnet.metrics import class_probabilities
@@ -38,7 +39,7 @@ class Told:
 
     run: Run
     network: Network
-    data: Dataset
+    data: Dataset | TaskSequence
     measured: dict[str, Any]
     p: Array
     numbers: Array
@@ -79,7 +80,7 @@ def gathered(folder: Path, data_dir: str | None) -> Told:
     )
 
 
-def _exports(network: Network, data: Dataset) -> tuple[list[tuple[str, int | None, float, float]], str]:
+def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple[str, int | None, float, float]], str]:
     """Return sizes and times, see ``Told``, and why there are no more of them."""
     x = data.x_test[:_TIMED]
     weights = sum(values.nbytes for values in network.arrays().values())

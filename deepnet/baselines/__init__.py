@@ -11,8 +11,8 @@ from deepnet.baselines.gradient import GradientDescent
 #: The name of what needs no baseline, as settings give it.
 MESSAGE_PASSING = "message-passing"
 
-#: By the name that settings give them: BinaryNet as in [DL App. B.6], with Adam as in its Fig. 2, and as one would
-#: train it today; expectation backpropagation [DL App. B.7].
+#: By the name that settings give them: BinaryNet as in [DL, App. B.6], with Adam as in its Fig. 2, and as one would
+#: train it today; expectation backpropagation [DL, App. B.7].
 BASELINES: dict[str, Baseline] = {
     "binarynet": GradientDescent("sgd", 10.0),
     "binarynet-adam": GradientDescent("adam", 1e-3),

@@ -24,8 +24,8 @@ class Epoch:
         x: inputs (samples, features), of the floating type of the weights.
         y: labels (samples,): ±1, or 0..classes-1.
         batches: numbers of the samples of each mini-batch.
-        number: of the epochs before.
-        epochs: of the whole run.
+        number: of the epochs before, on the same task if there are several.
+        epochs: on the training set, or on each task.
         learning_rate: None for that of the baseline.
         device: where to train: one of ``Baseline.devices``.
         operations: where the layers are.

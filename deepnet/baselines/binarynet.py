@@ -1,4 +1,4 @@
-"""BinaryNet of [DL App. B.6], with PyTorch: ±1 weights and sign units trained by gradients.
+"""BinaryNet of [DL, App. B.6], with PyTorch: ±1 weights and sign units trained by gradients.
 
 A continuous copy of the ±1 weights is updated by stochastic gradient descent, or Adam, with gradients taken at its
 signs, and kept in [-1, 1]; backwards, a sign counts as the identity (weights) or as the identity clipped to [-1, 1]
@@ -17,7 +17,7 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 from deepnet.baselines.base import xavier
 from factorgraph.dense.state import Array
 
-#: Learning rates: that of [DL App. B.3] for SGD, the library's default for Adam.
+#: Learning rates: that of [DL, App. B.3] for SGD, the library's default for Adam.
 LEARNING_RATES = {"sgd": 10.0, "adam": 0.001}
 
 

@@ -1,4 +1,4 @@
-"""Expectation backpropagation of Soudry, Hubara and Meir (2014), the parameter-free Bayesian baseline of [DL App. B.7].
+"""Expectation backpropagation of Soudry, Hubara and Meir, the parameter-free Bayesian baseline of [DL, App. B.7].
 
 It is mean-field message passing to first order in what comes back: with the message B from above, a hidden unit passes
 g = B ∂_omega x̂ down, where message passing has the full ∂_omega phi(B, omega, V). The label enters in full. Every

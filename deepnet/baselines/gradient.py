@@ -125,7 +125,7 @@ class GradientPlan(DensePlan):
 
     adam: bool = False
 
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """As ``Plan.state_shapes``: H, the continuous copy of the weights, their values, and what Adam remembers."""
         shape = (self.outputs, self.inputs)
         return dict.fromkeys(("H", "mean"), shape) | (self.remembered() if self.adam else {})

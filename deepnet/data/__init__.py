@@ -80,17 +80,26 @@ def load_dataset(
     raw = _read(name, data_dir)
     pictures = raw.x_train.reshape(-1, *SHAPES[name])
     preparation = Pixels.fit(PICTURES, pictures)
-    labels: tuple[Label, ...] = ("even", "odd") if task == "parity" else tuple(range(CLASSES))
     return Dataset(
         name=name,
         task=task,
         x_train=preparation.standardise(raw.x_train, float_type),
-        y_train=_targets(raw.labels_train, task),
+        y_train=targets_for(task, raw.labels_train),
         x_test=preparation.standardise(raw.x_test, float_type),
-        y_test=_targets(raw.labels_test, task),
-        labels=labels,
+        y_test=targets_for(task, raw.labels_test),
+        labels=labels_for(task),
         preparation=preparation,
     )
+
+
+def labels_for(task: Task) -> tuple[Label, ...]:
+    """Return the classes of a task."""
+    return ("even", "odd") if task == "parity" else tuple(range(CLASSES))
+
+
+def targets_for(task: Task, numbers: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return labels as networks take them, of the ten classes by their numbers."""
+    return targets(numbers % 2 if task == "parity" else numbers, len(labels_for(task)))
 
 
 def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> Table:
@@ -120,10 +129,6 @@ def _float_type(dtype: DTypeLike) -> np.dtype[np.floating]:
             if isinstance(dtype, str | type | np.dtype) and dtype == choice:
                 return choice
     raise ValueError(f"`dtype` must be float32 or float64, got {shown(dtype)}")
-
-
-def _targets(numbers: NDArray[np.uint8], task: Task) -> NDArray[np.integer]:
-    return targets(numbers % 2 if task == "parity" else numbers, 2 if task == "parity" else CLASSES)
 
 
 def _read_digits() -> Raw:

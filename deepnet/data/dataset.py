@@ -38,12 +38,17 @@ class Dataset:
     preparation: Preparation
 
     @property
+    def features(self) -> int:
+        """Number of inputs."""
+        return self.x_train.shape[1]
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.labels)
 
     def __repr__(self) -> str:
-        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.x_train.shape[1]} features"
+        sizes = f"{len(self.x_train)} + {len(self.x_test)} samples, {self.features} features"
         return f"<Dataset {self.name} ({self.task}): {sizes}, {self.classes} classes>"
 
 

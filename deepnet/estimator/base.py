@@ -20,7 +20,7 @@ from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, check_number
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
-_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "eps_init")
+_STRUCTURE = ("hidden", "closure", "weights", "activation", "output", "bias", "density", "memory", "eps_init")
 _SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
 
 #: Number that starts the random stream of the split, beside those of ``deepnet.state``.
@@ -126,7 +126,7 @@ class Estimator(BaseEstimator):
 
     def _fit(self, network: Network, config: Config, samples: Samples) -> list[dict[str, Any]]:
         """Train for ``epochs`` epochs or until there is nothing to gain, and keep the network; return the history."""
-        network.config = replace(config, epochs=network.epoch + config.epochs)
+        network = self._taken_up(network, replace(config, epochs=network.epoch + config.epochs))
         samples, held = samples.weighing(), None
         if self.early_stopping:
             count = max(1, round(self.validation_fraction * len(samples.x)))
@@ -135,7 +135,7 @@ class Estimator(BaseEstimator):
                 raise ValueError(f"`validation_fraction` must be {need}, got {self.validation_fraction}")
             rest, chosen = self._held_out(samples, count, config.seed)
             samples, held = samples[rest], samples[chosen]
-        history = list(self._epochs(network.to(self.device), samples, held))
+        history = list(self._epochs(network, samples, held))
         self._finish(held)
         return history
 
@@ -170,11 +170,16 @@ class Estimator(BaseEstimator):
 
     def _online(self, network: Network, config: Config, samples: Samples) -> None:
         """One epoch on the given samples, and keep the network."""
-        network.config = config
-        network, samples = network.to(self.device), samples.weighing()
+        network, samples = self._taken_up(network, config), samples.weighing()
         train_epoch(network, samples.x, samples.y, sample_weight=samples.weight)
         self._report(network, samples)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
+
+    def _taken_up(self, network: Network, config: Config) -> Network:
+        """Return the network where it is trained, with its settings, for other data than before."""
+        network.config = config
+        network.settle()
+        return network.to(self.device)
 
     def _report(self, network: Network, samples: Samples) -> dict[str, float]:
         """With ``verbose``, print and return the error on at most ``_REPORTED`` of the samples."""

@@ -50,7 +50,9 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         density: fraction of the weights kept, for all layers or one per layer.
         epochs: passes over the data in ``fit``.
         batch_size: samples in a mini-batch.
-        preset: "default" or one of the paper's, see ``Config``: where rho, damping and beta come from if they are None.
+        memory: "fields", or "covariance" for streams, with ``preset="stream"``: see ``Config``.
+        preset: "default", "stream" or one of the paper's, see ``Config``: where rho, damping and beta come from if they
+            are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
@@ -102,6 +104,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         density: float | Sequence[float] = 1.0,
         epochs: int = 30,
         batch_size: int = 32,
+        memory: str = "fields",
         preset: str = "default",
         rho: Settings = None,
         damping: Settings = None,
@@ -134,6 +137,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.density = density
         self.epochs = epochs
         self.batch_size = batch_size
+        self.memory = memory
         self.preset = preset
         self.rho = rho
         self.damping = damping
@@ -308,7 +312,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         def loss(exponent: float) -> float:
             return log_loss(layers, some.x, some.y, self.network_.operations, float(np.exp(exponent)))
 
-        found = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.01})
+        found: Any = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.01})
         self.calibration_ = float(np.exp(found.x))
 
     def _samples(self, X: Array, y: Array, weight: Array | None) -> Samples:

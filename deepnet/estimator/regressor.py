@@ -35,7 +35,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             exponential of the output.
         noise_variance: of the Gaussian noise, in units of the targets squared; None for one that is learnt, by
             expectation maximisation, for each target.
-        bias, density, epochs, batch_size, preset, rho, damping, beta, tau, reinforcement, eps_init: see
+        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, eps_init: see
             ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the features and, with Gaussian noise, the targets; with False all should be of
@@ -74,6 +74,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         density: float | Sequence[float] = 1.0,
         epochs: int = 100,
         batch_size: int = 32,
+        memory: str = "fields",
         preset: str = "default",
         rho: Settings = 1.0,
         damping: Settings = 0.0,
@@ -101,6 +102,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.density = density
         self.epochs = epochs
         self.batch_size = batch_size
+        self.memory = memory
         self.preset = preset
         self.rho = rho
         self.damping = damping

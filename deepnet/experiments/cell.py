@@ -11,8 +11,9 @@ from typing import Any
 from deepnet.app.checkpoint import write_text_atomic
 from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.run import METRICS, Run, evaluate
-from deepnet.data import Dataset, load_dataset
-from deepnet.experiments.spec import Cell
+from deepnet.data import Dataset
+from deepnet.data.tasks import TaskSequence, load_data
+from deepnet.experiments.spec import OF_TASKS, Cell
 from deepnet.train import Network
 from factorgraph.io.files import parse_json
 from factorgraph.runtime.executor import one_thread
@@ -49,7 +50,7 @@ class Job:
             self._check_same(Run.open(self.directory))
 
     def _check_same(self, run: Run) -> None:
-        given = self.cell.config.to_json() | {"task": self.cell.task}
+        given = self.cell.config.to_json() | {"task": self.cell.task, "tasks": self.cell.tasks}
         try:
             run.description.check_same(self.cell.dataset, given)
         except RunError as error:
@@ -61,7 +62,7 @@ class Job:
             result = parse_json((self.directory / RESULT).read_bytes())
         except (OSError, ValueError):
             return None
-        return result if isinstance(result, dict) and result.get("epoch") == self.cell.config.epochs else None
+        return result if isinstance(result, dict) and result.get("epoch") == self.cell.epochs else None
 
     def history(self) -> list[dict[str, Any]]:
         """Return the metrics of the epochs so far."""
@@ -82,21 +83,24 @@ def run_job(job: Job) -> None:
     """
     with one_thread():
         cell = job.cell
-        data = load_dataset(cell.dataset, task=cell.task, data_dir=job.data_dir, dtype=cell.config.dtype)  # pyright: ignore[reportArgumentType]
+        settings: Any = {"task": cell.task, "tasks": cell.tasks, "dtype": cell.config.dtype}
+        data = load_data(cell.dataset, data_dir=job.data_dir, **settings)
         with _opened(job, data) as (run, network):
             run.prepare(network)
             for _ in run.train(network, data):
                 pass
-            figures = evaluate(network, data) | {
+            of_tasks = {name: run.history[-1][name] for name in OF_TASKS if run.history and cell.tasks is not None}
+            of_run = {
                 "seconds": sum(each["seconds"] for each in run.history) / max(1, len(run.history)),
                 "machine": machine(job.device)["processor" if job.device == "cpu" else "gpu"],
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             }
+            figures = evaluate(network, data) | of_tasks | of_run
         write_text_atomic(job.directory / RESULT, json.dumps(figures, indent=2) + "\n")
 
 
 @contextlib.contextmanager
-def _opened(job: Job, data: Dataset) -> Iterator[tuple[Run, Network]]:
+def _opened(job: Job, data: Dataset | TaskSequence) -> Iterator[tuple[Run, Network]]:
     """The run in the folder of a job, a new one if there is none, which nobody else can train meanwhile."""
     config = job.cell.config
     if (job.directory / CONFIG).exists():

@@ -23,6 +23,8 @@ TITLES = {
     "bayes_test_error": "Bayesian test error (%)",
     "bayes_train_error": "Bayesian training error (%)",
     "seconds": "seconds an epoch",
+    "forgetting": "forgetting (%)",
+    "bayes_forgetting": "Bayesian forgetting (%)",
 }
 
 
@@ -116,20 +118,21 @@ def _cell_rows(spec: Spec, jobs: Sequence[Job]) -> Iterator[list[object]]:
 
 
 def curves(spec: Spec, jobs: Sequence[Job], measured: str) -> dict[tuple[str, ...], tuple[NDArray, NDArray, NDArray]]:
-    """Return epochs, means and deviations over the seeds (0 for one), at every place where something is trained.
+    """Return epochs, means and deviations over the seeds (0 for one), at every place where something is measured.
 
     They end where the first of the seeds ends.
     """
-    histories: dict[tuple[str, ...], list[list[float]]] = {labels: [] for labels in _places(spec)}
+    histories: dict[tuple[str, ...], list[list[tuple[int, float]]]] = {labels: [] for labels in _places(spec)}
     for job in jobs:
         if history := job.history():
-            histories[job.cell.labels].append([epoch[measured] for epoch in history])
+            points = [(epoch["epoch"], epoch[measured]) for epoch in history if measured in epoch]
+            histories[job.cell.labels].append(points)
     found = {}
     for labels, each in histories.items():
-        if each:
-            values = np.array([history[: min(map(len, each))] for history in each])
-            deviation = values.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(values.shape[1])
-            found[labels] = np.arange(1, values.shape[1] + 1), values.mean(axis=0), deviation
+        if length := min(map(len, each), default=0):
+            epochs, values = np.moveaxis(np.array([points[:length] for points in each]), -1, 0)
+            deviation = values.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(length)
+            found[labels] = epochs[0].astype(np.int64), values.mean(axis=0), deviation
     return found
 
 

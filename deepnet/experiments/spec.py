@@ -3,7 +3,7 @@
 seeds = 3                               # 0, 1, 2; or a list of seeds
 report = ["test_error", "train_error"]  # one table for each
 
-[settings]                              # of all cells: dataset, task, and anything in ``Config``
+[settings]                              # of all cells: dataset, task, tasks, and anything in ``Config``
 dataset = "mnist"
 hidden = [501, 501]
 
@@ -25,15 +25,19 @@ from typing import Any
 
 from deepnet.config import LARGEST_SEED, Config
 from deepnet.data import DATASETS, TASKS
+from deepnet.data.tasks import Tasks, number_of_tasks
 from deepnet.kernels.devices import DEVICES
 from deepnet.state import plans
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, shown
 
-#: What may be reported of a finished cell.
-REPORTS = ("test_error", "train_error", "bayes_test_error", "bayes_train_error", "seconds")
+#: What may be reported where every cell learns several tasks.
+OF_TASKS = ("forgetting", "bayes_forgetting")
+
+#: What may be reported of a finished cell; the errors are means over the tasks.
+REPORTS = ("test_error", "train_error", "bayes_test_error", "bayes_train_error", "seconds", *OF_TASKS)
 
 _FIELDS = ("seeds", "report", "data_dir", "device", "settings", "axes")
-_OF_DATA = ("dataset", "task")
+_OF_DATA = ("dataset", "task", "tasks")
 _SETTINGS = (*_OF_DATA, *(field.name for field in fields(Config) if field.name != "seed"))
 
 
@@ -50,6 +54,7 @@ class Cell:
         seed: of the run.
         dataset: name of the data set.
         task: "multiclass" or "parity".
+        tasks: how the data set is made into tasks, see ``deepnet.data.tasks.Tasks``; None if it is learnt as it is.
         config: the settings.
         directory: folder of the run, below that of the sweep.
     """
@@ -58,11 +63,17 @@ class Cell:
     seed: int
     dataset: str
     task: str
+    tasks: str | None
     config: Config
     directory: Path
 
     def __str__(self) -> str:
         return ", ".join([*self.labels, f"seed {self.seed}"])
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of the whole run, of all tasks if there are several."""
+        return self.config.epochs * number_of_tasks(self.tasks)
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,9 @@ def _parsed(values: dict[str, Any], folder: Path, data_dir: Path | None) -> Spec
             for axis, (label, chosen) in zip(axes, place, strict=True)
         }
         cells += _cells(labels, {"settings": common} | origin, seeds)
+    single = [cell for cell in cells if cell.tasks is None]
+    if single and (wrong := [name for name in report if name in OF_TASKS]):
+        raise ValueError(f"`report` must be without {wrong[0]} where a cell has no `tasks`, as {single[0]}")
     folders = [cell.directory for cell in cells]
     if twice := {str(each) for each in folders if folders.count(each) > 1}:
         raise ValueError(f"`axes` must have labels that make different folders, got {sorted(twice)[0]} more than once")
@@ -207,12 +221,15 @@ def _cells(labels: tuple[str, ...], origin: Mapping[str, Mapping[str, Any]], see
     try:
         dataset = check_choice("dataset", values.pop("dataset"), DATASETS)
         task = check_choice("task", values.pop("task", "multiclass"), TASKS)
+        tasks = str(Tasks.of(values.pop("tasks"))) if "tasks" in values else None
         config = Config(**values)
         _check_network(config, 2 if task == "parity" else 10)
     except ValueError as error:
         raise ValueError(_located(str(error), sources, labels)) from error
     folder = Path("cells", *map(_file_name, labels))
-    return [Cell(labels, seed, dataset, task, replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds]
+    return [
+        Cell(labels, seed, dataset, task, tasks, replace(config, seed=seed), folder / f"seed-{seed}") for seed in seeds
+    ]
 
 
 def _check_network(config: Config, classes: int) -> None:

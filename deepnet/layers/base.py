@@ -33,12 +33,14 @@ class Update:
         damping: α in [0, 1).
         beta: likelihood weight β > 0; 1 is [DL].
         reinforcement: r >= 0, weight of the previous inner iteration's field.
+        batch: number of the mini-batch, of those that the training set is divided into.
     """
 
     rho: float = 1.0
     damping: float = 0.0
     beta: float = 1.0
     reinforcement: float = 0.0
+    batch: int = 0
 
 
 class Plan(Protocol):
@@ -79,7 +81,7 @@ class Plan(Protocol):
         """Whether a step of the layer can be captured on a GPU: none of its formulas is for the processor only."""
         ...
 
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of the arrays of the state, by name; nothing is made."""
         ...
 
@@ -158,6 +160,10 @@ class Layer(Protocol):
 
         Those of a batch are among them only after a batch.
         """
+        ...
+
+    def settle(self) -> None:
+        """Take what is kept of single batches as what is known before: other data follow."""
         ...
 
     def start(self, update: Update | None) -> None:

@@ -82,7 +82,7 @@ class DensePlan(LayerPlan):
         """Implement ``deepnet.layers.base.Plan.on_gpu``."""
         return self.channel.on_gpu and self.prior is not None and self.prior.on_gpu
 
-    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+    def state_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Implement ``deepnet.layers.base.Plan.state_shapes``: one number an edge in each array, and of outputs the
         noise if it is learnt."""
         names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
@@ -94,7 +94,7 @@ class DensePlan(LayerPlan):
     ) -> "DenseLayer":
         """Implement ``deepnet.layers.base.Plan.initial_layer``.
 
-        ±1 weights start with H ~ size · N(0, 1) [DL App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
+        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
         units of 1/(scale √inputs), where the variance of the scaled sum over inputs of size 1 starts at 1. Only the
         ratio of m to √σ counts: the size of both is a matter of units below sign, ReLU or argmax outputs.
         """
@@ -211,6 +211,9 @@ class DenseLayer(dense.Layer):
         found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
         return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
 
+    def settle(self) -> None:
+        """Implement ``deepnet.layers.base.Layer.settle``: nothing is kept of single batches."""
+
     def start(self, update: Update | None) -> None:
         """Implement ``deepnet.layers.base.Layer.start``."""
         self.memory = None
@@ -234,7 +237,11 @@ class DenseLayer(dense.Layer):
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
         """Implement ``deepnet.layers.base.Layer.backward``; nobody waits for what is sent to the constant unit."""
         field, precision = base
-        sent = operations.backward(self, above, Step(field, precision, update.rho, update.reinforcement), last=last)
+        step = Step(field, precision, update.rho, update.reinforcement)
+        return self._without_constant_unit(operations.backward(self, above, step, last=last))
+
+    def _without_constant_unit(self, sent: Backward) -> Backward:
+        """Return what is sent to the units below, without the constant one."""
         if not self.plan.bias or sent.B is None:
             return sent
         A = None if sent.A is None else sent.A[: self.plan.features]

@@ -11,7 +11,12 @@ from factorgraph.activations.sigmoid import Sigmoid
 from factorgraph.activations.sign import Sign
 from factorgraph.activations.tanh import Tanh
 
-LINEAR, RELU, SIGN, ERF, TANH, SIGMOID = Linear(), ReLU(), Sign(), Erf(), Tanh(), Sigmoid()
+LINEAR = Linear()
+RELU = ReLU()
+SIGN = Sign()
+ERF = Erf()
+TANH = Tanh()
+SIGMOID = Sigmoid()
 
 #: Those that have a name.
 ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (LINEAR, RELU, SIGN, ERF, TANH, SIGMOID)}

@@ -1,4 +1,4 @@
-"""Observed class: the argmax of K Gaussian pre-activations [DL, A.9].
+"""Observed class: the argmax of K Gaussian pre-activations [DL, App. A.9].
 
 This channel acts on vectors: its arrays have an axis of classes. With label c and r(x) = N(x)/Φ(x),
 
@@ -63,7 +63,7 @@ class Argmax:
       gamma while the gaps are below 30 deviations; one or two milliseconds a sample for ten classes.
 
     In every form phi depends on differences of omega only, so that Σ_k g_k = 0. The first is the default: it needs no
-    random numbers, and [DL Fig. 4] finds no difference that matters between the first two.
+    random numbers, and [DL, Fig. 4] finds no difference that matters between the first two.
 
     With noise the label is that of z_k + N(0, noise), the multi-class probit: all formulas are those with V + noise for
     V.

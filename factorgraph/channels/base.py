@@ -14,7 +14,7 @@ from factorgraph.runtime.device_arrays import on_device
 
 
 class ChannelValues(NamedTuple):
-    """A channel's log-partition and what follows from it, elementwise [DL eqs. 4, 60-67].
+    """A channel's log-partition and what follows from it, elementwise [DL, eqs. 4, 60-67].
 
     Attributes:
         phi: log ∫ dx dz e^{Bx - Ax²/2} P(x|z) N(z; omega, V).
@@ -32,7 +32,7 @@ class ChannelValues(NamedTuple):
 
 
 class ObservedValues(NamedTuple):
-    """A channel with its output observed, elementwise [DL eq. 21]: log P(y | omega, V) and its derivatives.
+    """A channel with its output observed, elementwise [DL, eq. 21]: log P(y | omega, V) and its derivatives.
 
     Attributes:
         phi: log ∫ dz P(y|z) N(z; omega, V).

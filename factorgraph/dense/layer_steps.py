@@ -14,8 +14,13 @@ def forward_step(operations: Operations, layer: Layer) -> Forward:
 
 def backward_step(operations: Operations, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
     """Return the messages to the inputs; those to the weights, and the new weights, go to the layer."""
+    sent = send_step(operations, layer, above, last=last)
+    operations.update_weights(layer, step)
+    return sent
+
+
+def send_step(operations: Operations, layer: Layer, above: Message, *, last: bool) -> Backward:
+    """Return the messages to the inputs; those to the weights go to the layer, whose weights stay as they are."""
     sent = CLOSURES[layer.plan.closure].send(layer, above, operations, last=last)
     set_weight_precision(layer, operations, sent.curvature_weights)
-    A = input_precision(layer, operations, sent.curvature_inputs)
-    operations.update_weights(layer, step)
-    return Backward(sent.B, A)
+    return Backward(sent.B, input_precision(layer, operations, sent.curvature_inputs))

@@ -121,7 +121,7 @@ def edge_messages(
     """Return the messages of BP and BPI, edge by edge in blocks, with g by any ``operations``."""
     B = None if layer.plan.is_first else np.zeros_like(layer.x_mean)
     for rows in blocks(layer.plan.outputs, layer.x_mean.size):
-        # g with the own term left out of omega [DL eqs. 66, 78], then its part of both sums [DL eqs. 69, 71, 81, 83].
+        # g with the own term left out of omega [DL, eqs. 66, 78], then its part of both sums [DL, eqs. 69, 71, 81, 83].
         m, x = (layer.mean[rows, :, None], layer.x_mean[None]) if means is None else means(rows)
         own = m * x
         g, _ = operations.derivatives(message.rows(rows), layer.omega[rows, None] - own, layer.V[rows, None])
@@ -133,7 +133,7 @@ def edge_messages(
 
 
 def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
-    """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL App. B].
+    """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL, App. B].
 
     G likewise, but messages that would make weights less certain, Σ_n [x̂²Γ + Δ(Γ - g²)] < 0, count as none.
 
@@ -146,7 +146,7 @@ def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
         _renew(layer.G, layer.beta * np.maximum(layer.G_in, 0.0) + step.rho * step.precision, step.reinforcement)
         np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
     mean, variance = operations.weight_moments(cast(Prior, layer.plan.prior), layer.H, _or_zero(layer.G))
-    # Damped means [DL eqs. 134-135]; masked weights stay zero.
+    # Damped means [DL, eqs. 134-135]; masked weights stay zero.
     layer.mean *= layer.damping
     layer.mean += (1.0 - layer.damping) * mean
     if layer.plan.mask is not None:

@@ -138,7 +138,7 @@ class Operations(Protocol):
         ...
 
     def update_weights(self, layer: Layer, step: Step) -> None:
-        """New fields from H_in and G_in, and from them the damped means [DL App. B]; in place."""
+        """New fields from H_in and G_in, and from them the damped means [DL, App. B]; in place."""
         ...
 
     def weight_moments(self, prior: Prior, H: Array, G: Array | float) -> tuple[Array, Array]:

@@ -188,7 +188,7 @@ class Layer:
     def spin_variance(self) -> Array:
         """Return 1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
 
-        [DL eq. 9] has ∂²_H psi = 1 - tanh² H, which differs while damped means lag behind: see ``docs/deviations.md``.
+        [DL, eq. 9] has ∂²_H psi = 1 - tanh² H, which differs while damped means lag behind: see ``docs/deviations.md``.
         """
         variance = (1.0 - self.mean) * (1.0 + self.mean)
         return variance if self.plan.mask is None else variance * self.plan.mask

@@ -15,7 +15,7 @@ from factorgraph.messages.ranges import VARIANCE_FLOOR
 class Classes(Kind):
     """label = argmax_k scale · (b_k + Σ_i W_ki x_i), arguments in the order b (if there are any), W, x, label.
 
-    Mean field [DL App. A.9]: the argmax couples all units of a sample, so that no edge has a cavity of its own. W goes
+    Mean field [DL, App. A.9]: the argmax couples all units of a sample, so that no edge has a cavity of its own. W goes
     row by row over the edges that there are.
 
     Attributes:

@@ -20,7 +20,7 @@ from factorgraph.model.layout import Layout
 
 @dataclass(frozen=True)
 class Bilinear:
-    """z_kn = scale · (Σ_i W_ki x_in + b_k),  output_kn ~ P(·|z_kn)  [DL eq. 18].
+    """z_kn = scale · (Σ_i W_ki x_in + b_k),  output_kn ~ P(·|z_kn)  [DL, eq. 18].
 
     Attributes:
         output: name of the variable on plates (units, samples); (samples) alone for an ``Argmax`` output.
@@ -224,7 +224,7 @@ def _selections(name: str, given: Any) -> tuple[Selection, ...]:
 class Neuron(Kind):
     """x_out ~ P(·|scale · (b + Σ_i W_i x_i)), arguments in the order b (if there is one), W_1 .. W_n, x_1 .. x_n, out.
 
-    Relaxed belief propagation [DL eqs. 64-71]: means are cavity ones, variances full ones.
+    Relaxed belief propagation [DL, eqs. 64-71]: means are cavity ones, variances full ones.
 
     Attributes:
         channel: the activation.

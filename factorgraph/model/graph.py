@@ -32,10 +32,11 @@ _PLAIN = {int, float, np.float64, np.float32, np.int64, np.int32}
 class Graph:
     """A model under construction.
 
-    >>> graph = Graph()
-    >>> s = graph.spins("s", (3, 3), field=0.1)
-    >>> graph.add(Pairwise(s[:-1], s[1:], coupling=0.3))
-    >>> graph.add(Pairwise(s[:, :-1], s[:, 1:], coupling=0.3))
+    Examples:
+        >>> graph = Graph()
+        >>> s = graph.spins("s", (3, 3), field=0.1)
+        >>> graph.add(Pairwise(s[:-1], s[1:], coupling=0.3))
+        >>> graph.add(Pairwise(s[:, :-1], s[:, 1:], coupling=0.3))
     """
 
     def __init__(self) -> None:

@@ -201,7 +201,7 @@ def log_normal_cdf(x: float) -> float:
 
 @formula
 def inverse_mills(x: float) -> float:
-    """K(x) = N(x)/H(x) = √(2/π)/erfcx(x/√2) [DL, eq. 130 with its misprint corrected]."""
+    """K(x) = N(x)/H(x) = √(2/π)/erfcx(x/√2) [DL, eq. 130, corrected]."""
     return normal_tail(x, _half_square(x))[2]
 
 

@@ -13,7 +13,7 @@ from factorgraph.numerics.elementwise import Elementwise
 
 
 class PriorValues(NamedTuple):
-    """A prior's log-partition and cumulants, elementwise [DL eqs. 5, 62-63].
+    """A prior's log-partition and cumulants, elementwise [DL, eqs. 5, 62-63].
 
     Attributes:
         psi: log ∫ dw q(w) e^{Hw - Gw²/2}.

@@ -90,7 +90,7 @@ def test_every_setting_has_an_option_and_names_its_values(capsys: pytest.Capture
     options = settings(cli.parser())
     fields = set(Config.__dataclass_fields__)
     assert fields <= set(options)
-    of_runs = {"help", "dataset", "task", "data_dir", "out", "resume", "plot", "device"}
+    of_runs = {"help", "dataset", "task", "tasks", "data_dir", "out", "resume", "plot", "device"}
     of_files = {field.name for field in dataclasses.fields(Files)} - {"train", "test_target"}
     assert set(options) - fields == of_runs | of_files
     for name in fields:

@@ -117,6 +117,9 @@ class FlipsLayer:
     def watched(self):
         return {"field": (self.field, 1e12)}
 
+    def settle(self):
+        pass
+
     def start(self, update):
         pass
 
@@ -229,7 +232,7 @@ def test_it_trains_as_the_same_dense_layer(with_flips, activation, tau, compiled
 
 
 def test_a_run_is_kept_taken_up_and_shown(with_flips, tmp_path, capsys):
-    options = ["--hidden", "8", "8", "--batch-size", "300", "--no-plot"]
+    options = ["--hidden", "8", "8", "--batch-size", "300", "--preset", "paper", "--no-plot"]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     for folder, epochs in ((whole, "3"), (cut, "2")):
         assert main(["train", "digits", *options, "--epochs", epochs, "--out", str(folder)]) == 0
@@ -276,8 +279,8 @@ def test_it_may_be_the_first_layer():
         factors = [Flips("x1", "S", "x0", Sign()), Bilinear("y", "W", "x1", output)]
         model = Model.of(plates, variables, factors)
         with mock.patch("deepnet.state.model", lambda *_: model):
-            network = init(Config(hidden=(6,), batch_size=16), 6, 3)
+            network = init(Config(hidden=(6,), batch_size=16, epochs=10), 6, 3)
             x, y = data()
-            for _ in range(4):
+            for _ in range(10):
                 train_epoch(network, x, y)
             assert metrics(network, Evaluation(x, y, x, y))["train_error"] < 60.0

@@ -124,7 +124,13 @@ def test_abnormal_inputs_have_low_scores() -> None:
 def pairs() -> list[Any]:
     X, y = curve(120)
     iris = load_iris(return_X_y=True)
-    return [(small(epochs=8), X, y), (MessagePassingClassifier(hidden=15, epochs=8, random_state=0), *iris)]
+    options: dict[str, Any] = {
+        "hidden": 15,
+        "epochs": 8,
+        "preset": "paper",
+        "random_state": 0,
+    }  # of any number of epochs
+    return [(small(epochs=8), X, y), (MessagePassingClassifier(**options), *iris)]
 
 
 def probed(model: Any, X: NDArray[Any]) -> NDArray[Any]:

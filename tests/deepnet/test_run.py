@@ -467,14 +467,17 @@ def test_the_checkpoint_that_goes_while_it_is_read(
 EDITS: dict[str, Any] = {
     "dataset": "mnist", "task": "multiclass", "features": 65, "classes": 10, "hidden": [32], "closure": "amp",
     "weights": "continuous", "activation": "relu", "output": "argmax", "bias": True, "density": 0.6,
-    "batch_size": 64, "preset": "paper",
+    "batch_size": 64, "preset": "paper", "tasks": "split:2",
     "rho": ["1", "1"], "damping": ["0.9", "0.95"], "beta": ["8:1:0.7", "2"], "tau": 2, "reinforcement": 0.1,
-    "eps_init": 0.5, "seed": 1, "dtype": "float64",
+    "label_noise": 0.1, "eps_init": 0.5, "seed": 1, "dtype": "float64",
 }  # fmt: skip
 
 
-#: Another algorithm does not know the settings of the run, nor this one those of another.
-FOREIGN: dict[str, Any] = {"algorithm": "ebp", "learning_rate": 0.1}
+#: Another algorithm does not know the settings of the run, nor this one or its output those of another; nor another
+#: memory.
+FOREIGN: dict[str, Any] = {
+    "algorithm": "ebp", "learning_rate": 0.1, "memory": "covariance", "temperature": 0.5, "noise_variance": 0.1,
+}  # fmt: skip
 
 
 def test_the_edits_are_complete(data: Dataset, tmp_path: Path) -> None:
@@ -506,12 +509,14 @@ def test_an_edited_description_is_noticed(name: str, sparse: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_settings_of_another_algorithm_are_noticed(name: str, sparse: Path, tmp_path: Path) -> None:
+def test_settings_that_go_with_other_ones_are_noticed(name: str, sparse: Path, tmp_path: Path) -> None:
     shutil.copytree(sparse, tmp_path / "run")
     path = tmp_path / "run" / CONFIG
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"config": values["config"] | {name: FOREIGN[name]}}))
-    with pytest.raises(CheckpointError, match=r"cannot read .*config\.json: .* must be left alone with algorithm"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*config\.json: .* must be .* with (algorithm|memory|output)"
+    ):
         Run.open(tmp_path / "run")
 
 

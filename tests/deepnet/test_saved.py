@@ -34,7 +34,7 @@ KEPT = Path(__file__).parent / "data"
         {"density": 0.5, "hidden": 7, "rho": ("1:0.9:0.5", 1.0), "prediction": "pointwise"},
         {"hidden": np.int64(4), "random_state": np.random.RandomState(3), "standardize": False},
     ],
-    ids=str,
+    ids=lambda settings: "-".join(settings) or "defaults",
 )
 @pytest.mark.parametrize("labels", ["numbers", "texts", "objects", "wholes", "flags"])
 def test_classifiers_come_back(settings: dict[str, Any], labels: str, tmp_path: Path) -> None:

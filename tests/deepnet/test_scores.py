@@ -102,7 +102,7 @@ def test_all_uncertainty_is_one_of_the_weights_where_labels_are_functions_of_the
     for _ in range(3):
         train_epoch(network, data.x_train, data.y_train)
     found = uncertainty(network, data.x_test[:200])
-    np.testing.assert_array_equal(found.entropy, found.mutual_information)
+    np.testing.assert_array_equal(found.total, found.epistemic)
     rng, (layer,) = np.random.default_rng(0), network.layers
     mean = layer.state()["mean"] if "mean" in layer.state() else np.tanh(layer.state()["H"])
     weights = np.where(rng.random((3000, *mean.shape)) < 0.5 * (1 + mean), 1.0, -1.0)
@@ -110,7 +110,7 @@ def test_all_uncertainty_is_one_of_the_weights_where_labels_are_functions_of_the
     votes = z[:, 0] > 0 if data.classes == 2 else z.argmax(axis=1)
     p = np.stack([(votes == k).mean(axis=0) for k in range(data.classes)], axis=1)
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1)
-    assert np.abs(entropy - found.entropy).mean() < 0.05 < entropy.std()
+    assert np.abs(entropy - found.total).mean() < 0.05 < entropy.std()
 
 
 def test_strange_inputs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +128,7 @@ def test_strange_inputs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     description, network = Run.open(run).description, Run.open(run).load()
     x = description.prepared()[0].standardise(np.load(tmp_path / "noise.npy"), "float32")  # pyright: ignore
     data = load_dataset("digits")
-    entropy = [uncertainty(network, each).entropy for each in (data.x_test, x)]
+    entropy = [uncertainty(network, each).total for each in (data.x_test, x)]
     labels = np.repeat([0, 1], [len(data.x_test), 300])
     assert found["entropy"]["auroc"] == pytest.approx(roc_auc_score(labels, np.concatenate(entropy)), abs=1e-6)
     assert found["entropy"]["auroc"] > 0.8 and found["entropy"] == found["mutual_information"]

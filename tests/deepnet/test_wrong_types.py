@@ -59,9 +59,9 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 
 def test_the_tables_cover_what_is_public() -> None:
-    """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports, ``load`` and ``save``
-    in those of saved models."""
-    others = {"load", "load_dataset", "load_packed", "save"}
+    """``load_dataset`` is in the tests of the data sets, ``load_packed`` in those of the exports, ``load_tasks`` in
+    those of continual learning, ``load`` and ``save`` in those of saved models."""
+    others = {"load", "load_dataset", "load_packed", "load_tasks", "save"}
     assert set(deepnet.__all__) == {"Config", "MessagePassingClassifier", "MessagePassingRegressor"} | others
 
 

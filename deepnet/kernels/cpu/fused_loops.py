@@ -217,7 +217,7 @@ def preactivations(
             panels = panels_of(part, AS_IS, VALUES, sample, end, on_amx)
             squares = panels_of(part, AS_IS, SQUARES, sample, end, on_amx)
             for first in range(start, stop, STRIP):
-                # omega += m x̂ and V += (1 - m²) x̂² [DL eqs. 89, 88], for a strip of outputs.
+                # omega += m x̂ and V += (1 - m²) x̂² [DL, eqs. 89, 88], for a strip of outputs.
                 last = min(first + STRIP, stop)
                 rows_of_product(m, VALUES, first, last, inputs, NEXT, begin, panels, omega, first, sample, on_amx)
                 rows_of_product(m, VARIANCES, first, last, inputs, NEXT, begin, squares, V, first, sample, on_amx)
@@ -358,7 +358,7 @@ def _send(g: Any, gamma: Any, x: Any, m: Any, amp: bool, start: int, stop: int, 
             panels = panels_of(g[begin : begin + BLOCK], AS_IS, VALUES, sample, end, on_amx)
             squares, total = panels_of(part, AS_IS, POSITIVES, sample, end, on_amx), _column_sums(part)
             for first in range(FIRST, inputs, STRIP):
-                # B += mᵀ g [DL eq. 93], for a strip of inputs.
+                # B += mᵀ g [DL, eq. 93], for a strip of inputs.
                 last = min(first + STRIP, inputs)
                 rows_of_product(m, VALUES, first, last, NEXT, inputs, begin, panels, B, first, sample, on_amx)
                 # B += x̂ Σ m²Γ, the part of AMP's B without an earlier iteration.
@@ -417,7 +417,7 @@ def _receive(
             panels = panels_of(part, TRANSPOSED, VALUES, sample, end, on_amx)
             squares = panels_of(part if amp else part[:0], TRANSPOSED, SQUARES, sample, end, on_amx)
             for first in range(FIRST, outputs, STRIP):
-                # H_in += g x̂ᵀ [DL eq. 95], for a strip of outputs.
+                # H_in += g x̂ᵀ [DL, eq. 95], for a strip of outputs.
                 last, to = min(first + STRIP, outputs), first if samples > SAMPLES else FIRST
                 rows_of_product(g, VALUES, first, last, samples, NEXT, sample, panels, H_in, to, FIRST, on_amx)
                 if amp:

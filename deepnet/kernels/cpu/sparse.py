@@ -48,7 +48,7 @@ def preactivations(
     for k in range(thread * rows // threads, (thread + 1) * rows // threads):
         omega[k] = f32(0.0)
         V[k] = f32(0.0)
-        # Four edges at a time: omega += m x̂ and V += (1 - m²) x̂² + Δ [DL eqs. 89, 88].
+        # Four edges at a time: omega += m x̂ and V += (1 - m²) x̂² + Δ [DL, eqs. 89, 88].
         fours = first[k + 1] - (first[k + 1] - first[k]) % 4
         for e in range(first[k], fours, 4):
             a, b, c, d = inputs[e], inputs[e + 1], inputs[e + 2], inputs[e + 3]
@@ -109,7 +109,7 @@ def send(
     for i in range(thread * rows // threads, (thread + 1) * rows // threads):
         B[i] = f32(0.0)
         reaction[:] = f32(0.0)
-        # B += m g [DL eq. 93], four edges at a time, and Σ m²Γ for the reaction.
+        # B += m g [DL, eq. 93], four edges at a time, and Σ m²Γ for the reaction.
         fours = first[i + 1] - (first[i + 1] - first[i]) % 4
         for e in range(first[i], fours, 4):
             a, b, c, d = outputs[e], outputs[e + 1], outputs[e + 2], outputs[e + 3]
@@ -157,7 +157,7 @@ def receive(
     for k in range(thread * rows // threads, (thread + 1) * rows // threads):
         own = inputs[first[k] : first[k + 1]]
         count = own.shape[0]
-        # H_in = Σ_n x̂ g of every edge [DL eq. 95].
+        # H_in = Σ_n x̂ g of every edge [DL, eq. 95].
         _overlaps_of(g[k], x, own, message)
         # The edges side by side: old field, mean and base.
         for e in range(count):
@@ -258,7 +258,7 @@ def _edge_messages(
         # What all edges of the output share.
         for j in range(samples):
             t[j], inverse[j], c[j], eps[j] = edge_factor32(field[k, j], omega[k, j], V[k, j])
-        # g of every edge and sample [DL eq. 78].
+        # g of every edge and sample [DL, eq. 78].
         for e in range(first[k], first[k + 1]):
             i = inputs[e]
             H_in[k, i] = _edge(m[k, i], x[i], t, inverse, c, eps, parts[thread, i if sends else 0])

@@ -14,7 +14,7 @@ typedef long long Index;
 
 // ---- units ----------------------------------------------------------------------------------------------------------
 
-// Mean and variance of sign units with the fields B [DL eqs. 60-61].
+// Mean and variance of sign units with the fields B [DL, eqs. 60-61].
 KERNEL sign_moments(Index size, const float* B, const float* omega, const float* V, float* mean, float* variance) {
     EACH(e, size) {
         auto moments = float32_sign_moments32(B[e], omega[e], V[e]);
@@ -23,7 +23,7 @@ KERNEL sign_moments(Index size, const float* B, const float* omega, const float*
     }
 }
 
-// g and Gamma of sign units with the fields B [DL eqs. 90-91].
+// g and Gamma of sign units with the fields B [DL, eqs. 90-91].
 KERNEL sign_derivatives(Index size, const float* B, const float* omega, const float* V, float* g, float* gamma) {
     EACH(e, size) {
         auto derivatives = float32_sign_derivatives32(B[e], omega[e], V[e]);
@@ -32,7 +32,7 @@ KERNEL sign_derivatives(Index size, const float* B, const float* omega, const fl
     }
 }
 
-// Each rival of the label by itself [DL eqs. 132-133]; the label receives what keeps the sum of g zero. A thread owns a
+// Each rival of the label by itself [DL, eqs. 132-133]; the label receives what keeps the sum of g zero. A thread owns a
 // sample.
 KERNEL argmax_derivatives(
     Index samples, Index classes, const Index* y, const float* omega, const float* V, float* g, float* gamma) {
@@ -83,7 +83,7 @@ KERNEL with_squares(Index size, const float* x, float* both) {
     }
 }
 
-// V = max(V + sum of the variances of the inputs, floor): [DL eq. 88] with m^2 + sigma = 1.
+// V = max(V + sum of the variances of the inputs, floor): [DL, eq. 88] with m^2 + sigma = 1.
 KERNEL finish_variances(Index size, Index units, Index samples, Index count, const float* parts, float floor, float* V) {
     EACH(e, size) {
         Index n = e % samples, first = e / samples * STRIP;
@@ -170,7 +170,7 @@ KERNEL edge_messages(
                 fields[j] = 0.0f;
             }
             for (Index n = first; n < last; n++) {
-                // g with the own term left out of omega [DL eq. 78], and its part of both sums [DL eqs. 81, 83].
+                // g with the own term left out of omega [DL, eq. 78], and its part of both sums [DL, eqs. 81, 83].
                 float x = x_transposed[n * inputs + i], B = 0.0f;
 #pragma unroll
                 for (int j = 0; j < TILE; j++) {

@@ -119,7 +119,7 @@ class GpuOperations:
         factors = self._empty(samples, padded, 4)
         shape = (outputs, padded, samples)
         launch("edge_factors", samples * padded, *shape, fields(message), layer.omega, layer.V, factors)
-        # g of every edge and sample, summed in parts [DL eqs. 78, 81, 83]; then the parts.
+        # g of every edge and sample, summed in parts [DL, eqs. 78, 81, 83]; then the parts.
         H_parts = self._empty(chunks, outputs, inputs)
         B_parts = None if layer.plan.is_first else self._empty(groups, samples, inputs)
         sizes = (outputs, inputs, samples, padded, groups, chunks)
@@ -150,7 +150,7 @@ class GpuOperations:
         """Compute both products of a fused layer in one call."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return forward_step(self, layer)
-        # omega = m x̂ and σ x̂², one call for both; then Σ Δ and the floor of V [DL eqs. 89, 88].
+        # omega = m x̂ and σ x̂², one call for both; then Σ Δ and the floor of V [DL, eqs. 89, 88].
         inputs = self._empty(2, *layer.x_mean.shape)
         self.device.launch("with_squares", layer.x_mean.size, layer.x_mean, inputs)
         omega, V = outputs = self._empty(2, layer.plan.outputs, layer.x_mean.shape[1])
@@ -163,7 +163,7 @@ class GpuOperations:
         """Compute both products of each kind in one call where AMP has two."""
         if self.path(layer, last=last) is Path.CLOSURE:
             return backward_step(self, layer, above, step, last=last)
-        # Mean field: B = mᵀ g and H_in = g x̂ᵀ [DL eqs. 93, 95].
+        # Mean field: B = mᵀ g and H_in = g x̂ᵀ [DL, eqs. 93, 95].
         B = None
         if not REACTIONS[layer.plan.closure]:
             if not layer.plan.is_first:

@@ -1,4 +1,4 @@
-"""The four closures: BP, BPI, mean field and AMP differ in what replaces the cavity quantities [DL App. A]."""
+"""The four closures: BP, BPI, mean field and AMP differ in what replaces the cavity quantities [DL, App. A]."""
 
 from factorgraph.dense.closures.amp import ApproximateMessagePassing
 from factorgraph.dense.closures.bp import BeliefPropagation

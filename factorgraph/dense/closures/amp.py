@@ -1,4 +1,4 @@
-"""Approximate message passing: BP's cavity means expanded to first order around full ones [DL App. A.6]."""
+"""Approximate message passing: BP's cavity means expanded to first order around full ones [DL, App. A.6]."""
 
 from factorgraph.dense.closures.common import Sent, curvature_to_inputs, curvature_to_weights
 from factorgraph.dense.operations import Operations
@@ -9,7 +9,7 @@ class ApproximateMessagePassing:
     """Full quantities with Onsager terms that carry the time indices of the expansion.
 
     With ⁻ for the previous iteration (absent at the first one) and β the likelihood weight, which scales the message to
-    the weights: x̂_{in→k} ≈ x̂ - m⁻g⁻Δ, m_{ki→n} ≈ m - βx̂⁻g⁻σ, g_{kn→i} ≈ g + m x̂ Γ. [DL eqs. 116, 118] drop the time
+    the weights: x̂_{in→k} ≈ x̂ - m⁻g⁻Δ, m_{ki→n} ≈ m - βx̂⁻g⁻σ, g_{kn→i} ≈ g + m x̂ Γ. [DL, eqs. 116, 118] drop the time
     indices, and have terms at the first iteration that must vanish; here they are kept. With damping and several
     iterations the corrections of the means are those of a fixed point, where past and present messages agree.
     """
@@ -24,7 +24,7 @@ class ApproximateMessagePassing:
         omega = operations.times(layer.mean, layer.x_mean)
         if layer.memory is None:
             return omega
-        # The three Onsager terms of [DL eq. 98] have the common factor g⁻; data have no Δ.
+        # The three Onsager terms of [DL, eq. 98] have the common factor g⁻; data have no Δ.
         x, m, g = layer.memory
         reaction = layer.beta * operations.times(layer.variance, layer.x_mean * x)
         if layer.x_variance is not None:

@@ -1,4 +1,4 @@
-"""Relaxed belief propagation: cavity means on every edge, full variances [DL App. A.3].
+"""Relaxed belief propagation: cavity means on every edge, full variances [DL, App. A.3].
 
 A cavity mean depends on the messages of its own edge in all earlier iterations of the batch. Keeping them would take
 (outputs × inputs × samples) numbers; instead the layer's full quantities of each iteration are kept, and the
@@ -121,7 +121,7 @@ class BeliefPropagation(BPInspired):
     name = "bp"
 
     def omega(self, layer: Layer, operations: Operations) -> Array:
-        """[DL eq. 65], the sum over all inputs."""
+        """[DL, eq. 65], the sum over all inputs."""
         if layer.memory is None:
             return super().omega(layer, operations)
         history = cast(History, layer.memory)
@@ -139,7 +139,7 @@ class BeliefPropagation(BPInspired):
         return omega
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
-        """[DL eqs. 66, 69, 71]."""
+        """[DL, eqs. 66, 69, 71]."""
         if layer.memory is not None:
             history = cast(History, layer.memory)
             B = operations.edge_messages(layer, above, lambda rows: history.cavity_means(layer, rows, operations))

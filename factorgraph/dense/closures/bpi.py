@@ -1,4 +1,4 @@
-"""BP-inspired: the cavity is kept in the argument of g only [DL App. A.4]."""
+"""BP-inspired: the cavity is kept in the argument of g only [DL, App. A.4]."""
 
 from factorgraph.dense.closures.common import Sent
 from factorgraph.dense.closures.mean_field import MeanField
@@ -14,5 +14,5 @@ class BPInspired(MeanField):
     products = 0
 
     def send(self, layer: Layer, above: Message, operations: Operations, *, last: bool) -> Sent:
-        """[DL eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
+        """[DL, eqs. 78, 81, 83], streamed: no (outputs, inputs, samples) array is kept."""
         return Sent(operations.edge_messages(layer, above))

@@ -1,4 +1,4 @@
-"""What all closures share: V, A and G, made of full quantities [DL eqs. 64, 68, 70]."""
+"""What all closures share: V, A and G, made of full quantities [DL, eqs. 64, 68, 70]."""
 
 from typing import NamedTuple, Protocol
 
@@ -57,19 +57,21 @@ class Closure(Protocol):
         ...
 
 
-def preactivation_variance(layer: Layer, operations: Operations) -> Array:
-    """Return V = Σ_i [m²Δ + σ(x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+def preactivation_variance(layer: Layer, operations: Operations, share: Array | None = None) -> Array:
+    """Return V = Σ_i [m²Δ + σ(s x̂² + Δ)], (outputs, samples), at least the ``min_variance`` of the layer.
+
+    The ``share`` s of each sample, None for 1, is that of weights that are not independent, ±1 on all edges.
 
     For ±1 weights on all edges m² + σ = 1, for ±1 inputs x̂² + Δ = 1: a product and a sum replace two products, all
     terms stay positive and nothing cancels when the weights polarise.
     """
-    # [DL eq. 64]; for data Δ = 0.
+    # [DL, eq. 64]; for data Δ = 0.
     delta = layer.x_variance
-    if delta is None:
-        V = operations.times(layer.variance, np.square(layer.x_mean), coarse=True)
-    elif layer.plan.full_spins:
-        V = operations.times(layer.variance, np.square(layer.x_mean), coarse=True)
-        V += delta.sum(axis=0)
+    if delta is None or layer.plan.full_spins:
+        squares = np.square(layer.x_mean)
+        V = operations.times(layer.variance, squares if share is None else squares * share, coarse=True)
+        if delta is not None:
+            V += delta.sum(axis=0)
     elif layer.plan.spin_inputs:
         V = operations.times(np.square(layer.mean, out=layer.scratch), delta, coarse=True)
         V += layer.variance.sum(axis=1)[:, None]
@@ -97,7 +99,7 @@ def input_precision(layer: Layer, operations: Operations, curvature: Array | Non
     """Return A = Σ_k [m²Γ + σ(Γ - g²)], (inputs, samples); None where A is a constant or nothing is sent.
 
     Outputs far from what they should be send a negative precision, with which e^{-Ax²/2} would grow: it counts as none,
-    unlike in [DL eq. 68].
+    unlike in [DL, eq. 68].
 
     Args:
         layer: with its g and Γ.
@@ -106,7 +108,7 @@ def input_precision(layer: Layer, operations: Operations, curvature: Array | Non
     """
     if layer.plan.is_first or layer.plan.spin_inputs:
         return None
-    # [DL eq. 68]; for ±1 weights on all edges m² + σ = 1.
+    # [DL, eq. 68]; for ±1 weights on all edges m² + σ = 1.
     if layer.plan.full_spins:
         A = layer.gamma.sum(axis=0) - operations.times_transposed(layer.variance, np.square(layer.g), coarse=True)
     else:
@@ -125,7 +127,7 @@ def set_weight_precision(layer: Layer, operations: Operations, curvature: Array 
     """
     if layer.G_in is None:
         return
-    # [DL eq. 70]; data have no Δ, and ±1 inputs x̂² + Δ = 1.
+    # [DL, eq. 70]; data have no Δ, and ±1 inputs x̂² + Δ = 1.
     delta = layer.x_variance
     if delta is not None and layer.plan.spin_inputs and curvature is None:
         operations.outer(np.square(layer.g), delta, layer.G_in, coarse=True)
