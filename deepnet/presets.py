@@ -62,7 +62,7 @@ _PAPER_NETWORKS = {
 PRESETS = {
     # Chosen on validation data for runs of 3 to 100 epochs: β and α by the part of the run, however long it is; ρ of
     # the last layer by the epoch, since the longer a run, the sooner this layer must forget.
-    "default": Preset(rho=1.0, last_rho="0.97:0.9:0.9", damping="0.95:0.98:0.1/run", beta="8:1:0.1/run"),
+    "default": Preset(rho=1.0, last_rho="0.98:0.9:0.9", damping="0.95:0.995:0.1/run", beta="8:1:0.1/run"),
     "paper": replace(_PAPER, networks=_PAPER_NETWORKS),
     "paper-bayesian": replace(_PAPER, rho=0.9999),
     "paper-continual": replace(_PAPER, rho=1.0, last_rho=1.0),

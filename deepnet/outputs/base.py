@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.special import entr, ndtri
-from scipy.stats import qmc
+from scipy.special import entr
 
 from factorgraph.channels import Argmax, Channel
 from factorgraph.dense.state import Array, Message
 from factorgraph.interface.arguments import shown
+from factorgraph.numerics.quadrature import sobol_normals
 
 #: How far from 1 the sum of probabilities in float32 may be.
 _ROUNDING = 1e-5
@@ -187,9 +187,8 @@ class Output(ABC):
         It is what of its uncertainty stays however much is learnt: 0 of an output without noise. The mean is one over
         a fixed sequence of normal variables of low discrepancy.
         """
-        points = qmc.Sobol(len(omega), scramble=False).random(_DRAWS) + 0.5 / _DRAWS
         mean = np.zeros(omega.shape[1])
-        for xi in ndtri(points):
+        for xi in sobol_normals(len(omega), _DRAWS):
             mean += entr(self.conditional(omega + np.sqrt(V) * xi[:, None])).sum(axis=0) / _DRAWS
         return mean
 

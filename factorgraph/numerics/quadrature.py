@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import roots_hermitenorm
+from scipy.special import ndtri, roots_hermitenorm
 
 from factorgraph.interface.errors import CavityWarning
 
@@ -239,3 +239,10 @@ def _sorted(kept: list[Panels], size: int) -> Panels:
     order = np.argsort(index, kind="stable")
     left, right = np.concatenate([p.left for p in kept]), np.concatenate([p.right for p in kept])
     return Panels(index[order], left[order], right[order])
+
+
+def sobol_normals(dimension: int, count: int) -> Array:
+    """Return points (count, dimension) of Sobol's scrambled sequence, always the same, as standard normal variables."""
+    from scipy.stats import qmc  # here, because it takes half a second to import
+
+    return ndtri(qmc.Sobol(dimension, rng=np.random.default_rng(0)).random(count))

@@ -17,12 +17,12 @@ from factorgraph.interface.brief import tabled
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from factorgraph.messages.linear_node import Directions, inverses, symmetric
 from factorgraph.messages.ranges import message_precisions
+from factorgraph.numerics.quadrature import sobol_normals
 from models.asymptotics.state_evolution import check_run
 from models.checks import check_size, vector
 from models.two_layer.head import Head
 from models.two_layer.head_factor import METHODS, head_message
 from models.two_layer.row_messages import RowMessage
-from models.two_layer.row_moments import sobol_normals
 from models.two_layer.row_prior import GaussianRows
 
 Array = NDArray[np.float64]

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from factorgraph.messages.linear_node import inverses, symmetric
-from factorgraph.numerics.quadrature import gauss_hermite
+from factorgraph.numerics.quadrature import gauss_hermite, sobol_normals
 from factorgraph.numerics.special import LOG_2PI, SQRT_HALF, upper_tail
 from factorgraph.runtime.compiled import njit
 from models.two_layer.head import Head
@@ -94,13 +93,6 @@ def _choices(rows: int, d: int) -> Array:
     another way, so that errors of the rule average out, but always in the same way."""
     matrices = np.random.default_rng(0).standard_normal((rows, d, d))
     return symmetric(matrices)
-
-
-def sobol_normals(dimension: int, count: int) -> Array:
-    """Return points (count, dimension) of Sobol's scrambled sequence, always the same, as standard normal variables."""
-    from scipy.stats import qmc  # here, because it takes half a second to import
-
-    return ndtri(qmc.Sobol(dimension, rng=np.random.default_rng(0)).random(count))
 
 
 @lru_cache(maxsize=16)
