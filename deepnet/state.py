@@ -65,6 +65,7 @@ class Network:
         ``operations_for``."""
         if device == self.device:
             return self
+        _check_device(self.config, device)
         if self.config.baseline is not None:  # whose layers stay in host memory
             return replace(self, device=device)
         return self.on(operations_for(device, self.config.dtype), device)
@@ -173,8 +174,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
-    if config.memory == "sites" and device != "cpu":
-        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
+    _check_device(config, device)
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:
@@ -187,6 +187,11 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     )
     network = Network(config, layers, operations_for("cpu", config.dtype))
     return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
+
+
+def _check_device(config: Config, device: str) -> None:
+    if config.memory == "sites" and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:

@@ -99,7 +99,7 @@ class Columns(Preparation):
     def _scaler(self) -> Any:
         from sklearn.preprocessing import StandardScaler
 
-        scaler = StandardScaler()
+        scaler: Any = StandardScaler()
         scaler.mean_ = np.array([each.mean for each in self.numbers])
         scaler.scale_ = np.array([each.scale for each in self.numbers])
         scaler.var_, scaler.n_features_in_ = scaler.scale_**2, len(self.numbers)
@@ -169,7 +169,7 @@ def _fit_numbers(table: Table, columns: Mapping[str, NDArray[np.float64]]) -> tu
         if np.isnan(values).all():
             raise DataError(f"{table.file}, column {name}: must have values, all are missing; leave it out by --ignore")
     with np.errstate(all="ignore"):
-        scaler = StandardScaler().fit(np.stack(list(columns.values()), axis=1))
+        scaler: Any = StandardScaler().fit(np.stack(list(columns.values()), axis=1))
     fitted = []
     for (name, values), mean, scale in zip(columns.items(), scaler.mean_, scaler.scale_, strict=True):
         if not np.isfinite(mean) or not np.isfinite(scale) or not scale > 0:

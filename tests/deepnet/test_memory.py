@@ -301,3 +301,15 @@ def test_weights_of_the_posterior_that_a_memory_cannot_have(settings: dict[str, 
 def test_sites_are_on_the_processor() -> None:
     with pytest.raises(ValueError, match="`device` must be 'cpu' with memory 'sites', got 'cuda'"):
         init(Config(**SITES), 5, 3, "cuda")
+    with pytest.raises(ValueError, match="`device` must be 'cpu' with memory 'sites', got 'cuda'"):
+        init(Config(**SITES), 5, 3).to("cuda")
+
+
+def test_a_copy_has_the_sites() -> None:
+    network = init(Config(**SITES), 5, 3)
+    train_epoch(network, *data())
+    copy = network.on(network.operations, "cpu")
+    for name, values in network.arrays().items():
+        np.testing.assert_array_equal(copy.arrays()[name], values)
+        assert name in network.in_double().arrays()
+    assert all(layer.state()["sites"].any() for layer in copy.layers)
