@@ -153,7 +153,7 @@ def test_labels_of_any_type(names: list[Any]) -> None:
     count = len(names)
     X, y = X[y < count], y[y < count]
     labels = np.array(names)[y]
-    model = small(epochs=10, hidden=31).fit(X, labels)
+    model = small(epochs=30, hidden=31).fit(X, labels)
     np.testing.assert_array_equal(model.classes_, np.unique(labels))
     assert model.predict(X).dtype == labels.dtype
     assert model.score(X, labels) > 0.9
@@ -268,7 +268,7 @@ def test_forms_of_hidden(hidden: Any) -> None:
 
 def test_works_in_pipelines_and_searches() -> None:
     X, y = load_iris(return_X_y=True)
-    pipeline = make_pipeline(StandardScaler(), MessagePassingClassifier(hidden=31, epochs=20, random_state=0))
+    pipeline = make_pipeline(StandardScaler(), MessagePassingClassifier(hidden=31, random_state=0))
     assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.9
     search = GridSearchCV(pipeline, {"messagepassingclassifier__rho": [0.0, 1.0]}, cv=2).fit(X, y)
     assert search.best_params_["messagepassingclassifier__rho"] == 1.0
