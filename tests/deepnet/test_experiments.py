@@ -221,7 +221,7 @@ seeds = 3
 [settings]
 dataset = "digits"
 hidden = [15]
-epochs = 40
+epochs = 120
 batch_size = 16
 """
 
