@@ -8,6 +8,7 @@ import ctypes
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,6 +92,7 @@ class CudaDevice:
             self._module.compile()
         except Exception as error:  # whatever CuPy meets on the way to a device
             raise DeviceError(" ".join(str(error).split()) or type(error).__name__) from error
+        self._lock = RLock()
         self._functions: dict[str, Any] = {}
         self._graphs: weakref.WeakSet[_Graph] = weakref.WeakSet()
 
@@ -109,11 +111,15 @@ class CudaDevice:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Send everything to one stream, which waits for what was done before on others."""
-        self.xp.cuda.Device().synchronize()
-        with self._stream:
-            yield
-            self._stream.synchronize()
+        """Send everything to one stream, which waits for what was done before on others.
+
+        One thread at a time: what another one does while a step is captured would break the capture.
+        """
+        with self._lock:
+            self.xp.cuda.Device().synchronize()
+            with self._stream:
+                yield
+                self._stream.synchronize()
 
     def captured(self, step: Callable[[], None]) -> Callable[[], None]:
         """Capture a CUDA graph."""
