@@ -138,6 +138,11 @@ def test_options_that_do_not_go_together(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_specifications_among_the_examples_are_right(path: Path) -> None:
+    assert read_spec(path).cells
+
+
 # --- cells and tables -------------------------------------------------------------------------------------------------
 
 
