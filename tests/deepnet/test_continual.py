@@ -252,6 +252,7 @@ def test_a_sweep_of_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_example_of_streams_is_a_specification() -> None:
+    pytest.importorskip("torch", reason="one of its methods needs it")
     spec = read_spec(Path(__file__).resolve().parents[2] / "examples" / "streams.toml")
     assert len(spec.cells) == 15 and {cell.epochs for cell in spec.cells} == {10}
 
