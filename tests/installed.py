@@ -46,13 +46,16 @@ PART = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, install and try; the first thing that fails ends it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("versions", nargs="*", choices=TRIALS, default=list(TRIALS), help="of dependencies")
+    parser.add_argument("versions", nargs="*", help="of dependencies: newest, lowest (default: both)")
     parser.add_argument("--python", default=sys.executable, help="of the environment (default: this one)")
     args = parser.parse_args(arguments)
+    chosen = args.versions or list(TRIALS)
+    if unknown := [each for each in chosen if each not in TRIALS]:
+        parser.error(f"`versions` must be among {', '.join(TRIALS)}, got {unknown[0]}")
     with tempfile.TemporaryDirectory(prefix="cavity-installed-") as name:
         folder = Path(name)
         wheel = build(folder)
-        for versions in args.versions:
+        for versions in chosen:
             TRIALS[versions](Environment(folder / versions, args.python), wheel)
     return 0
 
