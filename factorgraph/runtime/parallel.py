@@ -121,7 +121,10 @@ def _kernel(context: Any, builder: Any, part: Any, own: Any, data: Any, size: An
     threads = inner.extract_value(arguments, len(own.args) - 2)
     first = inner.ptrtoint(inner.load(numbers), size)
     with cgutils.for_range(inner, inner.load(dimensions)) as loop:
-        values = [inner.extract_value(arguments, i) for i in range(len(own.args) - 2)]
+        values = [
+            _borrowed(context, inner, kind_of, inner.extract_value(arguments, i))
+            for i, kind_of in enumerate(own.args[:-2])
+        ]
         status, _ = context.call_internal_no_propagate(
             inner, part, own, [*values, inner.add(first, loop.index), threads]
         )
@@ -129,3 +132,13 @@ def _kernel(context: Any, builder: Any, part: Any, own: Any, data: Any, size: An
             inner.store_atomic(ir.IntType(32)(1), failed, "monotonic", 4)
     inner.ret_void()
     return kernel
+
+
+def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Return an array without its owner, who is kept by the caller: threads that counted references to it would write
+    to one place, and wait for each other there."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+    return array._getvalue()
