@@ -21,7 +21,7 @@ def owner(typingctx, array):
 
 @shared()
 def parts(values, found, thread, threads):
-    found[thread] = 0 if DISABLED else owner(values)
+    found[thread] = 0 if DISABLED else owner(values)  # pyright: ignore[reportCallIssue]
     values[thread] = thread + 1
 
 
