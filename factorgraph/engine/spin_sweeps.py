@@ -122,24 +122,6 @@ def _flood(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> None:
         new_T[j] *= to_j
 
 
-@njit(cache=True, error_model="numpy")
-def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> tuple[float, int]:
-    """The same, and the largest |log new - log old|/2, to first order, with its edge."""
-    worst, where = 0.0, 0
-    for f in range(w.size):
-        i, j = ends[f, 0], ends[f, 1]
-        a, b = r[f, 0], r[f, 1]
-        to_i, to_j = _odds(b, w[f], T[j]), _odds(a, w[f], T[i])
-        if abs(to_i - a) > worst * a:
-            worst, where = abs(to_i - a) / a, 2 * f
-        if abs(to_j - b) > worst * b:
-            worst, where = abs(to_j - b) / b, 2 * f + 1
-        r[f, 0], r[f, 1] = to_i, to_j
-        new_T[i] *= to_i
-        new_T[j] *= to_j
-    return 0.5 * worst, where
-
-
 @njit(part=True, error_model="numpy")
 def _binomials(share: float) -> Any:
     """The coefficients of the powers 1 to 6 of d in (1 + d)^share."""
@@ -161,6 +143,28 @@ def _power(x: float, binomials: Any) -> float:
     if abs(d) < _SMALL:
         return 1.0 + d * (c1 + d * (c2 + d * (c3 + d * (c4 + d * (c5 + d * c6)))))
     return math.exp(c1 * math.log(x))
+
+
+@njit(cache=True, error_model="numpy")
+def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any, share: float) -> tuple[float, int]:
+    """The same with the share that damping lets through; the largest |log new - log old|/2 without damping, to first
+    order, and its edge."""
+    worst, where, binomials = 0.0, 0, _binomials(share)
+    for f in range(w.size):
+        i, j = ends[f, 0], ends[f, 1]
+        a, b = r[f, 0], r[f, 1]
+        x, y = _odds(b, w[f], T[j]) / a, _odds(a, w[f], T[i]) / b
+        if abs(x - 1.0) > worst:
+            worst, where = abs(x - 1.0), 2 * f
+        if abs(y - 1.0) > worst:
+            worst, where = abs(y - 1.0), 2 * f + 1
+        if share < 1.0:
+            x, y = _power(x, binomials), _power(y, binomials)
+        to_i, to_j = a * x, b * y
+        r[f, 0], r[f, 1] = to_i, to_j
+        new_T[i] *= to_i
+        new_T[j] *= to_j
+    return 0.5 * worst, where
 
 
 @njit(cache=True, error_model="numpy")
@@ -208,7 +212,7 @@ class SpinSweeps:
     """Sweeps over Ising pairs in a given order; the residual is the largest change of a message B, seen every fifth.
 
     Pairs lie in memory in the order in which they send. An edge takes 20 bytes: 4 for its end, 8 for the coupling and 8
-    for its message; flooding with damping, or for maxima, 8 more for the message before.
+    for its message; flooding for maxima 8 more for the message before.
     """
 
     stride = 5
@@ -259,7 +263,7 @@ class SpinSweeps:
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Send every message ``count`` times."""
-        if self.old is not None and self.share == 1.0 and not self.maximum:
+        if self.old is not None and not self.maximum:
             return self._flood(*self.old, count)
         change = 0.0, 0
         for left in range(count, 0, -1):
@@ -268,14 +272,14 @@ class SpinSweeps:
         return change
 
     def _flood(self, r: Array, new: Array, count: int) -> tuple[float, int]:
-        """Send every message ``count`` times, undamped: pair by pair in place, with totals made anew in ``new``."""
+        """Send every message ``count`` times: pair by pair in place, with totals made anew in ``new``."""
         change = 0.0, 0
         for left in range(count, 0, -1):
             np.copyto(new, self.base)
-            if left > 1:
+            if left > 1 and self.share == 1.0:
                 _flood(self.ends, self.w, self.r, self.T, new)
             else:
-                change = _flood_and_look(self.ends, self.w, self.r, self.T, new)
+                change = _flood_and_look(self.ends, self.w, self.r, self.T, new, self.share)
             self.T, new = new, self.T
         self.old = (r, new)
         return change
