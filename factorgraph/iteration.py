@@ -129,7 +129,7 @@ class DampingLevels:
         if turn.previous is None:  # its residual compares with nothing
             self._minimum, self._steps, self._best = math.inf, 0, 0
             return False
-        self._steps += 1
+        self._steps += report.steps
         if report.residual < self._minimum:
             self._minimum, self._best = report.residual, self._steps
         return self._steps - self._best > _PATIENCE + self._best and self.raise_level()

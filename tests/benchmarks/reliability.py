@@ -110,7 +110,7 @@ def graphs() -> None:
         for way, options in WAYS.items():
             found: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
             for model, truth in zip(models, truths, strict=True):
-                result = infer(model, tolerance=1e-8, max_sweeps=500, **options)
+                result = infer(model, tolerance=1e-8, **options)
                 error = float(np.abs(marginals(result) - truth).mean())
                 found[result.converged].append((error, result.sweeps))
             share, good = 100 * len(found[True]) / INSTANCES, np.array(found[True] or [(np.nan, np.nan)])

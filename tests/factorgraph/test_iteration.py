@@ -124,6 +124,13 @@ def test_no_new_minimum_begins_again_after_a_time_that_grows_with_the_way_to_it(
     assert run.status is Status.NOT_CONVERGED and run.damping[-1] == 0.5
 
 
+def test_that_time_is_one_of_steps_not_of_reports_that_stand_for_several():
+    process = Recorded([1.0, 0.5, *[0.6] * 400], steps=5)
+    iterate(process.step, policy=DampingLevels(0.0, 0.5), begin=process.begin, limit=400, tolerance=0.0)
+    restart = next(n for n, turn in enumerate(process.turns) if n and turn.previous is None)
+    assert restart == 1 + (5 + 50 + 5) // 5 + 1
+
+
 def test_constant_damping_never_begins_again():
     run, process = run_levels([0.5] * 400, (0.4,))
     assert run.status is Status.NOT_CONVERGED and run.steps == 400 and process.beginnings == 0
