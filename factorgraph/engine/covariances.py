@@ -58,7 +58,7 @@ def gaussian_covariance(graph: Unrolled, potentials: Potentials, places: NDArray
     from scipy.sparse import csc_array, diags_array  # here, because they take a tenth of a second to import
     from scipy.sparse.linalg import splu
 
-    from factorgraph.reference.joint import Joint
+    from factorgraph.engine.joint import Joint
 
     reals = np.flatnonzero(np.isnan(potentials.value) & graph.real)
     joint = Joint(graph, potentials, reals)
@@ -68,11 +68,10 @@ def gaussian_covariance(graph: Unrolled, potentials: Potentials, places: NDArray
     precision = csc_array(diags_array(scale) @ precision @ diags_array(scale))
     try:
         factors = splu(precision, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-        pivots = factors.U.diagonal()
     except RuntimeError:  # exactly singular
-        pivots = np.zeros(1)
-    if not np.all(pivots > 0.0):
-        raise indefinite(graph, int(reals[0]), float(pivots.min()))
+        raise indefinite(graph, int(reals[0]), 0.0) from None
+    if not np.all(factors.U.diagonal() > 0.0):
+        raise indefinite(graph, int(reals[0]), float(factors.U.diagonal().min()))
     of = np.full(graph.variables, -1)
     of[reals] = np.arange(reals.size)
     columns, kept = of[places], of[places] >= 0

@@ -156,11 +156,13 @@ class Result:
             variables: selections, as ``x[3]``, or names.
 
         Raises:
-            ValueError: neither, a run for maxima, one with a batch, or one that has not converged.
+            ValueError: neither, none, a run for maxima, one with a batch, or one that has not converged.
         """
         if self.maximum or self.graph.copies > 1 or not self.converged:
             raise ValueError("covariances must be those of a run for sums without a batch that has converged")
-        places = np.concatenate([np.empty(0, np.intp), *(self.graph.layout.scalars_of(own) for own in variables)])
+        if not variables:
+            raise ValueError("variables must be at least one selection or name, got none")
+        places = np.concatenate([self.graph.layout.scalars_of(own) for own in variables])
         if is_gaussian(self.graph, self.potentials):
             return JointCovariance(gaussian_covariance(self.graph, self.potentials, places), True)
         _ = self.moments  # an improper or impossible model is an error that names its variable
