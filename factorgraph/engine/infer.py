@@ -1,7 +1,7 @@
 """Message passing on any factor graph: ``infer``, and the sweeps that it repeats until nothing changes."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from factorgraph.engine.compiled_sweeps import compiled_sweeps
 from factorgraph.engine.constants import first_messages
-from factorgraph.engine.continuation import continued, same_structure
+from factorgraph.engine.continuation import continued, shared
 from factorgraph.engine.damping import Damping
+from factorgraph.engine.ensemble import EnsembleSweeps
 from factorgraph.engine.exactness import LARGEST_ERROR, is_exact
+from factorgraph.engine.freezing import Moving, held_rows, without_held
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
 from factorgraph.engine.laws import Worst
 from factorgraph.engine.result import Result
@@ -23,6 +25,7 @@ from factorgraph.engine.sweeps import (
     Messages,
     ResidualSweeps,
     ScheduledSweeps,
+    State,
     Sweeps,
     repeat,
 )
@@ -40,7 +43,7 @@ from factorgraph.interface.arguments import (
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.iteration import DampingLevels, Status
 from factorgraph.messages.natural import Array
-from factorgraph.model.description import Model
+from factorgraph.model.description import Factor, Model
 from factorgraph.model.graph import Graph, model_of
 
 #: Called after every sweep with its number and its largest change; a true value stops the run.
@@ -67,6 +70,8 @@ def infer(
     precisions: Mapping[str, ArrayLike] | None = None,
     batch: int = 1,
     start: Result | tuple[ArrayLike, ArrayLike] | None = None,
+    frozen: Sequence[Factor] = (),
+    ensemble: bool = False,
     maximum: bool = False,
     callback: Callback | None = None,
     progress: bool = False,
@@ -91,9 +96,15 @@ def infer(
         precisions: by name, added to the second ones.
         batch: number of copies of the model; arrays of ``observed``, ``fields`` and ``precisions`` may then have a
             leading axis of that length, and the results have one.
-        start: an earlier run on the same graph, whose messages are the first ones of this one. Fields, observations and
-            parameters may have changed since: messages that are certain only for the old ones are taken back. Or arrays
-            B and A (E,) of messages in the order of ``result.B``.
+        start: an earlier run on the same graph or on a part of it, whose messages are the first ones of this one:
+            variables and factors may have been added since, or left out, and fields, observations and parameters have
+            changed; messages that are certain only for the old ones are taken back. Or arrays B and A (E,) of messages
+            in the order of ``result.B``.
+        frozen: factors of the model whose messages stay what they are in ``start``.
+        ensemble: solve the infinite random graph of which this one is a sample, with its degrees, fields and factors,
+            by population dynamics: the replica-symmetric cavity. Marginals are those of its variables, log Z divided by
+            their number its free entropy. The change is the distance of the messages' distributions in two sweeps,
+            which for n messages of random factors stays of order n^-1/2: set ``tolerance`` or ``max_sweeps``.
         maximum: take maxima instead of sums: ``result[name].mean`` is then where the maximum is.
         callback: called after every sweep with its number and the residual; a true return value ends the run.
         progress: show a progress bar.
@@ -122,27 +133,36 @@ def infer(
     potentials = potentials_of(graph, evidence, fields, precisions)
     if check_flag("maximum", maximum):
         _check_maximum(graph)
-    schedule = _chosen(graph, schedule, damped)
+    if check_flag("ensemble", ensemble):
+        _check_ensemble(graph, schedule, damping, reinforcement, frozen)
+    first = None if start is None else _continued(graph, potentials, start)
+    moving = _moving(graph, potentials, first, frozen)
+    schedule = "flooding" if ensemble else _chosen(moving.graph, schedule, damped)
 
     def begun() -> Sweeps:
-        first = None if start is None else _continued(graph, potentials, start)
+        messages = None if first is None else (first[0][moving.edges], first[1][moving.edges])
         with np.errstate(all="ignore"):  # what overflows is seen as a change that is not finite, in every sweep
-            return _sweeps(
-                graph, potentials, first, schedule, replace(damped, damping=policy.damping), maximum, generator
-            )
+            options = replace(damped, damping=policy.damping), maximum
+            if ensemble:
+                first_ones = first_messages(graph, messages, maximum)
+                return EnsembleSweeps(graph, potentials, first_ones, *options, rng=generator)
+            return _sweeps(moving.graph, moving.potentials, messages, schedule, *options, generator)
 
     runs = Beginnings(begun)
-    once = schedule == "two-pass" and not any(stack.kind.projects for stack in graph.stacks)
+    once = schedule == "two-pass" and not any(stack.kind.projects for stack in moving.graph.stacks)
     limit = 1 if once else max_sweeps
     run = repeat(runs, limit=limit, tolerance=tolerance, policy=policy, callback=callback, progress=progress)
-    sweeps = runs.sweeps
-    last, status = run.last, Status.EXACT if once and run.status is not Status.DIVERGED else run.status
-    exact = schedule == "two-pass" and status.converged and is_exact(graph, potentials)
+    sweeps, whole = runs.sweeps, moving.graph is graph
+    end = Status.EXACT if whole else Status.CONVERGED
+    last, status = run.last, end if once and run.status is not Status.DIVERGED else run.status
+    exact = whole and schedule == "two-pass" and status.converged and is_exact(graph, potentials)
     place = None
-    if last is not None and graph.edges and status is not Status.EXACT:
-        place = Worst(graph.label(int(graph.ends[last.extra])), last.residual)
-    # What remains can be copied and sent: messages without the schedule, a generator; or the arrays of compiled sweeps.
-    state = Messages(*sweeps.messages()) if isinstance(sweeps, GeneralSweeps) else sweeps
+    if last is not None and moving.edges.size and status is not Status.EXACT:
+        place = Worst(graph.label(int(graph.ends[moving.edges[last.extra]])), last.residual)
+    state: State = sweeps
+    if isinstance(sweeps, GeneralSweeps) or not whole:
+        # What remains can be copied and sent: messages without the schedule, a generator. Compiled sweeps are arrays.
+        state = Messages(*moving.completed(sweeps.messages(), first))
     result = Result(status, exact, run.steps, np.array(run.residuals), graph, potentials, state, maximum, place)
     if result.converged:
         result.exact = result.integration_error <= LARGEST_ERROR and exact
@@ -175,6 +195,18 @@ def _check_maximum(graph: Unrolled) -> None:
         raise ValueError("`maximum` must be False for variables with a prior that is neither of spins nor Gaussian")
 
 
+def _check_ensemble(graph: Unrolled, schedule: str, damping: Any, reinforcement: float, frozen: Sequence[Any]) -> None:
+    if schedule not in ("auto", "flooding"):
+        raise ValueError(f"`schedule` must be 'flooding' (or 'auto') for an ensemble, got {schedule!r}")
+    if damping != 0.0 or reinforcement != 0.0:
+        raise ValueError("`damping` and `reinforcement` must be 0 for an ensemble, in which messages change places")
+    if graph.copies > 1 or len(frozen):
+        raise ValueError("`batch` must be 1 and `frozen` empty for an ensemble, in which messages change places")
+    shared = any(variable.shared for variable in graph.layout.model.variables.values())
+    if shared or any(stack.kind.full_variance for stack in graph.stacks):
+        raise ValueError("`ensemble` must be False for dense models (shared precisions, sums over many arguments)")
+
+
 def _continued(
     graph: Unrolled, potentials: Potentials, start: Result | tuple[ArrayLike, ArrayLike]
 ) -> tuple[Array, Array]:
@@ -186,12 +218,25 @@ def _continued(
         if not np.isfinite(A).all() or np.any(np.isinf(B) & graph.real[graph.ends]):
             raise ValueError("`start` must be finite, but for B of spins and categories, got infinite messages")
         return B, A
-    if not same_structure(start.graph, graph):
+    common = shared(start.graph, graph)
+    if common is None:
         raise ValueError(
-            "`start` must be a run on the same graph (names and shapes of variables, arguments of factors, batch), "
-            f"got one on {start.graph.edges} other edges, for {graph.edges}"
+            "`start` must be a run on the same graph or on a part of it (factors on elements of variables of the same "
+            f"names and shapes, and the same batch), got one on {start.graph.edges} edges that shares no factor"
         )
-    return continued(graph, potentials, start.B, start.A, (start.graph, start.potentials))
+    return continued(graph, potentials, start.graph, start.potentials, common, start.B, start.A)
+
+
+def _moving(
+    graph: Unrolled, potentials: Potentials, first: tuple[Array, Array] | None, frozen: Sequence[Factor]
+) -> Moving:
+    """Return what is not frozen: everything, as a rule."""
+    held = held_rows(graph, frozen)
+    if not any(rows.any() for rows in held):
+        return Moving(graph, potentials, np.arange(graph.edges))
+    if first is None:
+        raise ValueError("`start` must be given where factors are `frozen`: it has their messages, got None")
+    return without_held(graph, potentials, first, held)
 
 
 def _chosen(graph: Unrolled, schedule: str, damping: Damping) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.bethe import Energy, bethe, bounds, entropy, log_potentials
 from factorgraph.engine.cavity import beliefs, cavity_laws
+from factorgraph.engine.covariances import JointCovariance, gaussian_covariance, is_gaussian, response
 from factorgraph.engine.decoding import Assignment, leaning, most_probable
 from factorgraph.engine.exactness import integration_error
 from factorgraph.engine.laws import Message, Worst, joint_law, marginal
@@ -23,7 +24,7 @@ from factorgraph.interface.errors import ContradictionError, IndefiniteError
 from factorgraph.interface.html import html_table
 from factorgraph.iteration import Status
 from factorgraph.messages.natural import Array
-from factorgraph.model.description import Factor
+from factorgraph.model.description import Factor, Selection
 
 #: Change of messages below which beliefs of maxima are taken for tied, after a run that has not settled.
 _UNSETTLED = 1e-9
@@ -144,6 +145,30 @@ class Result:
             IndefiniteError: a real variable without a positive precision.
         """
         return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
+
+    def joint_covariance(self, *variables: Selection | str) -> JointCovariance:
+        """Return the covariance matrix of chosen scalars, in their order: components of vectors, states of categories.
+
+        Exact where the joint law is Gaussian, loops or none, and on forests where the run is exact; else the linear
+        response of the beliefs, which takes some runs for each scalar. Those of neighbours are in ``pairs`` too.
+
+        Args:
+            variables: selections, as ``x[3]``, or names.
+
+        Raises:
+            ValueError: neither, none, a run for maxima, one with a batch, or one that has not converged.
+        """
+        if self.maximum or self.graph.copies > 1 or not self.converged:
+            raise ValueError("covariances must be those of a run for sums without a batch that has converged")
+        if not variables:
+            raise ValueError("variables must be at least one selection or name, got none")
+        places = np.concatenate([self.graph.layout.scalars_of(own) for own in variables])
+        if is_gaussian(self.graph, self.potentials):
+            return JointCovariance(gaussian_covariance(self.graph, self.potentials, places), True)
+        _ = self.moments  # an improper or impossible model is an error that names its variable
+        schedule = "two-pass" if self.graph.is_forest else "sequential"
+        matrix = response(self.graph, self.potentials, (self.B, self.A), places, schedule)
+        return JointCovariance(matrix, self.exact)
 
     @cached_property
     def _assignment(self) -> Assignment:

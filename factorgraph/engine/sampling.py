@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from factorgraph.engine.cavity import totals
-from factorgraph.engine.damping import Damping
+from factorgraph.engine.copies import settled, side_by_side
 from factorgraph.engine.decoding import category_rows
 from factorgraph.engine.outwards import Pick, from_the_roots
-from factorgraph.engine.sweeps import ScheduledSweeps
-from factorgraph.engine.unroll import Own, Potentials, Unrolled, tile
+from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.messages.categories import indicators, state_of
 from factorgraph.messages.natural import Array
 from factorgraph.messages.vectors import conditioned, moments
 
-#: Sweeps after a variable was fixed, and the change at which there are no more.
-_SWEEPS, _TOLERANCE = 100, 1e-9
 #: Scalars of the copies that are drawn together.
 _MAX_SCALARS = 2**22
 
@@ -42,25 +39,12 @@ def samples(
     """
     maximum = max(1, _MAX_SCALARS // max(1, graph.variables + graph.edges))
     drawn = [
-        _drawn(tile(graph, count), _tiled(graph, potentials, count), _tiled_messages(graph, messages, count), rng)
+        _drawn(*side_by_side(graph, potentials, messages, count), rng)
         for count in [maximum] * (n // maximum) + [n % maximum] * (n % maximum > 0)
     ]
     values, layout = np.concatenate([own.reshape(-1, graph.variables) for own in drawn]), graph.layout
     found = {name: layout.components(name, values) for name in layout.shapes}
     return {name: state_of(v) if layout.model.variables[name].states else v for name, v in found.items()}
-
-
-def _tiled(graph: Unrolled, potentials: Potentials, copies: int) -> Potentials:
-    own = Own(*(np.tile(values, copies) for values in potentials.own))
-    field, precision, value = (np.tile(v, copies) for v in (potentials.field, potentials.precision, potentials.value))
-    return Potentials(field, precision, value, own)
-
-
-def _tiled_messages(graph: Unrolled, messages: tuple[Array, Array], copies: int) -> tuple[Array, Array]:
-    """Return messages in the order of the edges of the copies, which lie side by side in each stack."""
-    parts = [stack.edges for stack in graph.stacks]
-    B, A = (np.concatenate([np.empty(0), *(np.tile(values[own], copies) for own in parts)]) for values in messages)
-    return B, A
 
 
 def _drawn(graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], rng: np.random.Generator) -> Array:
@@ -72,7 +56,7 @@ def _drawn(graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array
     if (discrete & np.isnan(potentials.value)).any():
         potentials.value = from_the_roots(graph, potentials, *messages, _draws(rng, reals=False), maximum=False)
         if any(stack.kind.projects for stack in graph.stacks):
-            messages = _settled(graph, potentials, messages, "two-pass")
+            messages = settled(graph, potentials, messages, "two-pass")
     if np.isnan(potentials.value).any():
         potentials.value = from_the_roots(graph, potentials, *messages, _draws(rng, reals=True), maximum=False)
     return potentials.value
@@ -93,23 +77,8 @@ def _by_decimation(
         H, G = (values[places] for values in totals(graph, potentials, *messages))
         drawn = pick(graph, places, H, G)
         potentials.value[places] = np.where(np.isnan(potentials.value[places]), drawn, potentials.value[places])
-        messages = _settled(graph, potentials, messages, "sequential")
+        messages = settled(graph, potentials, messages, "sequential")
     return potentials.value
-
-
-def _settled(
-    graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], schedule: str
-) -> tuple[Array, Array]:
-    """Return the messages given what is fixed so far."""
-    start = messages[0].copy(), messages[1].copy()
-    sweeps = ScheduledSweeps(
-        graph, potentials, start, Damping(), False, schedule=schedule, rng=np.random.default_rng(0)
-    )
-    with np.errstate(all="ignore"):
-        for _ in range(_SWEEPS):
-            if sweeps.sweep(1)[0] <= _TOLERANCE:
-                break
-    return sweeps.messages()
 
 
 def _draws(rng: np.random.Generator, *, reals: bool) -> Pick:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.forest import eliminate_pairs, group_by, peel
-from factorgraph.factors.base import Kind, Part, Unrollable, stacked
+from factorgraph.factors.base import Kind, Part, Unrollable, chosen, stacked
 from factorgraph.factors.projection import has_natural_prior, sites, whole
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming
@@ -213,6 +213,17 @@ class Unrolled:
                 stacks.append(replace(stack, offset=offset))
                 offset += stack.variables.size
         return replace(self, stacks=tuple(stacks))
+
+    def on(self, rows: list[NDArray[np.intp]]) -> "Unrolled":
+        """Return the graph with some rows of each stack alone, and without their origins."""
+        stacks, offset = [], 0
+        for stack, own in zip(self.stacks, rows, strict=True):
+            if own.size:
+                parameters = chosen(stack.parameters, own)
+                stacks.append(Stack(stack.kind, stack.variables[own], parameters, offset, ()))
+                offset += stacks[-1].variables.size
+        laws = (*(law for law in self.nonconjugate if law.parameter is None), *_nonconjugate_outputs(tuple(stacks)))
+        return replace(self, stacks=tuple(stacks), nonconjugate=laws)
 
     @cached_property
     def nonconjugate_of(self) -> NDArray[np.int8]:
@@ -420,7 +431,7 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[NonConjugate]]
         block = layout.slice(name)
         layout.components(name, field)[...] = variable.field
         layout.matrices(name, precision)[...] = 0.0 if variable.is_spin else variable.precision
-        if variable.prior is None:
+        if variable.prior is None or variable.dimension:  # of vectors a factor: see ``sites``
             continue
         if not has_natural_prior(variable):
             if variable.shared:
@@ -493,7 +504,13 @@ def tile(graph: Unrolled, copies: int) -> Unrolled:
     for stack in graph.stacks:
         variables = (stack.variables[None] + shift[:, None, None]).reshape(-1, stack.variables.shape[1])
         parameters = tuple(stacked([p] * copies) for p in stack.parameters)
-        stacks.append(Stack(stack.kind, variables, parameters, offset, ()))
+        count = len(stack.variables)
+        origins = tuple(
+            (number, slice(c * count + rows.start, c * count + rows.stop))
+            for c in range(copies)
+            for number, rows in stack.origins
+        )
+        stacks.append(Stack(stack.kind, variables, parameters, offset, origins))
         moved[stack.offset] = offset
         offset += variables.size
     own = Own(*(np.tile(values, copies) for values in graph.own))

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from factorgraph.factors.base import Array, Kind, Parameters, Part
+from factorgraph.factors.vector_linear import VectorGaussian, whitened
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural
 from factorgraph.messages.ranges import message_precision, message_precisions, quotient
 from factorgraph.model.layout import Layout, places
-from factorgraph.priors import Prior
+from factorgraph.priors import Gaussian, Prior
 
 
 @dataclass(frozen=True)
@@ -184,11 +185,24 @@ def _rows_projected(first: Array, second: Array, B: Array, A: Array, d: int) -> 
 
 
 def sites(layout: Layout) -> Iterator[Part]:
-    """Yield the priors of variables with shared precision that have not the form of a message."""
+    """Yield the priors of vectors, and those of variables with shared precision that have not the form of a message."""
     for name, variable in layout.model.variables.items():
-        if variable.shared and variable.prior is not None and not has_natural_prior(variable):
+        if variable.dimension:
+            if isinstance(variable.prior, Gaussian) and variable.prior.precision > 0.0:
+                yield _of_components(variable.prior, layout, name)
+        elif variable.shared and variable.prior is not None and not has_natural_prior(variable):
             block = layout.slice(name)
             yield Part(Site(variable.prior), np.arange(block.start, block.stop)[:, None])
+
+
+def _of_components(prior: Gaussian, layout: Layout, name: str) -> Part:
+    """Return a Gaussian prior of every component of the vectors of a variable."""
+    places = layout.matrices(name, np.arange(layout.size))
+    d = places.shape[-1]
+    places = places.reshape(-1, d * d)
+    row = whitened(np.eye(d)[None], np.full((1, d), prior.mean), np.eye(d)[None] / prior.precision)
+    parameters = tuple(np.broadcast_to(values, (len(places), *values.shape[1:])) for values in row)
+    return Part(VectorGaussian(d, (d,)), places, parameters)
 
 
 def _names(part: Part, layout: Layout) -> list[str]:

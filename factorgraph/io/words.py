@@ -1,4 +1,7 @@
-"""Text files of numbers between spaces, read word by word: errors name the file, the line and the field."""
+"""Text files of numbers between spaces, read word by word: errors name the file, the line and the field.
+
+From a # on, a line is a comment, in any encoding: pyAgrum writes the names of variables so.
+"""
 
 import itertools
 import math
@@ -15,6 +18,7 @@ from factorgraph.messages.natural import Array
 
 #: Bytes of a file.
 _MAX_BYTES = 2**29
+_COMMENT = re.compile(rb"#[^\r\n]*")
 #: Digits of an integer: what has more is larger than anything that there is.
 _MAX_DIGITS = 18
 
@@ -26,7 +30,7 @@ class Words:
         self.path, self.kind, self.place = checked_path(path), kind, 0
         with opened(self.path) as stream:
             try:
-                self.text = read_at_most(stream, _MAX_BYTES).decode("ascii")
+                self.text = _COMMENT.sub(b"", read_at_most(stream, _MAX_BYTES)).decode("ascii")
             except (UnicodeDecodeError, FileTooLargeError) as error:
                 raise ModelError(f"`path` must be {kind}, got {str(self.path)!r}: {error}") from None
         self.words = self.text.split()

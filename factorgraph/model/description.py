@@ -30,7 +30,7 @@ from factorgraph.interface.arguments import (
 from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ModelError
 from factorgraph.interface.html import html_table
-from factorgraph.priors import Prior
+from factorgraph.priors import Gaussian, Prior
 
 Array = NDArray[np.float64]
 
@@ -281,6 +281,9 @@ class Model:
                 raise ModelError(f"`{what}` of `{name}` must be a number or of shape {shape}, got {values.shape}")
             if what == "precision" and variable.dimension > 1 and not values.ndim and values != 0.0:
                 raise ModelError(f"`precision` of `{name}` must be matrices of shape {shape}, got {shown(values)}")
+        if variable.dimension and not isinstance(variable.prior, (Gaussian, type(None))):
+            need = "Gaussian (that of every component); a mixture is a category with a Switch"
+            raise ModelError(f"`prior` of the vectors `{name}` must be {need}, got {variable.prior}")
         if variable.shared:
             self._check_shared(name, variable)
 

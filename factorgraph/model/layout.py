@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factorgraph.interface.arguments import shown
 from factorgraph.interface.errors import ModelError
 from factorgraph.model.description import Model, Selection, Variable
 
@@ -60,6 +61,22 @@ class Layout:
     def whole(self, name: str) -> NDArray[np.intp]:
         """Return the positions of all scalars of a variable, in its shape."""
         return self.scalars(Selection.whole(name, self.shapes[name]))
+
+    def scalars_of(self, chosen: Selection | str) -> NDArray[np.intp]:
+        """Return the positions (n,) of the scalars of a selection or a name: components of vectors, states of
+        categories.
+
+        Raises:
+            ValueError: neither, an unknown name, or elements that the variable has not.
+        """
+        name = chosen.name if isinstance(chosen, Selection) else chosen
+        if not isinstance(name, str) or name not in self.shapes:
+            raise ValueError(f"variables must be selections or names among {sorted(self.shapes)}, got {shown(chosen)}")
+        places = self.components(name, np.arange(self.size)).reshape(int(np.prod(self.shapes[name])), -1)
+        indices = chosen.indices.ravel() if isinstance(chosen, Selection) else np.arange(len(places))
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(places):
+            raise ValueError(f"indices of `{name}` must be in 0..{len(places) - 1}, got {shown(indices)}")
+        return places[indices].ravel()
 
     def matrices(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Return the view of a variable's part of an array (..., N), in its shape.

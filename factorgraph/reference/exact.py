@@ -17,6 +17,7 @@ from scipy.special import entr, logsumexp
 
 from factorgraph.engine.bethe import log_potentials
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
+from factorgraph.engine.joint import Joint, compensated
 from factorgraph.engine.laws import joint_law, marginal, named_values
 from factorgraph.engine.unroll import Potentials, Stack, Unrolled, unroll
 from factorgraph.factors.joints import components
@@ -28,7 +29,6 @@ from factorgraph.messages.categories import normalised
 from factorgraph.messages.natural import Array, spin_moments
 from factorgraph.model.description import Factor, Model
 from factorgraph.model.graph import Graph, model_of
-from factorgraph.reference.joint import Joint, compensated
 
 #: Numbers that may be held or operations that may be done: less than a gigabyte, and some ten seconds.
 _MAX_NUMBERS = 2**25

@@ -6,9 +6,21 @@ import sys
 import time
 
 import numpy as np
-from problems import CHAIN, GAUSSIAN_GRID, best, glass, grid, peak_memory, smoothing, tree
+from problems import (
+    CHAIN,
+    GAUSSIAN_GRID,
+    best,
+    gates,
+    glass,
+    grid,
+    labels,
+    median_processor,
+    peak_memory,
+    smoothing,
+    tree,
+)
 
-from factorgraph import Graph, Pairwise, infer
+from factorgraph import Graph, Logical, Pairwise, Potts, infer
 from factorgraph.engine.unroll import Unrolled, unroll
 
 
@@ -150,7 +162,38 @@ def import_case() -> dict[str, float]:
     }
 
 
+def potts_case(states: int) -> dict[str, float]:
+    """Labels on a grid, 100 flooding sweeps: processor time."""
+
+    def built(size: int) -> Unrolled:
+        field, i, j, coupling = labels(states, size)
+        graph = Graph()
+        c = graph.categories("c", len(field), states=states, field=field)
+        graph.add(Potts(c[i], c[j], coupling=coupling))
+        return unroll(graph.model)
+
+    infer(built(10), schedule="flooding", max_sweeps=5)
+    build, graph = median_processor(lambda: built(100))
+    run, result = median_processor(lambda: infer(graph, schedule="flooding", max_sweeps=100, tolerance=0))
+    return {"build": build, "run": run, "memory": peak_memory(), "first": float(result["c"].probabilities[0, 0])}
+
+
+def gates_case() -> dict[str, float]:
+    """OR of a thousand spins, a hundred times, 100 flooding sweeps: processor time."""
+    field, parents = gates()
+    graph = Graph()
+    s = graph.spins("s", field.size, field=0.5 * field)
+    children = np.arange(field.size - len(parents), field.size)
+    graph.add(Logical(*s[np.concatenate([parents, children[:, None]], axis=1)].columns, relation="or"))
+    whole = unroll(graph.model)
+    infer(whole, schedule="flooding", max_sweeps=2)
+    run, result = median_processor(lambda: infer(whole, schedule="flooding", max_sweeps=100, tolerance=0))
+    return {"run": run, "memory": peak_memory(), "first": float(0.5 + 0.5 * result["s"].mean[children[0]])}
+
+
 CASES = {
+    **{f"potts-{q}": (lambda q=q: potts_case(q)) for q in (2, 8, 32)},
+    "gates": gates_case,
     "grid": grid_case,
     "glass": glass_case,
     "tree": tree_case,

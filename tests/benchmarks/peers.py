@@ -7,7 +7,7 @@ import json
 import sys
 
 import numpy as np
-from problems import GAUSSIAN_GRID, best, glass, grid, peak_memory, smoothing, tree
+from problems import GAUSSIAN_GRID, best, gates, glass, grid, labels, median_processor, peak_memory, smoothing, tree
 
 
 def pgmax_spins(field, i, j, coupling):
@@ -31,7 +31,7 @@ def pgmax_spins(field, i, j, coupling):
 def pgmax_run(built, sweeps):
     """Marginal means after some sweeps, undamped."""
     spins, infer, inferer, arrays = built
-    marginals = infer.get_marginals(inferer.get_beliefs(inferer.run(arrays, num_iters=sweeps, damping=0.0)))[spins]
+    marginals = infer.get_marginals(inferer.get_beliefs(inferer.run(arrays, num_iters=sweeps, damping=0.0, temperature=1.0)))[spins]
     marginals = np.asarray(marginals)
     return marginals[..., 0] - marginals[..., 1]
 
@@ -89,7 +89,60 @@ def tree_case():
     return {"run": run}
 
 
+def pgmax_marginals(graph, group, evidence, sweeps=100):
+    """A function that runs PGMax for so many sweeps, undamped, and returns the marginals of a group."""
+    from pgmax import infer
+
+    inferer = infer.build_inferer(graph.bp_state, backend="bp")
+    arrays = inferer.init(evidence_updates={group: evidence})
+
+    def run():
+        beliefs = inferer.get_beliefs(inferer.run(arrays, num_iters=sweeps, damping=0.0, temperature=1.0))
+        return np.asarray(infer.get_marginals(beliefs)[group])
+
+    run()  # compiled
+    return run
+
+
+def potts_case(states):
+    """Labels on a grid, 100 sweeps: processor time."""
+    from pgmax import fgraph, fgroup, vgroup
+
+    field, i, j, coupling = labels(states)
+
+    def built():
+        group = vgroup.NDVarArray(num_states=states, shape=(len(field),))
+        graph = fgraph.FactorGraph(variable_groups=[group])
+        graph.add_factors(
+            fgroup.PairwiseFactorGroup(
+                variables_for_factors=[[group[a], group[b]] for a, b in zip(i.tolist(), j.tolist(), strict=True)],
+                log_potential_matrix=coupling[:, None, None] * np.eye(states),
+            )
+        )
+        return graph, group
+
+    build, (graph, group) = median_processor(built, 1)
+    run, result = median_processor(pgmax_marginals(graph, group, field))
+    return {"build": build, "run": run, "memory": peak_memory(), "first": float(result[0, 0])}
+
+
+def gates_case():
+    """OR of a thousand spins, a hundred times, 100 sweeps: processor time."""
+    from pgmax import fgraph, fgroup, vgroup
+
+    field, parents = gates()
+    group = vgroup.NDVarArray(num_states=2, shape=(field.size,))
+    graph = fgraph.FactorGraph(variable_groups=[group])
+    rows = [[group[i] for i in [*row, field.size - len(parents) + k]] for k, row in enumerate(parents.tolist())]
+    graph.add_factors(fgroup.ORFactorGroup(variables_for_factors=rows))
+    evidence = np.stack([np.zeros(field.size), field], axis=1)
+    run, result = median_processor(pgmax_marginals(graph, group, evidence))
+    return {"run": run, "memory": peak_memory(), "first": float(result[field.size - len(parents), 1])}
+
+
 CASES = {
+    **{f"potts-{q}": (lambda q=q: potts_case(q)) for q in (2, 8, 32)},
+    "gates": gates_case,
     "grid": grid_case,
     "glass": glass_case,
     "tree": tree_case,

@@ -12,8 +12,10 @@ from factorgraph import (
     Graph,
     IndefiniteError,
     Linear,
+    Model,
     ModelError,
     Pairwise,
+    Variable,
     check_factor,
     exact,
     infer,
@@ -26,6 +28,7 @@ from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.sweeps import ScheduledSweeps
 from factorgraph.engine.unroll import unroll
 from factorgraph.engine.vector_sweeps import VectorTwoPass
+from factorgraph.priors import Gaussian, Laplace
 
 TIGHT = tol.TIGHT
 seeds = st.integers(0, 2**32 - 1)
@@ -351,3 +354,38 @@ def test_what_does_not_fit(build, message):
         other = Graph()
         other.spins("y", 1)
         infer(other).covariance("y")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_prior_of_vectors_is_that_of_each_component(shared, tmp_path):
+    """As a measurement of all components by its mean, with log Z; kept in files, and by ``exact``."""
+    graphs = []
+    for prior in (Gaussian(1.5, 2.0), None):
+        graph = Graph()
+        v = graph.vectors("v", 3, dimension=2, prior=prior, field=[0.1, 0.2], shared=shared)
+        if not shared:
+            step = np.array([[1.0, 0.3], [0.0, 0.8]])
+            graph.add(Linear(v[1:], v[:-1], coefficients=[np.eye(2), -step], noise=0.3))
+        graph.add(Linear(v, target=[0.3, 0.4], noise=0.5))
+        if prior is None:
+            graph.add(Linear(v, target=[1.5, 1.5], noise=0.5))
+        graphs.append(graph)
+    with_prior, by_factor = graphs
+    save_model(with_prior.model, tmp_path / "model.zip")
+    truth = infer(by_factor, tolerance=1e-12)
+    for result in (
+        infer(with_prior),
+        infer(load_model(tmp_path / "model.zip")),
+        infer(with_prior, schedule="flooding"),
+    ):
+        assert result.log_partition == pytest.approx(truth.log_partition, abs=1e-9)
+        np.testing.assert_allclose(result["v"].mean, truth["v"].mean, atol=1e-9)
+    if not shared:
+        assert exact(with_prior).log_partition == pytest.approx(truth.log_partition, abs=1e-9)
+
+
+def test_other_priors_of_vectors_are_refused():
+    with pytest.raises(ModelError, match="`prior` of the vectors `v` must be Gaussian"):
+        Graph().vectors("v", 3, dimension=2, prior=Laplace())
+    with pytest.raises(ModelError, match="`prior` of the vectors `v` must be Gaussian"):
+        Model({"p": 2}, {"v": Variable("v", ("p",), prior=Laplace(), dimension=2)})
