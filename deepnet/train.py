@@ -220,7 +220,8 @@ def _epochs_on_device(network: Network, x: Array, y: Array, power: Array | None)
     if kept is None or kept.key != key:
         assert isinstance(operations, GpuOperations)
         sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
-        epochs = DeviceEpochs(network.layers, operations, x, output_labels(network, y).T, power, **sizes)
+        labels, together = output_labels(network, y).T, network.communicator
+        epochs = DeviceEpochs(network.layers, operations, x, labels, power, together, **sizes)
         network.resident = kept = _Resident(key, (x, y, power), epochs)
     return kept.epochs
 

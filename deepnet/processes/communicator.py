@@ -35,13 +35,6 @@ class Communicator(ABC):
         """Return the values of all processes, in the order of their ranks; of any kind, and small."""
 
     @abstractmethod
-    def run(self, program: Callable[[], int]) -> int:
-        """Return the exit code of a program that all processes run, and in which the first one speaks for them.
-
-        One that fails by itself says so, and ends all.
-        """
-
-    @abstractmethod
     def single(self) -> "Communicator":
         """Return a communicator of this process alone that works as this one does."""
 
@@ -83,9 +76,6 @@ class Alone(Communicator):
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
-
-    def run(self, program: Callable[[], int]) -> int:
-        return program()
 
     def single(self) -> Communicator:
         return self

@@ -49,14 +49,15 @@ class MpiCommunicator(Communicator):
         return MpiCommunicator(MPI.COMM_SELF)
 
     def run(self, program: Callable[[], int]) -> int:
-        """As ``Communicator.run``, on one thread in every process unless NUMBA_NUM_THREADS says how many."""
+        """As ``run_together``, on one thread in every process unless NUMBA_NUM_THREADS says how many."""
         ends, own = self._group.Dup(), io.StringIO()  # where nobody waits for anything else, as it may for a sum
         threads = ONE_THREAD if "NUMBA_NUM_THREADS" not in os.environ else contextlib.nullcontext()
         if "NUMBA_NUM_THREADS" not in os.environ:
             numba.set_num_threads(1)
         with threads, contextlib.ExitStack() as silence:
             if self.rank:
-                silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
+                nowhere = silence.enter_context(open(os.devnull, "w"))
+                silence.enter_context(contextlib.redirect_stdout(nowhere))
                 silence.enter_context(contextlib.redirect_stderr(own))
             try:
                 code = program()
