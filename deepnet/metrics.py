@@ -88,7 +88,7 @@ def uncertainty(network: Network, x: Array) -> Uncertainty:
 
 
 def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
-    """Return what is measured on samples.
+    """Return what is measured on samples, of which every process that trains the network predicts its part.
 
     Args:
         network: trained; its messages of the current batch are overwritten.
@@ -98,20 +98,29 @@ def measure(network: Network, x: Array, y: Array) -> dict[str, float]:
     Returns:
         "error" and "bayes_error", see ``Output.error``; and ``class_scores`` of classes, "log_loss" of numbers.
     """
-    layers, operations = network.layers, network.operations
+    layers, operations, communicator = network.layers, network.operations, network.communicator
     output = output_of(layers[-1], operations.host)
     with contextlib.nullcontext() if network.device == "cpu" else operations.running():
-        pointwise = predict_pointwise(layers, x, operations)
+        pointwise = communicator.predicted(lambda own: predict_pointwise(layers, own, operations), x)
         if output.numeric:
-            bayes = predict_bayes(layers, x, operations)
+            bayes = communicator.predicted(lambda own: predict_bayes(layers, own, operations), x)
             errors = {"error": output.error(pointwise, y), "bayes_error": output.error(bayes, y)}
-            return errors | {"log_loss": log_loss(layers, x, y, operations)}
-        numbers, p = output.likeliest(y), class_probabilities(network, x)
+            return errors | {"log_loss": _log_loss(network, x, y)}
+        numbers = output.likeliest(y)
+        p = communicator.predicted(lambda own: class_probabilities(network, own), x)
     errors = {
         "error": error_percent(output.numbers(pointwise), numbers),
         "bayes_error": error_percent(p.argmax(axis=1), numbers),
     }
     return errors | class_scores(p, numbers)
+
+
+def _log_loss(network: Network, x: Array, y: Array) -> float:
+    """Return that of numbers, from the samples of all processes."""
+    own = network.communicator.part(len(x))
+    samples = len(x[own])
+    loss = samples * log_loss(network.layers, x[own], y[own], network.operations) if samples else 0.0
+    return sum(network.communicator.gather(loss)) / len(x)
 
 
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from deepnet.baselines import MESSAGE_PASSING
 from deepnet.config import Config
 from deepnet.kernels.devices import operations_for
 from deepnet.layers import MEMORIES, Layer, Plan
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
 from deepnet.outputs import AUTO, classifying, output_channel, units_for
+from deepnet.processes import ALONE, Communicator
 from deepnet.sizes import check_count, total_memory
 from deepnet.sweep import initial_layers
 from factorgraph.dense.operations import Operations
@@ -42,6 +44,7 @@ class Network:
         device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``. Those of a baseline are in host memory
             all the time, and this is where it trains.
         resident: what training keeps on a GPU beside the layers.
+        communicator: of the processes that train it together, each with a network that is the same to the last bit.
     """
 
     config: Config
@@ -50,6 +53,7 @@ class Network:
     epoch: int = 0
     device: str = "cpu"
     resident: Any = field(default=None, repr=False)
+    communicator: Communicator = field(default=ALONE, repr=False)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{layer.plan.outputs} x {layer.plan.features}" for layer in self.layers)
@@ -79,7 +83,7 @@ class Network:
         layers: list[Layer] = []
         for layer in self.layers:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
-        return Network(self.config, layers, operations, self.epoch, device)
+        return Network(self.config, layers, operations, self.epoch, device, communicator=self.communicator)
 
     def settle(self) -> None:
         """Take what is kept of single batches as what is known before: other data follow."""
@@ -157,7 +161,9 @@ def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
-def init(config: Config, features: int, classes: int, device: str = "cpu") -> Network:
+def init(
+    config: Config, features: int, classes: int, device: str = "cpu", communicator: Communicator = ALONE
+) -> Network:
     """Return a network with random initial fields, the same on every device.
 
     Args:
@@ -165,9 +171,12 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         features: number of inputs.
         classes: as of ``model``.
         device: where it is trained: one of ``deepnet.kernels.devices.DEVICES``.
+        communicator: of the processes that train it together: ``deepnet.processes.world()`` for those that a launcher
+            has started.
 
     Raises:
-        ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``.
+        ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``; or
+            several processes with another algorithm than message passing.
         DeviceUnavailableError: as by ``operations_for``.
         BaselineError: the algorithm needs what is not installed.
     """
@@ -177,6 +186,8 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
     _check_device(config, device)
     operations = operations_for(device, config.dtype)
     check_fits_memory(plans(config, features, classes), config)
+    if config.baseline is not None and communicator is not ALONE:
+        raise ValueError(f"`algorithm` must be {MESSAGE_PASSING!r} in several processes, got {config.algorithm!r}")
     if config.baseline is not None:
         choice("device", device, dict.fromkeys(config.baseline.devices))
     layers = initial_layers(
@@ -185,7 +196,7 @@ def init(config: Config, features: int, classes: int, device: str = "cpu") -> Ne
         rng=np.random.default_rng([config.seed, INITIAL, 1]),
         dtype=np.dtype(config.dtype),
     )
-    network = Network(config, layers, operations_for("cpu", config.dtype))
+    network = Network(config, layers, operations_for("cpu", config.dtype), communicator=communicator)
     return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
 
 
@@ -231,16 +242,21 @@ def check_fits_memory(plans: Sequence[Plan], config: Config) -> None:
         )
 
 
-def check_finite(network: Network) -> None:
-    """Raise ``DivergenceError`` if a quantity is not a number, or larger than its layer can bear."""
-    for layer in network.layers:
-        for name, (values, limit) in layer.watched().items():
-            largest = float(np.abs(values).max())
-            if not np.isfinite(largest) or largest > limit:
-                raise DivergenceError(
-                    f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
-                    f"largest value {largest:g}. {network.config.remedy}"
-                )
+def check_finite(network: Network, communicator: Communicator = ALONE) -> None:
+    """Raise ``DivergenceError`` if a quantity is not a number, or larger than its layer can bear.
+
+    Args:
+        network: a network.
+        communicator: of the processes that ask together, and find the same.
+    """
+    watched = [(layer, *each) for layer in network.layers for each in layer.watched().items()]
+    sizes = [float(np.abs(values).max()) if values.size else 0.0 for _, _, (values, _) in watched]
+    for (layer, name, (_, limit)), largest in zip(watched, communicator.largest(np.array(sizes)), strict=True):
+        if not np.isfinite(largest) or largest > limit:
+            raise DivergenceError(
+                f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
+                f"largest value {largest:g}. {network.config.remedy}"
+            )
 
 
 def drawn_digests(network: Network) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """One mini-batch: forward and backward sweeps, then the posterior becomes the next prior [DL, Alg. 1]."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -105,19 +105,24 @@ def backward(
     derivatives = operations.derivatives(above, top.omega, top.V)
     operations.require_finite(derivatives[0])
     if last:
-        output.learn(y, scale * top.omega, scale * scale * top.V, power)
+        output.learn(y, scale * top.omega, scale * scale * top.V, power, operations.total)
+    finishing: list[Callable[[], None]] = []
     for number in reversed(range(len(layers))):
         layer = layers[number]
         layer.g, layer.gamma = derivatives
         sent = layer.backward(operations, above, bases[number], updates[number], last=last)
+        if sent.finish is not None:
+            finishing.append(sent.finish)
         if layer.to_inputs is None:
-            return
+            break
         assert sent.B is not None
         above = layer.to_inputs = replace(layer.to_inputs, B=sent.B, A=sent.A)
         derivatives = sent.derivatives_below
         if derivatives is None:
             below = layers[number - 1]
             derivatives = operations.derivatives(above, below.omega, below.V)
+    for finish in finishing:
+        finish()
 
 
 def output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> tuple[Array, Array]:

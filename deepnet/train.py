@@ -16,9 +16,12 @@ from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
 from deepnet.outputs import output_of
 from deepnet.predict import check_inputs
+from deepnet.processes import ALONE, Communicator, shared
+from deepnet.processes.randomness import own_numbers
 from deepnet.sizes import check_count
 from deepnet.state import EPOCHS, DivergenceError, Network, check_arrays, check_finite, init, model
 from deepnet.sweep import train_batch
+from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_instance, number_array, real_array
 
@@ -57,7 +60,11 @@ class _Resident:
 
 
 def warm_up(
-    config: Config, classes: int, device: str = "cpu", progress: Callable[[int, int], None] | None = None
+    config: Config,
+    classes: int,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    communicator: Communicator = ALONE,
 ) -> None:
     """Compile what training and predicting with these settings need, on a network too small to matter.
 
@@ -66,10 +73,11 @@ def warm_up(
         classes: of the data.
         device: of the network.
         progress: called with how many of the longest functions are compiled, and of how many, if they are not on disk.
+        communicator: of the processes that will train; nothing waits for the others here.
     """
     if device == "cpu":
         prepare(config, progress)
-    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device)
+    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device, communicator.single())
     x = np.eye(4, 3, dtype=config.dtype)
     y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
     with contextlib.suppress(DivergenceError):  # no matter with three units
@@ -123,17 +131,21 @@ def train_epoch(
             _train_baseline(config.baseline, network, x, y, batches, epoch, rng, progress)
         elif network.device == "cpu":
             done = 0
+            operations = shared(network.operations, network.communicator)
             for number, batch in _batches(config, order, epoch, rng):
-                inputs = network.operations.gather(x, batch)
+                part = network.communicator.part(len(batch))
+                own, numbers = batch[part], own_numbers(rng, part, len(batch))
+                inputs = operations.gather(x, own)
                 now = updates(config, epoch + done / len(x), number)
-                _train_batch(network, inputs, y[batch], now, rng, None if power is None else power[batch])
+                own_power = None if power is None else power[own]
+                _train_batch(network, operations, inputs, y[own], now, numbers, own_power)
                 done += len(batch)
                 if progress is not None:
                     progress(len(batch))
         else:
             schedules = [updates(config, epoch + start / len(x)) for start in starts]
             _epochs_on_device(network, x, y, power).run(order, schedules, progress)
-    check_finite(network)
+    check_finite(network, network.communicator)
     network.epoch += 1
 
 
@@ -208,7 +220,8 @@ def _epochs_on_device(network: Network, x: Array, y: Array, power: Array | None)
     if kept is None or kept.key != key:
         assert isinstance(operations, GpuOperations)
         sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
-        epochs = DeviceEpochs(network.layers, operations, x, output_labels(network, y).T, power, **sizes)
+        labels, together = output_labels(network, y).T, network.communicator
+        epochs = DeviceEpochs(network.layers, operations, x, labels, power, together, **sizes)
         network.resident = kept = _Resident(key, (x, y, power), epochs)
     return kept.epochs
 
@@ -226,26 +239,30 @@ def _batches(config: Config, order: Array, epoch: int, rng: np.random.Generator)
 
 def _train_batch(
     network: Network,
+    operations: Operations,
     x: Array,
     y: Array,
     updates: Sequence[Update],
     rng: np.random.Generator,
     power: Array | None,
 ) -> None:
-    """One mini-batch; x is (features, samples)."""
+    """One mini-batch, or the part of this process of one; x is (features, samples)."""
     try:
         train_batch(
             network.layers,
             x,
             output_labels(network, y),
             updates,
-            operations=network.operations,
+            operations=operations,
             tau=network.config.tau,
             rng=rng,
             power=power,
         )
-    except (ValueError, FloatingPointError):  # the former from a channel that was given moments outside its domain
+    except ValueError:  # from a channel that was given moments outside its domain, by the samples of this process
         check_finite(network)
+        raise
+    except FloatingPointError:  # in all processes
+        check_finite(network, network.communicator)
         raise
 
 

@@ -30,7 +30,7 @@ FLOORS = {
         ["deepnet.network", "deepnet.data", "deepnet.lower", "deepnet.sweep", "deepnet.observables"],
         ["deepnet.baselines"],
         ["deepnet.config"],
-        ["deepnet.kernels"],
+        ["deepnet.kernels", "deepnet.processes"],
         ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],
         ["deepnet.continual"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],

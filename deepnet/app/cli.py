@@ -7,6 +7,7 @@ imports wait until a command needs them, so that the help texts come at once.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ from deepnet.app.report import add_report
 from deepnet.app.terminal import UsageError, complain, drop_output, say
 from deepnet.bench.command import add_bench
 from deepnet.experiments.command import add_sweep
+from deepnet.processes.launched import LauncherError, launched, run_together, world
 from factorgraph.interface.command_line import add_common, handle_common
 
 
@@ -47,7 +49,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (that of the process if None) and return the exit code."""
+    """Run the command line ``argv`` (that of the process if None) and return the exit code.
+
+    Processes that a launcher has started together run it together.
+    """
+    try:
+        return run_together(partial(_run, argv))
+    except LauncherError as error:
+        complain(f"error: {error}")
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to stop
@@ -58,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (version := handle_common(top, args)) is not None:
                 say(version)
                 return 0
+            if args.command is not train and launched() and world().size > 1:
+                raise UsageError("several processes run one command together, which must be train")
             return args.command(args)
         finally:
             if sys.stdout is not None:

@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
     with (_resumed if args.resume else _begun)(args, given) as (run, network, data):
         try:
             run.prepare(network)
-            return _train_and_print(run, network, data, args.plot)
+            return _train_and_print(run, network, data, args.plot and run.communicator.rank == 0)
         except KeyboardInterrupt:
             _print_interrupted(run)
             return 130
@@ -64,12 +64,14 @@ def _unwrapped(name: str, value: Any) -> Any:
 @contextlib.contextmanager
 def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """A new run in a folder that is locked; nothing is written yet."""
-    from deepnet.app.run import Description, Run, check_free, default_directory
+    from deepnet.app.following import run_of
+    from deepnet.app.run import Description, default_directory
     from deepnet.config import Config
     from deepnet.data import load_files
     from deepnet.data.tasks import Tasks, load_data
     from deepnet.kernels.devices import operations_for
     from deepnet.outputs import AUTO, classifying
+    from deepnet.processes import world
     from factorgraph.interface.arguments import check_choice
 
     settings = {name: value for name, value in given.items() if name not in _OF_FILES}
@@ -82,12 +84,16 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
         operations_for(args.device or "cpu", config.dtype)
     name = args.dataset if files is None else files.name
     directory = args.out or default_directory(name, task, tasks, config.method, config.seed)
-    check_free(directory)
+    communicator = world()
+    run_here = run_of(communicator)
+    run_here.check_free(directory)
     if files is None:
-        data = load_data(args.dataset, task=task, tasks=tasks, data_dir=args.data_dir, dtype=config.dtype)
+        with communicator.after_first():  # which downloads for all
+            data = load_data(args.dataset, task=task, tasks=tasks, data_dir=args.data_dir, dtype=config.dtype)
     else:
         data = load_files(files, seed=config.seed, dtype=config.dtype)
-    run = Run(directory, Description.of(data, config, args.data_dir, args.device or "cpu", files))
+    description = Description.of(data, config, args.data_dir, args.device or "cpu", files)
+    run = run_here(directory, description, communicator=communicator)
     with wrong_input():
         network = run.load(run.description.device)
     with run.begun():
@@ -135,17 +141,21 @@ def _resumed(
     args: argparse.Namespace, given: dict[str, Any]
 ) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
     """The run in the folder, which is locked before it is read; further epochs added."""
-    from deepnet.app.run import Run, check_writable, default_directory
+    from deepnet.app.following import run_of
+    from deepnet.app.run import check_writable, default_directory
     from deepnet.config import Config
     from deepnet.data.own import as_given, data_name, stored
     from deepnet.kernels.devices import operations_for
+    from deepnet.processes import world
 
     defaults = {name: given.get(name, getattr(Config, name)) for name in ("algorithm", "closure", "seed")}
     method = defaults["closure" if defaults["algorithm"] == Config.algorithm else "algorithm"]
     task, tasks = given.get("task", "multiclass"), given.get("tasks")
     name = args.dataset if isinstance(args.dataset, str) else data_name(args.dataset)
     directory = args.out or default_directory(name, task, tasks, method, defaults["seed"])
-    with Run.resumed(directory) as run:
+    communicator = world()
+    with run_of(communicator).resumed(directory) as run:
+        run.communicator = communicator
         with wrong_input():
             if isinstance(args.dataset, Path):
                 given |= stored(as_given(args.dataset, {name: given[name] for name in _OF_FILES if name in given}))

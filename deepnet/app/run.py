@@ -34,6 +34,7 @@ from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence
 from deepnet.metrics import Evaluation, metrics
+from deepnet.processes import ALONE, Communicator
 from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
 from deepnet.train import train, warm_up
 from factorgraph.interface.arguments import shown
@@ -57,12 +58,14 @@ class Run:
         description: what is trained.
         history: the metrics of the epochs so far.
         new: nothing of it has been written, and nothing is read.
+        communicator: of the processes that train its network together.
     """
 
     directory: Path
     description: Description
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
     new: bool = True
+    communicator: Communicator = field(default=ALONE, repr=False)
     _descriptor: int | None = field(default=None, repr=False)
 
     @classmethod
@@ -98,6 +101,11 @@ class Run:
             run = cls.open(folder)
             run._descriptor = descriptor
             yield run
+
+    @classmethod
+    def check_free(cls, directory: Path) -> None:
+        """As ``check_free`` of the module."""
+        check_free(directory)
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
@@ -136,7 +144,12 @@ class Run:
                 if (newer := latest_checkpoint(self.directory)) == path:
                     raise
                 path = newer  # another process is training, and has removed the one that was the newest
-        return init(self.description.config, self.description.features, self.description.classes, device)
+        return self._initial(device)
+
+    def _initial(self, device: str) -> Network:
+        """Return the network before the first epoch."""
+        description = self.description
+        return init(description.config, description.features, description.classes, device, self.communicator)
 
     def _restored(self, path: Path, device: str) -> Network:
         """Return the network in a checkpoint, which must be one of this run."""
@@ -155,7 +168,7 @@ class Run:
             history = check_history(meta.get("history"), epoch, description.config.layers, every)
         except ValueError as error:
             raise self._foreign(path, error) from error
-        network = init(description.config, description.features, description.classes, device)
+        network = self._initial(device)
         try:
             if "masks" in meta:  # older checkpoints are without
                 check_drawn(network, meta["masks"])
@@ -221,7 +234,8 @@ class Run:
             CheckpointError: the disk is full or refuses; the last checkpoint is as it was.
         """
         # So that the seconds of the first epoch are its own.
-        warm_up(network.config, data.classes, network.device, compiling)
+        with self.communicator.after_first():  # which compiles for all
+            warm_up(network.config, data.classes, network.device, compiling, self.communicator)
         tasks, watch, each = tasks_of(data), self._watched(progress), network.config.epochs
         for number in range(network.epoch // max(1, each), len(tasks)):
             since = number * each

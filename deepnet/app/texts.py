@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def header(run: "Run", network: "Network") -> str:
     """Return what is trained on what: settings, model and layers."""
     layers = [f"  {layer.plan}" for layer in network.layers]
-    return "\n".join([f"run       {run.directory}", str(run.description), "layers", *layers])
+    together = [f"processes {run.communicator.size}"] if run.communicator.size > 1 else []
+    return "\n".join([f"run       {run.directory}", *together, str(run.description), "layers", *layers])
 
 
 def column_heads(network: "Network") -> str:

@@ -4,6 +4,7 @@ from functools import cache
 
 from deepnet.kernels import CpuOperations
 from deepnet.network import choice
+from deepnet.processes.launched import local_rank
 from factorgraph.dense.numpy_operations import NumpyOperations
 from factorgraph.dense.operations import Operations
 from factorgraph.runtime.compiled import DISABLED
@@ -40,7 +41,7 @@ def _gpu_operations(device: str) -> Operations:
     from deepnet.kernels.gpu import CudaDevice, DeviceError, GpuOperations
 
     try:
-        return GpuOperations(CudaDevice(tf32=device == "cuda-tf32"))
+        return GpuOperations(CudaDevice(tf32=device == "cuda-tf32", number=local_rank()))
     except DeviceError as error:
         raise DeviceUnavailableError(
             f"`device` {device!r} needs CuPy and a GPU: pip install 'cavity[gpu]' ({error})"

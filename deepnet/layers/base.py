@@ -193,7 +193,8 @@ class Layer(Protocol):
         ...
 
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
-        """Return the messages to the units below, given omega, V, g and Γ, and change the state in place.
+        """Return the messages to the units below, given omega, V, g and Γ, and change the state in place, or in the
+        ``finish`` of what is returned.
 
         Args:
             operations: where the layer is.

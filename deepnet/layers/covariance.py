@@ -114,10 +114,11 @@ class CovarianceLayer(DenseLayer):
         C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host.
         """
         root = np.sqrt(self.evidence(operations))
-        inner = operations.host(operations.times_transposed(self.x_mean, self.seen)).astype(np.float64)
+        x, seen = operations.everywhere(self.x_mean), operations.everywhere(self.seen)
+        inner = operations.host(operations.times_transposed(x, seen)).astype(np.float64)
         factor = np.linalg.inv(np.linalg.cholesky(np.eye(len(root)) + inner * root * root[:, None]))
         weights = np.ascontiguousarray((factor * root).T, self.measured.dtype)
-        half = operations.times(self.seen, operations.array(weights))
+        half = operations.times(seen, operations.array(weights))
         decrease = np.empty_like(self.measured)
         operations.outer(half, half, decrease)
         return self.measured + decrease
@@ -125,9 +126,11 @@ class CovarianceLayer(DenseLayer):
     def evidence(self, operations: Operations) -> Array:
         """Return βτ of every sample of the batch, in host memory."""
         width = 1 - (self.mean * self.mean).sum(axis=1) / self.plan.inputs
-        curvature = operations.host((self.beta * width[:, None] * self.gamma).sum(axis=0)) / self.plan.outputs
-        products = operations.host(operations.times_transposed(self.g, self.g))
-        return np.maximum(curvature.astype(np.float64), 0) * common(products.astype(np.float64), self.plan.outputs)
+        curvature = operations.everywhere((self.beta * width[:, None] * self.gamma).sum(axis=0)) / self.plan.outputs
+        g = operations.everywhere(self.g)
+        products = operations.host(operations.times_transposed(g, g))
+        shared = common(products.astype(np.float64), self.plan.outputs)
+        return np.maximum(operations.host(curvature).astype(np.float64), 0) * shared
 
 
 def common(products: Array, units: int) -> float:

@@ -101,9 +101,7 @@ class SitesLayer(DenseLayer):
     def backward(self, operations: Operations, above: Message, base: Any, update: Update, *, last: bool) -> Backward:
         """As ``Layer.backward``; what the batch has added becomes its site."""
         sent = super().backward(operations, above, base, update, last=last)
-        if last:
-            self._keep_site()
-        return sent
+        return sent.then(self._keep_site) if last else sent
 
     def _keep_site(self) -> None:
         new = np.array(self._parameters()) - self.cavity

@@ -1,7 +1,7 @@
 """What every output is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -151,7 +151,14 @@ class Output(ABC):
         """Return what labels say if the likelihood of each sample is taken to a power, (samples,)."""
         return replace(message, power=power)
 
-    def learn(self, y: Array, omega: Array, V: Array, power: Array | None = None) -> None:  # noqa: B027
+    def learn(  # noqa: B027
+        self,
+        y: Array,
+        omega: Array,
+        V: Array,
+        power: Array | None = None,
+        total: Callable[[Array], Array] = lambda own: own,
+    ) -> None:
         """Improve the learnt ``parameters``, in place, where there are any.
 
         Args:
@@ -159,6 +166,7 @@ class Output(ABC):
             omega: means of the pre-activations without these labels, scaled.
             V: their variances.
             power: as of ``raised``; None for 1.
+            total: makes sums over all samples of the batch of those over these.
         """
 
     def error(self, predicted: Labels, y: Labels) -> float:

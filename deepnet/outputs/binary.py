@@ -40,7 +40,7 @@ class BinaryOutput(Output):
         return np.abs(y) == 1
 
     def numbers(self, y: Labels) -> Labels:
-        return (y.reshape(len(y), -1)[:, 0] > 0).astype(np.intp)
+        return ((y if y.ndim == 1 else y[:, 0]) > 0).astype(np.intp)
 
     def encode(self, y: Labels, dtype: Any) -> Array:
         if y.ndim == 2:

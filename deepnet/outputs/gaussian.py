@@ -1,6 +1,6 @@
 """Real targets seen through Gaussian noise: regression."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -58,7 +58,14 @@ class GaussianOutput(NumericOutput):
     def raised(self, message: Message, power: Array) -> Message:
         return replace(message, B=power * message.B, A=power * message.A)  # pyright: ignore[reportOperatorIssue]
 
-    def learn(self, y: Array, omega: Array, V: Array, power: Array | None = None) -> None:
+    def learn(
+        self,
+        y: Array,
+        omega: Array,
+        V: Array,
+        power: Array | None = None,
+        total: Callable[[Array], Array] = lambda own: own,
+    ) -> None:
         """Take a step of expectation maximisation: s² towards the mean of E (y - z)² under the posterior of z.
 
         The posterior has the mean y - (y - omega) c and the variance V c, c = s²/(V + s²). What this climbs is
@@ -67,10 +74,11 @@ class GaussianOutput(NumericOutput):
         """
         if "noise" not in self.parameters:
             return
-        w = np.ones_like(y[:1]) if power is None else power
+        w = np.ones_like(y[:1]) if power is None else power[None]
         share = self.noise / (V + self.noise)
-        seen = (w * (np.square(share * (y - omega)) + share * V)).sum(axis=1, keepdims=True)
-        samples = w.sum()
+        own = (w * (np.square(share * (y - omega)) + share * V)).sum(axis=1, keepdims=True)
+        sums = total(np.concatenate([own, w.sum(axis=1, keepdims=True)]))
+        seen, samples = sums[:-1], sums[-1]
         self.noise += (seen - samples * self.noise) / (samples + _MEMORY)
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:

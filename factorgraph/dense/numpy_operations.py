@@ -38,6 +38,12 @@ class NumpyOperations:
     def host(self, values: Array) -> Array:
         return values
 
+    def total(self, values: Array) -> Array:
+        return values
+
+    def everywhere(self, values: Array) -> Array:
+        return values
+
     def place(self, layer: Layer) -> Layer:
         return layer
 

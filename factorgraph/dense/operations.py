@@ -58,17 +58,32 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """What the backward step of a layer sends; the weights it changes in place.
+    """What the backward step of a layer sends; the weights it changes in place, at once or in ``finish``.
 
     Attributes:
         B: first natural parameter of the message to all inputs, (inputs, samples); None if they are data.
         A: second one; None where it is a constant or nothing is sent.
         derivatives_below: g and Γ of the layer below given this message; None if not computed on the way.
+        finish: waits for sums over samples of other processes and changes the weights; None if that is done.
     """
 
     B: Array | None
     A: Array | None = None
     derivatives_below: tuple[Array, Array] | None = None
+    finish: Callable[[], None] | None = None
+
+    def then(self, action: Callable[[], None]) -> "Backward":
+        """Return the same, with an ``action`` once the weights are changed: now, if they are."""
+        if self.finish is None:
+            action()
+            return self
+        finish = self.finish
+
+        def both() -> None:
+            finish()
+            action()
+
+        return self._replace(finish=both)
 
 
 class Operations(Protocol):
@@ -88,6 +103,16 @@ class Operations(Protocol):
 
     def host(self, values: Array) -> Array:
         """Return the values as a NumPy array; the same array if it is one."""
+        ...
+
+    def total(self, values: Array) -> Array:
+        """Return sums over the samples of a batch, given those over the samples that are here; may change
+        ``values``."""
+        ...
+
+    def everywhere(self, values: Array) -> Array:
+        """Return an array of all samples of a batch, which its last axis counts, given that of the samples that are
+        here."""
         ...
 
     def place(self, layer: Layer) -> Layer:
@@ -165,7 +190,7 @@ class Operations(Protocol):
         ...
 
     def backward(self, layer: Layer, above: Message, step: Step, *, last: bool) -> Backward:
-        """Return messages to the inputs of a layer, given its g and Γ, and its new weights.
+        """Return messages to the inputs of a layer, given its g and Γ, and renew its weights, or say how.
 
         Args:
             layer: with its inputs, omega, V, g and Γ; its weights are changed in place.

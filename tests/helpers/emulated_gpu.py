@@ -17,6 +17,7 @@ import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from deepnet.kernels.gpu.cublas import Cublas
+from deepnet.kernels.gpu.nccl import NcclCommunicator
 from deepnet.kernels.gpu.source import module_source
 from factorgraph.runtime.device_arrays import elementwise_source
 
@@ -175,7 +176,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         return bool(self._values)
 
     def __getattr__(self, name):
-        if name in ("shape", "dtype", "size", "ndim", "strides", "flags", "itemsize"):
+        if name in ("shape", "dtype", "size", "nbytes", "ndim", "strides", "flags", "itemsize"):
             return getattr(self._values, name)
         if name == "T":
             return self._view(self._values.T)
@@ -218,6 +219,27 @@ class _ArrayModule:
     def __getattr__(self, name):
         assert name in ("zeros", "full", "stack")
         return lambda *args, **kwargs: _Tape.make(lambda: getattr(np, name)(*_inside(args), **kwargs))
+
+
+class EmulatedNccl:
+    """What of CuPy's module for NCCL is called, by the host's sums of the same processes."""
+
+    NCCL_FLOAT32, NCCL_SUM = 7, 0
+
+    def __init__(self, communicator):
+        self._communicator = communicator
+
+    def get_unique_id(self):
+        return ("the", "first")
+
+    def NcclCommunicator(self, size, identity, rank):  # noqa: N802
+        assert identity == ("the", "first") and (size, rank) == (self._communicator.size, self._communicator.rank)
+        return self
+
+    def allReduce(self, source, target, count, kind, operation, stream):  # noqa: N802
+        assert source == target and (kind, operation, stream) == (self.NCCL_FLOAT32, self.NCCL_SUM, 0)
+        values = np.ctypeslib.as_array(ctypes.cast(source, ctypes.POINTER(ctypes.c_float)), (count,))
+        _Tape.change(lambda: self._communicator.begin_sum(values)())
 
 
 class EmulatedDevice:
@@ -267,6 +289,9 @@ class EmulatedDevice:
     def host(self, values):
         _Tape.waits()
         return values._values.copy() if isinstance(values, DeviceArray) else values
+
+    def summing(self, communicator):
+        return NcclCommunicator(communicator, EmulatedNccl(communicator), 0)
 
     def memory(self):
         return 0

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepnet.kernels.gpu.cublas import Cublas
+from deepnet.kernels.gpu.nccl import NcclCommunicator
 from deepnet.kernels.gpu.source import OPTIONS, module_source
+from deepnet.processes import Communicator
 from factorgraph.dense.state import Array
 
 #: Threads of a block.
@@ -62,27 +64,34 @@ class Device(Protocol):
         """Return A NumPy array with the values."""
         ...
 
+    def summing(self, communicator: Communicator) -> Communicator:
+        """Return the communicator whose sums are of arrays of the devices of all processes."""
+        ...
+
     def memory(self) -> int:
         """Return the bytes of the device that are kept for arrays, those of captured steps included."""
         ...
 
 
 class CudaDevice:
-    """The current CUDA device; the methods are documented in ``Device`` above.
+    """The current CUDA device, or that of a number; the methods are documented in ``Device`` above.
 
     Args:
         tf32: let matrix products round their factors to 10 bits of mantissa.
+        number: of the device, from 0, which becomes the current one; None for the current one.
 
     Raises:
         DeviceError: CuPy, a driver, a device or cuBLAS is missing.
     """
 
-    def __init__(self, *, tf32: bool = False) -> None:
+    def __init__(self, *, tf32: bool = False, number: int | None = None) -> None:
         try:
             import cupy  # pyright: ignore[reportMissingImports]
             from cupy.cuda.device import get_cublas_handle  # pyright: ignore[reportMissingImports]
 
             self.xp = cupy
+            if number is not None:
+                cupy.cuda.Device(number).use()
             self._stream = cupy.cuda.Stream(non_blocking=True)
             get_cublas_handle()  # loads the library that CuPy was made for; the name below finds the same one
             library = ctypes.CDLL(f"libcublas.so.{cupy.cuda.runtime.runtimeGetVersion() // 1000}")
@@ -95,9 +104,12 @@ class CudaDevice:
         self._lock = RLock()
         self._functions: dict[str, Any] = {}
         self._graphs: weakref.WeakSet[_Graph] = weakref.WeakSet()
+        self._sums: dict[Communicator, Communicator] = {}
 
     def launch(self, name: str, count: int, *args: Any) -> None:
         """Launch on the current stream."""
+        if count == 0:
+            return
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
         blocks = -(-count // BLOCK)
@@ -129,6 +141,15 @@ class CudaDevice:
 
     def host(self, values: Array) -> Array:
         return self.xp.asnumpy(values)
+
+    def summing(self, communicator: Communicator) -> Communicator:
+        """Sum with NCCL, whose start takes seconds."""
+        if communicator not in self._sums:
+            nccl = self.xp.cuda.nccl
+            if not nccl.available:
+                raise DeviceError("several processes with GPUs need NCCL: pip install nvidia-nccl-cu13")
+            self._sums[communicator] = NcclCommunicator(communicator, nccl, self._stream.ptr)
+        return self._sums[communicator]
 
     def memory(self) -> int:
         """Count the workspace of cuBLAS too."""

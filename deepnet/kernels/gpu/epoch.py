@@ -7,6 +7,7 @@ import numpy as np
 
 from deepnet.kernels.gpu.operations import GpuOperations
 from deepnet.layers import Layer, Update
+from deepnet.processes import ALONE, Communicator, shared
 from deepnet.sweep import train_batch
 from factorgraph.channels import Argmax
 from factorgraph.dense.state import Array
@@ -26,7 +27,8 @@ class DeviceEpochs:
         y: labels (samples,), integers of an argmax output, or (samples, outputs) of ±1 in float32; or soft targets,
             with the axis of the classes last.
         power: to which the likelihood of each sample is taken, (samples,) in float32; None for 1.
-        batch_size: samples in a batch.
+        communicator: of the processes that share every batch.
+        batch_size: samples in a batch, of all processes.
         tau: inner iterations.
         reinforcement: r of all layers.
     """
@@ -38,6 +40,7 @@ class DeviceEpochs:
         x: Array,
         y: Array,
         power: Array | None = None,
+        communicator: Communicator = ALONE,
         *,
         batch_size: int,
         tau: int,
@@ -45,6 +48,9 @@ class DeviceEpochs:
     ) -> None:
         xp = operations.device.xp
         self._layers, self._operations, self._tau = layers, operations, tau
+        self._communicator = communicator
+        alone = communicator is ALONE
+        self._shared = shared(operations, communicator if alone else operations.device.summing(communicator))
         self._x, self._y = xp.asarray(x), xp.asarray(y)
         self._power = None if power is None else xp.asarray(power)
         self._size = batch_size
@@ -87,11 +93,11 @@ class DeviceEpochs:
                 progress(size)
 
     def _train(self, size: int) -> None:
-        """The next batch, of ``size`` samples."""
+        """The next batch, of ``size`` samples, of which this process has its part."""
         xp = self._operations.device.xp
         xp.take(self._schedules, self._batch, axis=0, out=self._now)
-        chosen = xp.take(self._order, self._batch, axis=0)[0, :size]
+        chosen = xp.take(self._order, self._batch, axis=0)[0, :size][self._communicator.part(size)]
         self._batch += 1
         x, y = (xp.take(values, chosen, axis=0).T.copy() for values in (self._x, self._y))
         power = None if self._power is None else xp.take(self._power, chosen, axis=0)
-        train_batch(self._layers, x, y, self._updates, operations=self._operations, tau=self._tau, power=power)
+        train_batch(self._layers, x, y, self._updates, operations=self._shared, tau=self._tau, power=power)

@@ -61,6 +61,12 @@ class GpuOperations:
     def host(self, values: Array) -> Array:
         return self.device.host(values)
 
+    def total(self, values: Array) -> Array:
+        return values
+
+    def everywhere(self, values: Array) -> Array:
+        return values
+
     def place(self, layer: Layer) -> Layer:
         """Lay arrays that are factors of the same products one behind the other."""
         xp = self.device.xp
