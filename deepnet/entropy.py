@@ -18,12 +18,13 @@ units, Σ h² σ = Σ g² Σ_i (σ x̂² + m² Δ).
 
 It is exact where units sum many independent terms, and an estimate elsewhere. Without hidden layers it is within 5 % of
 enumeration already for 16 weights, with few samples (a third of the weights) and weak fields (γ <= 0.3), where no
-weight decides alone; with more of either the error is 5 to 35 %. With hidden layers of a few units it is 15 to 30 % too small
-at any γ: samples that share their weights have correlated hidden units, and messages take them for independent.
+weight decides alone; with more of either the error is 5 to 35 %. With hidden layers of a few units it is 15 to 30 %
+too small at any γ: samples that share their weights have correlated hidden units, and messages take them for
+independent. Messages of an argmax are those of the double-Jensen form, its φ is exact.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -153,11 +154,11 @@ def _right(network: Network, x: Array, y: Labels) -> tuple[Array, Labels]:
 
 
 def _constraint(channel: Channel | Argmax) -> Channel | Argmax:
-    """Return an output that known weights decide, in its exact form; raise ``ValueError`` for others."""
+    """Return an output that known weights decide, of messages without sampling; raise ``ValueError`` for others."""
     if type(channel) is Sign:
         return channel
     if isinstance(channel, Argmax) and channel.noise == 0.0:
-        return Argmax("exact")
+        return Argmax()
     raise ValueError(f"`output` must be sign or argmax, whose labels the weights decide, got {shown(channel)}")
 
 
@@ -184,10 +185,12 @@ class _Messages:
     def _layers(self, network: Network, fields: Sequence[Array]) -> list[DenseLayer]:
         layers: list[DenseLayer] = []
         for layer, H in zip(_spin_layers(network), fields, strict=True):
-            named: dict[str, Any] = {name: getattr(layer.plan, name) for name in DensePlan.__dataclass_fields__}
-            if len(layers) == len(fields) - 1:
-                named["channel"] = _constraint(layer.plan.channel)
-            plan = DensePlan(**named | {"closure": "amp"})
+            last, plan = len(layers) == len(fields) - 1, layer.plan
+            channel = _constraint(plan.channel) if last else plan.channel
+            plan = DensePlan(
+                plan.name, plan.inputs, plan.outputs, plan.prior, channel, "amp", plan.scale, plan.bias,
+                plan.input_channel, plan.mask, plan.min_variance,
+            )  # fmt: skip
             below = layers[-1] if layers else None
             layers.append(DenseLayer(plan, H.astype(layer.H.dtype), None, np.zeros_like(layer.H), below=below))
         return layers
@@ -221,8 +224,9 @@ class _Messages:
             spread = 0.0 if layer.x_variance is None else layer.variance @ layer.x_variance
             total += 0.5 * float((np.square(g) * (layer.V - spread)).sum())
             total += _units(layer)
-        seen = self.output.channel.observe(self.y, omega=top.plan.scale * top.omega, V=top.plan.scale**2 * top.V)
-        return total + float(np.sum(seen.phi, dtype=np.float64))
+        scale = top.plan.scale
+        seen = self.output.log_likelihood(self.y, scale * top.omega, scale * scale * top.V)
+        return total + float(np.sum(seen, dtype=np.float64))
 
 
 def _units(layer: DenseLayer) -> float:
