@@ -31,7 +31,10 @@ FLOORS = {
         ["deepnet.baselines"],
         ["deepnet.config"],
         ["deepnet.kernels", "deepnet.processes"],
-        ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],
+        [
+            *("deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness"),
+            *("deepnet.entropy", "deepnet.export"),
+        ],
         ["deepnet.continual"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
         ["deepnet.saved"],

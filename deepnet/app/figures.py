@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
 from deepnet.app.checkpoint import CheckpointError
 from deepnet.continual import TASK_ERRORS, accuracy_matrix, average_accuracy, forgetting
 from deepnet.data.preparation import Pixels, Preparation
+from deepnet.layers import Layer
 from deepnet.scores import SCORES, Reliability
 from factorgraph.dense.state import Array
 from factorgraph.io.files import write_bytes_atomic
@@ -220,6 +221,20 @@ def draw_reliability(axes: Axes, found: Reliability) -> None:
     axes.set_title(f"Reliability: expected calibration error {found.error:.4f}", fontsize=10)
     axes.legend(fontsize=8, loc="upper left")
     axes.grid(alpha=0.3)
+
+
+def magnetizations(layers: Sequence[Layer], title: str) -> Figure:
+    """Return the figure of how the means m of the weights are distributed, layer by layer, not yet drawn."""
+    figure = titled_figure(title, (6.4, 4.8))
+    axes = figure.subplots()
+    for layer in layers:
+        weights = layer.stochastic_weights()
+        mean = weights.mean.ravel() if weights.mask is None else weights.mean[weights.mask]
+        axes.hist(mean, 101, density=True, histtype="step", label=layer.plan.name, lw=1.5)
+    axes.set(xlabel="mean m of a weight", ylabel="density", yscale="log")
+    axes.legend(fontsize=8, title="layer", title_fontsize=8)
+    axes.grid(alpha=0.3)
+    return figure
 
 
 def titled_figure(title: str, size: tuple[float, float]) -> Figure:
