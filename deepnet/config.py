@@ -215,6 +215,9 @@ class Config:
 
     def _check_unread(self) -> None:
         """What the algorithm does not read must be as it is by default: nobody may take it to have an effect."""
+        if self.baseline is not None and self.output in OUTPUTS:
+            known = self.output in classifying() and not kind_named(self.output).settings
+            _require("output", known, f"of another kind with algorithm {self.algorithm!r}", self.output)
         unread = {field.name: field.default for field in fields(self)}
         for name in self.read():
             del unread[name]
@@ -224,9 +227,6 @@ class Config:
                 reader = "output" if name in _OUTPUT_SETTINGS else "algorithm"
                 need = f"left alone with {reader} {getattr(self, reader)!r}, which does not know it"
                 raise ValueError(f"`{name}` must be {need}, got {shown(value)}")
-        if self.baseline is not None and self.output in OUTPUTS:
-            known = self.output in classifying() and not kind_named(self.output).settings
-            _require("output", known, f"of another kind with algorithm {self.algorithm!r}", self.output)
 
     def read(self) -> tuple[str, ...]:
         """Return the names of the settings that the algorithm reads, in order."""

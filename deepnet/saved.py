@@ -10,12 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnet.config import Config
-from deepnet.estimator import MessagePassingClassifier
+from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
+from deepnet.estimator.base import Estimator
 from deepnet.export.packed import file_path
+from deepnet.outputs import numeric, output_of
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST
 from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
-from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_number, shown
+from factorgraph.interface.arguments import (
+    check_choice,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_number,
+    shown,
+)
 from factorgraph.io.archive import pack_archive, unpack_archive
 from factorgraph.io.files import parse_json, write_bytes_atomic
 
@@ -23,9 +32,12 @@ from factorgraph.io.files import parse_json, write_bytes_atomic
 FORMAT = 1
 
 #: Estimators that can be saved, by the name of their class.
-ESTIMATORS = {"MessagePassingClassifier": MessagePassingClassifier}
+ESTIMATORS: dict[str, type[MessagePassingClassifier] | type[MessagePassingRegressor]] = {
+    "MessagePassingClassifier": MessagePassingClassifier,
+    "MessagePassingRegressor": MessagePassingRegressor,
+}
 
-Model = Network | MessagePassingClassifier
+Model = Network | MessagePassingClassifier | MessagePassingRegressor
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -42,7 +54,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     """
     path = file_path(path)
     need = f"a Network or one of {', '.join(ESTIMATORS)}"
-    kind, network = type(check_instance("model", model, (Network, MessagePassingClassifier), need)).__name__, model
+    kind, network = type(check_instance("model", model, (Network, *ESTIMATORS.values()), need)).__name__, model
     document: dict[str, Any] = {"format": FORMAT, "kind": kind}
     if not isinstance(network, Network):
         if not hasattr(model, "network_"):
@@ -88,7 +100,8 @@ def _loaded(text: str, arrays: dict[str, NDArray[Any]]) -> Model:
 def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Network:
     config = Config.from_json(check_instance("network.config", values.get("config"), dict, "a JSON object"))
     features = check_integer("network.features", values.get("features"), minimum=1, maximum=LARGEST)
-    classes = check_integer("network.classes", values.get("classes"), minimum=2, maximum=LARGEST)
+    least = 1 if config.output in numeric() else 2
+    classes = check_integer("network.classes", values.get("classes"), minimum=least, maximum=LARGEST)
     epoch = check_integer("network.epoch", values.get("epoch"), minimum=0, maximum=LARGEST)
     check_arrays(arrays, config, features, classes)  # before anything is made of this size
     network = init(config, features, classes)
@@ -98,48 +111,85 @@ def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Network
 
 
 def _classes(network: Network) -> int:
-    return max(2, network.layers[-1].plan.outputs)
+    """Return how many there are; of numbers, how many each sample has."""
+    output = output_of(network.layers[-1])
+    return output.units if output.numeric else output.classes
 
 
 # --- estimators -------------------------------------------------------------------------------------------------------
 
 
-def _estimator_to_json(estimator: MessagePassingClassifier) -> dict[str, Any]:
+def _estimator_to_json(estimator: Estimator) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters["random_state"], np.random.RandomState | np.random.Generator):
         parameters["random_state"] = estimator.network_.config.seed  # which fits the same network again
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "parameters": parameters,
-        "classes": _labels_to_json(estimator.classes_),
         "mean": estimator.mean_,
         "scale": estimator.scale_,
-        "calibration": estimator.calibration_,
         "feature_names": None if names is None else list(names),
+        **(_classifier_to_json if isinstance(estimator, MessagePassingClassifier) else _regressor_to_json)(estimator),
     }
 
 
-def _estimator(kind: str, values: dict[str, Any], network: Network) -> MessagePassingClassifier:
+def _classifier_to_json(estimator: Any) -> dict[str, Any]:
+    return {"classes": _labels_to_json(estimator.classes_), "calibration": estimator.calibration_}
+
+
+def _regressor_to_json(estimator: Any) -> dict[str, Any]:
+    return {
+        "target_mean": estimator.target_mean_,
+        "target_scale": estimator.target_scale_,
+        "single": estimator._single,
+    }
+
+
+def _estimator(kind: str, values: dict[str, Any], network: Network) -> Estimator:
     parameters = check_instance("estimator.parameters", values.get("parameters"), dict, "a JSON object")
     if unknown := sorted(parameters.keys() - ESTIMATORS[kind]().get_params(deep=False).keys()):
         raise ValueError(f"`estimator.parameters` must be those of {kind}, got {shown(unknown)}")
     parameters = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
-    estimator = ESTIMATORS[kind]().set_params(**parameters)
-    fitted: Any = estimator
-    fitted.classes_ = _labels(values.get("classes"))
-    if len(fitted.classes_) != _classes(network):
-        raise ValueError(f"`estimator.classes` must be {_classes(network)} labels, got {len(fitted.classes_)}")
-    fitted.mean_ = check_number("estimator.mean", values.get("mean"))
-    fitted.scale_ = check_number("estimator.scale", values.get("scale"), above=0)
-    fitted.calibration_ = check_number("estimator.calibration", values.get("calibration", 1.0), above=0)
-    fitted.network_, fitted.n_iter_ = network, network.epoch
-    fitted.n_features_in_ = network.layers[0].plan.features
+    estimator: Any = ESTIMATORS[kind]().set_params(**parameters)
+    estimator.network_, estimator.n_iter_ = network, network.epoch
+    estimator.n_features_in_ = network.layers[0].plan.features
+    (_restore_classifier if kind == "MessagePassingClassifier" else _restore_regressor)(estimator, values, network)
     if (names := values.get("feature_names")) is not None:
-        if not _texts(names) or len(names) != fitted.n_features_in_:
-            need = f"null or {fitted.n_features_in_} texts"
+        if not _texts(names) or len(names) != estimator.n_features_in_:
+            need = f"null or {estimator.n_features_in_} texts"
             raise ValueError(f"`estimator.feature_names` must be {need}, got {shown(names)}")
-        fitted.feature_names_in_ = np.array(names, dtype=object)
+        estimator.feature_names_in_ = np.array(names, dtype=object)
     return estimator
+
+
+def _restore_classifier(estimator: Any, values: dict[str, Any], network: Network) -> None:
+    estimator.classes_ = _labels(values.get("classes"))
+    if len(estimator.classes_) != _classes(network):
+        raise ValueError(f"`estimator.classes` must be {_classes(network)} labels, got {len(estimator.classes_)}")
+    estimator.mean_ = check_number("estimator.mean", values.get("mean"))
+    estimator.scale_ = check_number("estimator.scale", values.get("scale"), above=0)
+    estimator.calibration_ = check_number("estimator.calibration", values.get("calibration", 1.0), above=0)
+
+
+def _restore_regressor(estimator: Any, values: dict[str, Any], network: Network) -> None:
+    features, targets = estimator.n_features_in_, network.layers[-1].plan.outputs
+    if not output_of(network.layers[-1]).numeric:
+        raise ValueError("`network` must have an output of numbers for a regressor")
+    estimator.mean_ = _numbers("mean", values, features)
+    estimator.scale_ = _numbers("scale", values, features, above=0)
+    estimator.target_mean_ = _numbers("target_mean", values, targets)
+    estimator.target_scale_ = _numbers("target_scale", values, targets, above=0)
+    estimator._single = check_flag("estimator.single", values.get("single"))
+    if estimator._single and targets > 1:
+        raise ValueError(f"`estimator.single` must be false for {targets} targets, got true")
+
+
+def _numbers(name: str, values: dict[str, Any], count: int, **limits: float) -> NDArray[np.float64]:
+    """Return a list of so many numbers as an array."""
+    listed = check_instance(f"estimator.{name}", values.get(name), list, "a list")
+    if len(listed) != count:
+        raise ValueError(f"`estimator.{name}` must be {count} numbers, got {len(listed)}")
+    return np.array([check_number(f"estimator.{name}[{i}]", each, **limits) for i, each in enumerate(listed)])
 
 
 def _labels_to_json(labels: NDArray[Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""How good probabilities of classes are: log loss, Brier score, calibration, and how well they tell strange inputs."""
+"""How good predictions are: log loss, Brier score, calibration, coverage, and how well they tell strange inputs."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 Array = NDArray[np.floating[Any]]
 
@@ -14,8 +15,41 @@ BINS = 15
 #: Accuracy of the probabilities: smaller ones count as this in the log loss.
 _SMALLEST = 1e-12
 
-#: Names of the measures of `class_scores`.
-SCORES = ("log_loss", "brier", "calibration_error")
+#: Probability of the intervals whose coverage is measured.
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of predictions, and how it is said.
+
+    Attributes:
+        error: what an error is, in words.
+        unit: of an error, behind the number.
+        digits: format of an error.
+        scores: names of what is measured besides.
+        largest: error.
+    """
+
+    error: str
+    unit: str
+    digits: str
+    scores: tuple[str, ...]
+    largest: float
+
+    def said(self, error: float) -> str:
+        """Return an error with its unit."""
+        return f"{error:{self.digits}}{self.unit}"
+
+
+#: Those of labels, the scores from ``class_scores``; and those of numbers: their log likelihood, and ``coverage``.
+OF_CLASSES = Measures("error (%)", " %", ".2f", ("log_loss", "brier", "calibration_error"), 100.0)
+OF_NUMBERS = Measures("root mean square error", "", ".4g", ("log_likelihood", "coverage"), float("inf"))
+
+
+def measures(numeric: bool) -> Measures:
+    """Return what is measured of an output of numbers, or of classes."""
+    return OF_NUMBERS if numeric else OF_CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +91,8 @@ def class_scores(p: Array, numbers: NDArray[np.integer[Any]]) -> dict[str, float
         numbers: the true class numbers (samples,).
 
     Returns:
-        By the names in ``SCORES``: the mean of -log p of the true class, that of the square of p - (0, .., 1, .., 0)
-        summed over the classes, from 0 to 2, and ``Reliability.error``.
+        By the names in ``OF_CLASSES.scores``: the mean of -log p of the true class, that of the square of
+        p - (0, .., 1, .., 0) summed over the classes, from 0 to 2, and ``Reliability.error``.
     """
     truth = p[np.arange(len(p)), numbers]
     return {
@@ -66,6 +100,11 @@ def class_scores(p: Array, numbers: NDArray[np.integer[Any]]) -> dict[str, float
         "brier": float(np.mean((p**2).sum(axis=1) - 2.0 * truth + 1.0)),
         "calibration_error": Reliability.of(p, numbers).error,
     }
+
+
+def coverage(mean: Array, deviation: Array, y: Array, level: float = LEVEL) -> float:
+    """Return the share of targets within the central intervals of this probability that normal laws have."""
+    return float(np.mean(np.abs(y - mean) <= ndtri(0.5 + 0.5 * level) * deviation))
 
 
 def detection(inside: Array, outside: Array) -> dict[str, float]:

@@ -18,6 +18,7 @@ from deepnet.outputs import output_of
 from deepnet.predict import check_inputs
 from deepnet.processes import ALONE, Communicator, shared
 from deepnet.processes.randomness import own_numbers
+from deepnet.scores import OF_CLASSES, Measures
 from deepnet.sizes import check_count
 from deepnet.state import EPOCHS, DivergenceError, Network, check_arrays, check_finite, init, model
 from deepnet.sweep import train_batch
@@ -310,11 +311,21 @@ def train(
         yield measured | {"seconds": seconds}
 
 
-def status(history: Sequence[dict[str, Any]], classes: int, remedy: str = REMEDY) -> str:
-    """Return what to make of a finished run, in a sentence."""
+def status(
+    history: Sequence[dict[str, Any]], chance: float, remedy: str = REMEDY, measures: Measures = OF_CLASSES
+) -> str:
+    """Return what to make of a finished run, in a sentence.
+
+    Args:
+        history: the metrics of its epochs.
+        chance: error without any inputs.
+        remedy: what to do if nothing was learnt.
+        measures: what the errors are.
+    """
     if not history:
         return "nothing trained: no epoch was run"
-    error, chance = history[-1]["train_error"], 100.0 * (1.0 - 1.0 / classes)
+    error = history[-1]["train_error"]
     if error > 0.9 * chance:
-        return f"not learning: training error {error:.2f} % is near chance ({chance:.0f} %). {remedy}"
-    return f"trained: {history[-1]['epoch']} epochs, training error {error:.2f} %"
+        near = f"is near chance ({measures.said(chance)})"
+        return f"not learning: training error {measures.said(error)} {near}. {remedy}"
+    return f"trained: {history[-1]['epoch']} epochs, training error {measures.said(error)}"

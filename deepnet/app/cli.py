@@ -189,7 +189,12 @@ def _add_train(commands: Any) -> None:
     add("--activation", metavar="NAME", nargs="+", help="{names}")
     add("--output", metavar="NAME", help="{names}")
     add("--temperature", metavar="X", type=number, help="of the noise of logistic, softmax and probit outputs")
-    add("--noise-variance", metavar="X", type=number, help="of a gaussian output (default: learnt)")
+    add(
+        "--noise-variance",
+        metavar="X",
+        type=number,
+        help="of a gaussian output, as a share of the targets' variance (default: learnt)",
+    )
     add("--label-noise", metavar="X", type=number, help="share of the training labels taken to be drawn at random")
     add("--bias", action=argparse.BooleanOptionalAction, help="give every unit the weight of a constant unit")
     add("--density", metavar="X", nargs="+", type=number, help="fraction of the weights kept")
@@ -217,10 +222,17 @@ def _add_train(commands: Any) -> None:
 
 def _add_options_of_files(training: argparse.ArgumentParser) -> None:
     group = training.add_argument_group(
-        "options of files", "Settings that are not given are then those of MessagePassingClassifier."
+        "options of files",
+        "Settings that are not given are then those of MessagePassingClassifier, or of MessagePassingRegressor for "
+        "numbers.",
     )
     add = group.add_argument
-    add("--target", metavar="COLUMN", help="column with the labels; a file of labels for IDX, and NPY without names")
+    add(
+        "--target",
+        metavar="COLUMN",
+        help="column with labels, or with numbers that do not occur again and again; a file of them for IDX, and NPY "
+        "without names. Numbers are taken for such with output gaussian, or poisson for counts",
+    )
     add("--test", metavar="FILE", nargs="+", type=file, help="the test set, and the file of its labels if need be")
     add("--test-fraction", metavar="X", type=number, help="part of the rows to test with, if no --test (default: 0.2)")
     add("--stratify", action="store_true", help="take the same part of every class")

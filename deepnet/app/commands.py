@@ -13,6 +13,7 @@ from deepnet.app.texts import column_heads, header, last_metrics, row, summary, 
 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
+    from deepnet.config import Config
     from deepnet.data import Dataset, Files
     from deepnet.data.tasks import TaskSequence
     from deepnet.state import Network
@@ -70,7 +71,7 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     from deepnet.data import load_files
     from deepnet.data.tasks import Tasks, load_data
     from deepnet.kernels.devices import operations_for
-    from deepnet.outputs import AUTO, classifying
+    from deepnet.outputs import AUTO, classifying, numeric
     from deepnet.processes import world
     from factorgraph.interface.arguments import check_choice
 
@@ -79,8 +80,11 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
     with wrong_input():
         tasks = None if tasks is None else str(Tasks.of(tasks))
         files = _files(args.dataset, given, task, tasks)
-        config = Config(**settings if files is None else _settings_for_files() | settings)
-        check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
+        if files is None:
+            config = Config(**settings)
+            check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
+        else:
+            config = _config_for_files(settings, regression=settings.get("output") in numeric())
         operations_for(args.device or "cpu", config.dtype)
     name = args.dataset if files is None else files.name
     directory = args.out or default_directory(name, task, tasks, config.method, config.seed)
@@ -91,7 +95,10 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
         with communicator.after_first():  # which downloads for all
             data = load_data(args.dataset, task=task, tasks=tasks, data_dir=args.data_dir, dtype=config.dtype)
     else:
-        data = load_files(files, seed=config.seed, dtype=config.dtype)
+        with wrong_input():
+            data = load_files(files, kind=_kind(config.output), seed=config.seed, dtype=config.dtype)
+            if data.numbers is not None:
+                config = _config_for_files(settings, regression=True)
     description = Description.of(data, config, args.data_dir, args.device or "cpu", files)
     run = run_here(directory, description, communicator=communicator)
     with wrong_input():
@@ -123,17 +130,28 @@ def _files(dataset: "str | Path", given: Mapping[str, Any], task: str, tasks: st
     return Files(**as_given(dataset, options))
 
 
-def _settings_for_files() -> dict[str, Any]:
-    """Return the defaults of the estimator, which suit small tables."""
+def _config_for_files(settings: Mapping[str, Any], *, regression: bool) -> "Config":
+    """Return the settings given and the defaults of the estimator, which suit small tables."""
     from dataclasses import fields
     from inspect import signature
 
     from deepnet.config import Config
-    from deepnet.estimator import MessagePassingClassifier
+    from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
+    from deepnet.outputs import AUTO
 
     known = {field.name for field in fields(Config)}
-    parameters = signature(MessagePassingClassifier).parameters
-    return {name: each.default for name, each in parameters.items() if name in known}
+    parameters = signature(MessagePassingRegressor if regression else MessagePassingClassifier).parameters
+    defaults = {name: each.default for name, each in parameters.items() if name in known}
+    return Config(**defaults | {name: value for name, value in settings.items() if (name, value) != ("output", AUTO)})
+
+
+def _kind(output: str) -> str | None:
+    """Return what the target is for an output: one of ``deepnet.data.target.KINDS``, or None if either may be."""
+    from deepnet.outputs import AUTO, numeric
+
+    if output in numeric():
+        return "counts" if output == "poisson" else "numbers"
+    return None if output == AUTO else "classes"
 
 
 @contextlib.contextmanager
@@ -178,18 +196,20 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset | TaskSequen
     say(header(run, network))
     if network.epoch:
         say(f"resumed after epoch {network.epoch} of {run.description.epochs}")
-    say(column_heads(network))
+    measures = run.description.measures
+    say(column_heads(network, measures))
     progress, drawn = Progress(len(tasks_of(data)[0].x_train)), perf_counter()
     with contextlib.closing(progress), contextlib.closing(Compiling()) as compiling:
         for measured in run.train(network, data, progress, compiling):
             progress.close()
-            say(row(measured, run.description.epochs))
+            say(row(measured, run.description.epochs, measures))
             if plot and perf_counter() - drawn > FIGURE_PERIOD:
                 _draw(run, network)
                 drawn = perf_counter()
     if plot:
         _draw(run, network)
-    say(summary(run, status(run.history, data.classes, network.config.remedy), plot))
+    chance = data.target.chance(tasks_of(data)[0].y_train)
+    say(summary(run, status(run.history, chance, network.config.remedy, measures), plot))
     return 0
 
 
@@ -199,7 +219,8 @@ def _draw(run: "Run", network: "Network") -> None:
     from deepnet.continual import TASK_ERRORS
 
     if run.history:
-        save_curves(run.figure, run.history, [layer.plan.name for layer in network.layers], run.description.title())
+        names, description = [layer.plan.name for layer in network.layers], run.description
+        save_curves(run.figure, run.history, names, description.title(), description.measures)
     if any(TASK_ERRORS[0] in measured for measured in run.history):
         save_tasks(run.directory / TASKS_FIGURE, run.history, run.description.title())
 

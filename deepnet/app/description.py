@@ -13,10 +13,12 @@ from deepnet.config import Config
 from deepnet.data import DATASETS, TASKS, Dataset, Files, Label, Task, load_files
 from deepnet.data.fitting import preparation_from_json
 from deepnet.data.preparation import Preparation
+from deepnet.data.target import REGRESSION, Classes, Numbers, Target
 from deepnet.data.tasks import Tasks, TaskSequence, load_data, number_of_tasks
 from deepnet.kernels.devices import DEVICES
-from deepnet.outputs import units_for
+from deepnet.outputs import kind_named, output_name, units_for
 from deepnet.schedule import Schedule
+from deepnet.scores import Measures, measures
 from deepnet.sizes import LARGEST
 from deepnet.train import model
 from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_name, shown
@@ -34,6 +36,7 @@ _LATER: dict[str, Any] = {
     "preparation": None,
     "files": None,
     "digests": {},
+    "numbers": None,
 }
 
 #: Settings that the runs of earlier versions are without, and what they were.
@@ -59,18 +62,20 @@ class Description:
 
     Attributes:
         dataset: name of the data set, or of the files.
-        task: "multiclass" or "parity".
+        task: "multiclass", "parity" or "regression".
         tasks: how the data set is made into tasks, see ``deepnet.data.tasks.Tasks``; None if it is learnt as it is.
         data_dir: folder given for the files of the data set, absolute; None for the usual places.
         features: number of inputs.
-        classes: number of classes.
+        classes: number of classes; of numbers, how many each sample has.
         config: the settings.
         versions: of this package and of those that its results depend on, when the run began.
         device: where it is trained; the only part that may change when a run is resumed, besides the epochs.
-        labels: the classes as the user knows them, in the order of their numbers; None in runs of earlier versions.
+        labels: the classes as the user knows them, in the order of their numbers, none for numbers; None in runs of
+            earlier versions.
         preparation: how inputs are made from what files hold; likewise.
         files: which files of the user's make the data set; None for one of ``DATASETS``.
         digests: of these files, by their paths.
+        numbers: the scale of the targets, if these are numbers.
     """
 
     dataset: str
@@ -86,6 +91,7 @@ class Description:
     preparation: Preparation | None = None
     files: Files | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    numbers: Numbers | None = None
 
     @classmethod
     def of(
@@ -111,6 +117,7 @@ class Description:
             preparation=data.preparation,
             files=files,
             digests={} if files is None else files.digests(),
+            numbers=data.target if isinstance(data.target, Numbers) else None,
         )
 
     @property
@@ -120,7 +127,7 @@ class Description:
 
     def to_json(self) -> str:
         """Return the text of ``config.json``."""
-        inner = {name: getattr(self, name) for name in ("config", "preparation", "files")}
+        inner = {name: getattr(self, name) for name in ("config", "preparation", "files", "numbers")}
         values = {name: None if value is None else value.to_json() for name, value in inner.items()}
         return json.dumps(vars(self) | values, indent=2) + "\n"
 
@@ -138,16 +145,16 @@ class Description:
         for name, digest in check_instance("digests", values["digests"], dict, "a JSON object").items():
             check_name(f"digests.{name}", digest)
         files = None if values["files"] is None else Files.from_json(values["files"])
-        dataset = values["dataset"]
+        dataset, task = values["dataset"], check_choice("task", values["task"], (*TASKS, REGRESSION))
         if files is not None and (values["labels"] is None or values["preparation"] is None):
             raise ValueError("`labels` and `preparation` must be there for a run on `files`, got null")
         return cls(
             dataset=check_choice("dataset", dataset, DATASETS) if files is None else check_name("dataset", dataset),
-            task=check_choice("task", values["task"], TASKS),
+            task=task,
             tasks=None if values["tasks"] is None else str(Tasks.of(values["tasks"])),
             data_dir=values["data_dir"],
             features=check_integer("features", values["features"], minimum=1, maximum=LARGEST),
-            classes=check_integer("classes", values["classes"], minimum=2, maximum=LARGEST),
+            classes=check_integer("classes", values["classes"], minimum=1 + (task != REGRESSION), maximum=LARGEST),
             config=Config.from_json(config),
             versions=values["versions"],
             device=check_choice("device", values["device"], DEVICES),
@@ -155,6 +162,7 @@ class Description:
             preparation=None if values["preparation"] is None else preparation_from_json(values["preparation"]),
             files=files,
             digests=values["digests"],
+            numbers=Numbers.from_json(values["numbers"]) if task == REGRESSION else None,
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -196,14 +204,16 @@ class Description:
             return self._load_files(self.files)
         if dataset is None or dataset == self.dataset:
             data_dir = data_dir or self.data_dir
+        if self.numbers is not None:
+            raise RunError(f"the data set must be a file with a column of numbers for this network, got {dataset}")
         chosen = cast(Task, task or self.task)
         name, dtype = dataset or self.dataset, self.config.dtype
         data = load_data(name, task=chosen, tasks=self.tasks, data_dir=data_dir, dtype=dtype)
         self.check_fits(data)
         return data
 
-    def prepared(self) -> tuple[Preparation, tuple[Label, ...]]:
-        """Return how inputs are made from files, and the classes; learned anew in runs of earlier versions.
+    def prepared(self) -> tuple[Preparation, Target]:
+        """Return how inputs are made from files, and what is learned; found anew in runs of earlier versions.
 
         Raises:
             RunError: they do not fit the network.
@@ -211,21 +221,22 @@ class Description:
         """
         if self.preparation is None or self.labels is None:
             data = self.load_data()
-            return data.preparation, data.labels
-        for name, value in {"features": self.preparation.features, "classes": len(self.labels)}.items():
+            return data.preparation, data.target
+        target = self.numbers or Classes(self.labels)
+        for name, value in {"features": self.preparation.features, "classes": target.size}.items():
             if value != getattr(self, name):
                 raise RunError(
                     f"`{name}` in {CONFIG} must be {value}, as its preparation has it, got {getattr(self, name)}"
                 )
-        return self.preparation, self.labels
+        return self.preparation, target
 
     def _load_files(self, files: Files) -> Dataset:
         now = files.digests()
         if changed := [path for path, digest in self.digests.items() if now.get(path) != digest]:
             raise RunError(f"{changed[0]} must be as it was when the run began, and has changed: begin another run")
-        preparation, labels = self.prepared()
+        preparation, target = self.prepared()
         seed, dtype = self.config.seed, self.config.dtype
-        return load_files(files, seed=seed, dtype=dtype, preparation=preparation, labels=labels)
+        return load_files(files, seed=seed, dtype=dtype, preparation=preparation, target=target)
 
     def check_fits(self, data: Dataset | TaskSequence) -> None:
         """Raise ``RunError`` unless the network can be applied to ``data``."""
@@ -254,6 +265,11 @@ class Description:
                 raise RunError(f"`{name}` must stay as it was in a resumed run: the run has {has}, got {got}")
 
     @property
+    def measures(self) -> Measures:
+        """What is measured of the predictions."""
+        return measures(kind_named(output_name(self.config.output, self.classes)).numeric)
+
+    @property
     def source(self) -> str:
         """What the data set is called on the command line: its name, or the file with the training set."""
         return self.dataset if self.files is None else str(self.files.train)
@@ -275,10 +291,11 @@ class Description:
 
     def __str__(self) -> str:
         read, settings = self.config.read(), self.config.to_json()
+        learned = self.numbers or f"{self.classes} classes"
         values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
         return "\n".join(
             [
-                f"data set  {self.source} ({self.kind}), {self.features} features, {self.classes} classes",
+                f"data set  {self.source} ({self.kind}), {self.features} features, {learned}",
                 f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 FIGURE = "reliability.png"
 
 _DESCRIPTION = """Print errors, log loss, Brier score and expected calibration error of the newest checkpoint of a run,
-on the whole training and test set, or on a file with labels, and draw how reliable its probabilities are, into
-reliability.png in the folder of the run."""
+or root mean square errors, log likelihood and coverage where it predicts numbers, on the whole training and test set,
+or on a file with labels, and draw how reliable its probabilities are, into reliability.png in the folder of the run."""
 
 
 def add_evaluate(commands: Any) -> None:
@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and draw."""
     from deepnet.app import run as runs
     from deepnet.kernels.devices import operations_for
-    from deepnet.metrics import class_probabilities, measure, named
-    from deepnet.outputs import output_of
+    from deepnet.metrics import measure, named
 
     trained = runs.Run.open(args.run)
     description = trained.description
@@ -66,18 +65,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         x, y = labelled(description, args.dataset, args.labels)
         network, name = trained.load(args.device), str(args.dataset)
-        measured = {"epoch": network.epoch} | named("test", measure(network, x, y))
+        unit = description.prepared()[1].unit
+        measured = {"epoch": network.epoch} | named("test", measure(network, x, y, unit))
     found = None if args.ood is None else told_apart(network, x, strange(description, args.ood, args.data_dir))
     if args.json:
         known = {"run": str(args.run), "dataset": name, "task": description.task} | measured
         say(json.dumps(known if found is None else known | {"ood": {"dataset": str(args.ood)} | found}))
     else:
-        say(f"{args.run}, epoch {network.epoch}, on {name} ({description.kind}):\n{errors(measured)}")
+        say(f"{args.run}, epoch {network.epoch}, on {name} ({description.kind}):")
+        say(errors(measured, description.measures))
         if found is not None:
             say(detections(str(args.ood), found))
     if args.plot:
-        numbers = output_of(network.layers[-1]).likeliest(y)
-        _draw(args.run, class_probabilities(network, x), numbers, f"{description.title()}, on {name}")
+        _draw(args.run, network, x, y, f"{description.title()}, on {name}")
     return 0
 
 
@@ -89,17 +89,16 @@ def labelled(description: "Description", file: "Path", labels: "Path | None") ->
         RunError: the run does not know in which column the labels are.
     """
     from deepnet.app.description import RunError
-    from deepnet.data.dataset import targets
-    from deepnet.data.own import class_numbers, read_table
+    from deepnet.data.own import read_table
     from deepnet.data.table import LABELS
 
     if labels is None and description.files is None:
         raise RunError(f"`--labels` must be the file with the labels of {file}, got none")
     column = LABELS if description.files is None else description.files.column
     table = read_table(file, column, labels, part="_test")
-    preparation, known = description.prepared()
-    numbers = class_numbers(table, column, known)
-    return preparation.apply(table, description.config.dtype), targets(numbers, len(known))
+    preparation, target = description.prepared()
+    y = target.encode(target.read(table, column))
+    return preparation.apply(table, description.config.dtype), y
 
 
 def strange(description: "Description", source: "str | Path", data_dir: str | None) -> "Array":
@@ -123,12 +122,19 @@ def told_apart(network: "Network", inside: "Array", outside: "Array") -> dict[st
     }
 
 
-def _draw(folder: "Path", p: "Array", numbers: "Array", title: str) -> None:
+def _draw(folder: "Path", network: "Network", x: "Array", y: "Array", title: str) -> None:
     from deepnet.data import DataError
+    from deepnet.metrics import class_probabilities, means_and_deviations
+    from deepnet.outputs import output_of
     from deepnet.scores import Reliability
 
     try:
-        from deepnet.app.figures import reliability, save_figure
+        from deepnet.app.figures import intervals, reliability, save_figure
     except ImportError as error:
         raise DataError(f"{error}, or give --no-plot") from error
-    save_figure(folder / FIGURE, reliability(Reliability.of(p, numbers), title))
+    output = output_of(network.layers[-1])
+    if output.numeric:
+        figure = intervals(*means_and_deviations(network, x), y, title)
+    else:
+        figure = reliability(Reliability.of(class_probabilities(network, x), output.likeliest(y)), title)
+    save_figure(folder / FIGURE, figure)

@@ -24,7 +24,7 @@ from deepnet.app.checkpoint import CheckpointError
 from deepnet.continual import TASK_ERRORS, accuracy_matrix, average_accuracy, forgetting
 from deepnet.data.preparation import Pixels, Preparation
 from deepnet.layers import Layer
-from deepnet.scores import SCORES, Reliability
+from deepnet.scores import Measures, Reliability, coverage
 from factorgraph.dense.state import Array
 from factorgraph.io.files import write_bytes_atomic
 
@@ -40,7 +40,9 @@ _ERRORS = (
 )
 
 
-def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[str], title: str) -> None:
+def save_curves(
+    path: Path, history: Sequence[dict[str, Any]], layers: Sequence[str], title: str, measures: Measures
+) -> None:
     """Draw errors, polarization and overlap against the epoch into a PNG file, replaced in one step.
 
     Args:
@@ -48,11 +50,12 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]], layers: Sequence[
         history: the metrics of every epoch, at least one.
         layers: names of the layers.
         title: of the figure; wrapped.
+        measures: what the errors are.
 
     Raises:
         CheckpointError: the disk is full or refuses; the old file is untouched.
     """
-    save_figure(path, curves(history, layers, title))
+    save_figure(path, curves(history, layers, title, measures))
 
 
 def save_tasks(path: Path, history: Sequence[dict[str, Any]], title: str) -> None:
@@ -83,11 +86,11 @@ def save_figure(path: Path, figure: Figure) -> None:
         raise CheckpointError(f"could not write {path}: {reason}; the checkpoints are good") from error
 
 
-def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str) -> Figure:
+def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str, measures: Measures) -> Figure:
     """Return the figure, not yet drawn: see ``save_curves``."""
     figure = titled_figure(title, (14.0, 4.8))
     left, middle, right = figure.subplots(1, 3)
-    _draw_errors(left, history)
+    _draw_errors(left, history, measures)
     _draw_polarization(middle, history, layers)
     _draw_overlap(right, history, layers)
     for axes in (left, middle, right):
@@ -95,15 +98,16 @@ def curves(history: Sequence[dict[str, Any]], layers: Sequence[str], title: str)
     return figure
 
 
-def single_curves(history: Sequence[dict[str, Any]], layers: Sequence[str]) -> dict[str, Figure]:
-    """Return a figure for each of what ``curves`` shows, and for log loss and calibration, by what it is about."""
+def single_curves(history: Sequence[dict[str, Any]], layers: Sequence[str], measures: Measures) -> dict[str, Figure]:
+    """Return a figure for each of what ``curves`` shows, and for the scores, by what it is about."""
     drawings: dict[str, Callable[[Axes], None]] = {
-        "Errors after every epoch": lambda axes: _draw_errors(axes, history),
+        "Errors after every epoch": lambda axes: _draw_errors(axes, history, measures),
         "Polarization after every epoch": lambda axes: _draw_polarization(axes, history, layers),
         "Overlap after every epoch": lambda axes: _draw_overlap(axes, history, layers),
     }
-    if all(f"test_{name}" in measured for measured in history for name in SCORES):  # not in runs of earlier versions
-        drawings["Scores of the test set after every epoch"] = lambda axes: _draw_scores(axes, history)
+    # Not in runs of earlier versions.
+    if all(f"test_{name}" in measured for measured in history for name in measures.scores):
+        drawings["Scores of the test set after every epoch"] = lambda axes: _draw_scores(axes, history, measures)
     found = {}
     for name, draw in drawings.items():
         found[name] = titled_figure("", _SINGLE)
@@ -113,7 +117,7 @@ def single_curves(history: Sequence[dict[str, Any]], layers: Sequence[str]) -> d
     return found
 
 
-def compared(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+def compared(histories: Mapping[str, Sequence[dict[str, Any]]], measures: Measures) -> Figure:
     """Return the test errors of several runs against the epoch, by their names."""
     figure = titled_figure("", (9.0, 4.8))
     axes = figure.subplots()
@@ -124,7 +128,7 @@ def compared(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
             axes.plot(
                 epochs, errors, style, color=f"C{number % 10}", label=f"{name}, {what}", lw=1.5, **_marker(history)
             )
-    axes.set(ylabel="test error (%)", ylim=(0.0, None))
+    axes.set(ylabel=f"test {measures.error}", ylim=(0.0, None))
     axes.legend(fontsize=7)
     _against_epochs(axes)
     return figure
@@ -184,19 +188,45 @@ def gallery(pictures: Array, titles: Sequence[str] = ()) -> Figure:
     return figure
 
 
+def predicted(mean: Array, deviation: Array, y: Array) -> Figure:
+    """Return targets against their means, with bars of two deviations; on the diagonal they are equal."""
+    figure = titled_figure("", _SINGLE)
+    axes = figure.subplots()
+    axes.errorbar(mean, y, xerr=2.0 * deviation, fmt=".", color="tab:blue", ecolor="lightsteelblue", lw=1.0)
+    ends = [min(mean.min(), y.min()), max(mean.max(), y.max())]
+    axes.plot(ends, ends, "--", color="tab:gray")
+    axes.set(xlabel="mean, ± two deviations", ylabel="target")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def intervals(mean: Array, deviation: Array, y: Array, title: str) -> Figure:
+    """Return which share of the targets is within the central intervals of normal laws, against their probability."""
+    figure = titled_figure(title, _SINGLE)
+    axes, levels = figure.subplots(), np.linspace(0.05, 0.95, 19)
+    axes.plot(levels, [coverage(mean, deviation, y, level) for level in levels], "o-", color="tab:red", markersize=4)
+    axes.plot([0, 1], [0, 1], "--", color="tab:gray", label="calibrated")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02), xlabel="probability of a central interval", ylabel="share of targets")
+    axes.legend(fontsize=8, loc="upper left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def _against_epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3, which="both")
 
 
-def _draw_scores(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
+def _draw_scores(axes: Axes, history: Sequence[dict[str, Any]], measures: Measures) -> None:
     epochs = [measured["epoch"] for measured in history]
-    for name in SCORES:
+    for name in measures.scores:
         values = [measured[f"test_{name}"] for measured in history]
         axes.plot(epochs, values, label=name.replace("_", " "), lw=1.5, **_marker(history))
-    axes.set(ylim=(0.0, None), ylabel="score of the test set")
-    axes.set_title("Log loss, Brier score and calibration", fontsize=10)
+    axes.set(ylabel="score of the test set")
+    if all(measured[f"test_{name}"] >= 0.0 for measured in history for name in measures.scores):
+        axes.set_ylim(0.0, None)
+    axes.set_title(", ".join(name.replace("_", " ") for name in measures.scores).capitalize(), fontsize=10)
     axes.legend(fontsize=8)
 
 
@@ -248,8 +278,8 @@ def titled_figure(title: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _draw_errors(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
-    """Errors on a logarithmic axis; a line that reaches 0 % leaves through the lower edge."""
+def _draw_errors(axes: Axes, history: Sequence[dict[str, Any]], measures: Measures) -> None:
+    """Errors on a logarithmic axis; a line that reaches 0 leaves through the lower edge."""
     epochs = [measured["epoch"] for measured in history]
     values = [measured[key] for measured in history for key, *_ in _ERRORS]
     positive = [value for value in values if value > 0] or [0.1, 100.0]
@@ -262,8 +292,8 @@ def _draw_errors(axes: Axes, history: Sequence[dict[str, Any]]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=range(1, 10) if narrow else (1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("error (%)" + ("; 0 % is below the axis" if len(positive) < len(values) else ""))
-    axes.set_title("Classification error", fontsize=10)
+    axes.set_ylabel(measures.error + (f"; 0{measures.unit} is below the axis" if len(positive) < len(values) else ""))
+    axes.set_title("Errors", fontsize=10)
     axes.legend(fontsize=8)
 
 

@@ -2,24 +2,26 @@
 
 from typing import Any
 
-from deepnet.scores import SCORES
+from deepnet.scores import Measures
 from factorgraph.interface.arguments import check_instance, check_integer, check_number
 
 #: What is measured of an epoch.
 _ERRORS = ("train_error", "test_error", "bayes_train_error", "bayes_test_error")
 _SECONDS = ("seconds", "evaluation_seconds")
 _OF_LAYERS = ("polarization", "overlap")
-_SCORES = tuple(f"{part}_{name}" for part in ("train", "test") for name in SCORES)  # not in runs of earlier versions
 _MEASURED = ("epoch", *_ERRORS, *_SECONDS, *_OF_LAYERS)
 
 
-def check_history(values: Any, epoch: int, layers: int, task_epochs: int | None = None) -> list[dict[str, Any]]:
+def check_history(
+    values: Any, epoch: int, layers: int, measures: Measures, task_epochs: int | None = None
+) -> list[dict[str, Any]]:
     """Return the metrics in a checkpoint, one entry for every epoch, with all that is read of them.
 
     Args:
         values: what is in the checkpoint.
         epoch: of it.
         layers: number of layers.
+        measures: what the errors and scores are; runs of earlier versions have no scores.
         task_epochs: epochs on each task; None if there is one data set.
 
     Raises:
@@ -35,9 +37,10 @@ def check_history(values: Any, epoch: int, layers: int, task_epochs: int | None 
             raise ValueError(f"`{where}` must have {', '.join(_MEASURED)}, and lacks {', '.join(missing)}")
         check_integer(f"{where}.epoch", measured["epoch"], minimum=number, maximum=number)
         for name in _ERRORS:
-            check_number(f"{where}.{name}", measured[name], minimum=0, maximum=100)
-        for name in (name for name in _SCORES if name in measured):
-            check_number(f"{where}.{name}", measured[name], minimum=0)
+            check_number(f"{where}.{name}", measured[name], minimum=0, maximum=measures.largest)
+        for name in (f"{part}_{score}" for part in ("train", "test") for score in measures.scores):
+            if name in measured:
+                check_number(f"{where}.{name}", measured[name])
         if task_epochs and number % task_epochs == 0:
             _check_tasks(where, measured, number // task_epochs)
         for name in _SECONDS:

@@ -26,7 +26,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.kernels.devices import DEVICES
     from deepnet.layers import MEMORIES
     from deepnet.network import ACTIVATIONS, WEIGHTS
-    from deepnet.outputs import AUTO, classifying
+    from deepnet.outputs import AUTO, OUTPUTS
     from deepnet.presets import PRESETS
     from factorgraph.dense.closures import CLOSURES
 
@@ -37,7 +37,7 @@ def tables() -> dict[str, Collection[str]]:
         "closure": CLOSURES,
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
-        "output": (AUTO, *classifying()),
+        "output": (AUTO, *OUTPUTS),
         "memory": MEMORIES,
         "preset": PRESETS,
         "dtype": DTYPES,

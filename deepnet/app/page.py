@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from deepnet.app import figures
-from deepnet.app.told import Told
+from deepnet.app.told import Measured, Told
 from deepnet.continual import TASK_ERRORS
-from deepnet.scores import SCORES, Reliability
+from deepnet.scores import Measures, Reliability
 from factorgraph.interface.html import html_table
 
 #: Mistakes and units that are shown.
@@ -55,16 +55,23 @@ def page(told: Sequence[Told]) -> str:
 
 
 def _compared(told: Sequence[Told]) -> str:
-    """Return the runs side by side: a row for each, and their test errors in one figure."""
+    """Return the runs side by side, those of one kind: a row for each, and their test errors in one figure."""
+    kinds: dict[Measures, list[Told]] = {}
+    for each in told:
+        kinds.setdefault(each.run.description.measures, []).append(each)
+    return "\n".join(_compared_by(measures, alike) for measures, alike in kinds.items())
+
+
+def _compared_by(measures: Measures, told: Sequence[Told]) -> str:
     heads = [
         "run",
         "data set",
         "units",
         "algorithm",
         "epochs",
-        "test error",
+        f"test {measures.error}",
         "Bayesian",
-        *SCORES,
+        *measures.scores,
         "s an epoch",
         "packed",
     ]
@@ -80,8 +87,8 @@ def _compared(told: Sequence[Told]) -> str:
         rows.append([
             each.name, f"{description.dataset} ({description.kind})", widths,
             method if isinstance(method, str) else "+".join(method), str(each.network.epoch),
-            f"{each.measured['test_error']:.2f} %", f"{each.measured['bayes_test_error']:.2f} %",
-            *(f"{each.measured[f'test_{name}']:.4f}" for name in SCORES), f"{took:.3g}",
+            *(measures.said(each.measured[f"{prefix}test_error"]) for prefix in ("", "bayes_")),
+            *(f"{each.measured[f'test_{name}']:.4f}" for name in measures.scores), f"{took:.3g}",
             f"{packed[0]} bytes" if packed else "",
         ])  # fmt: skip
     table = _table([head.replace("_", " ") for head in heads], rows)
@@ -89,7 +96,8 @@ def _compared(told: Sequence[Told]) -> str:
     if len(trained) < 2:
         return table
     histories = {each.name: each.run.history for each in trained}
-    return table + _figures([(figures.compared(histories), "Test errors, pointwise and Bayesian, of all runs")])
+    drawn = figures.compared(histories, measures)
+    return table + _figures([(drawn, "Test errors, pointwise and Bayesian, of all runs")])
 
 
 def _section(told: Told) -> str:
@@ -97,19 +105,17 @@ def _section(told: Told) -> str:
     history, layers = told.run.history, [layer.plan.name for layer in told.network.layers]
     drawn: list[tuple[Figure, str]] = []
     if history:
-        drawn = [(figure, caption) for caption, figure in figures.single_curves(history, layers).items()]
+        curves = figures.single_curves(history, layers, told.run.description.measures)
+        drawn = [(figure, caption) for caption, figure in curves.items()]
     if any(TASK_ERRORS[0] in measured for measured in history):
         drawn.append((figures.tasks(history, ""), "Accuracy on every task against the tasks learnt"))
-    names, settings = [str(label) for label in told.data.labels], escape(str(told.run.description))
-    drawn.append((figures.confusion(told.p.argmax(axis=1), told.numbers, names), "Confusion: samples of the test set"))
-    reliability = Reliability.of(told.p, told.numbers)
-    drawn.append((figures.reliability(reliability, ""), "Reliability of the probabilities on the test set"))
+    settings = escape(str(told.run.description))
     parts = [
         f"<h2>{escape(told.name)}</h2>",
         f"<p>{escape(told.run.description.title())}</p>",
         _errors(told),
-        _figures(drawn),
-        _mistakes(told, names),
+        _figures([*drawn, *_predictions(told)]),
+        _mistakes(told),
         _weights(told),
         _sizes(told),
         f"<h3>Settings</h3>\n<details><summary>all of them</summary>\n<pre>{settings}</pre></details>",
@@ -117,26 +123,52 @@ def _section(told: Told) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def _predictions(told: Told) -> list[tuple[Figure, str]]:
+    """Return figures of what is predicted of the test set."""
+    found = told.predicted
+    if isinstance(found, Measured):
+        values = (found.mean, found.deviation, found.y)
+        return [
+            (figures.predicted(*values), "Targets of the test set against their means"),
+            (figures.intervals(*values, ""), "Coverage: how many targets are within intervals of each probability"),
+        ]
+    reliability = Reliability.of(found.p, found.numbers)
+    return [
+        (figures.confusion(found.p.argmax(axis=1), found.numbers, _names(told)), "Confusion: samples of the test set"),
+        (figures.reliability(reliability, ""), "Reliability of the probabilities on the test set"),
+    ]
+
+
+def _names(told: Told) -> list[str]:
+    return [str(label) for label in told.data.labels]
+
+
 def _errors(told: Told) -> str:
-    rows = []
+    rows, measures = [], told.run.description.measures
     for part, name in (("train", "training set"), ("test", "test set")):
-        errors = [f"{told.measured[f'{prefix}{part}_error']:.2f} %" for prefix in ("", "bayes_")]
-        rows.append([name, *errors, *(f"{told.measured[f'{part}_{score}']:.4f}" for score in SCORES)])
-    return _table(["", "error, pointwise", "Bayesian", *(score.replace("_", " ") for score in SCORES)], rows)
+        errors = [measures.said(told.measured[f"{prefix}{part}_error"]) for prefix in ("", "bayes_")]
+        rows.append([name, *errors, *(f"{told.measured[f'{part}_{score}']:.4f}" for score in measures.scores)])
+    heads = [f"{measures.error}, pointwise", "Bayesian", *(score.replace("_", " ") for score in measures.scores)]
+    return _table(["", *heads], rows)
 
 
-def _mistakes(told: Told, names: Sequence[str]) -> str:
+def _mistakes(told: Told) -> str:
     """Return the most confident mistakes: pictures where the inputs are, else a table."""
-    wrong = told.mistakes(_MISTAKES)
+    found, wrong = told.predicted, told.predicted.mistakes(_MISTAKES)
+    if isinstance(found, Measured):
+        numbers = [[f"{values[i]:.4g}" for values in (found.y, found.mean, found.deviation)] for i in wrong]
+        rows = [[str(i), *each] for i, each in zip(wrong, numbers, strict=True)]
+        heading = "<h3>Targets of the test set that are the most deviations off</h3>"
+        return heading + _table(["row of the test set", "target", "mean", "deviation"], rows)
     if not wrong:
         return "<h3>Mistakes</h3><p>There are none on the test set.</p>"
-    guessed, p = told.p.argmax(axis=1), told.p.max(axis=1)
+    guessed, p, names = found.p.argmax(axis=1), found.p.max(axis=1), _names(told)
     heading = "<h3>Most confident mistakes on the test set</h3>"
     pictures = figures.pictures_of(told.data.preparation, told.data.x_test[wrong])
     if pictures is not None:
-        titles = [f"{names[guessed[i]]} ({p[i]:.2f}), is {names[told.numbers[i]]}" for i in wrong]
+        titles = [f"{names[guessed[i]]} ({p[i]:.2f}), is {names[found.numbers[i]]}" for i in wrong]
         return heading + _figures([(figures.gallery(pictures, titles), "What it said, how sure, and what it is")])
-    rows = [[str(i), names[told.numbers[i]], names[guessed[i]], f"{p[i]:.4f}"] for i in wrong]
+    rows = [[str(i), names[found.numbers[i]], names[guessed[i]], f"{p[i]:.4f}"] for i in wrong]
     return heading + _table(["row of the test set", "label", "predicted", "probability"], rows)
 
 

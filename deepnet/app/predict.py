@@ -1,4 +1,5 @@
-"""The command ``deepnet predict``: labels and probabilities for the rows of a file, however large it is."""
+"""The command ``deepnet predict``: labels and probabilities, or means and deviations, for the rows of a file, however
+large it is."""
 
 import argparse
 import contextlib
@@ -7,19 +8,24 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepnet.app.options import file, path
 from deepnet.app.terminal import say
 
-_DESCRIPTION = """Write, for every row of a file, the most probable label and the probability of every class, with the
-weights averaged over their posterior, as comma-separated values. Columns are found by their names; there may be
-others."""
+if TYPE_CHECKING:
+    from deepnet.data.target import Target
+    from deepnet.state import Network
+    from factorgraph.dense.state import Array
+
+_DESCRIPTION = """Write, for every row of a file, the most probable label and the probability of every class, or mean
+and deviation of the number, with the weights averaged over their posterior, as comma-separated values. Columns are
+found by their names; there may be others."""
 
 
 def add_predict(commands: Any) -> None:
     """Add the command to those of ``deepnet``, ``commands`` being the action that holds them."""
-    command = commands.add_parser("predict", help="labels and probabilities for the rows of a file", allow_abbrev=False)
+    command = commands.add_parser("predict", help="predictions for the rows of a file", allow_abbrev=False)
     command.description = _DESCRIPTION
     command.set_defaults(command=run)
     add = command.add_argument
@@ -32,22 +38,42 @@ def run(args: argparse.Namespace) -> int:
     """Predict piece by piece."""
     from deepnet.app.run import Run
     from deepnet.data.own import read_pieces, whole
-    from deepnet.metrics import class_probabilities
 
     trained = Run.open(args.run)
     network = trained.load().in_double()
-    preparation, labels = trained.description.prepared()
+    preparation, target = trained.description.prepared()
     rows = 0
     with _written(args.out) as write:
-        write([["label", *(f"p_{label}" for label in labels)]])
+        write([_heads(target)])
         for table in read_pieces(args.file, part="" if whole(args.file) else "_test"):
-            p = class_probabilities(network, preparation.apply(table, "float64"))
-            chosen = [labels[number] for number in p.argmax(axis=1)]
-            write([label, *(f"{value:.6g}" for value in each)] for label, each in zip(chosen, p.tolist(), strict=True))
+            write(_rows(network, target, preparation.apply(table, "float64")))
             rows += len(table)
     if args.out is not None:
         say(f"{args.out}: {rows} predictions by epoch {network.epoch} of {args.run}")
     return 0
+
+
+def _heads(target: "Target") -> list[str]:
+    """Return the names of the columns."""
+    from deepnet.data.target import Numbers
+
+    return ["mean", "deviation"] if isinstance(target, Numbers) else ["label", *(f"p_{each}" for each in target.labels)]
+
+
+def _rows(network: "Network", target: "Target", x: "Array") -> Iterator[list[Any]]:
+    """Yield what is predicted of inputs (samples, features), row by row."""
+    from deepnet.data.target import Numbers
+    from deepnet.metrics import class_probabilities, means_and_deviations
+
+    if isinstance(target, Numbers):
+        mean, deviation = means_and_deviations(network, x)
+        for each in zip(target.decode(mean).tolist(), (target.unit * deviation).tolist(), strict=True):
+            yield [f"{value:.6g}" for value in each]
+        return
+    p = class_probabilities(network, x)
+    chosen = [target.labels[number] for number in p.argmax(axis=1)]
+    for label, each in zip(chosen, p.tolist(), strict=True):
+        yield [label, *(f"{value:.6g}" for value in each)]
 
 
 @contextlib.contextmanager

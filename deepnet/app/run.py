@@ -165,7 +165,8 @@ class Run:
             raise self._foreign(path, "; ".join(problems))
         try:
             every = None if description.tasks is None else description.config.epochs
-            history = check_history(meta.get("history"), epoch, description.config.layers, every)
+            layers, measures = description.config.layers, description.measures
+            history = check_history(meta.get("history"), epoch, layers, measures, every)
         except ValueError as error:
             raise self._foreign(path, error) from error
         network = self._initial(device)
@@ -303,14 +304,17 @@ class Run:
 def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], since: int) -> Iterator[dict[str, Any]]:
     """Train on one data set after so many epochs on others."""
     x, y = data.x_train, data.y_train
-    evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed)
+    evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed, unit=data.target.unit)
     return train(network, x, y, evaluation, watch, since=since)
 
 
 def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
     """Return the metrics of a network on the whole training and test set: the means over the tasks if there are
     several, and each test error as well."""
-    each = [metrics(network, Evaluation(one.x_train, one.y_train, one.x_test, one.y_test)) for one in tasks_of(data)]
+    each = [
+        metrics(network, Evaluation(one.x_train, one.y_train, one.x_test, one.y_test, one.target.unit))
+        for one in tasks_of(data)
+    ]
     if not isinstance(data, TaskSequence):
         return each[0]
     means = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
+    from deepnet.scores import Measures
     from deepnet.state import Network
 
 
@@ -15,33 +16,43 @@ def header(run: "Run", network: "Network") -> str:
     return "\n".join([f"run       {run.directory}", *together, str(run.description), "layers", *layers])
 
 
-def column_heads(network: "Network") -> str:
+def column_heads(network: "Network", measures: "Measures") -> str:
+    """Return the heads of the columns of ``row``."""
+    score, width = measures.scores[0].replace("_", " "), _width(measures)
+    span = 2 * width + 16
     return (
-        f"\n{'':9}  {'error (%)':26}{'test':>8}{'':11}polarization of layer\n"
-        f"{'epoch':>9}  {'train':>5}  {'test':>5}  {'test Bayes':>10}  {'log loss':>8}  {'seconds':>7}  "
+        f"\n{'':9}  {measures.error:{span}}{'test':>{len(score)}}{'':11}polarization of layer\n"
+        f"{'epoch':>9}  {'train':>{width}}  {'test':>{width}}  {'test Bayes':>10}  {score}  {'seconds':>7}  "
     ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
 
 
-def row(measured: Mapping[str, Any], epochs: int) -> str:
+def row(measured: Mapping[str, Any], epochs: int, measures: "Measures") -> str:
     """Return one epoch in one line."""
+    width, digits, score = _width(measures), measures.digits, measures.scores[0]
     return (
-        f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:5.2f}  {measured['test_error']:5.2f}  "
-        f"{measured['bayes_test_error']:10.2f}  {measured['test_log_loss']:8.4f}  {measured['seconds']:7.2f}  "
+        f"{measured['epoch']:>4}/{epochs:<4}  {measured['train_error']:{width}{digits}}  "
+        f"{measured['test_error']:{width}{digits}}  {measured['bayes_test_error']:10{digits}}  "
+        f"{measured[f'test_{score}']:{len(score)}.4f}  {measured['seconds']:7.2f}  "
     ) + " ".join(f"{value:6.3f}" for value in measured["polarization"])
 
 
-def errors(measured: Mapping[str, Any]) -> str:
+def _width(measures: "Measures") -> int:
+    """Return the width of an error: of numbers, of any size."""
+    return 5 if measures.unit else 9
+
+
+def errors(measured: Mapping[str, Any], measures: "Measures") -> str:
     """Return errors and scores on the parts of the data as a table, and the test errors on every task where there are
     several; runs of earlier versions are without scores."""
-    from deepnet.scores import SCORES
-
     parts = [part for part in ("train", "test") if f"{part}_error" in measured]
-    scored = [name for name in SCORES if all(f"{part}_{name}" in measured for part in parts)]
+    scored = [name for name in measures.scores if all(f"{part}_{name}" in measured for part in parts)]
     heads = "".join(f" {name.replace('_', ' '):>17}" for name in scored)
-    lines = [f"{'error (%)':<10} {'pointwise':>9} {'Bayesian':>9}{heads}"]
+    first = max(10, len(measures.error))
+    lines = [f"{measures.error:<{first}} {'pointwise':>9} {'Bayesian':>9}{heads}"]
     for part in parts:
         scores = "".join(f" {measured[f'{part}_{name}']:17.4f}" for name in scored)
-        lines.append(f"{part:<10} {measured[f'{part}_error']:9.2f} {measured[f'bayes_{part}_error']:9.2f}{scores}")
+        each = " ".join(f"{measured[f'{prefix}{part}_error']:9{measures.digits}}" for prefix in ("", "bayes_"))
+        lines.append(f"{part:<{first}} {each}{scores}")
     tasks = zip(measured.get("task_errors", []), measured.get("bayes_task_errors", []), strict=True)
     return "\n".join([*lines, *(f"task {task:<5} {one:9.2f} {other:9.2f}" for task, (one, other) in enumerate(tasks))])
 
@@ -57,10 +68,12 @@ def detections(name: str, found: Mapping[str, Mapping[str, float]]) -> str:
 
 def summary(run: "Run", status: str, plot: bool) -> str:
     """Return the end of a run: status, final errors, files."""
+    measures = run.description.measures
     lines = [f"\n{status}"]
     if run.history:
         last = run.history[-1]
-        lines.append(f"final test error {last['test_error']:.2f} %, Bayesian {last['bayes_test_error']:.2f} %")
+        pointwise, bayesian = (measures.said(last[f"{prefix}test_error"]) for prefix in ("", "bayes_"))
+        lines.append(f"final test error {pointwise}, Bayesian {bayesian}")
         if "task_errors" in last:
             lines += _of_tasks(last)
     if plot and run.history:
@@ -89,7 +102,7 @@ def last_metrics(run: "Run", network: "Network") -> str:
     rows = [f"{'layer':<10} {'polarization':>12} {'overlap':>9}"]
     for layer, q0, q_ab in zip(network.layers, last["polarization"], last["overlap"], strict=True):
         rows.append(f"{layer.plan.name:<10} {q0:12.4f} {q_ab:9.4f}")
-    return "\n".join([f"{epochs}: {times}", errors(last), *rows, figure])
+    return "\n".join([f"{epochs}: {times}", errors(last, run.description.measures), *rows, figure])
 
 
 def sums(network: "Network") -> str:

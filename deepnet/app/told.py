@@ -1,5 +1,6 @@
 """What the page about runs tells of each of them: measured anew, from its newest checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -9,10 +10,11 @@ import numpy as np
 
 from deepnet.app.run import Run, evaluate
 from deepnet.data import Dataset
+from deepnet.data.target import Numbers
 from deepnet.data.tasks import TaskSequence
 from deepnet.export.c_header import c_header
 from deepnet.export.packing import pack
-from deepnet.metrics import class_probabilities
+from deepnet.metrics import class_probabilities, means_and_deviations
 from deepnet.outputs import output_of
 from deepnet.predict import predict_pointwise
 from deepnet.state import Network
@@ -20,6 +22,32 @@ from factorgraph.dense.state import Array
 
 #: Samples that predictions are timed with, and seconds that it may take.
 _TIMED, _SECONDS = 10_000, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """What is predicted of classes: probabilities p (samples, classes), and the true class numbers (samples,)."""
+
+    p: Array
+    numbers: Array
+
+    def mistakes(self, most: int) -> list[int]:
+        """Return the numbers of the wrong samples, the most confident first."""
+        wrong = np.flatnonzero(self.p.argmax(axis=1) != self.numbers)
+        return wrong[np.argsort(-self.p[wrong].max(axis=1), kind="stable")][:most].tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is predicted of numbers: means and deviations, and the targets, (samples,) each, as the file has them."""
+
+    mean: Array
+    deviation: Array
+    y: Array
+
+    def mistakes(self, most: int) -> list[int]:
+        """Return the numbers of the samples, those that are the most deviations off first."""
+        return np.argsort(-np.abs(self.y - self.mean) / self.deviation, kind="stable")[:most].tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +59,7 @@ class Told:
         network: at its newest checkpoint.
         data: what it was trained on.
         measured: errors and scores on the whole training and test set.
-        p: probabilities (samples, classes) of the test set.
-        numbers: class numbers (samples,) of the test set.
+        predicted: of the test set.
         exports: lines about what it can be exported to: name, bytes, seconds for a sample and for many.
         refused: why it cannot be packed; empty if it can.
     """
@@ -41,8 +68,7 @@ class Told:
     network: Network
     data: Dataset | TaskSequence
     measured: dict[str, Any]
-    p: Array
-    numbers: Array
+    predicted: Labelled | Measured
     exports: list[tuple[str, int | None, float, float]]
     refused: str
 
@@ -50,11 +76,6 @@ class Told:
     def name(self) -> str:
         """What the run is called on the page."""
         return str(self.run.directory)
-
-    def mistakes(self, most: int) -> list[int]:
-        """Return the numbers of the wrong samples, the most confident first."""
-        wrong = np.flatnonzero(self.p.argmax(axis=1) != self.numbers)
-        return wrong[np.argsort(-self.p[wrong].max(axis=1), kind="stable")][:most].tolist()
 
     @property
     def timed(self) -> int:
@@ -66,18 +87,25 @@ def gathered(folder: Path, data_dir: str | None) -> Told:
     """Return what is to be told of the run in a folder."""
     trained = Run.open(folder)
     data, network = trained.description.load_data(data_dir), trained.load()
-    numbers = output_of(network.layers[-1]).likeliest(data.y_test)
     exports, refused = _exports(network, data)
     return Told(
         run=trained,
         network=network,
         data=data,
         measured=evaluate(network, data),
-        p=class_probabilities(network, data.x_test),
-        numbers=numbers,
+        predicted=_predicted(network, data),
         exports=exports,
         refused=refused,
     )
+
+
+def _predicted(network: Network, data: Dataset | TaskSequence) -> Labelled | Measured:
+    target = data.target
+    if isinstance(target, Numbers):
+        mean, deviation = means_and_deviations(network, data.x_test)
+        return Measured(target.decode(mean), target.unit * deviation, target.decode(data.y_test))
+    numbers = output_of(network.layers[-1]).likeliest(data.y_test)
+    return Labelled(class_probabilities(network, data.x_test), numbers)
 
 
 def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple[str, int | None, float, float]], str]:
@@ -85,7 +113,7 @@ def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple
     x = data.x_test[:_TIMED]
     weights = sum(values.nbytes for values in network.arrays().values())
     found: list[tuple[str, int | None, float, float]] = [
-        ("Bayesian, this program", weights, *_times(lambda x: class_probabilities(network, x), x)),
+        ("Bayesian, this program", weights, *_times(_bayesian(network), x)),
         ("pointwise, this program", weights, *_times(lambda x: predict_pointwise(network.layers, x), x)),
     ]
     try:
@@ -95,6 +123,12 @@ def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple
     found.append(("packed", len(packed.to_bytes()), *_times(packed.predict, x)))
     found.append(("C header, as text", len(c_header(packed, "network")), float("nan"), float("nan")))
     return found, ""
+
+
+def _bayesian(network: Network) -> Callable[[Array], Any]:
+    """Return what predicts with the weights averaged over their posterior."""
+    whole = means_and_deviations if output_of(network.layers[-1]).numeric else class_probabilities
+    return lambda x: whole(network, x)
 
 
 def _times(predict: Any, x: Array) -> tuple[float, float]:

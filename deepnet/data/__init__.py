@@ -22,12 +22,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from deepnet.data.dataset import Dataset, Label, targets
+from deepnet.data.dataset import Dataset, Label
 from deepnet.data.files import CLASSES, DataError, Raw
 from deepnet.data.own import Files, load_files
 from deepnet.data.preparation import Pixels
 from deepnet.data.sources import SOURCES, locate
 from deepnet.data.table import LABELS, PICTURES, Table
+from deepnet.data.target import Classes
 from factorgraph.interface.arguments import check_instance, shown
 
 __all__ = [
@@ -99,7 +100,7 @@ def labels_for(task: Task) -> tuple[Label, ...]:
 
 def targets_for(task: Task, numbers: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return labels as networks take them, of the ten classes by their numbers."""
-    return targets(numbers % 2 if task == "parity" else numbers, len(labels_for(task)))
+    return Classes(labels_for(task)).encode(numbers % 2 if task == "parity" else numbers)
 
 
 def load_pictures(name: str, data_dir: str | os.PathLike[str] | None = None) -> Table:

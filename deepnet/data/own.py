@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.arrays import npz_parts, read_idx, read_npy, read_npz
-from deepnet.data.dataset import Dataset, Label, targets
+from deepnet.data.dataset import Dataset
 from deepnet.data.delimited import read_arff, read_csv
 from deepnet.data.files import DataError, reading
 from deepnet.data.fitting import fit_preparation
 from deepnet.data.parquet import read_parquet
 from deepnet.data.preparation import Preparation
-from deepnet.data.table import LABELS, Column, Table, is_text, joined
+from deepnet.data.table import LABELS, Table, joined
+from deepnet.data.target import Classes, Numbers, Target, fit_target
 from factorgraph.interface.arguments import check_flag, check_instance, check_name, check_number, shown
 
 #: Rows that are read at once.
@@ -26,9 +27,6 @@ PIECE = 8192
 
 #: Part of the rows that is for testing, if no other one is asked for.
 TEST_FRACTION = 0.2
-
-#: Most classes that a target may have.
-_MOST_CLASSES = 1000
 
 #: How a file is read, by the ending of its name; files of other names are taken for IDX files.
 READERS: dict[str, Callable[..., Iterator[Table]]] = {
@@ -40,8 +38,6 @@ READERS: dict[str, Callable[..., Iterator[Table]]] = {
     ".npy": read_npy,
     ".npz": read_npz,
 }
-
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -148,46 +144,53 @@ def data_name(path: Path) -> str:
 def load_files(
     files: Files,
     *,
+    kind: str | None = None,
     seed: int = 0,
     dtype: DTypeLike = np.float32,
     preparation: Preparation | None = None,
-    labels: Sequence[Label] | None = None,
+    target: Target | None = None,
 ) -> Dataset:
     """Load a data set from files of the user's.
 
     Args:
         files: which.
+        kind: what the target is, one of ``deepnet.data.target.KINDS``; None for what its column suggests.
         seed: of what is for testing.
         dtype: float32 or float64, of the inputs.
         preparation: how to make the inputs; None to learn it from the training set.
-        labels: the classes; None for those in the training file.
+        target: the classes, or the scale of the numbers; None for those of the training set.
 
     Raises:
+        ValueError: an option of ``files`` is for classes, and the target are numbers.
         DataError: a file cannot be read or is not as it must be; names file, line and column.
     """
-    target = files.column
-    table, held = read_table(files.train, target, files.labels), _test_table(files)
-    found = class_labels(table, target) if labels is None else tuple(labels)
-    numbers = class_numbers(table, target, found)
-    inputs = table.without([target, *files.ignore])
+    column = files.column
+    table, held = read_table(files.train, column, files.labels), _test_table(files)
+    if target is None:
+        target = fit_target(table, column, kind)
+    if files.stratify and isinstance(target, Numbers):
+        raise ValueError("`stratify` must be left out for a target of numbers, which has no classes")
+    inputs, y = table.without([column, *files.ignore]), target.read(table, column)
     train, test = np.arange(len(table)), np.arange(0)
     if held is None:
-        train, test = _split(files, numbers, seed)
+        train, test = _split(files, y, seed)
     if preparation is None:
         preparation = fit_preparation(inputs, train, files.categorical)
+        target = target.fitted(y[train])
     x = preparation.apply(inputs, dtype)
     if held is None:
-        x_test, y_test = x[test], numbers[test]
+        x_test, y_test = x[test], y[test]
     else:
-        x_test, y_test = preparation.apply(held, dtype), class_numbers(held, target, found)
+        x_test, y_test = preparation.apply(held, dtype), target.read(held, column)
     return Dataset(
         name=files.name,
-        task="multiclass",
+        task=target.task,
         x_train=x[train],
-        y_train=targets(numbers[train], len(found)),
+        y_train=target.encode(y[train]),
         x_test=x_test,
-        y_test=targets(y_test, len(found)),
-        labels=found,
+        y_test=target.encode(y_test),
+        labels=target.labels if isinstance(target, Classes) else (),
+        numbers=target if isinstance(target, Numbers) else None,
         preparation=preparation,
     )
 
@@ -229,49 +232,6 @@ def whole(path: Path) -> bool:
         return _ending(path) != ".npz" or not npz_parts(path)
 
 
-def class_labels(table: Table, target: str) -> tuple[Label, ...]:
-    """Return the different labels in a column, sorted."""
-    column = _label_column(table, target)
-    found = set(column.tolist())
-    if len(found) < 2:
-        raise DataError(f"{table.file}, column {target}: must have at least two classes, got {shown(sorted(found))}")
-    if len(found) > _MOST_CLASSES:
-        raise DataError(f"{table.file}, column {target}: must have at most {_MOST_CLASSES} classes, got {len(found)}")
-    if all(_INTEGER.fullmatch(label) for label in found):
-        return tuple(sorted(map(int, found)))
-    return tuple(sorted(found))
-
-
-def class_numbers(table: Table, target: str, labels: Sequence[Label]) -> NDArray[np.intp]:
-    """Return the class numbers (rows,) of the labels in a column; raise ``DataError`` for a label that is none."""
-    known = {str(label): number for number, label in enumerate(labels)}
-    column = _label_column(table, target)
-    numbers = np.array([known.get(label, -1) for label in column], dtype=np.intp)
-    if (numbers < 0).any():
-        row = int((numbers < 0).argmax())
-        need = ", ".join(map(str, labels[:50]))
-        raise DataError(f"{table.where(row, target)}: must be one of the classes {need}, got {shown(column[row])}")
-    return numbers
-
-
-def _label_column(table: Table, target: str) -> Column:
-    """Return the labels as texts."""
-    column = table.column(target)
-    if column.ndim > 1:
-        raise DataError(f"{table.file}, column {target}: must be one label a row, got shape {column.shape[1:]}")
-    if is_text(column):
-        wrong, need = column == "", "a label"
-        found = column
-    else:
-        values = column.astype(np.float64)
-        wrong, need = ~np.isfinite(values) | (values != np.floor(values)), "a class, a text or a whole number"
-        found = np.array([str(int(value)) for value in np.where(wrong, 0, values).tolist()], dtype=object)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(f"{table.where(row, target)}: must be {need}, got {shown(column[row])}")
-    return found
-
-
 def _test_table(files: Files) -> Table | None:
     """Return the table of tests; None to take them from that of the training set."""
     if files.test is not None:
@@ -281,16 +241,16 @@ def _test_table(files: Files) -> Table | None:
     return None
 
 
-def _split(files: Files, numbers: NDArray[np.intp], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _split(files: Files, y: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows for training and those for testing, each in the order of the file."""
     from sklearn.model_selection import train_test_split
 
     fraction = TEST_FRACTION if files.test_fraction is None else files.test_fraction
     try:
         parts = train_test_split(
-            np.arange(len(numbers)),
+            np.arange(len(y)),
             test_size=fraction,
-            stratify=numbers if files.stratify else None,
+            stratify=y if files.stratify else None,
             random_state=seed % 2**32,
         )
     except ValueError as error:  # too few rows, or a class of one

@@ -20,6 +20,7 @@ from scipy import sparse
 from deepnet.data import TASKS, Dataset, Label, Task, labels_for, load_dataset, targets_for
 from deepnet.data.files import CLASSES
 from deepnet.data.preparation import Preparation
+from deepnet.data.target import Classes, Target
 from factorgraph.interface.arguments import check_choice, check_integer, shown
 
 #: Inputs of a task from those of the data set, (samples, features) both.
@@ -110,9 +111,14 @@ class TaskSequence(Sequence[Dataset]):
         return labels_for(self.task)
 
     @property
+    def target(self) -> Target:
+        """What is learned, in all tasks together."""
+        return Classes(self.labels)
+
+    @property
     def classes(self) -> int:
         """Number of classes, of all tasks together."""
-        return len(self.labels)
+        return self.target.size
 
     @property
     def preparation(self) -> Preparation:

@@ -177,7 +177,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         network, config, samples = self._ready(X, y, sample_weight, None, again=again, given="y")
         history = self._fit(network, config, samples)
         if self.verbose:
-            print(status(history, len(self.classes_), config.remedy))
+            print(status(history, 100.0 * (1.0 - 1.0 / len(self.classes_)), config.remedy))
         return self
 
     def partial_fit(

@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
-from deepnet.metrics import Uncertainty
+from deepnet.metrics import Uncertainty, uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
 from deepnet.predict import predictive
@@ -200,8 +200,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         Raises:
             ValueError: nothing was fitted yet, or ``X`` is not as described.
         """
-        law = self._law(X)
-        return -0.5 * np.log1p(law.epistemic / law.aleatoric).sum(axis=1)
+        network, x = self._fitted(X)
+        return -uncertainty(network.in_double(), x).epistemic
 
     @property
     def noise_variance_(self) -> Array:

@@ -25,6 +25,7 @@ from deepnet.kernels.devices import DEVICES
 from deepnet.network import ACTIVATIONS, WEIGHTS
 from deepnet.observables import expected_preactivations
 from deepnet.presets import PRESETS
+from deepnet.scores import OF_CLASSES
 from factorgraph.dense.closures import CLOSURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -538,7 +539,7 @@ def test_the_figure_of_a_run(finished: Path) -> None:
 
 @pytest.mark.parametrize("values", [history(1), history(60), history(3, error=0.0)])
 def test_what_the_figure_shows(values: list[dict[str, Any]], tmp_path: Path) -> None:
-    left, right, overlaps = figures.curves(values, ["W0", "W1"], "digits, seed 0").axes
+    left, right, overlaps = figures.curves(values, ["W0", "W1"], "digits, seed 0", OF_CLASSES).axes
     assert left.get_yscale() == "log" and right.get_yscale() == "linear"
     assert left.get_ylabel().startswith("error (%)") and left.get_xlabel() == right.get_xlabel() == "epoch"
     assert [line.get_label() for line in right.get_lines()] == ["W0", "W1"]
@@ -548,7 +549,7 @@ def test_what_the_figure_shows(values: list[dict[str, Any]], tmp_path: Path) -> 
     assert ("0 % is below" in left.get_ylabel()) == (values[0]["test_error"] == 0)
     low, high = left.get_ylim()
     assert all(low < line["test_error"] < high for line in values if line["test_error"])
-    figures.save_curves(tmp_path / "x.png", values, ["W0", "W1"], "a title, " * 40)
+    figures.save_curves(tmp_path / "x.png", values, ["W0", "W1"], "a title, " * 40, OF_CLASSES)
     assert size(tmp_path / "x.png") == (2100, 720)
 
 
@@ -560,7 +561,7 @@ def test_a_full_disk_keeps_the_old_figure(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(CheckpointError, match="the disk is full; the checkpoints are good"):
-        figures.save_curves(tmp_path / "x.png", history(2), ["W0", "W1"], "")
+        figures.save_curves(tmp_path / "x.png", history(2), ["W0", "W1"], "", OF_CLASSES)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.png", b"old")]
 
 

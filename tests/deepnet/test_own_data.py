@@ -27,6 +27,7 @@ from deepnet.data.fitting import fit_preparation, preparation_from_json
 from deepnet.data.own import READERS, read_pieces, read_table
 from deepnet.data.preparation import Pixels
 from deepnet.data.table import MISSING, Table, joined, texts
+from deepnet.data.target import Classes
 from deepnet.metrics import class_probabilities
 from factorgraph.io.files import parse_json
 
@@ -423,13 +424,14 @@ def test_predictions(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     head, *lines = csv.reader(io.StringIO(written))
     assert head == ["label", "p_setosa", "p_versicolor", "p_virginica"]
     run = Run.open(trained)
-    preparation, labels = run.description.prepared()
+    preparation, target = run.description.prepared()
+    assert isinstance(target, Classes)
     network = run.load().in_double()
     p = np.concatenate(
         [class_probabilities(network, preparation.apply(t, "float64")) for t in read_pieces(new, size=7)]
     )
     np.testing.assert_allclose(np.array([line[1:] for line in lines], dtype=float), p, rtol=1e-5)
-    assert [line[0] for line in lines] == [labels[k] for k in p.argmax(axis=1)]
+    assert [line[0] for line in lines] == [target.labels[k] for k in p.argmax(axis=1)]
     assert np.mean([line[0] == row[-1] for line, row in zip(lines, iris_rows()[1:], strict=True)]) > 0.93
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deepnet.app.cli import main
-from deepnet.app.told import gathered
+from deepnet.app.told import Labelled, gathered
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -70,10 +70,12 @@ def test_what_is_on_the_page(runs: list[Path], page: str) -> None:
     packed = {name: size for name, size, *_ in digits.exports}["packed"]
     assert f"<td>{packed} bytes</td>" in page and f"<td>{packed}</td>" in page
     assert "`W0` must have sign units to be packed" in unescape(page) and table.refused
-    wrong = table.mistakes(24)
+    found = table.predicted
+    assert isinstance(found, Labelled)
+    wrong = found.mistakes(24)
     assert len(wrong) >= 5 and f"<td>{wrong[0]}</td>" in page and "<td>a&lt;b</td>" in page
-    confidence = table.p.max(axis=1)
-    assert (table.p.argmax(axis=1)[wrong] != table.numbers[wrong]).all() and np.all(np.diff(confidence[wrong]) <= 0)
+    confidence = found.p.max(axis=1)
+    assert (found.p.argmax(axis=1)[wrong] != found.numbers[wrong]).all() and np.all(np.diff(confidence[wrong]) <= 0)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     assert captions == [
         "Test errors, pointwise and Bayesian, of all runs",

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import deepnet
-from deepnet import Config, MessagePassingClassifier
+from deepnet import Config, MessagePassingClassifier, MessagePassingRegressor
 from deepnet.app.cli import main
 from deepnet.predict import predict_pointwise
 from deepnet.state import Network, init
@@ -59,6 +59,32 @@ def refitted(model: MessagePassingClassifier, y: Any) -> np.ndarray:
     return model.set_params(random_state=seed).fit(X, y).network_.arrays()["W0.H"]
 
 
+@pytest.mark.parametrize(
+    ("output", "targets"),
+    [("gaussian", X[:, 0]), ("gaussian", X[:, :2]), ("poisson", np.round(X[:, 2]))],
+    ids=["one", "two", "counts"],
+)
+def test_regressors_come_back(output: str, targets: np.ndarray, tmp_path: Path) -> None:
+    """With means, deviations and the noise; several targets, and counts, whose scale is their own."""
+    model = MessagePassingRegressor(**SMALL, output=output).fit(X, targets)
+    deepnet.save(model, tmp_path / "model.npz")
+    found: Any = deepnet.load(tmp_path / "model.npz")
+    assert isinstance(found, MessagePassingRegressor) and found.get_params()["output"] == output
+    for one, other in zip(found.predict(X, return_std=True), model.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(one, other)
+    if output == "gaussian":
+        np.testing.assert_array_equal(found.noise_variance_, model.noise_variance_)
+    for each in (found, model):
+        each.partial_fit(X, targets)
+    np.testing.assert_array_equal(found.predict(X), model.predict(X))
+
+
+def test_networks_of_numbers_come_back(tmp_path: Path) -> None:
+    network = init(Config(hidden=(3,), output="gaussian"), 4, 2)
+    deepnet.save(network, tmp_path / "network.npz")
+    assert repr(deepnet.load(tmp_path / "network.npz")) == repr(network)
+
+
 def test_networks_come_back(tmp_path: Path) -> None:
     network = init(Config(hidden=(9,), density=0.5, dtype="float64", seed=4), 4, 3)
     train_epoch(network, X, Y)
@@ -91,6 +117,15 @@ def test_a_model_of_the_first_version_is_read() -> None:
     assert model.get_params()["hidden"] == (7,) and model.n_iter_ == 20
 
 
+def test_a_regressor_of_the_first_version_is_read() -> None:
+    model: Any = deepnet.load(KEPT / "regressor-format-1.npz")
+    expected = json.loads((KEPT / "regressor-format-1.json").read_text())
+    mean, deviation = model.predict(X[::5, :3], return_std=True)
+    np.testing.assert_allclose(mean, expected["means"], rtol=1e-6)
+    np.testing.assert_allclose(deviation, expected["deviations"], rtol=1e-6)
+    assert model.get_params()["hidden"] == (7,) and model.n_iter_ == 20
+
+
 def test_no_pickle_is_read_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects in the place of numbers are refused, and what they would run is not run."""
 
@@ -111,7 +146,11 @@ def test_no_pickle_is_read_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 EDITS: list[tuple[tuple[str, ...], Any, str]] = [
     (("format",), 2, "`format` must be an integer >= 1 and <= 1, got 2"),
-    (("kind",), "Pipeline", "`kind` must be one of ['Network', 'MessagePassingClassifier'], got 'Pipeline'"),
+    (
+        ("kind",),
+        "Pipeline",
+        "`kind` must be one of ['Network', 'MessagePassingClassifier', 'MessagePassingRegressor'], got 'Pipeline'",
+    ),
     (("network", "epoch"), -1, "`network.epoch` must be an integer >= 0"),
     (("network", "config", "hidden"), [6], "saved 'W0.H' must be float32 of shape"),
     (("network", "config", "hidden"), [10**9], "`hidden` must make a network that can be built"),
@@ -141,6 +180,25 @@ def test_edited_files(place: tuple[str, ...], value: Any, message: str, tmp_path
     assert message in str(caught.value) and str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("target_scale", [0.0], "`estimator.target_scale[0]` must be a finite number > 0"),
+        ("mean", [0.0], "`estimator.mean` must be 3 numbers, got 1"),
+        ("single", None, "`estimator.single` must be True or False"),
+    ],
+)
+def test_edited_regressors(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    with (KEPT / "regressor-format-1.npz").open("rb") as file:
+        text, arrays = unpack_archive(file)
+    document = json.loads(text)
+    document["estimator"][name] = value
+    (tmp_path / "model.npz").write_bytes(pack_archive(json.dumps(document), arrays))
+    with pytest.raises(ValueError) as caught:
+        deepnet.load(tmp_path / "model.npz")
+    assert message in str(caught.value)
+
+
 def test_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     deepnet.save(MessagePassingClassifier(**SMALL).fit(X, Y), path)
@@ -165,7 +223,9 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     for wrong in (None, "model", object()):
-        with pytest.raises(ValueError, match="`model` must be a Network or one of MessagePassingClassifier"):
+        with pytest.raises(
+            ValueError, match="`model` must be a Network or one of MessagePassingClassifier, MessagePassingRegressor"
+        ):
             deepnet.save(wrong, tmp_path / "model.npz")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`model` must be fitted before it is saved"):
         deepnet.save(MessagePassingClassifier(), tmp_path / "model.npz")

@@ -11,7 +11,7 @@ from deepnet.data import load_dataset
 from deepnet.observables import overlap_per_unit
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise, predict_proba
 from deepnet.schedule import Schedule
-from deepnet.scores import SCORES
+from deepnet.scores import OF_CLASSES
 from deepnet.train import DivergenceError, Evaluation, init, metrics, status, train, train_epoch
 from factorgraph.dense.closures import CLOSURES
 from factorgraph.dense.numpy_operations import NumpyOperations
@@ -225,13 +225,13 @@ def test_metrics_and_status(digits):
     evaluation = Evaluation.of(digits.x_train, digits.y_train, digits.x_test, digits.y_test, seed=0)
     values = metrics(network, evaluation)
     errors = {"train_error", "test_error", "bayes_train_error", "bayes_test_error"}
-    scores = {f"{part}_{name}" for part in ("train", "test") for name in SCORES}
+    scores = {f"{part}_{name}" for part in ("train", "test") for name in OF_CLASSES.scores}
     assert errors | scores | {"epoch", "polarization", "overlap"} == set(values)
     assert all(0 <= values[name] < 30 for name in errors)
     assert len(values["polarization"]) == len(values["overlap"]) == 2
-    assert status([values], 10).startswith("trained: 4 epochs")
-    assert "not learning" in status([values | {"train_error": 89.0}], 10)
-    assert status([], 10).startswith("nothing trained")
+    assert status([values], 90.0).startswith("trained: 4 epochs")
+    assert "not learning" in status([values | {"train_error": 89.0}], 90.0)
+    assert status([], 90.0).startswith("nothing trained")
 
 
 def test_evaluation_takes_a_sample_of_a_large_training_set():
