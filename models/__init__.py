@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from models.asymptotics.state_evolution import StateEvolution, state_evolution
     from models.asymptotics.vamp_evolution import vamp_state_evolution
     from models.inference.expectation_maximisation import Learned, learn
+    from models.inference.lasso import LassoPath, lasso_path
     from models.inference.multilayer import GLM, MultiLayerGLM
     from models.inference.perceptron import Committee, Perceptron
     from models.inference.results import Estimate, Inference
@@ -55,6 +56,7 @@ __all__ = [
     "Geometric",
     "Head",
     "Inference",
+    "LassoPath",
     "Learned",
     "MarchenkoPastur",
     "MatrixInference",
@@ -71,6 +73,7 @@ __all__ = [
     "fixed_point_free_entropy",
     "free_entropy",
     "information_threshold",
+    "lasso_path",
     "learn",
     "marchenko_pastur",
     "matrix_state_evolution",
@@ -99,6 +102,7 @@ _MODULES = {
     "asymptotics.state_evolution": ("StateEvolution", "state_evolution"),
     "asymptotics.vamp_evolution": ("vamp_state_evolution",),
     "inference.expectation_maximisation": ("Learned", "learn"),
+    "inference.lasso": ("LassoPath", "lasso_path"),
     "inference.multilayer": ("GLM", "MultiLayerGLM"),
     "inference.perceptron": ("Committee", "Perceptron"),
     "inference.results": ("Estimate", "Inference"),

@@ -106,8 +106,7 @@ def hidden_averages(
     else:
         centres = [np.full_like(omega, b * x) for x in source.narrow]
         widths = [np.full_like(omega, (c + b * b * source.noise) ** 0.5) for _ in centres]
-        if source.interval is not None:
-            mean, deviation = _bulk(source, true_omega, true_V)
+        for mean, deviation in _bulk(source, true_omega, true_V):
             centres.append(b * mean)
             widths.append(np.hypot(b * deviation, c**0.5))
         B, panel_weight = _rule(centres, widths, normal=_linear(channel, truth))
@@ -159,14 +158,14 @@ def _outputs(source: Channel, omega: Array, V: float, normal: bool) -> list[tupl
     if source.noise == 0.0:
         outputs += [(np.array(atom), 1.0) for atom in source.atoms]
     if source.interval is not None:
-        mean, deviation = _bulk(source, omega, V)
         low, high = source.interval
-        centres, widths = [mean], [deviation]
-        if source.noise > 0.0:
-            centres += [np.full_like(mean, x) for x in source.narrow]
-            widths += [np.full_like(mean, source.noise**0.5) for _ in source.narrow]
+        centres, widths = (list(parts) for parts in zip(*_bulk(source, omega, V), strict=True))
+        edges, width = (source.narrow, source.noise**0.5) if source.noise > 0.0 else (source.jumps, V**0.5)
+        centres += [np.full_like(omega, x) for x in edges]
+        widths += [np.full_like(omega, width) for _ in edges]
         y, weight = _rule(centres, widths, low, high, normal=normal)
-        outputs.append((np.maximum(y, np.nextafter(low, np.inf)), weight))
+        inside = np.nextafter([low, high], [np.inf, -np.inf])  # the bounds are atoms
+        outputs.append((np.clip(y, *inside), weight))
     return outputs
 
 
@@ -242,10 +241,15 @@ def _density_bound(source: Channel, B: Array, b: float, c: float, omega: Array, 
     )
 
 
-def _bulk(source: Channel, omega: Array, V: float) -> tuple[Array, Array]:
-    """Return the centre of the density of the outputs and a deviation that bounds it where part of it is cut off."""
+def _bulk(source: Channel, omega: Array, V: float) -> list[tuple[Array, Array]]:
+    """Return the centres of the density of the outputs, if there is one, and deviations that bound it where part of it
+    is cut off: those of the lines of which the output consists, or else its own."""
+    if source.interval is None:
+        return []
+    if source.lines:
+        return [(level + slope * omega, np.full_like(omega, abs(slope) * V**0.5)) for level, slope in source.lines]
     mean, variance = source.moments(B=0.0, A=0.0, omega=omega, V=V)
-    return mean, np.sqrt(np.maximum(variance, V))
+    return [(mean, np.sqrt(np.maximum(variance, V)))]
 
 
 def _normal(x: Array, variance: float) -> Array:
