@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from models.asymptotics.ensembles import Ensemble, Sample
+    from models.asymptotics.errors import generalisation_error, preactivation_errors
     from models.asymptotics.free_entropy import (
         algorithmic_threshold,
         fixed_point_free_entropy,
@@ -72,18 +73,21 @@ __all__ = [
     "algorithmic_threshold",
     "fixed_point_free_entropy",
     "free_entropy",
+    "generalisation_error",
     "information_threshold",
     "lasso_path",
     "learn",
     "marchenko_pastur",
     "matrix_state_evolution",
     "phase_diagram",
+    "preactivation_errors",
     "state_evolution",
     "vamp_state_evolution",
 ]
 
 _MODULES = {
     "asymptotics.ensembles": ("Ensemble", "Sample"),
+    "asymptotics.errors": ("generalisation_error", "preactivation_errors"),
     "asymptotics.free_entropy": (
         "algorithmic_threshold",
         "fixed_point_free_entropy",

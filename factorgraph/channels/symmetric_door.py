@@ -25,7 +25,7 @@ from factorgraph.numerics.special import (
 _MIN_WIDTH = 1e-12
 _NARROW = 0.65  # below, in deviations, the chance to be inside is below one half
 
-# By symmetry omega >= 0. near = width - omega is the distance to the near edge, of density N = N(near; 0, V); the far one
+# By symmetry omega >= 0. near = width - omega is the distance to the near edge, of density N = N(near; 0, V), the far
 # has the density rN, r = e^{-2 width omega/V}. p is the chance of one side of the door, x = side: outside (+1) where
 # omega is well inside, else inside (-1). ∂p = side N (1 - r) by omega, ∂²p = side N bend.
 

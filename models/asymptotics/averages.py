@@ -99,7 +99,7 @@ def hidden_averages(
         truth: the channel by which its outputs arose, if it is another one.
     """
     source = truth or channel
-    omega, weight, true_omega, true_V = _preactivations(channel, below, second_moment, truth)
+    omega, weight, true_omega, true_V = preactivations(channel, below, second_moment, truth)
     b, c, A = above
     if c <= 0.0:
         B = np.zeros((len(omega), 1))
@@ -141,7 +141,7 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
     source = truth or channel
     if not source.atoms and source.interval is None:
         raise ValueError(f"`channel` must have a density or finitely many outputs, got {source}")
-    omega, weight, true_omega, true_V = _preactivations(channel, below, second_moment, truth)
+    omega, weight, true_omega, true_V = preactivations(channel, below, second_moment, truth)
     phi, field = 0.0, np.zeros(3)
     for y, y_weight in _outputs(source, true_omega, true_V, _linear(channel, truth)):
         values = channel.observe(y, omega=omega, V=below.variance)
@@ -177,7 +177,7 @@ def _slopes(weight: Array, values: Any, true: Any) -> Field:
     )
 
 
-def _preactivations(
+def preactivations(
     channel: Channel, below: Overlap, second_moment: float, truth: Channel | None
 ) -> tuple[Array, Array, Array, float]:
     """Return omega (n, 1) ~ N(0, q) with weights, and mean and variance of the true z given omega."""

@@ -1,8 +1,9 @@
 """Posterior modes by the same iterations: priors and outputs whose moments are places of maxima and their slopes.
 
 With a prior and an output raised to the power β → ∞, posterior means become modes and β times variances what these
-answer to fields: x̂ = argmax [log q(x) + Hx - Gx²/2] and ∂x̂/∂H. A fixed point of AMP is then a stationary point of the joint
-density, its maximum where that is log-concave: LASSO for a ``Laplace`` prior, ridge regression for a ``Gaussian`` one.
+answer to fields: x̂ = argmax [log q(x) + Hx - Gx²/2] and ∂x̂/∂H. A fixed point of AMP is then a stationary point of the
+joint density, its maximum where that is log-concave: LASSO for a ``Laplace`` prior, ridge regression for a ``Gaussian``
+one.
 """
 
 from dataclasses import dataclass
