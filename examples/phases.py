@@ -1,8 +1,8 @@
 """What the examples of phases share: a sweep of two ratios, and the algorithm along a line with instances on top."""
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +24,7 @@ class Picture:
         line: outputs per signal component along which instances are drawn.
         instances: hidden units per component of the first and the last of them.
         scale: of the errors.
+        levels: outputs per signal component to be marked among the phases, by what they are.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Picture:
     line: float
     instances: tuple[float, float]
     scale: str = "linear"
+    levels: Mapping[str, float] = field(default_factory=dict)
 
     def main(self) -> None:
         """Sweep, draw, and compare instances with state evolution."""
@@ -49,6 +51,10 @@ class Picture:
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
         diagram.draw(left, labels=(f"{self.hidden} / N", f"{self.outputs} / N"))
         left.axhline(self.line, color="k", lw=0.8, ls=":")
+        for style, (label, level) in zip(("--", "-."), self.levels.items(), strict=False):
+            left.axhline(level, color="tab:red", lw=1.2, ls=style, label=f"{label}, {level:.2f}")
+        if self.levels:
+            left.legend()
         left.set_title(self.title)
         ratios = np.linspace(*self.instances, arguments.instances)
         theory = [state_evolution(self.family(ratio, self.line)).mse[-1, 0] for ratio in ratios]

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from models.asymptotics.ensembles import Ensemble, Sample
+    from models.asymptotics.errors import generalisation_error, preactivation_errors
     from models.asymptotics.free_entropy import (
         algorithmic_threshold,
         fixed_point_free_entropy,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from models.asymptotics.state_evolution import StateEvolution, state_evolution
     from models.asymptotics.vamp_evolution import vamp_state_evolution
     from models.inference.expectation_maximisation import Learned, learn
+    from models.inference.lasso import LassoPath, lasso_path
     from models.inference.multilayer import GLM, MultiLayerGLM
     from models.inference.perceptron import Committee, Perceptron
     from models.inference.results import Estimate, Inference
@@ -55,6 +57,7 @@ __all__ = [
     "Geometric",
     "Head",
     "Inference",
+    "LassoPath",
     "Learned",
     "MarchenkoPastur",
     "MatrixInference",
@@ -70,17 +73,21 @@ __all__ = [
     "algorithmic_threshold",
     "fixed_point_free_entropy",
     "free_entropy",
+    "generalisation_error",
     "information_threshold",
+    "lasso_path",
     "learn",
     "marchenko_pastur",
     "matrix_state_evolution",
     "phase_diagram",
+    "preactivation_errors",
     "state_evolution",
     "vamp_state_evolution",
 ]
 
 _MODULES = {
     "asymptotics.ensembles": ("Ensemble", "Sample"),
+    "asymptotics.errors": ("generalisation_error", "preactivation_errors"),
     "asymptotics.free_entropy": (
         "algorithmic_threshold",
         "fixed_point_free_entropy",
@@ -99,6 +106,7 @@ _MODULES = {
     "asymptotics.state_evolution": ("StateEvolution", "state_evolution"),
     "asymptotics.vamp_evolution": ("vamp_state_evolution",),
     "inference.expectation_maximisation": ("Learned", "learn"),
+    "inference.lasso": ("LassoPath", "lasso_path"),
     "inference.multilayer": ("GLM", "MultiLayerGLM"),
     "inference.perceptron": ("Committee", "Perceptron"),
     "inference.results": ("Estimate", "Inference"),

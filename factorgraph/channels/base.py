@@ -60,6 +60,14 @@ def check_arguments(V: ArrayLike, **others: ArrayLike) -> None:
         raise ValueError(f"`V` must be finite and > 0, got {wrong.flat[0]}")
 
 
+def check_from(y: ArrayLike, low: float) -> None:
+    """Raise ValueError unless all outputs are finite and at least ``low``."""
+    wrong = ~(np.isfinite(y) & (np.asarray(y) >= low))
+    if np.any(wrong):
+        need = "finite" if low == -math.inf else f"finite and >= {low:g}"
+        raise ValueError(f"`y` must be {need}, got {np.extract(wrong, y)[0]}")
+
+
 def pre_activation(z: ArrayLike) -> Any:
     """Return ``z`` as an array of real numbers; as it is on a GPU.
 
@@ -81,7 +89,9 @@ class Channel(ABC):
         spin: the output takes the values ±1 only, so that A x² is a constant and A drops out.
         atoms: the outputs that have a probability, or had it without the noise.
         interval: where the others have a density; None if there are no others.
+        jumps: where their density is not continuous within the interval.
         kinks: where P(x|z) is not smooth in z.
+        lines: level and slope of the lines x = level + slope z of which the output consists, if it does.
         scale_free: P(x|cz) = P(x|z) for c > 0, so that the scale of the pre-activations is of no account.
         noise: variance of a Gaussian part of the output, with which no single output has a probability.
         on_gpu: the formulas take arrays on a GPU, as scalar kernels do.
@@ -90,7 +100,9 @@ class Channel(ABC):
     spin: bool = False
     atoms: tuple[float, ...] = ()
     interval: tuple[float, float] | None = (-math.inf, math.inf)
+    jumps: tuple[float, ...] = ()
     kinks: tuple[float, ...] = ()
+    lines: tuple[tuple[float, float], ...] = ()
     scale_free: bool = False
     noise: float = 0.0
     on_gpu: bool = False
@@ -102,9 +114,9 @@ class Channel(ABC):
 
     @property
     def narrow(self) -> tuple[float, ...]:
-        """Outputs about which their law is narrow but for the noise: atoms, and ends of the interval."""
+        """Outputs about which their law is narrow but for the noise: atoms, and ends and jumps of the density."""
         ends = () if self.interval is None else tuple(end for end in self.interval if math.isfinite(end))
-        return tuple(sorted({*self.atoms, *ends}))
+        return tuple(sorted({*self.atoms, *ends, *self.jumps}))
 
     @abstractmethod
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
@@ -124,6 +136,14 @@ class Channel(ABC):
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """Return the log-likelihood of the observed output ``y`` and its derivatives in omega; raise as ``evaluate``
         does."""
+
+    def observe_maximum(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """Return max_z [log P(y|z) - (z - omega)²/(2V)] and its derivatives in omega.
+
+        Raises:
+            ValueError: the channel has no such form, or as ``observe``.
+        """
+        raise ValueError(f"`maximum` must be False for the output {self}: it has no maximum in closed form")
 
     @abstractmethod
     def __call__(self, z: ArrayLike) -> Any:

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import LINEAR, Activation
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
+from factorgraph.channels.base import (
+    Channel,
+    ChannelValues,
+    ObservedValues,
+    check_arguments,
+    check_from,
+    pre_activation,
+)
 from factorgraph.interface.arguments import check_instance, check_number
 from factorgraph.numerics.elementwise import Elementwise, formula
 from factorgraph.numerics.special import LOG_2PI, add2, divide2, multiply2, two_product, two_sum
@@ -123,10 +130,19 @@ class Identity(Channel):
             ValueError: ``y`` is not finite, or ``V`` is not finite and > 0.
         """
         check_arguments(V, y=y, omega=omega)
-        finite = np.isfinite(y)
-        if not np.all(finite):
-            raise ValueError(f"`y` must be finite, got {np.extract(~finite, y)[0]}")
+        check_from(y, -math.inf)
         return ObservedValues(*_observe(y, omega, V, self.noise))
+
+    def observe_maximum(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """See ``Channel``: the derivatives are those of the likelihood.
+
+        Raises:
+            ValueError: there is no noise.
+        """
+        if self.noise == 0.0:
+            raise ValueError("`noise` must be > 0 for a maximum, got 0.0")
+        phi, g, gamma = self.observe(y, omega=omega, V=V)
+        return ObservedValues(phi + 0.5 * np.log1p(np.asarray(V) / self.noise), g, gamma)
 
     def __call__(self, z: ArrayLike) -> Any:
         return pre_activation(z)[()]

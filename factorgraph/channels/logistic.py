@@ -174,7 +174,17 @@ def _observe_element(
     phi[0], g[0], gamma[0] = log_p, y * g_p / T, gamma_p / T / T
 
 
+def _maximum_element(
+    y: float, omega: float, V: float, temperature: float, threshold: float, phi: Any, g: Any, gamma: Any
+) -> None:
+    T = temperature
+    v = V / T / T
+    mode, s, q = _mode(y * (omega - threshold) / T, v)
+    phi[0], g[0], gamma[0] = -_softplus(-mode) - 0.5 * v * s * s, y * s / T, s * q / (1.0 + v * s * q) / T / T
+
+
 _evaluate = Elementwise(_evaluate_element, 5, 5)
+_maximum = Elementwise(_maximum_element, 5, 3)
 _observe = Elementwise(_observe_element, 5, 3)
 
 
@@ -222,6 +232,12 @@ class Logistic(Channel):
         check_arguments(V, y=y, omega=omega)
         check_spins(y)
         return ObservedValues(*_observe(y, omega, V, self.temperature, self.threshold))
+
+    def observe_maximum(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
+        """See ``Channel``: of logistic regression, by Newton's method."""
+        check_arguments(V, y=y, omega=omega)
+        check_spins(y)
+        return ObservedValues(*_maximum(y, omega, V, self.temperature, self.threshold))
 
     def __call__(self, z: ArrayLike) -> Any:
         return Sign()(np.subtract(pre_activation(z), self.threshold))

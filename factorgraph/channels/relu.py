@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from factorgraph.activations import RELU, Activation
-from factorgraph.channels.base import Channel, ChannelValues, ObservedValues, check_arguments, pre_activation
+from factorgraph.channels.base import (
+    Channel,
+    ChannelValues,
+    ObservedValues,
+    check_arguments,
+    check_from,
+    pre_activation,
+)
 from factorgraph.channels.identity import (
     gaussian_exponent,
     gaussian_pull,
@@ -26,8 +33,8 @@ from factorgraph.numerics.special import half_square_ratio, normal_tail
 # a mixture of two such slabs, at omega and -omega.
 
 SMALL = 4e-3  # below: ``log_tilt`` is exact to 1e-15; above: differences of logarithms lose less than 2.5 digits
-_NODES = (0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262)  # Gauss-Legendre on [0, 1]
-_WEIGHTS = (0.17392742256872692, 0.32607257743127307, 0.32607257743127307, 0.17392742256872692)
+NODES = (0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262)  # Gauss-Legendre on [0, 1]
+WEIGHTS = (0.17392742256872692, 0.32607257743127307, 0.32607257743127307, 0.17392742256872692)
 
 
 @formula
@@ -46,9 +53,9 @@ def log_tilt(B: float, A: float, omega: float, V: float) -> float:
     """
     total = 0.0
     for i in range(4):
-        a, s = slab_position(_NODES[i] * B, _NODES[i] * A, omega, V)
+        a, s = slab_position(NODES[i] * B, NODES[i] * A, omega, V)
         _, _, _, excess, variance = normal_tail(a, 0.5 * a * a)
-        total += _WEIGHTS[i] * (B * s * excess - 0.5 * A * s * s * (variance + excess * excess))
+        total += WEIGHTS[i] * (B * s * excess - 0.5 * A * s * s * (variance + excess * excess))
     return total
 
 
@@ -195,9 +202,7 @@ class ReLU(Channel):
             ValueError: some ``y`` is negative or not finite, or ``V`` is not finite and > 0.
         """
         check_arguments(V, y=y, omega=omega)
-        wrong = ~(np.isfinite(y) & (np.asarray(y) >= 0))
-        if np.any(wrong):
-            raise ValueError(f"`y` must be finite and >= 0, got {np.extract(wrong, y)[0]}")
+        check_from(y, 0.0)
         return ObservedValues(*_observe(y, omega, V))
 
     def __call__(self, z: ArrayLike) -> Any:

@@ -27,7 +27,7 @@ from factorgraph.runtime.device_arrays import on_device
 
 
 @formula
-def _terms(b: float, q: float, q_lo: float, f: float) -> tuple[float, float, float]:
+def spin_terms(b: float, q: float, q_lo: float, f: float) -> tuple[float, float, float]:
     """(one, n, gap) with n/one = h (e^{-2b} - 1), both multiplied by e^{-gap} if gap > 0, which keeps them ≤ 1.
 
     gap is the exponent of n: -q for b > 0 and 2|b| - q, right to 1e-16 absolutely or relatively, for b < 0.
@@ -77,7 +77,7 @@ def sign_parts(
     q, q_lo = half_square_ratio(omega, omega_lo, V, V_lo)
     f, k, excess, _ = upper_tail(t)
     h = f * math.exp(-q)
-    one, n, gap = _terms(b, q, q_lo, f)
+    one, n, gap = spin_terms(b, q, q_lo, f)
     slope, shifted = _slopes(t, k, excess, one, n)
     return b, t, q, q_lo, h, f, _field(b, t, q, q_lo, h, f), one, n, gap, slope, shifted
 

@@ -160,7 +160,7 @@ def normal_tail(a: float, q: float) -> tuple[float, float, float, float, float]:
 
 
 @formula
-def _half_square(a: float) -> float:
+def half_square(a: float) -> float:
     """a²/2, held below overflow."""
     return 0.5 * min(abs(a), 1e150) ** 2
 
@@ -196,13 +196,13 @@ def log_erfcx(x: float) -> float:
 @formula
 def log_normal_cdf(x: float) -> float:
     """log Φ(x) = log H(-x)."""
-    return log_upper_tail(-x, _half_square(x))
+    return log_upper_tail(-x, half_square(x))
 
 
 @formula
 def inverse_mills(x: float) -> float:
     """K(x) = N(x)/H(x) = √(2/π)/erfcx(x/√2) [DL, eq. 130, corrected]."""
-    return normal_tail(x, _half_square(x))[2]
+    return normal_tail(x, half_square(x))[2]
 
 
 @formula
@@ -211,7 +211,7 @@ def truncated_normal(a: float) -> tuple[float, float]:
 
     K(a) - a and 1 - K(a)(K(a) - a), of order 1/a and 1/a² for a → ∞; the mean itself is K(a).
     """
-    _, _, _, excess, variance = normal_tail(a, _half_square(a))
+    _, _, _, excess, variance = normal_tail(a, half_square(a))
     return excess, variance
 
 

@@ -2,19 +2,23 @@
 
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.binary import Binary
+from factorgraph.priors.exponential import Exponential
 from factorgraph.priors.gauss_bernoulli import GaussBernoulli
 from factorgraph.priors.gaussian import Gaussian
 from factorgraph.priors.gaussian_mixture import GaussianMixture
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
+from factorgraph.priors.positive import Positive
 
 __all__ = [
     "Binary",
+    "Exponential",
     "GaussBernoulli",
     "Gaussian",
     "GaussianMixture",
     "Laplace",
     "Mixture",
+    "Positive",
     "Prior",
     "PriorValues",
 ]

@@ -81,6 +81,14 @@ class Prior(ABC):
             G: their second natural parameter; may be negative where the prior's own precision outweighs it.
         """
 
+    def maximum(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """Return max_w [log q(w) + Hw - Gw²/2], where it is, and how that answers to H: its derivative.
+
+        Raises:
+            ValueError: the prior has atoms, or no closed form.
+        """
+        raise ValueError(f"`maximum` must be False for the prior {self}: it has no density with a mode in closed form")
+
     @property
     @abstractmethod
     def components(self) -> tuple[tuple[float, float], ...]:

@@ -115,6 +115,11 @@ class Gaussian(Prior):
             )
         return PriorValues(*_evaluate(H, G, self.mean, self.precision))
 
+    def maximum(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """See ``Prior``: the mean and the variance."""
+        psi, mean, variance = self.evaluate(H=H, G=G)
+        return PriorValues(psi - 0.5 * (LOG_2PI + np.log(variance)), mean, variance)
+
     @property
     def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
         return _evaluate, (self.mean, self.precision)

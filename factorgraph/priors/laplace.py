@@ -32,7 +32,8 @@ def exponential_side(H: float, G: float, scale: float) -> tuple[float, float, fl
         mean, variance = excess / math.sqrt(G), spread / G
     if c > 0.0:
         rate = scale * (c + G * mean)
-        return -math.log(rate), 1.0 / rate, mean, variance
+        excess = scale * (G * mean - H)  # rate - 1
+        return -(math.log1p(excess) if abs(excess) < 0.5 else math.log(rate)), 1.0 / rate, mean, variance
     s = _HALF_LOG_2PI - 0.5 * math.log(G) - math.log(scale) + (0.5 * a * a + log_upper_tail(a, 0.5 * a * a))
     return s, math.nan, mean, variance
 
@@ -54,6 +55,28 @@ def _evaluate_element(H: float, G: float, scale: float, psi: Any, mean: Any, var
 
 
 _evaluate = Elementwise(_evaluate_element, inputs=3, outputs=3)
+
+
+def soft_threshold(H: Any, G: Any, scale: float, height: float, positive: bool) -> PriorValues:
+    """Return max_w [log height - |w|/scale + Hw - Gw²/2], its place and the slope of that by H, for w > 0 or any w.
+
+    w = (H - sign(w)/scale)/G where that has the right sign, else 0.
+    """
+    rest = (H if positive else np.abs(H)) - 1.0 / scale
+    excess = np.where(rest > 0.0, rest, 0.0)
+    if np.any((G <= 0.0) & (rest >= 0.0)):
+        raise ValueError(f"`G` must be > 0 where the maximum is not at 0, got {np.min(G)!s}")
+    size, slope = (np.divide(x, G, out=np.zeros(np.broadcast(x, G).shape), where=rest > 0.0) for x in (excess, 1.0))
+    place = size if positive else np.where(H < 0.0, -size, size) + 0.0
+    return PriorValues((math.log(height) + 0.5 * excess * size)[()], place[()], slope[()])
+
+
+def check_side(H: Any, G: Any, scale: float, name: str) -> None:
+    """Raise ValueError where the integral of ``exponential_side`` diverges; ``name`` is that of H in the message."""
+    if not np.all(G >= 0.0):
+        raise ValueError(f"`G` must be >= 0, got {np.min(G)!s}")
+    if not np.all((G > 0.0) | (H * scale < 1.0)):
+        raise ValueError(f"`G` must be > 0 where {name} >= 1/scale = {1.0 / scale:g}, got 0.0")
 
 
 @dataclass(frozen=True)
@@ -80,12 +103,13 @@ class Laplace(Prior):
             ValueError: the integral diverges: G < 0, or G = 0 and |H| >= 1/scale.
         """
         check_real(H=H, G=G)
-        H, G = np.asarray(H), np.asarray(G)
-        if not np.all(G >= 0.0):
-            raise ValueError(f"`G` must be >= 0, got {np.min(G)!s}")
-        if not np.all((G > 0.0) | (np.abs(H) * self.scale < 1.0)):
-            raise ValueError(f"`G` must be > 0 where |H| >= 1/scale = {1.0 / self.scale:g}, got 0.0")
+        check_side(np.abs(H), np.asarray(G), self.scale, "|H|")
         return PriorValues(*_evaluate(H, G, self.scale))
+
+    def maximum(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
+        """See ``Prior``: the soft threshold of LASSO."""
+        check_real(H=H, G=G)
+        return soft_threshold(np.asarray(H), np.asarray(G), self.scale, 0.5 / self.scale, positive=False)
 
     @property
     def moments_formula(self) -> tuple[Elementwise, tuple[float, ...]]:

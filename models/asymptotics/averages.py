@@ -99,15 +99,14 @@ def hidden_averages(
         truth: the channel by which its outputs arose, if it is another one.
     """
     source = truth or channel
-    omega, weight, true_omega, true_V = _preactivations(channel, below, second_moment, truth)
+    omega, weight, true_omega, true_V = preactivations(channel, below, second_moment, truth)
     b, c, A = above
     if c <= 0.0:
         B = np.zeros((len(omega), 1))
     else:
         centres = [np.full_like(omega, b * x) for x in source.narrow]
         widths = [np.full_like(omega, (c + b * b * source.noise) ** 0.5) for _ in centres]
-        if source.interval is not None:
-            mean, deviation = _bulk(source, true_omega, true_V)
+        for mean, deviation in _bulk(source, true_omega, true_V):
             centres.append(b * mean)
             widths.append(np.hypot(b * deviation, c**0.5))
         B, panel_weight = _rule(centres, widths, normal=_linear(channel, truth))
@@ -142,7 +141,7 @@ def output_averages(channel: Channel, below: Overlap, second_moment: float, trut
     source = truth or channel
     if not source.atoms and source.interval is None:
         raise ValueError(f"`channel` must have a density or finitely many outputs, got {source}")
-    omega, weight, true_omega, true_V = _preactivations(channel, below, second_moment, truth)
+    omega, weight, true_omega, true_V = preactivations(channel, below, second_moment, truth)
     phi, field = 0.0, np.zeros(3)
     for y, y_weight in _outputs(source, true_omega, true_V, _linear(channel, truth)):
         values = channel.observe(y, omega=omega, V=below.variance)
@@ -159,14 +158,14 @@ def _outputs(source: Channel, omega: Array, V: float, normal: bool) -> list[tupl
     if source.noise == 0.0:
         outputs += [(np.array(atom), 1.0) for atom in source.atoms]
     if source.interval is not None:
-        mean, deviation = _bulk(source, omega, V)
         low, high = source.interval
-        centres, widths = [mean], [deviation]
-        if source.noise > 0.0:
-            centres += [np.full_like(mean, x) for x in source.narrow]
-            widths += [np.full_like(mean, source.noise**0.5) for _ in source.narrow]
+        centres, widths = (list(parts) for parts in zip(*_bulk(source, omega, V), strict=True))
+        edges, width = (source.narrow, source.noise**0.5) if source.noise > 0.0 else (source.jumps, V**0.5)
+        centres += [np.full_like(omega, x) for x in edges]
+        widths += [np.full_like(omega, width) for _ in edges]
         y, weight = _rule(centres, widths, low, high, normal=normal)
-        outputs.append((np.maximum(y, np.nextafter(low, np.inf)), weight))
+        inside = np.nextafter([low, high], [np.inf, -np.inf])  # the bounds are atoms
+        outputs.append((np.clip(y, *inside), weight))
     return outputs
 
 
@@ -178,7 +177,7 @@ def _slopes(weight: Array, values: Any, true: Any) -> Field:
     )
 
 
-def _preactivations(
+def preactivations(
     channel: Channel, below: Overlap, second_moment: float, truth: Channel | None
 ) -> tuple[Array, Array, Array, float]:
     """Return omega (n, 1) ~ N(0, q) with weights, and mean and variance of the true z given omega."""
@@ -242,10 +241,15 @@ def _density_bound(source: Channel, B: Array, b: float, c: float, omega: Array, 
     )
 
 
-def _bulk(source: Channel, omega: Array, V: float) -> tuple[Array, Array]:
-    """Return the centre of the density of the outputs and a deviation that bounds it where part of it is cut off."""
+def _bulk(source: Channel, omega: Array, V: float) -> list[tuple[Array, Array]]:
+    """Return the centres of the density of the outputs, if there is one, and deviations that bound it where part of it
+    is cut off: those of the lines of which the output consists, or else its own."""
+    if source.interval is None:
+        return []
+    if source.lines:
+        return [(level + slope * omega, np.full_like(omega, abs(slope) * V**0.5)) for level, slope in source.lines]
     mean, variance = source.moments(B=0.0, A=0.0, omega=omega, V=V)
-    return mean, np.sqrt(np.maximum(variance, V))
+    return [(mean, np.sqrt(np.maximum(variance, V)))]
 
 
 def _normal(x: Array, variance: float) -> Array:

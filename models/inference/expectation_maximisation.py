@@ -11,7 +11,7 @@ from factorgraph.channels import Channel, Identity
 from factorgraph.interface.arguments import check_instance, check_integer, check_number, real_array
 from factorgraph.interface.brief import tabled
 from factorgraph.iteration import Report, Status, Turn, iterate
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior
+from factorgraph.priors import Binary, Exponential, GaussBernoulli, Gaussian, Prior
 from models.checks import check_sequence
 from models.inference.multilayer import MultiLayerGLM
 from models.inference.results import Inference
@@ -59,7 +59,8 @@ def learn(
     """Alternate inference and the parameters that maximise its expected log-likelihood.
 
     Learned are the noise of an ``Identity`` output and the parameters of the prior: field of ``Binary``, mean and
-    precision of ``Gaussian``, density, mean and variance of ``GaussBernoulli``; of others nothing is.
+    precision of ``Gaussian``, density, mean and variance of ``GaussBernoulli``, scale of ``Exponential``; of others
+    nothing is.
 
     Args:
         model: whose prior and output channel are the first guess.
@@ -117,7 +118,12 @@ class _Rounds:
 
 
 def _parameters(prior: Prior, channel: Channel) -> dict[str, float]:
-    names = {Binary: ("field",), Gaussian: ("mean", "precision"), GaussBernoulli: ("density", "mean", "variance")}
+    names = {
+        Binary: ("field",),
+        Exponential: ("scale",),
+        Gaussian: ("mean", "precision"),
+        GaussBernoulli: ("density", "mean", "variance"),
+    }
     values = {name: float(getattr(prior, name)) for name in names.get(type(prior), ())}
     return values | ({"noise": channel.noise} if isinstance(channel, Identity) else {})
 
@@ -127,6 +133,8 @@ def _maximised_prior(prior: Prior, result: Inference, fixed: tuple[str, ...]) ->
     new: dict[str, float] = {}
     if isinstance(prior, Binary):
         new = {"field": float(np.arctanh(np.clip(mean.mean(), -1 + 1e-12, 1 - 1e-12)))}
+    elif isinstance(prior, Exponential):
+        new = {"scale": max(float(mean.mean()), 1e-300)}
     elif isinstance(prior, Gaussian):
         centre = prior.mean if "mean" in fixed else float(mean.mean())
         new = {"mean": centre, "precision": 1.0 / float(np.mean(variance + (mean - centre) ** 2))}

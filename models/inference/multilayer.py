@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 
 from factorgraph.channels import Channel, Identity
 from factorgraph.factors import Bilinear
-from factorgraph.interface.arguments import check_choice, check_integer, check_number
+from factorgraph.interface.arguments import check_choice, check_flag, check_integer, check_number
 from factorgraph.iteration import DampingLevels, Outcome, Report, Status, Turn, iterate
 from factorgraph.model.description import Model, Variable
 from factorgraph.numerics.spectral import Spectral
@@ -19,6 +19,7 @@ from factorgraph.priors import Prior
 from models.checks import check_callback, check_channel, check_prior, check_sequence, generator, samples_of
 from models.inference.chain import Ahead, Chain
 from models.inference.matrices import known_matrix, outlying_mean, with_entries
+from models.inference.modes import Modes, OutputModes, log_density
 from models.inference.results import Estimate, Inference, Scores, Trace
 from models.inference.start import SIZES, Start
 from models.inference.vamp import VampChain
@@ -125,6 +126,7 @@ class MultiLayerGLM:
         iterations: int = 1000,
         start: str | ArrayLike = "prior",
         reinforcement: float = 0.0,
+        maximum: bool = False,
         truth: Any = None,
         callback: Callable[[int, Any], bool | None] | None = None,
         rng: np.random.Generator | int | None = 0,
@@ -145,6 +147,10 @@ class MultiLayerGLM:
                 and damping decide which is reached: the one of greater ``free_entropy`` is the better one.
             reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
                 r_t = 1 - (1 - r)^t, which drives the estimates to one solution; 0 for "vamp".
+            maximum: the mode of the posterior instead of its mean, for one layer, the closure "amp", and priors and
+                outputs with a ``maximum``: LASSO with ``Laplace``, ridge regression with ``Gaussian``, both with
+                ``Logistic`` too. Variances are then what modes answer to fields, and ``free_entropy`` is the log of the
+                joint density of mode and output.
             truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
             callback: called after each iteration with its number and the chain; True stops.
             rng: generator or seed of the random start.
@@ -158,11 +164,13 @@ class MultiLayerGLM:
         reinforcement = check_number("reinforcement", reinforcement, minimum=0.0, below=1.0)
         if closure == "vamp" and reinforcement:
             raise ValueError(f"`reinforcement` must be 0 for the closure 'vamp', got {reinforcement}")
+        if check_flag("maximum", maximum):
+            self._check_maximum(closure)
         levels, callback = DampingLevels.of(damping), check_callback(callback)
         observed = self._checked_output(y)
         scores = Scores(truth, [(n, observed.shape[1]) for n in self.sizes[:-1]])
         begin = self._start(start, observed.shape[1], generator(rng), SIZES if closure == "vamp" else SIZES[:1])
-        chain = self._chain(observed, closure)
+        chain = self._chain(observed, closure, maximum)
         chain.begin(begin.means)
         iteration = _Iteration(chain, reinforcement, scores)
         run = iterate(
@@ -174,19 +182,35 @@ class MultiLayerGLM:
             callback=None if callback is None else lambda number, _: callback(number, chain),
         )
         with np.errstate(all="ignore"):  # of a run that diverged
-            phi = chain.free_entropy() if run.status is not Status.DIVERGED else float("nan")
+            phi = self._free_entropy(chain, observed, maximum) if run.status is not Status.DIVERGED else float("nan")
             uninformative_end = run.status is Status.CONVERGED and begin.uninformative_end(chain.field[0])
             chain.settle()
             trace = Trace(run.residuals, run.damping, iteration.mse, iteration.overlap)
             return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, uninformative_end)
 
-    def _chain(self, observed: Array, closure: str) -> Chain | VampChain:
-        matrices = self.matrices
+    def _check_maximum(self, closure: str) -> None:
+        if len(self.channels) > 1:
+            raise ValueError(f"`maximum` must be False for hidden layers, got {len(self.channels) - 1} of them")
+        if closure != "amp":
+            raise ValueError(f"`closure` must be 'amp' for a maximum, got {closure!r}")
+        self.prior.maximum(H=0.0, G=1.0)  # raises where there is none, as the next line does
+        self.channels[-1].observe_maximum(1.0, omega=0.0, V=1.0)
+
+    def _free_entropy(self, chain: Chain | VampChain, observed: Array, maximum: bool) -> float:
+        if not maximum:
+            return chain.free_entropy()
+        (B, A), x = chain.field, chain.means[0]
+        return log_density(self.prior, self.channels[0], x, self.matrices[0][0] @ x, observed, B=B, A=A)
+
+    def _chain(self, observed: Array, closure: str, maximum: bool) -> Chain | VampChain:
+        matrices, prior, channels = self.matrices, self.prior, self.channels
         if closure == "vamp":
-            return VampChain(self.prior, self._decomposed(), self.channels, observed)
+            return VampChain(prior, self._decomposed(), channels, observed)
+        if maximum:
+            prior, channels = Modes(prior), (OutputModes(channels[0]),)
         if closure == "bp":
             matrices = [(with_entries(self._name(i), W), squares) for i, (W, squares) in enumerate(matrices)]
-        return Chain(self.prior, matrices, self.channels, observed, closure)
+        return Chain(prior, matrices, channels, observed, closure)
 
     def _decomposed(self) -> list[Spectral]:
         for i, (W, _) in enumerate(self.matrices):

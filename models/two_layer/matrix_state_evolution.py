@@ -170,7 +170,8 @@ def matrix_state_evolution(
         nodes: lines that each row is integrated along.
         iterations: most of them.
         tolerance: change of Γ, relative to its size, at which it stops.
-        damping: α in [0, 1) of the head's message.
+        damping: α in [0, 1) of the head's message, whose old and new noises count as one: the end is that of the
+            damped algorithm, the way there is not.
 
     Raises:
         ValueError: an argument outside its domain.

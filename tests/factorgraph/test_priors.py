@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from members import PRIORS
 from mpmath import mp, mpf
-from reference import to_agreement
+from reference import mills, to_agreement, upper
 
 from factorgraph.priors.binary import Binary
+from factorgraph.priors.exponential import Exponential
 from factorgraph.priors.gauss_bernoulli import GaussBernoulli
 from factorgraph.priors.gaussian import Gaussian
 from factorgraph.priors.gaussian_mixture import GaussianMixture
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
+from factorgraph.priors.positive import Positive
 
 # ---- the definitions -------------------------------------------------------------------------------------------------
 
@@ -72,6 +74,18 @@ def _laplace(H, G, scale):
     return mp.log(total / 2), p1 * x1 - p0 * x0, p0 * v0 + p1 * v1 + p0 * p1 * (x0 + x1) ** 2
 
 
+def _exponential(H, G, scale):
+    return _laplace_side(H, G, scale)
+
+
+def _positive(H, G, mean, variance):
+    s, centre, spread = _slab(H, G, mean, 1 / mpf(variance))
+    a, a0 = -centre / mp.sqrt(spread), -mpf(mean) / mp.sqrt(mpf(variance))
+    k = mills(a)
+    psi = s + mp.log(upper(a) / upper(a0))
+    return psi, centre + mp.sqrt(spread) * k, spread * (1 - k * (k - a))
+
+
 def _gaussian_mixture(H, G, *flat):
     n = len(flat) // 3
     parts = [_slab(H, G, m, 1 / mpf(v)) for m, v in zip(flat[n : 2 * n], flat[2 * n :], strict=True)]
@@ -127,6 +141,20 @@ def _laplace_scales(values, H, G, scale):
     return max(abs(values[0]), min(change, 1)), size, values[2]
 
 
+def _exponential_scales(values, H, G, scale):
+    """psi: the change of first order, at most 1; beyond H = 1/scale the width and the height of the normal law."""
+    change = scale * (abs(mpf(H)) + G * values[1])
+    if H * scale >= 1:
+        change = abs(mp.log(2 * mp.pi / G)) / 2 + abs(mp.log(scale)) + (mpf(H) - 1 / mpf(scale)) ** 2 / (2 * mpf(G))
+    return max(abs(values[0]), min(change, 1) if H * scale < 1 else change), *values[1:]
+
+
+def _positive_scales(values, H, G, mean, variance):
+    """psi: the change of first order, at most 1, and the narrowing of the normal law."""
+    change = abs(H) * values[1] + G * (values[2] + values[1] ** 2) / 2
+    return max(abs(values[0]), min(change, 1), mp.log1p(mpf(G) * variance) / 2), *values[1:]
+
+
 def _gaussian_mixture_scales(values, H, G, *flat):
     """psi: the terms of each log-integral for a small message, else those of the greatest one. Mean: Σ π_j |m_j|."""
     n = len(flat) // 3
@@ -159,6 +187,10 @@ CASES = {
             (-1.0, 1.0, 1.0, 1.0), (0.0, 1.0, 1.0, 2.0), (-1.5, 0.1, 0.2, 3.0, 1.0, 2.0, 3.0, 1e-8),
             (-1.0, 0.0, 1.0, 1.0, 2.0, 1.0), (2.0, 3.0),
         ],
+    ),
+    "exponential": (Exponential, _exponential, _exponential_scales, [(1.0,), (0.07,), (3.0,)]),
+    "positive": (
+        Positive, _positive, _positive_scales, [(0.0, 1.0), (0.5, 2.0), (-30.0, 0.5), (1e3, 1e-2), (-1e-3, 1e6)],
     ),
     "laplace": (Laplace, _laplace, _laplace_scales, [(1.0,), (0.07,), (3.0,)]),
     "gaussian_mixture": (
@@ -202,6 +234,8 @@ def test_against_many_digits(kind, parameters):
     grid = [(H, G) for H in H_GRID for G in G_GRID if (G == 0.0 or not prior.spin) and (G > 0.0 or not flat)]
     if kind == "laplace":
         grid = [(H, G) for H, G in grid if G > 0.0 or abs(H) * parameters[0] < 1.0]
+    if kind == "exponential":
+        grid = [(H, G) for H, G in grid if G > 0.0 or H * parameters[0] < 1.0]
     H, G = (np.array(column) for column in zip(*grid, strict=True))
     values = np.stack(prior.evaluate(H=H, G=G), axis=-1)
     assert np.all(np.isfinite(values))
@@ -333,6 +367,8 @@ def test_no_message_gives_the_moments_of_the_prior():
         (GaussBernoulli(0.25, 2.0, 3.0), 0.5, 0.25 * 3 + 0.25 * 0.75 * 4),
         (Mixture([0.0, 4.0], [3, 1]), 1.0, 3.0),
         (Laplace(1.5), 0.0, 4.5),
+        (Exponential(1.5), 1.5, 2.25),
+        (Positive(0.0, 4.0), 2 * np.sqrt(2 / np.pi), 4 * (1 - 2 / np.pi)),
         (GaussianMixture([3, 1], [0.0, 4.0], [1.0, 2.0]), 1.0, 4.25),
     ]:
         values = prior.evaluate(H=0.0, G=0.0)
@@ -390,6 +426,9 @@ def test_a_mixture_of_one_normal_is_gaussian():
         (lambda: Laplace(0.0), r"`scale` must be a finite number > 0, got 0.0"),
         (lambda: Laplace(2.0).evaluate(H=0.0, G=-1.0), r"`G` must be >= 0, got -1.0"),
         (lambda: Laplace(2.0).evaluate(H=[0.1, 0.5], G=0.0), r"`G` must be > 0 where \|H\| >= 1/scale = 0.5"),
+        (lambda: Exponential(2.0).evaluate(H=[0.1, 0.5], G=0.0), r"`G` must be > 0 where H >= 1/scale = 0.5"),
+        (lambda: Positive(1e11), r"`mean` must be at most 1e\+10 deviations from 0, got"),
+        (lambda: Positive().evaluate(H=0.0, G=-0.5), r"`G` must be >= 0, got -0.5"),
         (lambda: GaussianMixture([], [], []), r"`weights` must be at least one"),
         (lambda: GaussianMixture([1], [1, 2], [1]), r"`means` must be as many as the 1 weights, got 2"),
         (lambda: GaussianMixture([1], [1], [0]), r"`variances` must be a finite number > 0, got 0"),

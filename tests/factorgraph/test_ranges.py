@@ -11,8 +11,33 @@ from hypothesis.extra.numpy import arrays
 
 import factorgraph.channels as channels
 import factorgraph.priors as priors
-from factorgraph.channels import Absolute, Argmax, Heaviside, Identity, Logistic, Numeric, Poisson, Probit, ReLU, Sign
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture
+from factorgraph.channels import (
+    Absolute,
+    Argmax,
+    AsymmetricAbsolute,
+    HardSigmoid,
+    HardTanh,
+    Heaviside,
+    Identity,
+    LeakyReLU,
+    Logistic,
+    Numeric,
+    Poisson,
+    Probit,
+    ReLU,
+    Sign,
+    SymmetricDoor,
+)
+from factorgraph.priors import (
+    Binary,
+    Exponential,
+    GaussBernoulli,
+    Gaussian,
+    GaussianMixture,
+    Laplace,
+    Mixture,
+    Positive,
+)
 
 SPINS, POSITIVE, COUNTS = (-1.0, 1.0), (0.0, 1e-30, 2.0, 7e4), (0.0, 1.0, 15.0, 16.0, 1e6, 1e15)
 ANY = (-1e30, -3.0, 0.0, 1e-3, 7e4)
@@ -20,22 +45,29 @@ ANY = (-1e30, -3.0, 0.0, 1e-3, 7e4)
 #: Members of the package by name, each as instances with outputs that they can have.
 CHANNELS = {
     "Absolute": [(Absolute(), POSITIVE)],
+    "AsymmetricAbsolute": [(AsymmetricAbsolute(s), (-abs(s) / 2, abs(s), 7e4)) for s in (1e-4, -0.3, 1e3)],
+    "HardSigmoid": [(HardSigmoid(), (0.0, 1e-30, 0.7, 1.0)), (HardSigmoid(1e-6), (0.0, 0.5, 1.0))],
+    "HardTanh": [(HardTanh(), (-1.0, 1e-30, 0.3, 1.0))],
     "Heaviside": [(Heaviside(), (0.0, 1.0))],
     "Identity": [(Identity(), ANY), (Identity(0.3), ANY), (Identity(1e20), ANY)],
+    "LeakyReLU": [(LeakyReLU(), ANY), (LeakyReLU(1e6), ANY), (LeakyReLU(-0.3), POSITIVE)],
     "Logistic": [(Logistic(T, t), SPINS) for T, t in ((1.0, 0.0), (1e-6, -0.1), (1e6, 1e3))],
     "Poisson": [(Poisson(), COUNTS)],
     "Probit": [(Probit(s, t), SPINS) for s, t in ((300.0, -0.1), (1e-100, 0.0), (math.inf, 1e3))],
     "ReLU": [(ReLU(), POSITIVE)],
     "Sign": [(Sign(), SPINS)],
+    "SymmetricDoor": [(SymmetricDoor(w), SPINS) for w in (1.0, 1e-12, 1e12)],
 }
 #: By vectors, or by quadrature with a range of its own: below.
 OTHERS = {"Argmax", "Numeric", "Softmax"}
 PRIORS = {
     "Binary": [Binary(), Binary(-1e4)],
+    "Exponential": [Exponential(), Exponential(0.07)],
     "GaussBernoulli": [GaussBernoulli(0.1), GaussBernoulli(1e-10, 3.0, 1e8), GaussBernoulli(1.0)],
     "Gaussian": [Gaussian(), Gaussian(5.0, 0.0), Gaussian(-1e3, 1e6)],
     "GaussianMixture": [GaussianMixture([1, 2], [0, 5], [1e-6, 1e4])],
     "Laplace": [Laplace(), Laplace(0.07)],
+    "Positive": [Positive(), Positive(-30.0, 0.5), Positive(1e3, 1e-2)],
     "Mixture": [Mixture([-1, 0, 2], [1, 2, 3]), Mixture([0.0], [1.0])],
 }
 EACH_CHANNEL = [case for cases in CHANNELS.values() for case in cases]
@@ -90,7 +122,7 @@ def test_channels(case, B, A, t, V, first, second, third, data, dtype):
             assert np.all(values.variance >= 0)
     if channel.interval is None:
         assert np.all(observed.phi <= 1e-12)  # probabilities
-    if not isinstance(channel, Absolute):
+    if not isinstance(channel, Absolute | AsymmetricAbsolute | SymmetricDoor) and channel != LeakyReLU(-0.3):
         assert np.all(observed.gamma >= 0)  # log-concave likelihoods
     if dtype == np.float64:
         assert np.all(observed.gamma * V <= 1 + 1e-12)
@@ -101,7 +133,7 @@ def test_channels(case, B, A, t, V, first, second, third, data, dtype):
 def test_priors(prior, H, G, first, second, dtype):
     H, G = as_type(dtype, H * first, G * abs(second))
     kept = np.isfinite(H) & np.isfinite(G)
-    if isinstance(prior, Laplace):
+    if isinstance(prior, Exponential | Laplace):
         kept &= (G > 0) | (abs(H) * prior.scale < 0.99)
     if isinstance(prior, Gaussian) and prior.precision == 0.0:
         kept &= G > 0

@@ -484,6 +484,11 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
     "Argmax": (channels.Argmax, {"form": ("exact", ()), "nodes": (16, ()), "noise": (0.5, NUMBER)}),
     "Softmax": (channels.Softmax, {"form": ("exact", ()), "temperature": (1.0, NUMBER)}),
     "Binary": (priors.Binary, {"field": (0.3, ALSO_NEGATIVE)}),
+    "AsymmetricAbsolute": (channels.AsymmetricAbsolute, {"shift": (0.5, ALSO_NEGATIVE)}),
+    "HardSigmoid": (channels.HardSigmoid, {"width": (2.5, NUMBER)}),
+    "LeakyReLU": (channels.LeakyReLU, {"slope": (0.1, ALSO_NEGATIVE)}),
+    "SymmetricDoor": (channels.SymmetricDoor, {"width": (1.0, NUMBER)}),
+    "Exponential": (priors.Exponential, {"scale": (1.0, NUMBER)}),
     "GaussBernoulli": (
         priors.GaussBernoulli,
         {"density": (0.3, ()), "mean": (0.3, ALSO_NEGATIVE), "variance": (0.3, NUMBER)},
@@ -494,8 +499,11 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
         {"weights": ([1.0], ()), "means": ([0.0], ()), "variances": ([1.0], ())},
     ),
     "Laplace": (priors.Laplace, {"scale": (1.0, NUMBER)}),
+    "Positive": (priors.Positive, {"mean": (0.3, ALSO_NEGATIVE), "variance": (1.0, NUMBER)}),
     "Mixture": (priors.Mixture, {"atoms": ([0.0], ()), "weights": ([1.0], ())}),
-    **{name: (getattr(channels, name), {}) for name in ("Absolute", "Heaviside", "Poisson", "ReLU", "Sign")},
+    **{
+        name: (getattr(channels, name), {}) for name in ("Absolute", "HardTanh", "Heaviside", "Poisson", "ReLU", "Sign")
+    },
 }
 ABSTRACT = {"Channel", "ChannelValues", "ObservedValues", "Prior", "PriorValues"}
 

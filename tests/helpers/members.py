@@ -11,9 +11,13 @@ from factorgraph import Graph, Model, Selection, channels, factors, priors
 from factorgraph.channels import (
     Absolute,
     Argmax,
+    AsymmetricAbsolute,
     Channel,
+    HardSigmoid,
+    HardTanh,
     Heaviside,
     Identity,
+    LeakyReLU,
     Logistic,
     Numeric,
     Poisson,
@@ -21,6 +25,7 @@ from factorgraph.channels import (
     ReLU,
     Sign,
     Softmax,
+    SymmetricDoor,
 )
 from factorgraph.engine.infer import SCHEDULE_NAMES
 from factorgraph.factors import (
@@ -38,7 +43,17 @@ from factorgraph.factors import (
     Switch,
     Table,
 )
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Prior
+from factorgraph.priors import (
+    Binary,
+    Exponential,
+    GaussBernoulli,
+    Gaussian,
+    GaussianMixture,
+    Laplace,
+    Mixture,
+    Positive,
+    Prior,
+)
 
 
 def classes(package: Any, base: type) -> list[str]:
@@ -63,6 +78,7 @@ CHANNELS: dict[str, list[Any]] = table(
         Absolute(), Argmax(), Argmax("exact"), Argmax("single_jensen"), Heaviside(), Identity(), Identity(0.1),
         Logistic(), Logistic(0.5, 0.3),
         Numeric(np.tanh, noise=0.1, name="tanh"), Poisson(), Probit(math.inf), Probit(2.0, 0.3), ReLU(), Sign(),
+        AsymmetricAbsolute(0.4), HardSigmoid(), HardTanh(), LeakyReLU(0.2), LeakyReLU(-0.6), SymmetricDoor(0.7),
         Argmax(noise=0.4), Softmax(), Softmax("exact", temperature=0.5),
     ],
 )  # fmt: skip
@@ -71,7 +87,8 @@ PRIORS: dict[str, list[Any]] = table(
     priors,
     Prior,
     [
-        Binary(), Binary(0.3), GaussBernoulli(0.01), GaussBernoulli(0.4, 0.5, 1.5), Gaussian(), Gaussian(0.5, 2.0),
+        Binary(), Binary(0.3), Exponential(1.5), Positive(0.4, 2.0), GaussBernoulli(0.01),
+        GaussBernoulli(0.4, 0.5, 1.5), Gaussian(), Gaussian(0.5, 2.0),
         GaussianMixture([1, 2], [-1, 3], [0.1, 2]), Laplace(), Mixture([0, 1, 3], [1, 1, 1]),
     ],
 )  # fmt: skip

@@ -196,46 +196,6 @@ def relu_observed(y: float, omega: float, V: float) -> Values:
     return identity_observed(y, omega, V) if y > 0 else sign_observed(-1.0, omega, V)
 
 
-# ---- absolute value --------------------------------------------------------------------------------------------------
-
-
-class Slab(NamedTuple):
-    """One side of |z|: weight, and mean and variance of |z| there, with mu its untruncated mean."""
-
-    weight: mpf
-    mean: mpf
-    variance: mpf
-    mu: mpf
-
-
-def absolute_slab(B: mpf, A: mpf, omega: mpf, V: mpf) -> Slab:
-    mu, s = (B * V + omega) / (1 + A * V), mp.sqrt(V / (1 + A * V))
-    a = -mu / s
-    k = mills(a)
-    return Slab(mp.exp(identity_phi(B, A, omega, V)) * upper(a), mu + s * k, s**2 * (1 - k * (k - a)), mu)
-
-
-def absolute(B: float, A: float, omega: float, V: float) -> Values:
-    B, A, omega, V = mpf(B), mpf(A), mpf(omega), mpf(V)
-    up, down = absolute_slab(B, A, omega, V), absolute_slab(B, A, -omega, V)
-    z = up.weight + down.weight
-    p, q = up.weight / z, down.weight / z
-    spread = p * up.variance + q * down.variance
-    variance_z = spread + p * q * (up.mean + down.mean) ** 2
-    g = (p * up.mean - q * down.mean - omega) / V
-    x = p * up.mean + q * down.mean
-    return mp.log(z), x, spread + p * q * (up.mean - down.mean) ** 2, g, 1 / V - variance_z / V**2
-
-
-def absolute_observed(y: float, omega: float, V: float) -> Values:
-    y, omega, V = mpf(y), mpf(omega), mpf(V)
-    up, down = mp.exp(-((y - omega) ** 2) / (2 * V)), mp.exp(-((y + omega) ** 2) / (2 * V))
-    z = up + down
-    mean = y * (up - down) / z
-    variance = 4 * y**2 * up * down / z**2
-    return mp.log(z) - mp.log(2 * mp.pi * V) / 2, (mean - omega) / V, 1 / V - variance / V**2
-
-
 # ---- Heaviside -------------------------------------------------------------------------------------------------------
 
 
@@ -251,3 +211,102 @@ def heaviside(B: float, A: float, omega: float, V: float) -> Values:
 
 def heaviside_observed(y: float, omega: float, V: float) -> Values:
     return sign_observed(2 * y - 1, omega, V)
+
+
+# ---- piecewise linear outputs ----------------------------------------------------------------------------------------
+
+
+class Piece(NamedTuple):
+    """x = level + slope z for low < z < high."""
+
+    low: float
+    high: float
+    level: mpf
+    slope: mpf
+
+
+class Part(NamedTuple):
+    """What a piece adds: weight, mean and variance of z, mean of x, and mu, the mode of its tilted normal law."""
+
+    weight: mpf
+    mean: mpf
+    variance: mpf
+    x: mpf
+    mu: mpf
+
+
+def part(piece: Piece, B: mpf, A: mpf, omega: mpf, V: mpf) -> Part:
+    level, slope = piece.level, piece.slope
+    b, a = slope * (B - A * level), A * slope**2
+    mu, s = (b * V + omega) / (1 + a * V), mp.sqrt(V / (1 + a * V))
+    low, high = ((mpf(end) - mu) / s for end in (piece.low, piece.high))
+    mass = upper(low) - upper(high) if low > 0 else upper(-high) - upper(-low)
+    at_low, at_high = (density(end) if mp.isfinite(end) else mpf(0) for end in (low, high))
+    first = (at_low - at_high) / mass
+    second = 1 + (sum(e * d for e, d in ((low, at_low), (-high, at_high)) if mp.isfinite(e))) / mass
+    mean = mu + s * first
+    weight = mp.exp(B * level - A * level**2 / 2 + identity_phi(b, a, omega, V)) * mass
+    return Part(weight, mean, s**2 * (second - first**2), level + slope * mean, mu)
+
+
+def piecewise(pieces: Callable[[], list[Piece]], B: float, A: float, omega: float, V: float) -> Values:
+    B, A, omega, V = mpf(B), mpf(A), mpf(omega), mpf(V)
+    parts = [(piece, part(piece, B, A, omega, V)) for piece in pieces()]
+    z = sum(each.weight for _, each in parts)
+    mean = sum(each.weight * each.x for _, each in parts) / z
+    mean_z = sum(each.weight * each.mean for _, each in parts) / z
+    spread = sum(e.weight * (piece.slope**2 * e.variance + (e.x - mean) ** 2) for piece, e in parts) / z
+    spread_z = sum(e.weight * (e.variance + (e.mean - mean_z) ** 2) for _, e in parts) / z
+    return mp.log(z), mean, spread, (mean_z - omega) / V, 1 / V - spread_z / V**2
+
+
+def hard_tanh_pieces() -> list[Piece]:
+    return [
+        Piece(-math.inf, -1, mpf(-1), mpf(0)), Piece(-1, 1, mpf(0), mpf(1)), Piece(1, math.inf, mpf(1), mpf(0)),
+    ]  # fmt: skip
+
+
+def hard_sigmoid_pieces(width: float) -> list[Piece]:
+    return [
+        Piece(-math.inf, -width, mpf(0), mpf(0)),
+        Piece(-width, width, mpf(1) / 2, 1 / (2 * mpf(width))),
+        Piece(width, math.inf, mpf(1), mpf(0)),
+    ]
+
+
+def leaky_relu_pieces(slope: float) -> list[Piece]:
+    return [Piece(-math.inf, 0, mpf(0), mpf(slope)), Piece(0, math.inf, mpf(0), mpf(1))]
+
+
+def asymmetric_absolute_pieces(shift: float) -> list[Piece]:
+    return [Piece(-math.inf, shift, mpf(0), mpf(-1)), Piece(shift, math.inf, mpf(0), mpf(1))]
+
+
+def door_pieces(width: float) -> list[Piece]:
+    return [
+        Piece(-math.inf, -width, mpf(1), mpf(0)), Piece(-width, width, mpf(-1), mpf(0)),
+        Piece(width, math.inf, mpf(1), mpf(0)),
+    ]  # fmt: skip
+
+
+def places(pieces: Callable[[], list[Piece]], y: float, omega: mpf, V: mpf) -> list[Part]:
+    """Where x = y: the pieces that are constant there, or else the single places, of weight density over |slope|."""
+    flat = [part(p, mpf(0), mpf(0), omega, V) for p in pieces() if p.slope == 0 and p.level == y]
+    if flat:
+        return flat
+    sloped = [(p, (mpf(y) - p.level) / p.slope) for p in pieces() if p.slope != 0]
+    heights = [density((z - omega) / mp.sqrt(V)) / mp.sqrt(V) / abs(p.slope) for p, z in sloped]
+    return [
+        Part(height, z, mpf(0), mpf(y), z)
+        for (p, z), height in zip(sloped, heights, strict=True)
+        if p.low <= z < p.high or (z == p.high and p.slope < 0)
+    ]
+
+
+def piecewise_observed(pieces: Callable[[], list[Piece]], y: float, omega: float, V: float) -> Values:
+    omega, V = mpf(omega), mpf(V)
+    found = places(pieces, y, omega, V)
+    total = sum(p.weight for p in found)
+    mean = sum(p.weight * p.mean for p in found) / total
+    spread = sum(p.weight * (p.variance + (p.mean - mean) ** 2) for p in found) / total
+    return mp.log(total), (mean - omega) / V, 1 / V - spread / V**2

@@ -7,6 +7,10 @@ can do better. The scales are minimal: they count only terms that remain after a
 and they reduce to the value itself away from the zeros. Outputs not mentioned below are compared to their own value.
 """
 
+import itertools
+import math
+from collections.abc import Callable
+
 import reference as ref
 from mpmath import mp, mpf
 
@@ -70,35 +74,65 @@ def relu_scales(values: ref.Values, B: float, A: float, omega: float, V: float) 
     return max(abs(phi), m.p1 * min(change, 1)), mean, variance, m.p1 * pull, gamma
 
 
-def absolute_scales(values: ref.Values, B: float, A: float, omega: float, V: float) -> ref.Values:
-    """Sums of the magnitudes of the terms of the two slabs, of weights p, means x and variances v.
-
-    phi: its first-order change |B| E|z| + A E z²/2, at most 1, and the normalisation ½ log(1 + AV). g = Σ ±p (B - A x)
-    with the terms of each slope as for ReLU. Γ = [A Σ p v - p₊p₋ (Σ slopes)(Σ x)]/V.
-    """
-    B, A, V = mpf(B), mpf(A), mpf(V)
-    slabs = [ref.absolute_slab(B, A, side * mpf(omega), V) for side in (1, -1)]
-    p = [s.weight / sum(r.weight for r in slabs) for s in slabs]
-    pulls = [abs(B) + A * s.mean if s.mu < 0 else abs(B - A * s.mu) + A * (s.mean - s.mu) for s in slabs]
-    change = sum(q * (abs(B) * s.mean + A * (s.variance + s.mean**2) / 2) for q, s in zip(p, slabs, strict=True))
-    spread = A * sum(q * s.variance for q, s in zip(p, slabs, strict=True))
-    gamma = (spread + p[0] * p[1] * sum(pulls) * sum(s.mean for s in slabs)) / V
-    slope = sum(q * pull for q, pull in zip(p, pulls, strict=True))
-    return max(abs(values[0]), min(change, 1), mp.log1p(A * V) / 2), *values[1:3], slope, gamma
-
-
-def absolute_observed_scales(values: ref.Values, y: float, omega: float, V: float) -> ref.Values:
-    """The logarithm and the square of phi; y tanh(u) and omega in g; 1 and y² sech²(u)/V in Γ, with u = y omega/V."""
-    y, omega, V = mpf(y), abs(mpf(omega)), mpf(V)
-    u = y * omega / V
-    phi = abs(mp.log(2 * mp.pi * V)) / 2 + (y - omega) ** 2 / (2 * V) + mp.log1p(mp.exp(-2 * u))
-    return phi, (y * mp.tanh(u) + omega) / V, (1 + y**2 / V * mp.sech(u) ** 2) / V
-
-
 def heaviside_scales(values: ref.Values, B: float, A: float, omega: float, V: float) -> ref.Values:
     """phi, mean and variance have no zeros but those of c = B - A/2, rounded once; g and Γ are a spin's."""
     _, _, _, g, gamma = sign_scales(ref.sign((mpf(B) - mpf(A) / 2) / 2, omega, V), B - A / 2, mpf(omega), mpf(V))
     return *values[:3], g, gamma
+
+
+def piecewise_scales(
+    pieces: Callable[[], list[ref.Piece]], values: ref.Values, B: float, A: float, omega: float, V: float
+) -> ref.Values:
+    """Sums of the magnitudes of the terms of the pieces, of weights p, means m and variances v of z, slopes d of t.
+
+    phi as for |z|. x of a piece and d are counted from its nearest bound where the mode is outside, else from the mode.
+    g = Σ p d + Σ J, J the jumps of e^t times the density there over Z; Γ = [Σ a p v - Σ p p' (d - d')(m - m') +
+    Σ J E(z - place)]/V with a = A slope².
+    """
+    B, A, omega, V = mpf(B), mpf(A), mpf(omega), mpf(V)
+    known = [(piece, ref.part(piece, B, A, omega, V)) for piece in pieces()]
+    total = sum(each.weight for _, each in known)
+    change = size = g = gamma = logarithm = mpf(0)
+    terms = []
+    for piece, each in known:
+        p, a = each.weight / total, A * piece.slope**2
+        ends = [end for end in (piece.low, piece.high) if math.isfinite(end)]
+        start = each.mu if piece.low <= each.mu <= piece.high else min(ends, key=lambda end: abs(end - each.mu))
+        at = piece.level + piece.slope * start
+        pull = abs(piece.slope) * (abs(B - A * at) + A * abs(piece.slope * (each.mean - start)))
+        square = each.x**2 + piece.slope**2 * each.variance
+        change += p * (abs(B) * mp.sqrt(square) + A * square / 2)
+        size += p * (abs(at) + abs(piece.slope * (each.mean - start)))
+        g, gamma, logarithm = g + p * pull, gamma + a * p * each.variance, logarithm + p * mp.log1p(a * V) / 2
+        gamma += sum(p * q * (pull + other) * abs(each.mean - m) for q, other, m in terms)
+        terms.append((p, pull, each.mean))
+    for (left, _), (right, _) in itertools.pairwise(known):
+        below, above = (each.level + each.slope * left.high for each in (left, right))
+        step = abs(mp.exp(B * below - A * below**2 / 2) - mp.exp(B * above - A * above**2 / 2))
+        jump = step * ref.density((left.high - omega) / mp.sqrt(V)) / mp.sqrt(V) / total
+        g, gamma = g + jump, gamma + jump * sum(p * abs(m - left.high) for p, _, m in terms)
+    return max(abs(values[0]), min(change, 1), logarithm), size, values[2], g, gamma / V
+
+
+def piecewise_observed_scales(
+    pieces: Callable[[], list[ref.Piece]], values: ref.Values, y: float, omega: float, V: float
+) -> ref.Values:
+    """Of the places z with that output: their common logarithm and squares; the sums over them of |z - omega|/V and of
+    their own Γ, and what their distance adds."""
+    omega, V = mpf(omega), mpf(V)
+    places = ref.places(pieces, y, omega, V)
+    total = sum(each.weight for each in places)
+    p = [each.weight / total for each in places]
+    phi = abs(values[0])
+    if not places[0].variance:
+        phi += abs(mp.log(2 * mp.pi * V)) + min((each.mean - omega) ** 2 for each in places) / V
+    g = sum(q * abs(each.mean - omega) for q, each in zip(p, places, strict=True)) / V
+    gamma = sum(q * abs(1 - each.variance / V) for q, each in zip(p, places, strict=True)) / V
+    spread = sum(
+        q * (each.mean - sum(q * e.mean for q, e in zip(p, places, strict=True))) ** 2
+        for q, each in zip(p, places, strict=True)
+    )
+    return phi, g, gamma + spread / V**2
 
 
 #: Priors in float64: as for channels, with weights e^{-700} of an atom or of the slab. Measured: below 3e-14.

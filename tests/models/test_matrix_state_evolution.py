@@ -104,6 +104,27 @@ def test_the_algorithm_follows(activation, samples):
     assert bar < 0.08
 
 
+def test_the_algorithm_follows_at_every_iteration():
+    """Without damping, both from the prior's mean; the true weights have the second moments of their law."""
+    inputs, samples, d, ratios, options = 200, 600, 2, [], {"tolerance": 0.0, "iterations": 7, "damping": 0.0}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        truth = np.linalg.qr(rng.normal(size=(inputs, d)))[0] * inputs**0.5
+        X = rng.normal(size=(samples, inputs)) / inputs**0.5
+        head = Head([1.0, -0.6], "relu", noise=0.02, hidden_bias=[0.2, 0.0])
+        model = MatrixVAMP(GaussianRows(np.eye(d)), X, head)
+        Y = head.sample(X @ truth, rng)
+        found = model.infer(Y, nodes=8, start="prior", truth=truth, **options).trace.mse
+        law = matrix_state_evolution(
+            model.prior, head, model.matrix.s**2, samples=samples, inputs=inputs, nodes=8, points=512, **options
+        ).mse
+        assert len(found) == len(law) == 7
+        ratios.append(np.array(found) / law)
+    bar = np.std(ratios, axis=0, ddof=1) / len(ratios) ** 0.5
+    assert np.all(np.abs(np.mean(ratios, axis=0) - 1.0) < 0.02 + 2.5 * bar) and bar.max() < 0.07, (ratios, bar)
+    assert law[0] > 1.4 * law[1] > 1.6 * law[2]  # what the iterations make of it is greater than the bars
+
+
 def test_informative_start_and_modes():
     head = Head([1.0, -0.6], "sigmoid", noise=0.01)
     prior = GaussianRows(np.eye(2))

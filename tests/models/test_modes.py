@@ -1,0 +1,130 @@
+"""Posterior modes by AMP: the conditions of a minimum, other programs' minimisers, the path of LASSO."""
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+from scipy.special import expit
+
+from factorgraph.channels import Identity, Logistic, Sign
+from factorgraph.priors import Binary, Exponential, Gaussian, Laplace, Positive
+from models import GLM, lasso_path
+from models.inference.lasso import duality_gap
+
+#: Relative to |y|²/2, of estimates that change by less than 1e-10: the gap of one support is of that order.
+GAP = 1e-8
+#: Of coefficients of order 1, likewise: 1e-10 over one minus the rate of convergence.
+SAME = 1e-6
+RUN = {"maximum": True, "tolerance": 1e-10, "iterations": 3000}
+
+
+def regression(samples: int, features: int, correlation: float, seed: int):
+    """Correlated columns, one coefficient in ten not 0, a little noise."""
+    rng = np.random.default_rng(seed)
+    C = correlation ** np.abs(np.subtract.outer(np.arange(features), np.arange(features)))
+    X = rng.standard_normal((samples, features)) @ np.linalg.cholesky(C).T / features**0.5
+    w = np.where(rng.random(features) < 0.1, 3.0 * rng.standard_normal(features), 0.0)
+    return X, X @ w + 0.1 * rng.standard_normal(samples)
+
+
+@pytest.mark.parametrize(("samples", "features", "correlation"), [(100, 200, 0.0), (120, 60, 0.0), (60, 90, 0.5)])
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+def test_lasso_has_no_duality_gap(samples, features, correlation, share):
+    X, y = regression(samples, features, correlation, 0)
+    penalty = share * np.max(np.abs(X.T @ y)) / samples
+    result = GLM(Laplace(1.0 / (penalty * samples)), X, Identity(1.0)).infer(y, **RUN)
+    w = result.signal.mean
+    assert result.converged and 0 < np.count_nonzero(w) < features
+    assert -1e-14 < duality_gap(X, y, w, penalty) < GAP
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    other = sklearn.Lasso(alpha=penalty, fit_intercept=False, tol=1e-12, max_iter=100_000).fit(X, y).coef_
+    np.testing.assert_allclose(w, other, atol=SAME)
+    density = -0.5 * np.sum((y - X @ w) ** 2) - 0.5 * samples * np.log(2 * np.pi)
+    density -= penalty * samples * np.abs(w).sum() - features * np.log(0.5 * penalty * samples)
+    assert result.free_entropy == pytest.approx(density, rel=1e-9)
+
+
+def test_the_path_of_lasso():
+    X, y = regression(80, 120, 0.3, 1)
+    path = lasso_path(X, y, count=12, smallest=0.01)
+    assert path.converged and path.gaps.max() < 1e-6
+    assert np.abs(path.coefficients[0]).max() < SAME and np.count_nonzero(path.coefficients[-1]) > 20
+    sizes = np.abs(path.coefficients).sum(axis=1)
+    assert np.all(np.diff(sizes) > 0)
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    _, other, _ = sklearn.lasso_path(X, y, alphas=path.penalties, tol=1e-12, max_iter=100_000)
+    np.testing.assert_allclose(path.coefficients.T, other, atol=1e-4)
+    again = lasso_path(X, y, path.penalties[[5, 2]])
+    np.testing.assert_allclose(again.coefficients, path.coefficients[[2, 5]], atol=1e-5)
+
+
+def test_ridge_and_coefficients_that_are_not_negative():
+    X, y = regression(90, 60, 0.0, 2)
+    ridge = GLM(Gaussian(0.0, 0.3), X, Identity(0.5)).infer(y, **RUN).signal.mean
+    np.testing.assert_allclose(ridge, np.linalg.solve(X.T @ X / 0.5 + 0.3 * np.eye(60), X.T @ y / 0.5), atol=SAME)
+    known = GLM(Positive(0.0, 1.0 / 0.3), X, Identity(0.5)).infer(y, **RUN).signal.mean
+    rows = np.vstack([X / 0.5**0.5, 0.3**0.5 * np.eye(60)])
+    np.testing.assert_allclose(known, nnls(rows, np.concatenate([y / 0.5**0.5, np.zeros(60)]))[0], atol=SAME)
+    assert np.any(known == 0.0) and np.all(known >= 0.0)
+
+
+@pytest.mark.parametrize("prior", [Laplace(0.5), Exponential(0.5), Gaussian(0.0, 0.2)], ids=str)
+@pytest.mark.parametrize("channel", [Identity(0.2), Logistic(0.4, 0.1)], ids=str)
+def test_gradients_vanish_at_the_mode(prior, channel):
+    """Xᵀ ∂ log P(y|z) is minus the slope of log q where w is not 0, and within its jump where it is."""
+    X, z = regression(150, 80, 0.0, 3)
+    y = channel.sample(3.0 * z, np.random.default_rng(0))
+    result = GLM(prior, X, channel).infer(y, **RUN)
+    w = result.signal.mean
+    assert result.converged and np.abs(w).max() > 0.1
+    if isinstance(channel, Identity):
+        slope = X.T @ (y - X @ w) / channel.noise
+    else:
+        slope = X.T @ (y * expit(-y * (X @ w - channel.threshold) / channel.temperature)) / channel.temperature
+    if isinstance(prior, Gaussian):
+        np.testing.assert_allclose(slope, prior.precision * w, atol=SAME)
+        return
+    on = w != 0.0
+    assert 0 < on.sum() < w.size
+    np.testing.assert_allclose(slope[on], np.sign(w[on]) / prior.scale, atol=SAME)
+    assert np.all(slope[~on] <= 1.0 / prior.scale + SAME)
+    if isinstance(prior, Laplace):
+        assert np.all(slope[~on] >= -1.0 / prior.scale - SAME)
+
+
+@pytest.mark.parametrize("prior", [Laplace(0.7), Exponential(0.7), Gaussian(0.4, 2.0), Positive(-0.4, 0.6)], ids=str)
+def test_maxima_of_priors(prior):
+    """max_w [log q(w) + Hw - Gw²/2] on a fine grid; its place is the derivative of that, and the slope that of it."""
+    w = np.linspace(-6.0, 6.0, 480_001)
+    cut = w >= 0.0 if isinstance(prior, (Exponential, Positive)) else np.ones_like(w, dtype=bool)
+    log_q = {
+        Laplace: lambda: -np.abs(w) / 0.7 - np.log(1.4),
+        Exponential: lambda: -w / 0.7 - np.log(0.7),
+        Gaussian: lambda: -((w - 0.4) ** 2) - 0.5 * np.log(np.pi),
+        Positive: lambda: -((w + 0.4) ** 2) / 1.2 - np.log(np.trapezoid(np.exp(-((w[cut] + 0.4) ** 2) / 1.2), w[cut])),
+    }[type(prior)]()
+    for H in (-3.1, -1.0, 0.3, 2.7):
+        psi, place, slope = prior.maximum(H=H, G=1.3)
+        values = np.where(cut, log_q + H * w - 0.65 * w * w, -np.inf)
+        assert psi == pytest.approx(values.max(), abs=1e-8) and place == pytest.approx(w[values.argmax()], abs=3e-5)
+        low, high = (prior.maximum(H=H + step, G=1.3) for step in (-1e-5, 1e-5))
+        assert (high.psi - low.psi) / 2e-5 == pytest.approx(place, abs=1e-8)
+        assert (high.mean - low.mean) / 2e-5 == pytest.approx(slope, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (GLM(Binary(), np.eye(3), Identity(0.1)), {}, "`maximum` must be False for the prior Binary"),
+        (GLM(Laplace(), np.eye(3), Sign()), {}, r"`maximum` must be False for the output Sign\(\)"),
+        (GLM(Laplace(), np.eye(3), Identity()), {}, "`noise` must be > 0 for a maximum, got 0.0"),
+        (
+            GLM(Laplace(), np.eye(3), Identity(0.1)),
+            {"closure": "mf"},
+            "`closure` must be 'amp' for a maximum, got 'mf'",
+        ),
+    ],
+    ids=["atoms", "hard", "noiseless", "mean field"],
+)
+def test_what_has_no_maximum_is_refused(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.infer(np.ones(3), maximum=True, **options)
