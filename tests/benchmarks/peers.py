@@ -31,7 +31,9 @@ def pgmax_spins(field, i, j, coupling):
 def pgmax_run(built, sweeps):
     """Marginal means after some sweeps, undamped."""
     spins, infer, inferer, arrays = built
-    marginals = infer.get_marginals(inferer.get_beliefs(inferer.run(arrays, num_iters=sweeps, damping=0.0, temperature=1.0)))[spins]
+    marginals = infer.get_marginals(
+        inferer.get_beliefs(inferer.run(arrays, num_iters=sweeps, damping=0.0, temperature=1.0))
+    )[spins]
     marginals = np.asarray(marginals)
     return marginals[..., 0] - marginals[..., 1]
 
