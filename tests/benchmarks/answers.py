@@ -105,6 +105,8 @@ def evidence_of(path: Path) -> dict[int, int]:
 
 def theirs(states: list[int], tables: list[Table], evidence: dict[int, int]) -> tuple[list[np.ndarray], float]:
     """Marginals by variable, and log Z."""
+    held = {i for scope, _ in tables for i in scope}
+    tables = tables + [([i], np.ones(q)) for i, q in enumerate(states) if i not in held]
     network, joint = gum.MarkovRandomField(), {}
     for i, q in enumerate(states):
         network.add(gum.LabelizedVariable(str(i), "", q))
@@ -112,7 +114,6 @@ def theirs(states: list[int], tables: list[Table], evidence: dict[int, int]) -> 
         order = np.argsort(scope)
         key = tuple(sorted(scope))
         joint[key] = joint.get(key, 1.0) * table.transpose(order)
-    joint |= {(i,): np.ones(q) for i, q in enumerate(states) if (i,) not in joint}  # every variable needs one
     for scope, table in joint.items():
         factor = gum.Tensor()
         for i in reversed(scope):  # the first one added changes fastest
