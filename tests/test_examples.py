@@ -19,6 +19,8 @@ ARGUMENTS = {
     "13_communities": [],
     "14_sudoku": [],
     "15_code_threshold": [],
+    "16_switching": [],
+    "17_infinite_graphs": [],
     "20_sparse_regression": FEW,
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,

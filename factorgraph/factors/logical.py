@@ -22,6 +22,8 @@ from factorgraph.model.description import Selection
 from factorgraph.model.layout import Layout
 from factorgraph.runtime.compiled import njit
 
+#: Fields up to which the odds of a state, e^{2h}, and what is left of 1 in their product are numbers.
+_MODERATE = 300.0
 _RELATIONS = ("or", "and", "exactly", "at-most", "at-least")
 
 
@@ -135,6 +137,45 @@ def _messages(signs: Any, h: Any, minimum: int, top: int, saturates: bool, outpu
     return B, log_z
 
 
+@njit(part=True, error_model="numpy")
+def _log_one_less(d: float) -> float:
+    """log(1 - e^d), d <= 0."""
+    return math.log(-math.expm1(d)) if d > -0.5 else math.log1p(-math.exp(d))
+
+
+@njit(cache=True, error_model="numpy")
+def _any_true(signs: Any, h: Any, output: bool) -> Any:
+    """The same for sums where one true argument is enough: with Q the probability that all other ones are false, which
+    is a product, what an argument is sent is -½ log(1 - Q), and below an output of odds 1 : r -½ log(1 - Q + rQ)."""
+    F, k = h.shape
+    n = k - 1 if output else k
+    B, log_z = np.empty((F, k)), np.empty(F)
+    log_false, before = np.empty(n), np.empty(n)
+    for f in range(F):
+        left = 0.0
+        for i in range(n):
+            log_false[i], before[i] = log_weight(signs[f, i] * h[f, i], -1.0), left
+            left += log_false[i]
+        out = signs[f, n] * h[f, n] if output else math.inf
+        odds = math.expm1(-2.0 * out)
+        true, false = log_weight(out, 1.0) + _log_one_less(left), log_weight(out, -1.0) + left
+        log_z[f] = log_sum_of_two(true, false)
+        if output:
+            B[f, n] = 0.5 * signs[f, n] * (_log_one_less(left) - left)
+        right = 0.0
+        for i in range(n - 1, -1, -1):
+            d = before[i] + right
+            change = odds * math.exp(d)
+            if abs(change) < 0.5:
+                B[f, i] = -0.5 * signs[f, i] * math.log1p(change)
+            elif d - 2.0 * out > 0.0:
+                B[f, i] = -0.5 * signs[f, i] * (d - 2.0 * out + math.log1p(-math.expm1(d) * math.exp(2.0 * out - d)))
+            else:
+                B[f, i] = -0.5 * signs[f, i] * math.log(math.exp(d - 2.0 * out) - math.expm1(d))
+            right += log_false[i]
+    return B, log_z
+
+
 @dataclass(frozen=True)
 class Counted(Kind):
     """The indicator that the number of true arguments is in a range; or, of all but the last, that it has the last's
@@ -156,7 +197,11 @@ class Counted(Kind):
     maximum = True
 
     def _passed(self, parameters: Parameters, incoming: Incoming, maximum: bool) -> tuple[Array, Array]:
-        return _messages(parameters[0], incoming.first, self.minimum, self.top, self.saturates, self.output, maximum)
+        h = incoming.first
+        if self.minimum == self.top == 1 and self.saturates and not maximum:
+            if np.max(np.abs(h), initial=0.0, where=np.isfinite(h)) <= _MODERATE:
+                return _any_true(parameters[0], h, self.output)
+        return _messages(parameters[0], h, self.minimum, self.top, self.saturates, self.output, maximum)
 
     def rule(self, parameters: Parameters, incoming: Incoming, *, maximum: bool = False) -> Outgoing:
         """Return half the log-odds of each argument, from the numbers of true ones to its left and to its right."""

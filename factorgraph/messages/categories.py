@@ -36,14 +36,28 @@ def log_sums(logs: Any) -> Array:
     return result
 
 
+@njit(part=True, error_model="numpy")
+def normalise_row(row: Any, maximum: bool) -> None:
+    """Take the largest of log-weights from them, then log Σ e^{ℓ} of the rest, which it would swallow; all of them may
+    be -∞."""
+    top = np.max(row)
+    if not top > -math.inf:
+        return
+    total = 0.0
+    for c in range(row.size):
+        row[c] -= top
+        total += math.exp(row[c])
+    if not maximum:
+        common = math.log(total)
+        for c in range(row.size):
+            row[c] -= common
+
+
 @njit(cache=True, error_model="numpy")
 def normalise(logs: Any, maximum: bool = False) -> None:
     """Take log Σ e^{ℓ}, or the maximum, from each row (n, q), in place; a row of -∞ stays."""
     for i in range(logs.shape[0]):
-        top = np.max(logs[i]) if maximum else log_sum(logs[i])
-        if top > -math.inf:
-            for c in range(logs.shape[1]):
-                logs[i, c] -= top
+        normalise_row(logs[i], maximum)
 
 
 def normalised(logs: Array, *, maximum: bool = False) -> Array:
@@ -105,9 +119,7 @@ def log_messages(logs: Any, states: Any, maximum: bool) -> Array:
                 B[f, slot] = 0.5 * (logs[f, place] - logs[f, place + 1])
                 slot, place = slot + 1, place + 2
             else:
-                row = logs[f, place : place + q]
-                top = np.max(row) if maximum else log_sum(row)
-                for c in range(q):
-                    B[f, slot + c] = row[c] - top if top > -math.inf else row[c]
+                B[f, slot : slot + q] = logs[f, place : place + q]
+                normalise_row(B[f, slot : slot + q], maximum)
                 slot, place = slot + q, place + q
     return B

@@ -1,5 +1,7 @@
 """Variables with any number of states: against dense tables of all joint states, and against spins."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tolerances as tol
@@ -35,6 +37,7 @@ from factorgraph.engine.damping import Damping
 from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.sweeps import ScheduledSweeps
 from factorgraph.engine.unroll import unroll
+from factorgraph.factors.logical import Counted
 from factorgraph.factors.table import Tabulated
 from factorgraph.messages.natural import Incoming
 from factorgraph.reference import exact as reference
@@ -495,6 +498,45 @@ def test_logic(relation, count):
         np.testing.assert_allclose(result["s"].mean, solution["s"].mean, atol=tol.TREE)
         best = infer(graph, observed=observed, maximum=True)
         assert np.isfinite(best.log_weight)
+
+
+@quick
+@given(seeds, st.sampled_from([0.1, 1.0, 10.0, 150.0, 500.0]), st.booleans(), st.booleans())
+def test_gates_and_clauses_as_by_enumeration(seed, scale, output, certain):
+    """One true argument is enough: closed forms up to large fields, the automaton beyond; certain arguments too."""
+    rng = np.random.default_rng(seed)
+    k, signs = 5, rng.choice([-1.0, 1.0], (1, 5))
+    h = scale * rng.normal(size=(1, k))
+    if certain:
+        h[0, rng.integers(k)] = rng.choice([-np.inf, np.inf])
+    kind = Counted((True,) * k, 1, 1, True, output)
+    x = np.array(list(itertools.product([1.0, -1.0], repeat=k)))
+    with np.errstate(invalid="ignore"):
+        laws = np.minimum(0.0, 2 * h * x) - np.logaddexp(0.0, -np.abs(2 * h))  # log of e^{hx} / (2 cosh h)
+    laws = np.where(np.isinf(h), np.where(x == np.sign(h), 0.0, -np.inf), laws)
+    log_w = kind.log_factor((signs,), *x.T[:, None, :])[0]
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(
+            kind.log_partition((signs,), Incoming(h, h))[0], logsumexp(log_w + laws.sum(axis=1)), rtol=1e-12, atol=1e-12
+        )
+        sent = kind.rule((signs,), Incoming(h, h)).B[0]
+        for i in range(k):
+            others = log_w + np.delete(laws, i, axis=1).sum(axis=1)
+            up, down = logsumexp(others[x[:, i] > 0]), logsumexp(others[x[:, i] < 0])
+            if up > -np.inf or down > -np.inf:
+                np.testing.assert_allclose(sent[i], 0.5 * (up - down), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e10, 1e16, 1e300])
+@pytest.mark.parametrize("schedule", ["auto", "flooding", "sequential", "residual"])
+def test_probabilities_of_large_fields_have_the_sum_one(size, schedule):
+    """log Σ e^{ℓ} = 1e16 + log 2 is 1e16: it must not be taken from ℓ at once."""
+    graph = Graph()
+    c = graph.categories("c", 3, states=3, field=[[size, -size, size], [0.0, 0.3, 0.0], [size, size, size]])
+    graph.add(Potts(c[:-1], c[1:], coupling=0.5))
+    result = infer(graph, schedule=schedule)
+    np.testing.assert_allclose(result["c"].probabilities.sum(axis=1), 1.0)
+    np.testing.assert_allclose(result["c"].probabilities[0], [0.5, 0.0, 0.5])
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------

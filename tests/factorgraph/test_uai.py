@@ -361,3 +361,16 @@ def test_the_command_is_a_program(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[1]) == pytest.approx(np.log10(21.0), abs=tol.TREE)
     assert not done.stderr
+
+
+def test_comments_are_left_out(tmp_path):
+    """pyAgrum writes the names of variables so, in any encoding."""
+    path = tmp_path / "named.uai"
+    path.write_bytes(
+        "BAYES # é\n2\n2 2 # of each\n2\n1 0   # rain\n2 0 1   # wet 3 4\n2 0.3 0.7\n4 1 0 0.4 0.6\n".encode()
+    )
+    graph, places = read_uai(path)
+    np.testing.assert_allclose(exact(graph)[places[1].name].probabilities[1], [0.3 + 0.7 * 0.4, 0.7 * 0.6])
+    path.write_text("MARKOV\n2\n# 2 2\n2 two # states\n0\n")
+    with pytest.raises(ModelError, match=r"line 4: number of states of variable 1 .*'two'"):
+        read_uai(path)
