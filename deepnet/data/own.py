@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from deepnet.data.arrays import npz_parts, read_idx, read_npy, read_npz
+from deepnet.data.arrays import map_array, npz_parts, numbers_in, read_idx, read_npy, read_npz
 from deepnet.data.dataset import Dataset, Label, targets
 from deepnet.data.delimited import read_arff, read_csv
 from deepnet.data.files import DataError, reading
 from deepnet.data.fitting import fit_preparation
+from deepnet.data.mapped import MappedInputs
 from deepnet.data.parquet import read_parquet
 from deepnet.data.preparation import Preparation
-from deepnet.data.table import LABELS, Column, Table, is_text, joined
+from deepnet.data.table import LABELS, PIECE, Column, Table, is_text, joined
+from deepnet.sizes import total_memory
 from factorgraph.interface.arguments import check_flag, check_instance, check_name, check_number, shown
 
-#: Rows that are read at once.
-PIECE = 8192
+#: Part of the memory that the numbers of a file may take; plain arrays with more stay on the disk.
+IN_MEMORY = 0.25
 
 #: Part of the rows that is for testing, if no other one is asked for.
 TEST_FRACTION = 0.2
@@ -175,21 +177,28 @@ def load_files(
         train, test = _split(files, numbers, seed)
     if preparation is None:
         preparation = fit_preparation(inputs, train, files.categorical)
-    x = preparation.apply(inputs, dtype)
     if held is None:
-        x_test, y_test = x[test], numbers[test]
+        x_test, y_test = _inputs(preparation, inputs, test, dtype), numbers[test]
     else:
-        x_test, y_test = preparation.apply(held, dtype), class_numbers(held, target, found)
+        x_test = _inputs(preparation, held, np.arange(len(held)), dtype)
+        y_test = class_numbers(held, target, found)
     return Dataset(
         name=files.name,
         task="multiclass",
-        x_train=x[train],
+        x_train=_inputs(preparation, inputs, train, dtype),
         y_train=targets(numbers[train], len(found)),
         x_test=x_test,
         y_test=targets(y_test, len(found)),
         labels=found,
         preparation=preparation,
     )
+
+
+def _inputs(preparation: Preparation, table: Table, rows: NDArray[np.integer], dtype: DTypeLike) -> Any:
+    """Return the inputs of some rows; of a mapped file, inputs that stay there."""
+    if table.mapped:
+        return MappedInputs(preparation, table, rows, dtype)
+    return preparation.apply(table.rows(rows), dtype)
 
 
 def read_pieces(
@@ -216,7 +225,14 @@ def read_pieces(
 
 
 def read_table(path: Path, target: str = "", labels: Path | None = None, part: str = "_train") -> Table:
-    """Return all rows of a file; those of one part, if it is an archive that has two."""
+    """Return all rows of a file; those of one part, if it is an archive that has two.
+
+    A plain NPY or IDX file whose numbers, in float32, would take much of the memory is mapped.
+    """
+    if READERS.get(_ending(path), read_idx) in (read_npy, read_idx) and path.suffix != ".gz":
+        with reading(path):
+            if 4 * numbers_in(path) > IN_MEMORY * total_memory():
+                return map_array(path, labels, target)
     pieces = list(read_pieces(path, target, labels, part="" if whole(path) else part))
     if not pieces:
         raise DataError(f"{path} must have rows, got none")
