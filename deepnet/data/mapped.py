@@ -39,6 +39,8 @@ class MappedInputs:
         return part if isinstance(chosen, slice) else np.asarray(part)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Inputs:
+        if not len(self):
+            return np.empty(self.shape, self.dtype if dtype is None else dtype)
         values = self._preparation.apply(self._table.rows(self._rows), self.dtype)
         return values if dtype is None else values.astype(dtype, copy=False)
 
