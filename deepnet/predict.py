@@ -5,6 +5,7 @@ from typing import cast
 
 import numpy as np
 
+from deepnet.data.mapped import MappedInputs
 from deepnet.layers import Layer
 from deepnet.outputs import output_of
 from deepnet.outputs.base import Predictive
@@ -27,7 +28,9 @@ def check_inputs(layers: Sequence[Layer], x: Array) -> Array:
     Raises:
         ValueError: they are no real numbers, or not of shape (samples, features).
     """
-    x, features = number_array("x", x), layers[0].plan.features
+    features = layers[0].plan.features
+    if not isinstance(x, MappedInputs):
+        x = number_array("x", x)
     if x.ndim != 2 or x.shape[1] != features:
         raise ValueError(f"`x` must be of shape (samples, {features}), got shape {x.shape}")
     return x if x.dtype.kind == "f" else x.astype(np.float64)
@@ -154,4 +157,4 @@ def error_percent(predicted: Array, y: Array) -> float:
 def _chunks(x: Array, operations: Operations) -> Iterator[Array]:
     """Yield contiguous (features, samples) pieces of ``x``, where the layers are."""
     for start in range(0, max(len(x), 1), CHUNK):
-        yield operations.array(np.ascontiguousarray(x[start : start + CHUNK].T))
+        yield operations.array(np.ascontiguousarray(np.asarray(x[start : start + CHUNK]).T))

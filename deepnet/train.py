@@ -11,6 +11,7 @@ import numpy as np
 
 from deepnet.baselines import Baseline, Epoch
 from deepnet.config import REMEDY, Config
+from deepnet.data.mapped import MappedInputs
 from deepnet.kernels.cpu.ahead import prepare
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
@@ -136,7 +137,7 @@ def train_epoch(
             for number, batch in _batches(config, order, epoch, rng):
                 part = network.communicator.part(len(batch))
                 own, numbers = batch[part], own_numbers(rng, part, len(batch))
-                inputs = operations.gather(x, own)
+                inputs = _gathered(operations, x, own)
                 now = updates(config, epoch + done / len(x), number)
                 own_power = None if power is None else power[own]
                 _train_batch(network, operations, inputs, y[own], now, numbers, own_power)
@@ -148,6 +149,11 @@ def train_epoch(
             _epochs_on_device(network, x, y, power).run(order, schedules, progress)
     check_finite(network, network.communicator)
     network.epoch += 1
+
+
+def _gathered(operations: Operations, x: Array | MappedInputs, own: Array) -> Array:
+    """Return some samples as inputs (features, samples); those of a file are read."""
+    return operations.gather(x, own) if isinstance(x, np.ndarray) else operations.gather(x[own], np.arange(len(own)))
 
 
 def _train_baseline(
@@ -219,6 +225,8 @@ def _epochs_on_device(network: Network, x: Array, y: Array, power: Array | None)
     config, operations, kept = network.config, network.operations, network.resident
     key = (id(x), id(y), id(power), config.batch_size, config.tau, config.reinforcement)
     if kept is None or kept.key != key:
+        if isinstance(x, MappedInputs):
+            raise ValueError("`device` must be 'cpu' for inputs that stay on the disk: a GPU keeps them all")
         assert isinstance(operations, GpuOperations)
         sizes = {"batch_size": config.batch_size, "tau": config.tau, "reinforcement": config.reinforcement}
         labels, together = output_labels(network, y).T, network.communicator

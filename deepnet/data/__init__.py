@@ -80,7 +80,7 @@ def load_dataset(
     float_type = _float_type(dtype)
     raw = _read(name, data_dir)
     pictures = raw.x_train.reshape(-1, *SHAPES[name])
-    preparation = Pixels.fit(PICTURES, pictures)
+    preparation = Pixels.fit(PICTURES, pictures, np.arange(len(pictures)))
     return Dataset(
         name=name,
         task=task,

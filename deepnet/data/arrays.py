@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepnet.data import idx
 from deepnet.data.files import DataError, opened
-from deepnet.data.table import PICTURES, Column, Table, texts
+from deepnet.data.table import PICTURES, Column, Table, joined, texts
 
 _PARTS = ("_train", "_test")
 
@@ -64,6 +64,31 @@ def read_npz(path: Path, size: int, part: str = "") -> Iterator[Table]:
             name = member.removesuffix(".npy")
             stored[name.removesuffix(part)] = _npy(stream, f"{path}, array {name}")
         yield from _tables(path, stored, size, prefixed=True)
+
+
+def numbers_in(path: Path) -> int:
+    """Return how many numbers there are in an array, by the header of its file."""
+    with contextlib.ExitStack() as stack:
+        return math.prod(_stored(path, stack).shape)
+
+
+def map_array(path: Path, labels: Path | None = None, target: str = "") -> Table:
+    """Return all rows of an array in a plain file, mapped into memory, with its labels, which are read; as
+    ``read_npy`` and ``read_idx``."""
+    with contextlib.ExitStack() as stack:
+        stored = _stored(path, stack)
+        size, found = math.prod(stored.shape) * stored.dtype.itemsize, path.stat().st_size - stored.stream.tell()
+        if found < size:
+            raise DataError(f"{path} is truncated: must have {size} bytes of data, got {found}")
+        values = np.memmap(path, stored.dtype, "r", stored.stream.tell(), stored.shape)
+        columns = _columns(PICTURES, values, str(path), prefixed=False)
+        if labels is not None:
+            known = joined(list(_paired(labels, target, len(values), None, "")))
+            columns |= known.columns
+            if len(known) != len(values):
+                got = f"{path}: {len(values)}, {labels}: {len(known)}"
+                raise DataError(f"{path} must have as many labels as rows, got {got}")
+    return Table(path, columns, np.arange(len(values)), mapped=True)
 
 
 def npz_parts(path: Path) -> bool:

@@ -5,7 +5,7 @@ transformer is made from it by fitting it anew on the few rows that leave it wit
 involved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.files import DataError
 from deepnet.data.preparation import Inputs, Preparation
-from deepnet.data.table import Column, Table, is_text, numbers
+from deepnet.data.table import Column, Table, is_text, numbers, pieces
 from factorgraph.interface.arguments import shown
 
 #: Most categories of a column; more are likely to be names or numbers of the rows.
@@ -74,9 +74,8 @@ class Columns(Preparation):
         named = {*categorical, *table.categorical}
         kinds = {name: name in named or (is_text(c) and not _mostly_numbers(c)) for name, c in table.columns.items()}
         plain = [name for name, category in kinds.items() if not category]
-        values = {name: _checked_numbers(table, name)[train] for name in plain}
         categories = tuple(_fit_categories(table, name) for name, category in kinds.items() if category)
-        return cls(_fit_numbers(table, values) if values else (), categories)
+        return cls(_fit_numbers(table, train, plain) if plain else (), categories)
 
     def apply(self, table: Table, dtype: DTypeLike) -> Inputs:
         parts = []
@@ -161,20 +160,26 @@ def _checked_categories(table: Table, known: Categories) -> NDArray[Any]:
     return found
 
 
-def _fit_numbers(table: Table, columns: Mapping[str, NDArray[np.float64]]) -> tuple[Numbers, ...]:
-    """Return what is learned of columns of numbers, at least one."""
+def _fit_numbers(table: Table, train: NDArray[np.integer], names: Sequence[str]) -> tuple[Numbers, ...]:
+    """Return what is learned of columns of numbers, at least one, from some rows, a piece at a time."""
     from sklearn.preprocessing import StandardScaler
 
-    for name, values in columns.items():
-        if np.isnan(values).all():
-            raise DataError(f"{table.file}, column {name}: must have values, all are missing; leave it out by --ignore")
-    with np.errstate(all="ignore"):
-        scaler: Any = StandardScaler().fit(np.stack(list(columns.values()), axis=1))
+    scaler: Any = StandardScaler()
+    missing, largest = np.zeros(len(names), np.int64), np.full(len(names), -np.inf)
+    for rows in pieces(train):
+        some = table.rows(rows)
+        values = np.stack([_checked_numbers(some, name) for name in names], axis=1)
+        missing += np.isnan(values).sum(axis=0)
+        largest = np.fmax(largest, np.fmax.reduce(values))
+        with np.errstate(all="ignore"):
+            scaler.partial_fit(values)
     fitted = []
-    for (name, values), mean, scale in zip(columns.items(), scaler.mean_, scaler.scale_, strict=True):
+    for name, mean, scale, none, most in zip(names, scaler.mean_, scaler.scale_, missing, largest, strict=True):
+        if none == len(train):
+            raise DataError(f"{table.file}, column {name}: must have values, all are missing; leave it out by --ignore")
         if not np.isfinite(mean) or not np.isfinite(scale) or not scale > 0:
-            raise DataError(f"{table.file}, column {name}: must have a finite variance, got {np.nanmax(values):g}")
-        fitted.append(Numbers(name, float(mean), float(scale), bool(np.isnan(values).any())))
+            raise DataError(f"{table.file}, column {name}: must have a finite variance, got {most:g}")
+        fitted.append(Numbers(name, float(mean), float(scale), bool(none)))
     return tuple(fitted)
 
 

@@ -19,7 +19,7 @@ def fit_preparation(table: Table, train: Any, categorical: Sequence[str]) -> Pre
     if len(table.columns) > 1:
         raise DataError(f"{table.file} must hold pictures, or columns, got {', '.join(table.columns)}")
     ((name, pixels),) = table.columns.items()
-    return Pixels.fit(name, pixels[train])
+    return Pixels.fit(name, pixels, train)
 
 
 def preparation_from_json(values: Any) -> Preparation:

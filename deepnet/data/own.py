@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from deepnet.data.arrays import npz_parts, read_idx, read_npy, read_npz
+from deepnet.data.arrays import map_array, npz_parts, numbers_in, read_idx, read_npy, read_npz
 from deepnet.data.dataset import Dataset
 from deepnet.data.delimited import read_arff, read_csv
 from deepnet.data.files import DataError, reading
 from deepnet.data.fitting import fit_preparation
+from deepnet.data.mapped import MappedInputs
 from deepnet.data.parquet import read_parquet
 from deepnet.data.preparation import Preparation
-from deepnet.data.table import LABELS, Table, joined
+from deepnet.data.table import LABELS, PIECE, Table, joined
 from deepnet.data.target import Classes, Numbers, Target, fit_target
+from deepnet.sizes import total_memory
 from factorgraph.interface.arguments import check_flag, check_instance, check_name, check_number, shown
 
-#: Rows that are read at once.
-PIECE = 8192
+#: Part of the memory that the numbers of a file may take; plain arrays with more stay on the disk.
+IN_MEMORY = 0.25
 
 #: Part of the rows that is for testing, if no other one is asked for.
 TEST_FRACTION = 0.2
@@ -177,15 +179,15 @@ def load_files(
     if preparation is None:
         preparation = fit_preparation(inputs, train, files.categorical)
         target = target.fitted(y[train])
-    x = preparation.apply(inputs, dtype)
     if held is None:
-        x_test, y_test = x[test], y[test]
+        x_test, y_test = _inputs(preparation, inputs, test, dtype), y[test]
     else:
-        x_test, y_test = preparation.apply(held, dtype), target.read(held, column)
+        x_test = _inputs(preparation, held, np.arange(len(held)), dtype)
+        y_test = target.read(held, column)
     return Dataset(
         name=files.name,
         task=target.task,
-        x_train=x[train],
+        x_train=_inputs(preparation, inputs, train, dtype),
         y_train=target.encode(y[train]),
         x_test=x_test,
         y_test=target.encode(y_test),
@@ -193,6 +195,13 @@ def load_files(
         numbers=target if isinstance(target, Numbers) else None,
         preparation=preparation,
     )
+
+
+def _inputs(preparation: Preparation, table: Table, rows: NDArray[np.integer], dtype: DTypeLike) -> Any:
+    """Return the inputs of some rows; of a mapped file, inputs that stay there."""
+    if table.mapped:
+        return MappedInputs(preparation, table, rows, dtype)
+    return preparation.apply(table.rows(rows), dtype)
 
 
 def read_pieces(
@@ -219,7 +228,14 @@ def read_pieces(
 
 
 def read_table(path: Path, target: str = "", labels: Path | None = None, part: str = "_train") -> Table:
-    """Return all rows of a file; those of one part, if it is an archive that has two."""
+    """Return all rows of a file; those of one part, if it is an archive that has two.
+
+    A plain NPY or IDX file whose numbers, in float32, would take much of the memory is mapped.
+    """
+    if READERS.get(_ending(path), read_idx) in (read_npy, read_idx) and path.suffix != ".gz":
+        with reading(path):
+            if 4 * numbers_in(path) > IN_MEMORY * total_memory():
+                return map_array(path, labels, target)
     pieces = list(read_pieces(path, target, labels, part="" if whole(path) else part))
     if not pieces:
         raise DataError(f"{path} must have rows, got none")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.files import DataError
-from deepnet.data.table import Table
+from deepnet.data.table import Table, pieces
 
 Inputs = NDArray[np.floating]
 
@@ -55,9 +55,9 @@ class Pixels(Preparation):
         return prod(self.shape)
 
     @classmethod
-    def fit(cls, name: str, pixels: NDArray[Any]) -> "Pixels":
-        """Return the numbers of pictures (rows, ...)."""
-        mean, deviation = _moments(pixels)
+    def fit(cls, name: str, pixels: NDArray[Any], rows: NDArray[np.integer]) -> "Pixels":
+        """Return the numbers of some of the pictures (rows, ...)."""
+        mean, deviation = _moments(pixels, rows)
         return cls(name, pixels.shape[1:], mean, deviation or 1.0)
 
     def standardise(self, pixels: NDArray[Any], dtype: DTypeLike) -> Inputs:
@@ -79,17 +79,20 @@ class Pixels(Preparation):
         return {"kind": "pixels", **asdict(self), "shape": list(self.shape)}
 
 
-def _moments(pixels: NDArray[Any]) -> tuple[float, float]:
-    """Return mean and standard deviation of all pixels; of bytes, from the exact counts of their 256 values."""
+def _moments(pixels: NDArray[Any], rows: NDArray[np.integer]) -> tuple[float, float]:
+    """Return mean and standard deviation of all pixels of some rows; of bytes, from the exact counts of their 256
+    values."""
+    count = len(rows) * prod(pixels.shape[1:])
     if pixels.dtype != np.uint8:
-        values = pixels.astype(np.float64)
-        mean, deviation = float(values.mean()), float(values.std())
+        mean = sum(float(pixels[some].sum(dtype=np.float64)) for some in pieces(rows)) / count
+        squares = sum(float(np.square(pixels[some].astype(np.float64) - mean).sum()) for some in pieces(rows))
+        deviation = float(np.sqrt(squares / count))
         if not np.isfinite(mean) or not np.isfinite(deviation):
             raise DataError(f"pixels must be finite numbers of a finite variance, got a mean of {mean:g}")
         return mean, deviation
     counts = np.zeros(256, dtype=np.int64)
-    for rows in np.array_split(pixels, -(-len(pixels) // 1024)):
-        counts += np.bincount(rows.ravel(), minlength=256)
+    for some in pieces(rows):
+        counts += np.bincount(pixels[some].ravel(), minlength=256)
     values = np.arange(256.0)
-    mean = counts @ values / counts.sum()
-    return float(mean), float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
+    mean = counts @ values / count
+    return float(mean), float(np.sqrt(counts @ (values - mean) ** 2 / count))

@@ -1,6 +1,6 @@
 """Rows of a file of the user's: columns by name, and where in the file each row stands."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ Column = NDArray[Any]
 
 #: Columns of data that have no names: pictures, and their labels.
 PICTURES, LABELS = "x", "y"
+
+#: Rows that are read, or learned from, at once.
+PIECE = 8192
 
 #: Texts that stand for a value that is not there.
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "<NA>"})
@@ -30,6 +33,7 @@ class Table:
         places: number of every row in the file, as its reader counts.
         unit: what the reader counts: "line" or "row".
         categorical: columns of which the file says that they are categories.
+        mapped: the columns are on the disk, and not to be copied whole.
     """
 
     file: Path
@@ -37,6 +41,7 @@ class Table:
     places: NDArray[np.integer]
     unit: str = "row"
     categorical: frozenset[str] = field(default_factory=frozenset)
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.places)
@@ -70,6 +75,12 @@ def joined(tables: Sequence[Table]) -> Table:
     first = tables[0]
     columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns}
     return replace(first, columns=columns, places=np.concatenate([table.places for table in tables]))
+
+
+def pieces(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    """Yield numbers of rows, at most ``PIECE`` at a time."""
+    for start in range(0, len(rows), PIECE):
+        yield rows[start : start + PIECE]
 
 
 def texts(values: Sequence[Any]) -> Column:

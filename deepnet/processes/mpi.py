@@ -16,7 +16,8 @@ from deepnet.kernels.cpu.library import ONE_THREAD
 from deepnet.processes.communicator import Communicator
 from factorgraph.dense.state import Array
 
-#: Seconds that a process which has failed gives the others to fail likewise, before it ends them all.
+#: Seconds that a process which has failed gives the others to fail likewise, before it ends them all; half of it for
+#: the first one, whose message is there already.
 _GRACE = 2.0
 
 
@@ -68,7 +69,7 @@ class MpiCommunicator(Communicator):
         if code == 0:
             arrived.Wait()
             return code
-        until = monotonic() + _GRACE
+        until = monotonic() + (_GRACE if self.rank else 0.5 * _GRACE)
         while not arrived.Test():
             if monotonic() > until:
                 print(f"{own.getvalue()}deepnet: process {self.rank} of {self.size} has ended all", file=sys.stderr)

@@ -12,6 +12,9 @@ import emulated_gpu
 import numpy as np
 
 from deepnet.config import Config
+from deepnet.data.mapped import MappedInputs
+from deepnet.data.preparation import Pixels
+from deepnet.data.table import Table
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.processes import ALONE, run_together, world
 from deepnet.train import DivergenceError, Evaluation, init, train
@@ -121,6 +124,21 @@ def diverged():
         return world().gather(str(error))
 
 
+def rows_read():
+    """How many rows of a mapped file each process has read in an epoch, and how far its network is from that of one
+    process that has them in memory."""
+    settings, x, y, _ = problem({"closure": "mf", "epochs": 1})
+    config, table = Config(**settings), Table(Path("x"), {"x": x}, np.arange(SAMPLES), mapped=True)
+    mapped = MappedInputs(Pixels("x", (FEATURES,), 0.0, 1.0), table, np.arange(SAMPLES), config.dtype)
+    asked, made = [], MappedInputs.__array__
+    networks = [init(config, FEATURES, 3, communicator=each) for each in (world(), ALONE)]
+    with mock.patch.object(MappedInputs, "__array__", lambda own, *args: asked.append(len(own)) or made(own, *args)):
+        list(train(networks[0], mapped, y))
+    list(train(networks[1], x, y))
+    difference = apart(*((network, []) for network in networks))
+    return {"rows": world().gather(sum(asked)), "difference": difference}
+
+
 def on_device():
     """The same on emulated GPUs."""
     case = {"closure": "amp", "bias": True, "dtype": "float32", "epochs": 3}
@@ -137,6 +155,7 @@ def program():
         "float32": [compared(case | {"dtype": "float32"}) for case in CASES[:5]],
         "bytes": [bytes_of_sums(case) for case in ({"tau": 2}, {"weights": "continuous"}, {"output": "gaussian"})],
         "diverged": diverged(),
+        "mapped": rows_read(),
         "device": on_device() if emulated_gpu.COMPILER else [],
     }
     if world().rank == 0:

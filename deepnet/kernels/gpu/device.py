@@ -145,7 +145,7 @@ class CudaDevice:
     def summing(self, communicator: Communicator) -> Communicator:
         """Sum with NCCL, whose start takes seconds."""
         if communicator not in self._sums:
-            nccl = self.xp.cuda.nccl
+            nccl: Any = self.xp.cuda.nccl
             if not nccl.available:
                 raise DeviceError("several processes with GPUs need NCCL: pip install nvidia-nccl-cu13")
             self._sums[communicator] = NcclCommunicator(communicator, nccl, self._stream.ptr)
