@@ -7,6 +7,7 @@ from factorgraph.priors.gaussian import Gaussian
 from factorgraph.priors.gaussian_mixture import GaussianMixture
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
+from factorgraph.priors.ternary import Ternary
 
 __all__ = [
     "Binary",
@@ -17,4 +18,5 @@ __all__ = [
     "Mixture",
     "Prior",
     "PriorValues",
+    "Ternary",
 ]

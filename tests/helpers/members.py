@@ -38,7 +38,7 @@ from factorgraph.factors import (
     Switch,
     Table,
 )
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Prior
+from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Prior, Ternary
 
 
 def classes(package: Any, base: type) -> list[str]:
@@ -73,6 +73,7 @@ PRIORS: dict[str, list[Any]] = table(
     [
         Binary(), Binary(0.3), GaussBernoulli(0.01), GaussBernoulli(0.4, 0.5, 1.5), Gaussian(), Gaussian(0.5, 2.0),
         GaussianMixture([1, 2], [-1, 3], [0.1, 2]), Laplace(), Mixture([0, 1, 3], [1, 1, 1]),
+        Ternary(), Ternary(0.9),
     ],
 )  # fmt: skip
 
