@@ -49,7 +49,8 @@ def pack(
         classes: the labels, texts or numbers, in the order of their numbers.
 
     Raises:
-        ValueError: a layer has other weights than ±1 or 0, or other units than signs; or ``classes`` are of another type.
+        ValueError: a layer has other weights than ±1 or 0, or other units than signs; or ``classes`` are of another
+            type.
     """
     *hidden, last = layers
     for layer in hidden:

@@ -88,7 +88,8 @@ class DensePlan(LayerPlan):
     @property
     def whole_weights(self) -> bool:
         """The most probable weights are integers."""
-        return self.prior is not None and self.prior.support is not None and all(w == int(w) for w in self.prior.support)
+        support = None if self.prior is None else self.prior.support
+        return support is not None and all(value == int(value) for value in support)
 
     @property
     def on_gpu(self) -> bool:
@@ -108,10 +109,10 @@ class DensePlan(LayerPlan):
     ) -> "DenseLayer":
         """Implement ``deepnet.layers.base.Plan.initial_layer``.
 
-        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], and likewise all that have a prior to restrict them;
-        continuous ones with m ~ size · N(0, 1) and σ = 1 in units of 1/(scale √inputs), where the variance of the scaled
-        sum over inputs of size 1 starts at 1. Only the ratio of m to √σ counts: the size of both is a matter of units
-        below sign, ReLU or argmax outputs.
+        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], and likewise those that may be 0, whose
+        prior restricts them; continuous ones with m ~ size · N(0, 1) and σ = 1 in units of 1/(scale √inputs), where the
+        variance of the scaled sum over inputs of size 1 starts at 1. Only the ratio of m to √σ counts: the size of both
+        is a matter of units below sign, ReLU or argmax outputs.
         """
         noise = rng.standard_normal((self.outputs, self.inputs))
         if self.spin_weights:
@@ -183,7 +184,8 @@ class DenseLayer(dense.Layer):
     mass: Array | None = None
 
     def state(self) -> dict[str, Array]:
-        """Return H and the damped m; G and σ as well for weights that are not ±1; noise and mass where they are learnt."""
+        """Return H and the damped m; G and σ as well for weights that are not ±1; the noise, if it is learnt; and the
+        mass at 0."""
         arrays = {"H": self.H, "mean": self.mean}
         if self.G is not None:
             arrays |= {"G": self.G, "variance": self.sigma}
@@ -243,8 +245,9 @@ class DenseLayer(dense.Layer):
         if self.mass is None:
             return False
         assert self.plan.prior is not None
-        zero = self.plan.prior.zero_probability(H=self.H, G=self.G)
-        self._set_mass(float((zero if self.plan.mask is None else zero[self.plan.mask]).mean()))
+        zero, mask = self.plan.prior.zero_probability(H=self.H, G=self.G), self.plan.mask
+        count = self.H.size if mask is None else float(mask.sum())
+        self._set_mass(float((zero if mask is None else zero * mask).sum()) / max(1.0, count))
         return True
 
     def _set_mass(self, mass: float) -> None:
@@ -289,8 +292,8 @@ class DenseLayer(dense.Layer):
     def most_probable_weights(self) -> Array:
         """Return sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge.
 
-        Those that may be 0 are 0 where that is more probable than the others: for ternary ones than each, for continuous
-        ones than all of them, and their mean is that of the others.
+        Those that may be 0 are so where that is more probable than the others: than each for ternary ones; than all of
+        them for continuous ones, which otherwise are their mean.
         """
         if self.plan.sparse_weights:
             return self._without_zeros()

@@ -42,7 +42,8 @@ class SitesPlan(DensePlan):
     ) -> "SitesLayer":
         """As ``Plan.initial_layer``."""
         layer = super().initial_layer(size, rng, dtype, below)
-        return SitesLayer(self, layer.H, layer.G, layer.mean, layer.sigma, below=below, noise=layer.noise, mass=layer.mass)
+        state = (layer.H, layer.G, layer.mean, layer.sigma)
+        return SitesLayer(self, *state, below=below, noise=layer.noise, mass=layer.mass)
 
 
 @dataclass
