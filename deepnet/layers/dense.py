@@ -244,7 +244,7 @@ class DenseLayer(dense.Layer):
         prior one."""
         if self.mass is None:
             return False
-        assert self.plan.prior is not None
+        assert self.plan.prior is not None and self.G is not None
         zero, mask = self.plan.prior.zero_probability(H=self.H, G=self.G), self.plan.mask
         count = self.H.size if mask is None else float(mask.sum())
         self._set_mass(float((zero if mask is None else zero * mask).sum()) / max(1.0, count))
@@ -321,7 +321,7 @@ class DenseLayer(dense.Layer):
 
     def _without_zeros(self) -> Array:
         prior = self.plan.prior
-        assert prior is not None
+        assert prior is not None and self.G is not None
         zero = prior.zero_probability(H=self.H, G=self.G)
         if prior.support is None:
             mean, _ = prior.moments(H=self.H, G=self.G)

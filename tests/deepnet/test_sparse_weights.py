@@ -232,7 +232,8 @@ def test_sparse_networks_learn() -> None:
 )
 def test_wrong_settings(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Config(**{"hidden": (5, 5)} | wrong)
+        settings: dict[str, Any] = {"hidden": (5, 5)} | wrong
+        Config(**settings)
 
 
 def test_every_prior_of_weights_is_known_by_name() -> None:
