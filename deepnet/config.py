@@ -29,6 +29,7 @@ REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more e
 #: Settings that only some algorithms read: message passing those that no baseline claims.
 _MESSAGE_PASSING_SETTINGS = (
     "closure",
+    "mass",
     "memory",
     "preset",
     "rho",
@@ -59,7 +60,10 @@ class Config:
     Attributes:
         hidden: number of units of each hidden layer.
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer.
-        weights: "binary" or "continuous", for all layers or one per layer.
+        weights: "binary", "continuous", "ternary" (-1, 0, 1) or "spike-and-slab" (0 or continuous), for all layers or
+            one per layer.
+        mass: prior probability that a ternary or spike-and-slab weight is 0, in (0, 1), for all layers or one per
+            layer; None for one that starts at 1/2 and is learnt, after every epoch, as the mean of the posterior ones.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
         output: "auto" for what follows from the labels, "sign" for two classes and "argmax" for more; or one of these,
             or another one of ``deepnet.outputs.OUTPUTS``.
@@ -102,6 +106,7 @@ class Config:
     hidden: tuple[int, ...] = (501, 501)
     closure: str | tuple[str, ...] = "mf"
     weights: str | tuple[str, ...] = "binary"
+    mass: float | tuple[float, ...] | None = None
     activation: str | tuple[str, ...] = "sign"
     output: str = AUTO
     temperature: float = 1.0
@@ -149,6 +154,7 @@ class Config:
         self._set_each("activation", self.layers - 1, lambda value: _name("activation", value, ACTIVATIONS))
         self._set_each("density", self.layers, lambda value: _number("density", value, "in (0, 1]", maximum=1))
         self._check_eps_init()
+        self._check_mass()
         self._check_memory()
         if self.learning_rate is not None:
             self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
@@ -185,6 +191,14 @@ class Config:
         _require("eps_init", bool(self.hidden), "a number for a network without hidden layers", self.eps_init)
         binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
         _require("eps_init", binary, "a number where weights are continuous", self.eps_init)
+
+    def _check_mass(self) -> None:
+        sparse = [name for name in per_layer("weights", self.weights, self.layers) if WEIGHTS[name].mass > 0.0]
+        if self.baseline is not None:
+            _require("weights", not sparse, "of another kind with a baseline, which has no prior", self.weights)
+        if self.mass is not None:
+            _require("mass", bool(sparse), "None where no weights may be 0", self.mass)
+            self._set_each("mass", self.layers, lambda value: _number("mass", value, "in (0, 1)", below=1))
 
     def _check_memory(self) -> None:
         choice("memory", self.memory, MEMORIES)
@@ -297,10 +311,10 @@ def _is_integer(value: object, minimum: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= minimum
 
 
-def _number(name: str, value: object, need: str, maximum: float = np.inf) -> float:
+def _number(name: str, value: object, need: str, maximum: float = np.inf, below: float = np.inf) -> float:
     """Return a number above 0; what it must be is said in the words of ``need``."""
     try:
-        return check_number(name, value, above=0, maximum=maximum)
+        return check_number(name, value, above=0, maximum=maximum, below=below)
     except ValueError:
         raise ValueError(f"`{name}` must be {need}, got {shown(value)}") from None
 

@@ -11,12 +11,17 @@ from factorgraph.channels import Argmax, Channel, ReLU, Sign
 from factorgraph.factors import Bilinear
 from factorgraph.interface.arguments import check_flag, check_generator, check_number, shown
 from factorgraph.model.description import Model, Variable
-from factorgraph.priors import Binary, Gaussian, Prior
+from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Prior, Ternary
 
 T = TypeVar("T")
 
 #: Base measure of each kind of weight; the trained fields are natural parameters on top of it.
-WEIGHTS: dict[str, Prior] = {"binary": Binary(), "continuous": Gaussian(precision=0.0)}
+WEIGHTS: dict[str, Prior] = {
+    "binary": Binary(),
+    "continuous": Gaussian(precision=0.0),
+    "ternary": Ternary(0.5),
+    "spike-and-slab": GaussBernoulli(0.5),
+}
 ACTIVATIONS: dict[str, Channel] = {"sign": Sign(), "relu": ReLU()}
 
 
@@ -59,19 +64,23 @@ def perceptron(
     output: str | Channel | Argmax = "sign",
     bias: bool = False,
     density: float | Sequence[float] = 1.0,
+    mass: float | Sequence[float] | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> Model:
     """Return a multi-layer perceptron: weights free, inputs ``x0`` and labels ``y`` observed [DL, eq. 18].
 
     Args:
         widths: number of inputs, of units in each hidden layer, and of outputs.
-        weights: "binary" (±1) or "continuous" (Gaussian), for all layers or one per layer.
+        weights: "binary" (±1), "continuous" (Gaussian), "ternary" (-1, 0 or 1) or "spike-and-slab" (0 or Gaussian), for
+            all layers or one per layer.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer. The sum into a unit is divided by
             √inputs unless the unit does not feel the scale, as sign units.
         output: "sign" for labels ±1 (one per output); "argmax", "argmax-single-jensen" or "argmax-exact" for one label
             in 0..outputs-1 per sample; another one of ``deepnet.outputs``, or its channel.
         bias: give every unit the weight of a constant unit.
         density: fraction of the weights kept, chosen at random and fixed; for all layers or one per layer.
+        mass: prior probability of 0 of the weights that may be 0, in (0, 1); for all layers or one per layer, None for
+            1/2.
         rng: generator or seed of the random masks; needed where density < 1.
 
     Raises:
@@ -88,6 +97,9 @@ def perceptron(
         raise ValueError(f"`widths` must end with at least 2 outputs for output {output!r}, got {shown(widths)}")
     layers = len(widths) - 1
     priors = [choice("weights", kind, WEIGHTS) for kind in per_layer("weights", weights, layers)]
+    if mass is not None:
+        masses = per_layer("mass", mass, layers)
+        priors = [with_mass(prior, value) for prior, value in zip(priors, masses, strict=True)]
     hidden = [choice("activation", kind, ACTIVATIONS) for kind in per_layer("activation", activation, layers - 1)]
     channels: list[Channel | Argmax] = [*hidden, channel]
     densities = [_checked_density(value) for value in per_layer("density", density, layers)]
@@ -115,6 +127,12 @@ def perceptron(
             )
         )
     return Model.of(plates, variables, factors)
+
+
+def with_mass(prior: Prior, mass: float) -> Prior:
+    """Return a prior with another probability of 0, if it has one; raise ``ValueError`` unless it is in (0, 1)."""
+    value = check_number("mass", mass, above=0.0, below=1.0)
+    return prior.with_mass(value) if prior.mass > 0.0 else prior
 
 
 def random_mask(outputs: int, inputs: int, density: float, rng: np.random.Generator) -> np.ndarray | None:

@@ -137,6 +137,7 @@ def model(config: Config, features: int, classes: int) -> Model:
         output=output_channel(config.output, classes, **config.output_settings()),
         bias=config.bias,
         density=config.density,
+        mass=config.mass,
         rng=np.random.default_rng([config.seed, INITIAL, 0]),
     )
 

@@ -148,6 +148,8 @@ def train_epoch(
             schedules = [updates(config, epoch + start / len(x)) for start in starts]
             _epochs_on_device(network, x, y, power).run(order, schedules, progress)
     check_finite(network, network.communicator)
+    if config.baseline is None and config.mass is None and any([layer.learn_prior() for layer in network.layers]):
+        network.resident = None  # what was captured has the former prior
     network.epoch += 1
 
 

@@ -186,6 +186,13 @@ def _add_train(commands: Any) -> None:
     add("--algorithm", metavar="NAME", help="{names}")
     add("--closure", metavar="NAME", nargs="+", help="{names}")
     add("--weights", metavar="KIND", nargs="+", help="{names}")
+    add(
+        "--mass",
+        metavar="X",
+        nargs="+",
+        type=number,
+        help="prior probability that a weight is 0 (default: learnt)",
+    )
     add("--activation", metavar="NAME", nargs="+", help="{names}")
     add("--output", metavar="NAME", help="{names}")
     add("--temperature", metavar="X", type=number, help="of the noise of logistic, softmax and probit outputs")

@@ -29,7 +29,7 @@ _CALIBRATING = 2000
 
 
 class MessagePassingClassifier(ClassifierMixin, Estimator):
-    """A multi-layer perceptron with binary or continuous weights, trained by message passing [DL].
+    """A multi-layer perceptron with binary, continuous or sparse weights, trained by message passing [DL].
 
     Training computes a distribution over the weights: the posterior after one mini-batch is the prior of the next. Two
     classes give one ±1 output, more classes one output each, of which the largest wins. Inputs are shifted and scaled
@@ -40,7 +40,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         hidden: number of units of each hidden layer; an integer stands for one layer.
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer. "bp" and "bpi" for all layers mean "mf" in
             the last one if there are more than two classes.
-        weights: "binary" or "continuous", for all layers or one per layer.
+        weights: "binary", "continuous", "ternary" or "spike-and-slab", for all layers or one per layer.
+        mass: prior probability that a ternary or spike-and-slab weight is 0; None for one that is learnt.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
         output: "auto", or one that serves the number of classes: "logistic" or "probit" for two, "softmax" or
             "argmax-probit" for more, ...: see ``Config``.
@@ -96,6 +97,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         *,
         closure: str | Sequence[str] = "mf",
         weights: str | Sequence[str] = "binary",
+        mass: float | Sequence[float] | None = None,
         activation: str | Sequence[str] = "sign",
         output: str = "auto",
         temperature: float = 1.0,
@@ -129,6 +131,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.hidden = hidden
         self.closure = closure
         self.weights = weights
+        self.mass = mass
         self.activation = activation
         self.output = output
         self.temperature = temperature

@@ -29,7 +29,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
     Args:
         hidden: number of units of each hidden layer; an integer stands for one layer.
         closure: "bp", "bpi", "mf" or "amp", for all layers or one per layer.
-        weights: "binary" or "continuous", for all layers or one per layer.
+        weights: "binary", "continuous", "ternary" or "spike-and-slab", for all layers or one per layer.
+        mass: prior probability that a ternary or spike-and-slab weight is 0; None for one that is learnt.
         activation: "sign" or "relu", for all hidden layers or one per hidden layer.
         output: "gaussian" for targets seen through Gaussian noise, or "poisson" for counts, whose rate is the
             exponential of the output.
@@ -67,6 +68,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         *,
         closure: str | Sequence[str] = "amp",
         weights: str | Sequence[str] = "continuous",
+        mass: float | Sequence[float] | None = None,
         activation: str | Sequence[str] = "relu",
         output: str = "gaussian",
         noise_variance: float | None = None,
@@ -95,6 +97,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.hidden = hidden
         self.closure = closure
         self.weights = weights
+        self.mass = mass
         self.activation = activation
         self.output = output
         self.noise_variance = noise_variance

@@ -41,7 +41,7 @@ def pack(
     standardization: tuple[float, float] | None = None,
     classes: ArrayLike | None = None,
 ) -> PackedNetwork:
-    """Return the most probable weights of trained layers, one bit each.
+    """Return the most probable weights of trained layers, one bit each; two where some may be 0.
 
     Args:
         layers: in host memory.
@@ -49,7 +49,8 @@ def pack(
         classes: the labels, texts or numbers, in the order of their numbers.
 
     Raises:
-        ValueError: a layer has other weights than ±1, or other units than signs; or ``classes`` are of another type.
+        ValueError: a layer has other weights than ±1 or 0, or other units than signs; or ``classes`` are of another
+            type.
     """
     *hidden, last = layers
     for layer in hidden:
@@ -65,10 +66,11 @@ def pack(
 
 
 def _packed(layer: Layer) -> PackedLayer:
-    if not isinstance(layer, DenseLayer) or not layer.plan.spin_weights:
-        raise ValueError(f"`{layer.plan.name}` must have ±1 weights in a dense layer to be packed, got {layer.plan}")
+    if not isinstance(layer, DenseLayer) or not layer.plan.whole_weights:
+        need = "weights of ±1 or of -1, 0 and 1 in a dense layer to be packed"
+        raise ValueError(f"`{layer.plan.name}` must have {need}, got {layer.plan}")
     plan, W = layer.plan, layer.most_probable_weights()
-    edges = None if plan.mask is None else _bits(plan.mask)
+    edges = None if plan.full_spins else _bits(W != 0)
     return PackedLayer(plan.name, plan.inputs, plan.bias, float(plan.scale), _bits(W > 0), edges)
 
 

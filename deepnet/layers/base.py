@@ -166,6 +166,11 @@ class Layer(Protocol):
         """Take what is kept of single batches as what is known before: other data follow."""
         ...
 
+    def learn_prior(self) -> bool:
+        """Improve what the prior of the weights leaves open, if anything, by expectation maximisation; return whether
+        there is such a thing."""
+        ...
+
     def start(self, update: Update | None) -> None:
         """Begin a batch: forget the messages of the last one, and take up β and α; None for a prediction."""
         ...

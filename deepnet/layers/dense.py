@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Fields beyond this have no digits left for the message of a batch: the run has diverged.
 LARGEST_FIELD = 1e12
 
+#: Probability that a learnt prior leaves to 0, and to other values.
+SMALLEST_MASS = 1e-4
+
 _BYTES = 4  # of a float32
 
 
@@ -78,6 +81,17 @@ class DensePlan(LayerPlan):
         return self.outputs * self.inputs
 
     @property
+    def sparse_weights(self) -> bool:
+        """The prior has an atom at 0."""
+        return self.prior is not None and self.prior.mass > 0.0
+
+    @property
+    def whole_weights(self) -> bool:
+        """The most probable weights are integers."""
+        support = None if self.prior is None else self.prior.support
+        return support is not None and all(value == int(value) for value in support)
+
+    @property
     def on_gpu(self) -> bool:
         """Implement ``deepnet.layers.base.Plan.on_gpu``."""
         return self.channel.on_gpu and self.prior is not None and self.prior.on_gpu
@@ -87,20 +101,24 @@ class DensePlan(LayerPlan):
         noise if it is learnt."""
         names = ("H", "mean") if self.spin_weights else ("H", "mean", "G", "variance")
         shapes = dict.fromkeys(names, (self.outputs, self.inputs))
-        return shapes | ({"noise": (self.outputs, 1)} if isinstance(self.channel, LearntNoise) else {})
+        shapes |= {"noise": (self.outputs, 1)} if isinstance(self.channel, LearntNoise) else {}
+        return shapes | ({"mass": (1, 1)} if self.sparse_weights else {})
 
     def initial_layer(
         self, size: float, rng: np.random.Generator, dtype: np.dtype[Any] | type, below: Layer | None
     ) -> "DenseLayer":
         """Implement ``deepnet.layers.base.Plan.initial_layer``.
 
-        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], continuous ones with m ~ size · N(0, 1) and σ = 1 in
-        units of 1/(scale √inputs), where the variance of the scaled sum over inputs of size 1 starts at 1. Only the
-        ratio of m to √σ counts: the size of both is a matter of units below sign, ReLU or argmax outputs.
+        ±1 weights start with H ~ size · N(0, 1) [DL, App. B.1], and likewise those that may be 0, whose
+        prior restricts them; continuous ones with m ~ size · N(0, 1) and σ = 1 in units of 1/(scale √inputs), where the
+        variance of the scaled sum over inputs of size 1 starts at 1. Only the ratio of m to √σ counts: the size of both
+        is a matter of units below sign, ReLU or argmax outputs.
         """
         noise = rng.standard_normal((self.outputs, self.inputs))
         if self.spin_weights:
             H, G = size * noise, None
+        elif self.sparse_weights:
+            H, G = size * noise, np.zeros_like(noise)
         else:
             deviation = 1.0 / (self.scale * self.inputs**0.5)
             H, G = size * noise / deviation, np.full(noise.shape, deviation**-2.0)
@@ -116,6 +134,7 @@ class DensePlan(LayerPlan):
             sigma=None if self.spin_weights else sigma.astype(dtype),
             below=below,
             noise=self._initial_noise(dtype),
+            mass=np.full((1, 1), self.prior.mass, dtype) if self.sparse_weights else None,
         )
 
     def _initial_noise(self, dtype: np.dtype[Any] | type) -> Array | None:
@@ -157,17 +176,20 @@ class DenseLayer(dense.Layer):
 
     Attributes:
         noise: variances of the outputs' Gaussian noise, (outputs, 1), where they are learnt.
+        mass: prior probability of 0, (1, 1), where there is one: that of the prior in the plan.
     """
 
     plan: DensePlan  # pyright: ignore[reportIncompatibleVariableOverride]
     noise: Array | None = None
+    mass: Array | None = None
 
     def state(self) -> dict[str, Array]:
-        """Return H and the damped m; G and σ as well for continuous weights; the noise if it is learnt."""
+        """Return H and the damped m; G and σ as well for weights that are not ±1; the noise, if it is learnt; and the
+        mass at 0."""
         arrays = {"H": self.H, "mean": self.mean}
         if self.G is not None:
             arrays |= {"G": self.G, "variance": self.sigma}
-        return arrays if self.noise is None else arrays | {"noise": self.noise}
+        return arrays | {name: own for name in ("noise", "mass") if (own := getattr(self, name)) is not None}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Implement ``deepnet.layers.base.Layer.restore``: masked weights are 0."""
@@ -177,6 +199,8 @@ class DenseLayer(dense.Layer):
             raise ValueError(f"{self.plan.name} must have noise of variances > 0")
         for name, own in self.state().items():
             own[...] = state[name]
+        if self.mass is not None:
+            self._set_mass(float(state["mass"][0, 0]))
         if self.plan.spin_weights and self.sigma is not None:
             self.sigma[...] = self.spin_variance()
 
@@ -201,6 +225,7 @@ class DenseLayer(dense.Layer):
             sigma=sigma,
             below=below,
             noise=optional(self.noise),
+            mass=optional(self.mass),
         )
         operations.place(layer)
         return layer
@@ -213,6 +238,23 @@ class DenseLayer(dense.Layer):
 
     def settle(self) -> None:
         """Implement ``deepnet.layers.base.Layer.settle``: nothing is kept of single batches."""
+
+    def learn_prior(self) -> bool:
+        """Implement ``deepnet.layers.base.Layer.learn_prior``: the mean of the posterior probabilities of 0 becomes the
+        prior one."""
+        if self.mass is None:
+            return False
+        assert self.plan.prior is not None and self.G is not None
+        zero, mask = self.plan.prior.zero_probability(H=self.H, G=self.G), self.plan.mask
+        count = self.H.size if mask is None else float(mask.sum())
+        self._set_mass(float((zero if mask is None else zero * mask).sum()) / max(1.0, count))
+        return True
+
+    def _set_mass(self, mass: float) -> None:
+        """Change the prior, which must leave room for both."""
+        assert self.mass is not None and self.plan.prior is not None
+        self.mass[...] = min(max(mass, SMALLEST_MASS), 1.0 - SMALLEST_MASS)
+        self.plan = replace(self.plan, prior=self.plan.prior.with_mass(float(self.mass[0, 0])))
 
     def start(self, update: Update | None) -> None:
         """Implement ``deepnet.layers.base.Layer.start``."""
@@ -248,7 +290,13 @@ class DenseLayer(dense.Layer):
         return sent._replace(B=sent.B[: self.plan.features], A=A)
 
     def most_probable_weights(self) -> Array:
-        """Return sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge."""
+        """Return sign(m) for ±1 weights (+1 where m = 0), m for continuous ones; zero where there is no edge.
+
+        Those that may be 0 are so where that is more probable than the others: than each for ternary ones; than all of
+        them for continuous ones, which otherwise are their mean.
+        """
+        if self.plan.sparse_weights:
+            return self._without_zeros()
         if not self.plan.spin_weights:
             return self.mean
         weights = np.where(self.mean >= 0, self.mean.dtype.type(1), self.mean.dtype.type(-1))
@@ -261,7 +309,7 @@ class DenseLayer(dense.Layer):
         background are: it is 0, and the unit decides by its rule for 0, not by how the sum was rounded.
         """
         W = self.most_probable_weights()
-        whole = self.plan.spin_weights and self.plan.spin_inputs
+        whole = self.plan.whole_weights and self.plan.spin_inputs
 
         def preactivations(units: Array) -> Array:
             x = self._with_constant_unit(units, 1)
@@ -270,6 +318,18 @@ class DenseLayer(dense.Layer):
             return z
 
         return preactivations
+
+    def _without_zeros(self) -> Array:
+        prior = self.plan.prior
+        assert prior is not None and self.G is not None
+        zero = prior.zero_probability(H=self.H, G=self.G)
+        if prior.support is None:
+            mean, _ = prior.moments(H=self.H, G=self.G)
+            weights = np.where(zero < 0.5, mean / np.maximum(1.0 - zero, 0.5), 0.0)
+        else:  # the odds of -1 and 1 are e^{2H}
+            weights = np.sign(self.H) * ((1.0 - zero) / (1.0 + np.exp(-2.0 * np.abs(self.H))) > zero)
+        weights = weights.astype(self.mean.dtype, copy=False)
+        return weights if self.plan.mask is None else weights * self.plan.mask
 
     def polarization(self) -> float:
         """Implement ``deepnet.layers.base.Layer.polarization``, over the edges."""

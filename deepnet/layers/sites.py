@@ -42,7 +42,8 @@ class SitesPlan(DensePlan):
     ) -> "SitesLayer":
         """As ``Plan.initial_layer``."""
         layer = super().initial_layer(size, rng, dtype, below)
-        return SitesLayer(self, layer.H, layer.G, layer.mean, layer.sigma, below=below, noise=layer.noise)
+        state = (layer.H, layer.G, layer.mean, layer.sigma)
+        return SitesLayer(self, *state, below=below, noise=layer.noise, mass=layer.mass)
 
 
 @dataclass
@@ -90,7 +91,7 @@ class SitesLayer(DenseLayer):
         self.batch, self.site_damping, self.damping, self.free = update.batch, self.damping, 0.0, None
         if self.batch in self.sites:
             before, site = self._parameters(), self.sites[self.batch]
-            if self.G is not None:
+            if self.G is not None and self.plan.prior is not None and self.plan.prior.support is None:
                 self.free = self.G - site[1] > PRECISION_FLOOR
                 site = site * self.free
             for parameter, message in zip(before, site, strict=True):

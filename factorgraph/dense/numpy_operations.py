@@ -141,7 +141,8 @@ def edge_messages(
 def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
     """Renew fields and damped means in place: H ← βH_in + r H + ρ H_base, m ← αm + (1 - α) ∂_H psi(H, G) [DL, App. B].
 
-    G likewise, but messages that would make weights less certain, Σ_n [x̂²Γ + Δ(Γ - g²)] < 0, count as none.
+    G likewise, but messages that would make weights less certain, Σ_n [x̂²Γ + Δ(Γ - g²)] < 0, count as none, unless
+    weights take finitely many values: their law has a normalisation for every G.
 
     The means are those of the posterior of the batch. In [DL, eqs. 3, 8] the next batch begins with those of its prior,
     tanh(ρ H) for ±1 weights in place of tanh H: see ``docs/deviations.md``.
@@ -149,8 +150,11 @@ def update_weights(operations: Operations, layer: Layer, step: Step) -> None:
     _renew(layer.H, layer.beta * layer.H_in + step.rho * step.field, step.reinforcement)
     if layer.G is not None:
         assert layer.G_in is not None and step.precision is not None
-        _renew(layer.G, layer.beta * np.maximum(layer.G_in, 0.0) + step.rho * step.precision, step.reinforcement)
-        np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
+        finite = cast(Prior, layer.plan.prior).support is not None
+        received = layer.G_in if finite else np.maximum(layer.G_in, 0.0)
+        _renew(layer.G, layer.beta * received + step.rho * step.precision, step.reinforcement)
+        if not finite:
+            np.maximum(layer.G, PRECISION_FLOOR, out=layer.G)
     mean, variance = operations.weight_moments(cast(Prior, layer.plan.prior), layer.H, _or_zero(layer.G))
     # Damped means [DL, eqs. 134-135]; masked weights stay zero.
     layer.mean *= layer.damping

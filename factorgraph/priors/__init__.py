@@ -9,6 +9,7 @@ from factorgraph.priors.gaussian_mixture import GaussianMixture
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
 from factorgraph.priors.positive import Positive
+from factorgraph.priors.ternary import Ternary
 
 __all__ = [
     "Binary",
@@ -21,4 +22,5 @@ __all__ = [
     "Positive",
     "Prior",
     "PriorValues",
+    "Ternary",
 ]

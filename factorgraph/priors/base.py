@@ -59,10 +59,29 @@ class Prior(ABC):
     Attributes:
         spin: w takes the values ±1 only, so that G w² is a constant and G drops out.
         on_gpu: the formulas take arrays on a GPU, as scalar kernels do.
+        support: the finitely many values that w takes, so that G may be any number; None if there are others.
     """
 
     spin: bool = False
     on_gpu: bool = False
+    support: tuple[float, ...] | None = None
+
+    @property
+    def mass(self) -> float:
+        """q(0), the probability of 0 itself."""
+        return 0.0
+
+    def with_mass(self, mass: float) -> "Prior":
+        """Return the same with another probability of 0, if it has one.
+
+        Raises:
+            ValueError: 0 has none.
+        """
+        raise ValueError(f"`prior` must be one with an atom at 0, got {self}")
+
+    def zero_probability(self, *, H: ArrayLike, G: ArrayLike) -> Any:
+        """Return P(w = 0) under the messages: q(0) e^{-psi}, since e^{Hw - Gw²/2} is 1 there."""
+        return self.mass * np.exp(-self.evaluate(H=H, G=G).psi)
 
     @property
     def natural(self) -> tuple[float, float, float] | None:

@@ -66,6 +66,7 @@ class Binary(Prior):
 
     spin = True
     on_gpu = True
+    support = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "field", check_number("field", self.field))

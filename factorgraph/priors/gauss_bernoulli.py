@@ -1,7 +1,7 @@
 """Spike-and-slab (Gauss-Bernoulli) prior: zero, or a normal variable."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,15 @@ from factorgraph.runtime.device_arrays import on_device
 
 
 @formula
-def log_mixture(s: float, density: float) -> float:
-    """log[(1 - density) + density e^s] to relative accuracy about its zero s = 0, for any s."""
+def log_mixture(s: float, density: float, spike: float) -> float:
+    """log[spike + density e^s], spike = 1 - density, to relative accuracy about its zero s = 0, for any s."""
     if s <= 1.0:
         excess = density * math.expm1(s)
-        return math.log1p(excess) if excess > -0.5 else math.log((1.0 - density) + density * math.exp(s))
+        return math.log1p(excess) if excess > -0.5 else math.log(spike + density * math.exp(s))
     excess = density * math.exp(s) if s < 700.0 else math.inf
     if excess < 0.5:
         return math.log1p(density * math.expm1(s))
-    return s + math.log(density + (1.0 - density) * math.exp(-s))
+    return s + math.log(density + spike * math.exp(-s))
 
 
 @formula
@@ -45,7 +45,7 @@ def _evaluate_element(
     H: float, G: float, density: float, mean: float, slab: float, psi: Any, m: Any, variance: Any
 ) -> None:
     m[0], variance[0], E, D, excess = spike_and_slab(H, G, density, mean, slab)
-    psi[0] = log_mixture(E - 0.5 * log_ratio(D, 1.0, excess), density)
+    psi[0] = log_mixture(E - 0.5 * log_ratio(D, 1.0, excess), density, 1.0 - density)
 
 
 def _moments_element(H: float, G: float, density: float, mean: float, slab: float, m: Any, variance: Any) -> None:
@@ -84,6 +84,15 @@ class GaussBernoulli(Prior):
         object.__setattr__(self, "density", density)
         object.__setattr__(self, "mean", check_number("mean", self.mean))
         object.__setattr__(self, "variance", check_number("variance", self.variance, above=0.0))
+
+    @property
+    def mass(self) -> float:
+        """See ``Prior``."""
+        return 1.0 - self.density
+
+    def with_mass(self, mass: float) -> "GaussBernoulli":
+        """See ``Prior``."""
+        return replace(self, density=1.0 - mass)
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior``.

@@ -120,6 +120,9 @@ class FlipsLayer:
     def settle(self):
         pass
 
+    def learn_prior(self):
+        return False
+
     def start(self, update):
         pass
 

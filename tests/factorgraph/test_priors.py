@@ -17,6 +17,7 @@ from factorgraph.priors.gaussian_mixture import GaussianMixture
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
 from factorgraph.priors.positive import Positive
+from factorgraph.priors.ternary import Ternary
 
 # ---- the definitions -------------------------------------------------------------------------------------------------
 
@@ -53,6 +54,15 @@ def _mixture(H, G, *flat):
     mean = sum(a * w for a, w in zip(atoms, p, strict=True)) / total
     variance = sum((a - mean) ** 2 * w for a, w in zip(atoms, p, strict=True)) / total
     return mp.log(total / sum(mpf(w) for w in weights)), mean, variance
+
+
+def _three(mass):
+    """Atoms and weights of ``Ternary`` as a mixture."""
+    return -1.0, 0.0, 1.0, (1 - mpf(mass)) / 2, mass, (1 - mpf(mass)) / 2
+
+
+def _ternary(H, G, mass):
+    return _mixture(H, G, *_three(mass))
 
 
 def _laplace_side(H, G, scale):
@@ -132,6 +142,10 @@ def _mixture_scales(values, H, G, *flat):
     return max(abs(values[0]), min(small, abs(e[top]) + abs(mp.log(q[top])))), spread, values[2]
 
 
+def _ternary_scales(values, H, G, mass):
+    return _mixture_scales(values, H, G, *_three(mass))
+
+
 def _laplace_scales(values, H, G, scale):
     """psi: (H² + G) E w²/2 for a small message. Mean: E|w|."""
     (s1, x1, _), (s0, x0, _) = _laplace_side(H, G, scale), _laplace_side(-mpf(H), G, scale)
@@ -192,6 +206,7 @@ CASES = {
     "positive": (
         Positive, _positive, _positive_scales, [(0.0, 1.0), (0.5, 2.0), (-30.0, 0.5), (1e3, 1e-2), (-1e-3, 1e6)],
     ),
+    "ternary": (Ternary, _ternary, _ternary_scales, [(1 / 3,), (0.9,), (1e-6,), (1 - 1e-9,)]),
     "laplace": (Laplace, _laplace, _laplace_scales, [(1.0,), (0.07,), (3.0,)]),
     "gaussian_mixture": (
         lambda *flat: GaussianMixture(*(flat[k * len(flat) // 3 : (k + 1) * len(flat) // 3] for k in range(3))),
@@ -293,7 +308,15 @@ def test_float32_is_the_rounded_float64(case, H, G):
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(
-    st.sampled_from([Binary(0.7), Gaussian(1.0, 2.0), GaussBernoulli(0.2, 0.5, 2.0), Mixture([-1, 0.3, 2], [1, 3, 2])]),
+    st.sampled_from(
+        [
+            Binary(0.7),
+            Gaussian(1.0, 2.0),
+            GaussBernoulli(0.2, 0.5, 2.0),
+            Mixture([-1, 0.3, 2], [1, 3, 2]),
+            Ternary(0.6),
+        ]
+    ),
     st.floats(-4, 4),
     st.floats(0, 4),
 )
@@ -315,8 +338,8 @@ def test_bounds(case, H, G):
     values = _make(*case).evaluate(H=H, G=G)
     assert np.all(np.isfinite(values))
     assert values.variance >= 0
-    if case[0] in ("binary", "mixture"):
-        atoms = (-1.0, 1.0) if case[0] == "binary" else case[1][: len(case[1]) // 2]
+    if case[0] in ("binary", "mixture", "ternary"):
+        atoms = case[1][: len(case[1]) // 2] if case[0] == "mixture" else (-1.0, 1.0)
         room = 4 * np.finfo(float).eps * max(map(abs, atoms))
         assert min(atoms) - room <= values.mean <= max(atoms) + room
         assert values.variance <= (max(atoms) - min(atoms)) ** 2 / 4 * (1 + 1e-15)
@@ -335,6 +358,30 @@ def test_two_atoms_are_binary(field):
     shifted = mixture.evaluate(H=H, G=3.0)  # G w² is a constant
     np.testing.assert_allclose(shifted.psi + 1.5, b.psi, rtol=tol.PRIOR, atol=1e-15)
     np.testing.assert_allclose(shifted.mean, b.mean, rtol=tol.PRIOR, atol=exact)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.floats(0.01, 0.99), st.floats(-30, 30), st.floats(-20, 20))
+def test_the_probability_of_zero(mass, H, G):
+    """Of any two natural parameters, negative precisions included; and of another mass."""
+    prior = Ternary(0.5).with_mass(mass)
+    assert max(_errors("ternary", (mass,), H, G, prior.evaluate(H=H, G=G))) < tol.PRIOR
+    logs = np.log([0.5 * (1 - mass), mass, 0.5 * (1 - mass)]) + H * np.arange(-1, 2) - 0.5 * G * np.array([1, 0, 1])
+    p = np.exp(logs - logs.max())
+    zero = p[1] / p.sum()
+    assert prior.zero_probability(H=H, G=G) == pytest.approx(zero, rel=1e-12)
+    values = prior.evaluate(H=H, G=G)
+    assert values.variance + values.mean**2 == pytest.approx(1 - zero, rel=1e-12, abs=1e-15)
+    slab = GaussBernoulli(0.5, 0.0, 2.0).with_mass(mass)
+    on = (1 - mass) * (1 + 2 * abs(G)) ** -0.5 * np.exp(0.005 * H * H / (0.5 + abs(G)))
+    assert slab.zero_probability(H=0.1 * H, G=abs(G)) == pytest.approx(mass / (mass + on), rel=1e-9)
+
+
+@pytest.mark.parametrize("prior", [Binary(), Gaussian(), Laplace()], ids=str)
+def test_priors_without_an_atom_at_zero(prior):
+    assert prior.mass == 0.0 and prior.zero_probability(H=1.0, G=0.5) == 0.0
+    with pytest.raises(ValueError, match="`prior` must be one with an atom at 0"):
+        prior.with_mass(0.3)
 
 
 def test_the_spin_prior_ignores_the_second_parameter():
@@ -419,6 +466,7 @@ def test_a_mixture_of_one_normal_is_gaussian():
         (lambda: GaussBernoulli(0.0), r"`density` must be in \(0, 1\], got 0.0"),
         (lambda: GaussBernoulli(1.5), r"`density` must be in \(0, 1\], got 1.5"),
         (lambda: GaussBernoulli(0.5, 0.0, 0.0), r"`variance` must be a finite number > 0, got 0.0"),
+        (lambda: Ternary(1.0), r"`mass` must be a finite number > 0 and < 1, got 1.0"),
         (lambda: Mixture([], []), r"`atoms` must be distinct and at least one"),
         (lambda: Mixture([1, 1], [1, 1]), r"`atoms` must be distinct"),
         (lambda: Mixture([0, 1], [1]), r"`weights` must be as many as the 2 atoms, got 1"),

@@ -53,6 +53,7 @@ from factorgraph.priors import (
     Mixture,
     Positive,
     Prior,
+    Ternary,
 )
 
 
@@ -90,6 +91,7 @@ PRIORS: dict[str, list[Any]] = table(
         Binary(), Binary(0.3), Exponential(1.5), Positive(0.4, 2.0), GaussBernoulli(0.01),
         GaussBernoulli(0.4, 0.5, 1.5), Gaussian(), Gaussian(0.5, 2.0),
         GaussianMixture([1, 2], [-1, 3], [0.1, 2]), Laplace(), Mixture([0, 1, 3], [1, 1, 1]),
+        Ternary(), Ternary(0.9),
     ],
 )  # fmt: skip
 
