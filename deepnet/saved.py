@@ -145,7 +145,9 @@ def _regressor_to_json(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _estimator(kind: str, values: dict[str, Any], network: Network) -> Estimator:
+def _estimator(
+    kind: str, values: dict[str, Any], network: Network
+) -> MessagePassingClassifier | MessagePassingRegressor:
     parameters = check_instance("estimator.parameters", values.get("parameters"), dict, "a JSON object")
     if unknown := sorted(parameters.keys() - ESTIMATORS[kind]().get_params(deep=False).keys()):
         raise ValueError(f"`estimator.parameters` must be those of {kind}, got {shown(unknown)}")
@@ -184,12 +186,12 @@ def _restore_regressor(estimator: Any, values: dict[str, Any], network: Network)
         raise ValueError(f"`estimator.single` must be false for {targets} targets, got true")
 
 
-def _numbers(name: str, values: dict[str, Any], count: int, **limits: float) -> NDArray[np.float64]:
+def _numbers(name: str, values: dict[str, Any], count: int, above: float = -np.inf) -> NDArray[np.float64]:
     """Return a list of so many numbers as an array."""
     listed = check_instance(f"estimator.{name}", values.get(name), list, "a list")
     if len(listed) != count:
         raise ValueError(f"`estimator.{name}` must be {count} numbers, got {len(listed)}")
-    return np.array([check_number(f"estimator.{name}[{i}]", each, **limits) for i, each in enumerate(listed)])
+    return np.array([check_number(f"estimator.{name}[{i}]", each, above=above) for i, each in enumerate(listed)])
 
 
 def _labels_to_json(labels: NDArray[Any]) -> dict[str, Any]:

@@ -138,9 +138,9 @@ def parser() -> argparse.ArgumentParser:
         "export", help="a network as a file of its own", formatter_class=Help, allow_abbrev=False
     )
     exporting.description = (
-        "Write the most probable weights of a run of ±1 weights and sign units to a file that predicts without it: "
-        "packed in one bit a weight, for deepnet.load_packed, or as a header in C. Inputs are standardised as the data "
-        "set is."
+        "Write the most probable weights of a run to a file that predicts without it: of ±1 weights and sign units "
+        "packed in one bit a weight, for deepnet.load_packed, or as a header in C; of any network as a graph of ONNX "
+        "operators. Inputs are pixels as the data set has them; of columns of a file, what the run makes of them."
     )
     exporting.set_defaults(command=export)
     exporting.add_argument("run", metavar="RUN", type=path, help="folder of the run")

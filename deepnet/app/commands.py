@@ -239,6 +239,6 @@ def export(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     network = run.load()
     with wrong_input():
-        packing.export(packing.pack(network.layers), args.out, args.to)
+        packing.export(run.exported(network), args.out, args.to)
     say(f"{args.out}: {args.out.stat().st_size} bytes, {args.to}, from epoch {network.epoch} of {args.run}")
     return 0

@@ -1,5 +1,6 @@
 """Message passing as a scikit-learn regressor."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -7,10 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
+from deepnet.export.exported import Exported
+from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
@@ -202,6 +206,22 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         """
         network, x = self._fitted(X)
         return -uncertainty(network.in_double(), x).epistemic
+
+    def export(self, path: str | os.PathLike[str], to: str = "onnx") -> None:
+        """Write the most probable weights to a file that predicts means by itself.
+
+        Args:
+            path: of the file.
+            to: "onnx", a graph of standard operators, with the extra ``onnx``; the other formats have labels only.
+
+        Raises:
+            ValueError: nothing was fitted yet, or an argument is not as described.
+            ImportError: onnx is missing.
+            OSError: the disk refuses.
+        """
+        check_is_fitted(self, "network_")
+        standardization, scale = (self.mean_, self.scale_), (self.target_mean_, self.target_scale_)
+        export(Exported(self.network_.layers, standardization, scale=scale), path, to)
 
     @property
     def noise_variance_(self) -> Array:
