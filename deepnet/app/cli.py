@@ -148,6 +148,12 @@ def parser() -> argparse.ArgumentParser:
         "--to", metavar="FORMAT", type=export_format, default="packed", help="{names} (default: packed)"
     )
     exporting.add_argument("--out", metavar="FILE", type=path, required=True, help="file to write")
+    exporting.add_argument(
+        "--bayes",
+        action="store_true",
+        help="with packed: means and variances in 8 bits each, for deepnet.load; prints what that costs in accuracy",
+    )
+    exporting.add_argument("--data-dir", metavar="DIR", default=None, help="folder with the files of the data set")
     return top
 
 

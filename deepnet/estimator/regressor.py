@@ -18,7 +18,7 @@ from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
-from deepnet.predict import predictive
+from deepnet.predict import calibrate_noise, predictive
 from deepnet.train import Network, init
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag
@@ -281,6 +281,21 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.target_mean_, self.target_scale_ = column_moments("y", y)
         if self.noise_variance is not None:  # one number, for targets on one scale
             self.target_scale_ = np.full_like(self.target_scale_, np.sqrt(np.mean(np.square(self.target_scale_))))
+
+    def _loss(self, network: Network, held: Samples) -> float:
+        """That with the noise that suits them best: the one that was learnt is too small where weights are overfitted,
+        and its error would hide that of the means."""
+        self._calibrate(network, held)
+        return super()._loss(network, held)
+
+    def _finish(self, held: Samples | None) -> None:
+        """Take the noise from the samples that were held out."""
+        if held is not None:
+            self._calibrate(self.network_, held)
+
+    def _calibrate(self, network: Network, held: Samples) -> None:
+        if self.output == "gaussian" and self.noise_variance is None:
+            calibrate_noise(network.layers, held.x, held.y, network.operations)
 
     def _error(self, network: Network, samples: Samples) -> float:
         """Return the root mean square error of targets on the scale of the network."""
