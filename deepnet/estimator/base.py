@@ -131,7 +131,9 @@ class Estimator(BaseEstimator):
         if self.early_stopping:
             count = max(1, round(self.validation_fraction * len(samples.x)))
             if count >= len(samples.x):
-                need = "a fraction that leaves samples to learn from"
+                need = (
+                    f"a fraction of {len(samples.x)} sample{'s' * (len(samples.x) > 1)} that leaves some to learn from"
+                )
                 raise ValueError(f"`validation_fraction` must be {need}, got {self.validation_fraction}")
             rest, chosen = self._held_out(samples, count, config.seed)
             samples, held = samples[rest], samples[chosen]

@@ -46,7 +46,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             order 1.
         device: where to train: "cpu", "cuda" or "cuda-tf32".
         early_stopping: hold ``validation_fraction`` of the samples out, end when their loss (minus the log likelihood)
-            has not improved by ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them.
+            has not improved by ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them,
+            with the learnt noise that suits them best: that of the samples that were learnt from is too small.
         validation_fraction, n_iter_no_change: see there.
         tol: see there; without ``early_stopping``, training ends once the means of no layer's weights change by more
             than this share in an epoch (root mean squares).
@@ -76,22 +77,22 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         noise_variance: float | None = None,
         bias: bool = True,
         density: float | Sequence[float] = 1.0,
-        epochs: int = 100,
+        epochs: int = 400,
         batch_size: int = 32,
         memory: str = "fields",
         preset: str = "default",
         rho: Settings = 1.0,
         damping: Settings = 0.0,
-        beta: Settings = 0.1,
+        beta: Settings = 0.15,
         tau: int = 1,
         reinforcement: float = 0.0,
-        eps_init: float | str | Sequence[float] = 1.0,
+        eps_init: float | str | Sequence[float] = 1.5,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
-        early_stopping: bool = False,
+        early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int = 100,
         tol: float = 0.0,
         warm_start: bool = False,
         verbose: bool | int = False,

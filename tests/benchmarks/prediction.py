@@ -1,8 +1,9 @@
 """Time of predictions by exported networks, beside ONNX Runtime and PyTorch on the same network in single precision.
 
-``python tests/benchmarks/prediction.py`` prints, for one sample and for 10 000 pictures of 784 pixels, on one thread, the
-time of each way to compute the labels of a network of ±1 weights, 784-501-501-10, and how many times longer it takes than
-the C header; every way is timed in turn, several times, and the least time counts. All labels are compared first.
+``python tests/benchmarks/prediction.py`` prints, for one sample and for 10 000 pictures of 784 pixels, on one thread,
+the time of each way to compute the labels of a network of ±1 weights, 784-501-501-10, and how many times longer it
+takes than the C header; every way is timed in turn, several times, and the least time counts. All labels are compared
+first.
 """
 
 import argparse
