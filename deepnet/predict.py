@@ -137,6 +137,20 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
     return total / len(x)
 
 
+def calibrate_noise(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> None:
+    """Set the learnt noise of a Gaussian output to the one under which targets are the most probable.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features) that it has not seen.
+        y: numbers (samples, outputs).
+        operations: where the layers are, in host memory.
+    """
+    output = output_of(layers[-1])
+    omega, V = (np.concatenate(each, axis=1) for each in zip(*_output_moments(layers, x, operations), strict=True))
+    output.calibrate(output.encode(y, omega.dtype), omega, V)
+
+
 def _output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[tuple[Array, Array]]:
     """Yield means and variances (outputs, samples) of the outputs' pre-activations, chunk by chunk, on the host.
 

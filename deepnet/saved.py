@@ -13,6 +13,7 @@ from deepnet.config import Config
 from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
 from deepnet.estimator.base import Estimator
 from deepnet.export.packed import file_path
+from deepnet.export.posterior import pack_posterior, unpack_posterior
 from deepnet.outputs import numeric, output_of
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST
@@ -29,7 +30,7 @@ from factorgraph.io.archive import pack_archive, unpack_archive
 from factorgraph.io.files import parse_json, write_bytes_atomic
 
 #: Version of the format that is written; those before it are read, too.
-FORMAT = 1
+FORMAT = 2
 
 #: Estimators that can be saved, by the name of their class.
 ESTIMATORS: dict[str, type[MessagePassingClassifier] | type[MessagePassingRegressor]] = {
@@ -40,19 +41,22 @@ ESTIMATORS: dict[str, type[MessagePassingClassifier] | type[MessagePassingRegres
 Model = Network | MessagePassingClassifier | MessagePassingRegressor
 
 
-def save(model: Model, path: str | os.PathLike[str]) -> None:
+def save(model: Model, path: str | os.PathLike[str], *, packed: bool = False) -> None:
     """Write a network or a fitted estimator to a file, which ``load`` reads.
 
     Args:
         model: where it is; it is loaded into host memory.
         path: of the file, replaced in one step.
+        packed: write means and variances of the weights in 8 bits each: see ``deepnet.export.posterior``. What is read
+            then predicts nearly the same.
 
     Raises:
         ValueError: an argument is not as described, or the estimator is not fitted, or has labels that are neither
-            texts nor numbers.
+            texts nor numbers; or there is more than a posterior that is to be packed.
         OSError: the disk refuses.
     """
     path = file_path(path)
+    check_flag("packed", packed)
     need = f"a Network or one of {', '.join(ESTIMATORS)}"
     kind, network = type(check_instance("model", model, (Network, *ESTIMATORS.values()), need)).__name__, model
     document: dict[str, Any] = {"format": FORMAT, "kind": kind}
@@ -67,8 +71,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         "classes": _classes(network),
         "epoch": network.epoch,
         "drawn": drawn_digests(network),
+        "packed": packed,
     }
-    write_bytes_atomic(path, pack_archive(json.dumps(document, allow_nan=False, default=_plain), network.arrays()))
+    arrays = pack_posterior(network.to("cpu").layers) if packed else network.arrays()
+    write_bytes_atomic(path, pack_archive(json.dumps(document, allow_nan=False, default=_plain), arrays))
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -103,6 +109,8 @@ def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Network
     least = 1 if config.output in numeric() else 2
     classes = check_integer("network.classes", values.get("classes"), minimum=least, maximum=LARGEST)
     epoch = check_integer("network.epoch", values.get("epoch"), minimum=0, maximum=LARGEST)
+    if check_flag("network.packed", values.get("packed", False)):  # not in format 1
+        arrays = unpack_posterior(arrays, config.dtype)
     check_arrays(arrays, config, features, classes)  # before anything is made of this size
     network = init(config, features, classes)
     check_drawn(network, values.get("drawn"))
@@ -145,7 +153,9 @@ def _regressor_to_json(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _estimator(kind: str, values: dict[str, Any], network: Network) -> Estimator:
+def _estimator(
+    kind: str, values: dict[str, Any], network: Network
+) -> MessagePassingClassifier | MessagePassingRegressor:
     parameters = check_instance("estimator.parameters", values.get("parameters"), dict, "a JSON object")
     if unknown := sorted(parameters.keys() - ESTIMATORS[kind]().get_params(deep=False).keys()):
         raise ValueError(f"`estimator.parameters` must be those of {kind}, got {shown(unknown)}")
@@ -184,12 +194,12 @@ def _restore_regressor(estimator: Any, values: dict[str, Any], network: Network)
         raise ValueError(f"`estimator.single` must be false for {targets} targets, got true")
 
 
-def _numbers(name: str, values: dict[str, Any], count: int, **limits: float) -> NDArray[np.float64]:
+def _numbers(name: str, values: dict[str, Any], count: int, above: float = -np.inf) -> NDArray[np.float64]:
     """Return a list of so many numbers as an array."""
     listed = check_instance(f"estimator.{name}", values.get(name), list, "a list")
     if len(listed) != count:
         raise ValueError(f"`estimator.{name}` must be {count} numbers, got {len(listed)}")
-    return np.array([check_number(f"estimator.{name}[{i}]", each, **limits) for i, each in enumerate(listed)])
+    return np.array([check_number(f"estimator.{name}[{i}]", each, above=above) for i, each in enumerate(listed)])
 
 
 def _labels_to_json(labels: NDArray[Any]) -> dict[str, Any]:

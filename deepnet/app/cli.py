@@ -153,9 +153,9 @@ def parser() -> argparse.ArgumentParser:
         "export", help="a network as a file of its own", formatter_class=Help, allow_abbrev=False
     )
     exporting.description = (
-        "Write the most probable weights of a run of ±1 weights and sign units to a file that predicts without it: "
-        "packed in one bit a weight, for deepnet.load_packed, or as a header in C. Inputs are standardised as the data "
-        "set is."
+        "Write the most probable weights of a run to a file that predicts without it: of ±1 weights and sign units "
+        "packed in one bit a weight, for deepnet.load_packed, or as a header in C; of any network as a graph of ONNX "
+        "operators. Inputs are pixels as the data set has them; of columns of a file, what the run makes of them."
     )
     exporting.set_defaults(command=export)
     exporting.add_argument("run", metavar="RUN", type=path, help="folder of the run")
@@ -163,6 +163,12 @@ def parser() -> argparse.ArgumentParser:
         "--to", metavar="FORMAT", type=export_format, default="packed", help="{names} (default: packed)"
     )
     exporting.add_argument("--out", metavar="FILE", type=path, required=True, help="file to write")
+    exporting.add_argument(
+        "--bayes",
+        action="store_true",
+        help="with packed: means and variances in 8 bits each, for deepnet.load; prints what that costs in accuracy",
+    )
+    exporting.add_argument("--data-dir", metavar="DIR", default=None, help="folder with the files of the data set")
     return top
 
 

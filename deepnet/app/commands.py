@@ -248,7 +248,33 @@ def export(args: argparse.Namespace) -> int:
 
     run = Run.open(args.run)
     network = run.load()
+    if args.bayes:
+        return _export_posterior(run, network, args)
     with wrong_input():
-        packing.export(packing.pack(network.layers), args.out, args.to)
+        packing.export(run.exported(network), args.out, args.to)
     say(f"{args.out}: {args.out.stat().st_size} bytes, {args.to}, from epoch {network.epoch} of {args.run}")
+    return 0
+
+
+def _export_posterior(run: "Run", network: "Network", args: argparse.Namespace) -> int:
+    """Write means and variances in 8 bits each, and say what that costs on the test set."""
+    from deepnet.metrics import measure
+    from deepnet.saved import load, save
+    from deepnet.state import Network
+
+    with wrong_input():
+        if args.to != "packed":
+            raise ValueError(f"`bayes` must be left out for {args.to}, which has no posterior")
+        save(network, args.out, packed=True)
+    data, read, measures = run.description.load_data(args.data_dir), load(args.out), run.description.measures
+    assert isinstance(read, Network)
+    before, after = (measure(each, data.x_test, data.y_test, data.target.unit) for each in (network, read))
+    names = {
+        "bayes_error": f"Bayesian test {measures.error}",
+        **{name: name.replace("_", " ") for name in measures.scores},
+    }
+    size = f"{args.out.stat().st_size} bytes, posterior of 8 bits a number"
+    say(f"{args.out}: {size}, from epoch {network.epoch} of {args.run}")
+    for name, text in names.items():
+        say(f"{text:<40} {before[name]:10.5g} in full {after[name]:10.5g} packed")
     return 0

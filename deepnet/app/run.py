@@ -32,7 +32,9 @@ from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.history import check_history
 from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
+from deepnet.data.target import Classes, Numbers
 from deepnet.data.tasks import TaskSequence
+from deepnet.export.exported import Exported
 from deepnet.metrics import Evaluation, metrics
 from deepnet.processes import ALONE, Communicator
 from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
@@ -150,6 +152,14 @@ class Run:
         """Return the network before the first epoch."""
         description = self.description
         return init(description.config, description.features, description.classes, device, self.communicator)
+
+    def exported(self, network: Network) -> Exported:
+        """Return the network with what pictures, as files have them, go through before it, and the scale of numbers
+        behind it; of columns it takes inputs as they are prepared."""
+        preparation, target = self.description.prepared()
+        scale = (target.mean, target.scale) if isinstance(target, Numbers) else None
+        classes = target.labels if isinstance(target, Classes) else None
+        return Exported(network.layers, preparation.standardization, classes, scale)
 
     def _restored(self, path: Path, device: str) -> Network:
         """Return the network in a checkpoint, which must be one of this run."""

@@ -13,6 +13,7 @@ from deepnet.data import Dataset
 from deepnet.data.target import Numbers
 from deepnet.data.tasks import TaskSequence
 from deepnet.export.c_header import c_header
+from deepnet.export.exported import Exported
 from deepnet.export.packing import pack
 from deepnet.metrics import class_probabilities, means_and_deviations
 from deepnet.outputs import output_of
@@ -117,7 +118,7 @@ def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple
         ("pointwise, this program", weights, *_times(lambda x: predict_pointwise(network.layers, x), x)),
     ]
     try:
-        packed = pack(network.layers)
+        packed = pack(Exported(network.layers))
     except ValueError as error:
         return found, str(error)
     found.append(("packed", len(packed.to_bytes()), *_times(packed.predict, x)))

@@ -22,6 +22,11 @@ class Preparation(ABC):
     def features(self) -> int:
         """Number of inputs."""
 
+    @property
+    def standardization(self) -> tuple[float, float] | None:
+        """What all values of a row are shifted and then divided by; None if inputs are more than that."""
+        return None
+
     @abstractmethod
     def apply(self, table: Table, dtype: DTypeLike) -> Inputs:
         """Return inputs (rows, features); columns that are not needed may be there too.
@@ -53,6 +58,10 @@ class Pixels(Preparation):
     @property
     def features(self) -> int:
         return prod(self.shape)
+
+    @property
+    def standardization(self) -> tuple[float, float]:
+        return self.mean, self.scale
 
     @classmethod
     def fit(cls, name: str, pixels: NDArray[Any], rows: NDArray[np.integer]) -> "Pixels":

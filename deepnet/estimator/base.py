@@ -133,7 +133,9 @@ class Estimator(BaseEstimator):
         if self.early_stopping:
             count = max(1, round(self.validation_fraction * len(samples.x)))
             if count >= len(samples.x):
-                need = "a fraction that leaves samples to learn from"
+                need = (
+                    f"a fraction of {len(samples.x)} sample{'s' * (len(samples.x) > 1)} that leaves some to learn from"
+                )
                 raise ValueError(f"`validation_fraction` must be {need}, got {self.validation_fraction}")
             rest, chosen = self._held_out(samples, count, config.seed)
             samples, held = samples[rest], samples[chosen]
@@ -154,7 +156,7 @@ class Estimator(BaseEstimator):
                 self.network_ = network.to("cpu")
             else:
                 there = network.to("cpu")
-                losses.append(log_loss(there.in_double().layers, held.x, held.y, there.operations))
+                losses.append(self._loss(there.in_double(), held))
                 waited += 1
                 if losses[-1] < best - (self.tol if best < np.inf else 0.0):
                     best, waited = losses[-1], 0
@@ -166,6 +168,10 @@ class Estimator(BaseEstimator):
                 before, means = means, _means(network)
                 if max(_change(old, new) for old, new in zip(before, means, strict=True)) <= self.tol:
                     return
+
+    def _loss(self, network: Network, held: Samples) -> float:
+        """Return the loss of a copy of a network on samples that it has not seen."""
+        return log_loss(network.layers, held.x, held.y, network.operations)
 
     def _finish(self, held: Samples | None) -> None:
         """Do what is left once the network is trained, with the samples that it has not seen."""

@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
-from deepnet.export.packing import export, pack
+from deepnet.export.exported import Exported
+from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
@@ -267,16 +268,18 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
 
         Args:
             path: of the file.
-            to: "packed", a file of one bit a weight for ``deepnet.load_packed``; or "c", a header in C.
+            to: "packed", a file of one bit a weight for ``deepnet.load_packed``; "c", a header in C; or "onnx", a
+                graph of standard operators, with the extra ``onnx``.
 
         Raises:
             ValueError: nothing was fitted yet, an argument is not as described, or the network has other weights than
-                ±1 or other units than signs.
+                ±1 or other units than signs, of which only "onnx" takes others.
+            ImportError: onnx is missing.
             OSError: the disk refuses.
         """
         check_is_fitted(self, "network_")
         standardization = (float(self.mean_), float(self.scale_))
-        export(pack(self.network_.layers, standardization=standardization, classes=self.classes_), path, to)
+        export(Exported(self.network_.layers, standardization, self.classes_), path, to)
 
     def _config(self, seed: int) -> Config:
         check_choice("prediction", self.prediction, _PREDICTIONS)

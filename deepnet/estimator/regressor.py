@@ -1,5 +1,6 @@
 """Message passing as a scikit-learn regressor."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -7,14 +8,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
+from deepnet.export.exported import Exported
+from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
-from deepnet.predict import predictive
+from deepnet.predict import calibrate_noise, predictive
 from deepnet.train import Network, init
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag
@@ -43,7 +47,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             order 1.
         device: where to train: "cpu", "cuda" or "cuda-tf32".
         early_stopping: hold ``validation_fraction`` of the samples out, end when their loss (minus the log likelihood)
-            has not improved by ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them.
+            has not improved by ``tol`` for ``n_iter_no_change`` epochs, and keep the network that was best for them,
+            with the learnt noise that suits them best: that of the samples that were learnt from is too small.
         validation_fraction, n_iter_no_change: see there.
         tol: see there; without ``early_stopping``, training ends once the means of no layer's weights change by more
             than this share in an epoch (root mean squares).
@@ -74,22 +79,22 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         noise_variance: float | None = None,
         bias: bool = True,
         density: float | Sequence[float] = 1.0,
-        epochs: int = 100,
+        epochs: int = 400,
         batch_size: int = 32,
         memory: str = "fields",
         preset: str = "default",
         rho: Settings = 1.0,
         damping: Settings = 0.0,
-        beta: Settings = 0.1,
+        beta: Settings = 0.15,
         tau: int = 1,
         reinforcement: float = 0.0,
-        eps_init: float | str | Sequence[float] = 1.0,
+        eps_init: float | str | Sequence[float] = 1.5,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
-        early_stopping: bool = False,
+        early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: int = 100,
         tol: float = 0.0,
         warm_start: bool = False,
         verbose: bool | int = False,
@@ -206,6 +211,22 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         network, x = self._fitted(X)
         return -uncertainty(network.in_double(), x).epistemic
 
+    def export(self, path: str | os.PathLike[str], to: str = "onnx") -> None:
+        """Write the most probable weights to a file that predicts means by itself.
+
+        Args:
+            path: of the file.
+            to: "onnx", a graph of standard operators, with the extra ``onnx``; the other formats have labels only.
+
+        Raises:
+            ValueError: nothing was fitted yet, or an argument is not as described.
+            ImportError: onnx is missing.
+            OSError: the disk refuses.
+        """
+        check_is_fitted(self, "network_")
+        standardization, scale = (self.mean_, self.scale_), (self.target_mean_, self.target_scale_)
+        export(Exported(self.network_.layers, standardization, scale=scale), path, to)
+
     @property
     def noise_variance_(self) -> Array:
         """Variances of the noise, (targets,)."""
@@ -264,6 +285,21 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.target_mean_, self.target_scale_ = column_moments("y", y)
         if self.noise_variance is not None:  # one number, for targets on one scale
             self.target_scale_ = np.full_like(self.target_scale_, np.sqrt(np.mean(np.square(self.target_scale_))))
+
+    def _loss(self, network: Network, held: Samples) -> float:
+        """That with the noise that suits them best: the one that was learnt is too small where weights are overfitted,
+        and its error would hide that of the means."""
+        self._calibrate(network, held)
+        return super()._loss(network, held)
+
+    def _finish(self, held: Samples | None) -> None:
+        """Take the noise from the samples that were held out."""
+        if held is not None:
+            self._calibrate(self.network_, held)
+
+    def _calibrate(self, network: Network, held: Samples) -> None:
+        if self.output == "gaussian" and self.noise_variance is None:
+            calibrate_noise(network.layers, held.x, held.y, network.operations)
 
     def _error(self, network: Network, samples: Samples) -> float:
         """Return the root mean square error of targets on the scale of the network."""

@@ -3,8 +3,9 @@ integer inputs.
 
 With integer inputs x and the standardisation (x - shift)/divisor, the sum into a unit of the first layer is at least
 zero where Σ ±x >= shift · Σ ±1 ∓ divisor, the last term being that of the constant unit of a bias: an integer sum and
-an integer threshold, the right-hand side rounded up. As in ``deepnet.sums``, what lies below zero by no more than
-rounding is zero.
+an integer threshold, the right-hand side rounded up. The sum is twice that of the inputs of weight +1, less all, and
+each of these is one of powers of two over the bits of the inputs: popcounts, as in the layers above. As in
+``deepnet.sums``, what lies below zero by no more than rounding is zero.
 """
 
 import math
@@ -25,7 +26,7 @@ from factorgraph.io.files import write_bytes_atomic
 #: Largest size of an input of 16 bits, and the number of them whose sum has 32 bits.
 _LARGEST_INPUT, _LARGEST_FEATURES = 1 << 15, (1 << 16) - 2
 
-_WORD = 32
+_WORD = 64
 
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -123,19 +124,19 @@ def _words(bits: int) -> int:
 
 def _tables(network: PackedNetwork, name: str) -> Iterator[str]:
     for number, layer in enumerate(network.layers):
-        yield _array(f"static const uint32_t {name}_weights{number}", _hexadecimal(layer.weights))
+        yield _array(f"static const uint64_t {name}_weights{number}", _hexadecimal(layer.weights))
         if layer.edges is not None:
-            yield _array(f"static const uint32_t {name}_edges{number}", _hexadecimal(layer.edges))
+            yield _array(f"static const uint64_t {name}_edges{number}", _hexadecimal(layer.edges))
     yield _array(f"static const int32_t {name}_thresholds", [str(each) for each in _thresholds(network)])
 
 
 def _hexadecimal(rows: NDArray[Any]) -> list[str]:
-    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
-    return [f"0x{word:08x}" for word in padded.view("<u4").ravel().tolist()]
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8)))
+    return [f"0x{word:016x}" for word in padded.view("<u8").ravel().tolist()]
 
 
 def _array(declaration: str, values: list[str]) -> str:
-    lines = [", ".join(values[start : start + 8]) for start in range(0, len(values), 8)]
+    lines = [", ".join(values[start : start + 5]) for start in range(0, len(values), 5)]
     return f"{declaration}[{len(values)}] = {{\n  " + ",\n  ".join(lines) + "\n};"
 
 
@@ -146,7 +147,7 @@ def _step(network: PackedNetwork, name: str, number: int) -> str:
     lines = []
     if layer.bias:
         word, bit = divmod(layer.features, _WORD)
-        lines.append(f"units[{word}] |= (uint32_t)1 << {bit};" if bit else f"units[{word}] = 1;")
+        lines.append(f"units[{word}] |= (uint64_t)1 << {bit};" if bit else f"units[{word}] = 1;")
     lines.append(f"{name}_sums(units, {name}_weights{number}, {edges}, {layer.outputs}, {layer.inputs}, sums);")
     if not last or network.output == "sign":
         lines.append(f"{name}_signs(sums, {layer.outputs}, units);")
@@ -172,7 +173,7 @@ _SIGN = """  (void)sums;
 _SEVERAL = """  {
     int k;
     (void)sums;
-    for (k = 0; k < OUTPUTS; k++) labels[k] = (units[k / 32] >> (k % 32) & 1) ? 1 : -1;
+    for (k = 0; k < OUTPUTS; k++) labels[k] = (units[k / 64] >> (k % 64) & 1) ? 1 : -1;
     return labels[0] > 0;
   }"""
 
@@ -190,56 +191,70 @@ _HEADER = Template("""\
 
 $tables
 
-static inline int ${name}_ones(uint32_t word)
+static inline int ${name}_ones(uint64_t word)
 {
 #if defined(__GNUC__)
-  return __builtin_popcountl(word);
+  return __builtin_popcountll(word);
 #else
-  word -= word >> 1 & 0x55555555u;
-  word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
-  word = (word + (word >> 4)) & 0x0f0f0f0fu;
-  return (int)((uint32_t)(word * 0x01010101u) >> 24);
+  word -= word >> 1 & 0x5555555555555555u;
+  word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+  word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+  return (int)(word * 0x0101010101010101u >> 56);
 #endif
 }
 
 /* Sums of +1 and -1, each with the sign of its weight: edges with both alike, less the others. */
-static inline void ${name}_sums(const uint32_t *units, const uint32_t *weights, const uint32_t *edges, int outputs,
+static inline void ${name}_sums(const uint64_t *units, const uint64_t *weights, const uint64_t *edges, int outputs,
                                 int inputs, int32_t *sums)
 {
-  const int words = inputs / 32 + (inputs % 32 != 0);
-  const uint32_t last = inputs % 32 ? ((uint32_t)1 << inputs % 32) - 1 : 0xffffffffu;
+  const int words = inputs / 64 + (inputs % 64 != 0);
+  const uint64_t last = inputs % 64 ? ((uint64_t)1 << inputs % 64) - 1 : ~(uint64_t)0;
   int k, w;
   for (k = 0; k < outputs; k++, weights += words) {
     sums[k] = 0;
     for (w = 0; w < words; w++) {
-      const uint32_t there = edges ? edges[w] : w == words - 1 ? last : 0xffffffffu;
+      const uint64_t there = edges ? edges[w] : w == words - 1 ? last : ~(uint64_t)0;
       sums[k] += 2 * ${name}_ones(~(units[w] ^ weights[w]) & there) - ${name}_ones(there);
     }
     if (edges) edges += words;
   }
 }
 
-static inline void ${name}_set(uint32_t *units, int k, int positive)
+/* The sum of the inputs of which the mask has a bit, given the bits of all inputs, less the least one. */
+static inline int64_t ${name}_picked(uint64_t bits[][$words], int planes, int32_t least, const uint64_t *mask)
 {
-  if (k % 32 == 0) units[k / 32] = 0;
-  units[k / 32] |= (uint32_t)(positive != 0) << k % 32;
+  int64_t sum = 0;
+  int b, w, ones;
+  for (b = 0; b < planes; b++) {
+    for (w = ones = 0; w < $words; w++) ones += ${name}_ones(bits[b][w] & mask[w]);
+    sum += (int64_t)ones << b;
+  }
+  if (!least) return sum;
+  for (w = ones = 0; w < $words; w++) ones += ${name}_ones(bits[16][w] & mask[w]);
+  return sum + (int64_t)least * ones;
 }
 
-static inline void ${name}_signs(const int32_t *sums, int outputs, uint32_t *units)
+static inline void ${name}_set(uint64_t *units, int k, int positive)
+{
+  if (k % 64 == 0) units[k / 64] = 0;
+  units[k / 64] |= (uint64_t)(positive != 0) << k % 64;
+}
+
+static inline void ${name}_signs(const int32_t *sums, int outputs, uint64_t *units)
 {
   int k;
   for (k = 0; k < outputs; k++) ${name}_set(units, k, sums[k] >= 0);
 }
 
 /* The sign of input i in the sum of a unit, 0 without an edge. */
-static inline int ${name}_weight(const uint32_t *weights, const uint32_t *edges, int i)
+static inline int ${name}_weight(const uint64_t *weights, const uint64_t *edges, int i)
 {
-  const int there = edges ? (int)(edges[i / 32] >> i % 32 & 1) : 1; /* no branch: it would be a coin flip */
-  return there * (2 * (int)(weights[i / 32] >> i % 32 & 1) - 1);
+  const int there = edges ? (int)(edges[i / 64] >> i % 64 & 1) : 1; /* no branch: it would be a coin flip */
+  return there * (2 * (int)(weights[i / 64] >> i % 64 & 1) - 1);
 }
 
 /* All layers above the first one. */
-static inline int ${name}_upper(uint32_t *units$labels)
+static inline int ${name}_upper(uint64_t *units$labels)
 {
   int32_t sums[$sums];
 $layers$result
@@ -247,12 +262,23 @@ $layers$result
 
 static inline int ${name}_predict(const int16_t *x$labels)
 {
-  const uint32_t *weights = ${name}_weights0, *edges = $edges;
-  uint32_t units[$room] = {0};
-  int k, i;
+  const uint64_t *weights = ${name}_weights0, *edges = $edges;
+  uint64_t units[$room] = {0}, bits[17][$words] = {{0}}; /* of all inputs, less the least one; the last row is 1s */
+  int32_t least = x[0], size = 0;
+  int64_t total = 0;
+  int k, i, b, planes = 0;
+  for (i = 0; i < $features; i++) least = x[i] < least ? x[i] : least;
+  for (i = 0; i < $features; i++) {
+    const uint32_t above = (uint32_t)(x[i] - least);
+    size |= (int32_t)above;
+    total += x[i];
+    for (b = 0; above >> b; b++) bits[b][i / 64] |= (uint64_t)(above >> b & 1) << i % 64;
+    bits[16][i / 64] |= (uint64_t)1 << i % 64;
+  }
+  while (size >> planes) planes++;
   for (k = 0; k < $units; k++, weights += $words) {
-    int32_t sum = 0;
-    for (i = 0; i < $features; i++) sum += ${name}_weight(weights, edges, i) * (int32_t)x[i];
+    const int64_t both = edges ? ${name}_picked(bits, planes, least, edges) : total;
+    const int64_t sum = 2 * ${name}_picked(bits, planes, least, weights) - both;
     ${name}_set(units, k, sum >= ${name}_thresholds[k]);
     if (edges) edges += $words;
   }
@@ -261,8 +287,8 @@ static inline int ${name}_predict(const int16_t *x$labels)
 
 static inline int ${name}_predict_real(const double *x$labels)
 {
-  const uint32_t *weights = ${name}_weights0, *edges = $edges;
-  uint32_t units[$room] = {0};
+  const uint64_t *weights = ${name}_weights0, *edges = $edges;
+  uint64_t units[$room] = {0};
   double inputs[$inputs], size = 0.0;
   int k, i;
   for (i = 0; i < $inputs; i++) {

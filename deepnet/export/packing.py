@@ -1,68 +1,58 @@
 """Trained layers as a packed network, and as the file that a user asks for."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from deepnet.export.c_header import write_c_header
+from deepnet.export.exported import Exported
+from deepnet.export.onnx_graph import write_onnx
 from deepnet.export.packed import Bits, PackedLayer, PackedNetwork
 from deepnet.layers import DenseLayer, Layer
 from factorgraph.channels import Argmax, Sign
-from factorgraph.interface.arguments import check_choice, shown
+from factorgraph.interface.arguments import check_choice
 
-#: What a packed network is written as, by name.
-FORMATS: dict[str, Callable[[PackedNetwork, str | os.PathLike[str]], None]] = {
-    "packed": PackedNetwork.save,
-    "c": write_c_header,
+#: How a network is written, by the name of the format.
+FORMATS: dict[str, Callable[[Exported, str | os.PathLike[str]], None]] = {
+    "packed": lambda network, path: pack(network).save(path),
+    "c": lambda network, path: write_c_header(pack(network), path),
+    "onnx": write_onnx,
 }
 
 
-def export(network: PackedNetwork, path: str | os.PathLike[str], to: str) -> None:
+def export(network: Exported, path: str | os.PathLike[str], to: str) -> None:
     """Write a file that gives the labels of a network without this program.
 
     Args:
-        network: from ``pack``.
+        network: to be written.
         path: of the file.
         to: one of ``FORMATS``.
 
     Raises:
         ValueError: an argument is not as described, or the format does not serve the network.
+        ImportError: the format needs what is not installed.
         OSError: the disk refuses.
     """
     FORMATS[check_choice("to", to, FORMATS)](network, path)
 
 
-def pack(
-    layers: Sequence[Layer],
-    *,
-    standardization: tuple[float, float] | None = None,
-    classes: ArrayLike | None = None,
-) -> PackedNetwork:
-    """Return the most probable weights of trained layers, one bit each; two where some may be 0.
-
-    Args:
-        layers: in host memory.
-        standardization: what inputs are shifted and divided by before they enter.
-        classes: the labels, texts or numbers, in the order of their numbers.
+def pack(network: Exported) -> PackedNetwork:
+    """Return the most probable weights of a trained network, one bit each; two where some may be 0.
 
     Raises:
-        ValueError: a layer has other weights than ±1 or 0, or other units than signs; or ``classes`` are of another
-            type.
+        ValueError: a layer has other weights than ±1 or 0, or other units than signs; inputs have a scale of their own
+            each; or the classes are neither texts nor numbers.
     """
-    *hidden, last = layers
+    *hidden, last = network.layers
     for layer in hidden:
         if not isinstance(layer.plan.channel, Sign):
             raise ValueError(f"`{layer.plan.name}` must have sign units to be packed, got {layer.plan.channel}")
     if not isinstance(last.plan.channel, Sign | Argmax):
         raise ValueError(f"`{last.plan.name}` must have a sign or argmax output to be packed, got {last.plan.channel}")
-    labels = None if classes is None else tuple(np.asarray(classes).tolist())
-    if labels is not None and not all(isinstance(label, str | int | float) for label in labels):
-        raise ValueError(f"`classes` must be texts or numbers to be packed, got {shown(classes)}")
     output = "sign" if isinstance(last.plan.channel, Sign) else "argmax"
-    return PackedNetwork(tuple(map(_packed, layers)), output, standardization, labels)
+    return PackedNetwork(tuple(map(_packed, network.layers)), output, network.standardization, network.labels())
 
 
 def _packed(layer: Layer) -> PackedLayer:

@@ -169,6 +169,10 @@ class Output(ABC):
             total: makes sums over all samples of the batch of those over these.
         """
 
+    def calibrate(self, y: Array, omega: Array, V: Array) -> None:  # noqa: B027
+        """Set the learnt ``parameters`` to those under which y is the most probable, where there are any; arguments as
+        of ``learn``, of samples that training has not seen."""
+
     def error(self, predicted: Labels, y: Labels) -> float:
         """Return how wrong predictions are of labels of the data: the share of wrong ones in percent."""
         return 100.0 * float(np.mean(self.numbers(predicted) != self.likeliest(y)))

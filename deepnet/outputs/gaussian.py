@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from deepnet.layers import LearntNoise
 from deepnet.outputs.base import Labels, Predictive
@@ -14,6 +15,9 @@ from factorgraph.dense.state import Array, Message
 
 #: Samples over which the noise is averaged: a batch of n of them moves it n/(n + _MEMORY) of the way to their own.
 _MEMORY = 500.0
+
+#: Smallest noise that calibration gives, as a share of the targets' variance.
+_LEAST_NOISE = 1e-8
 
 
 class GaussianOutput(NumericOutput):
@@ -80,6 +84,19 @@ class GaussianOutput(NumericOutput):
         sums = total(np.concatenate([own, w.sum(axis=1, keepdims=True)]))
         seen, samples = sums[:-1], sums[-1]
         self.noise += (seen - samples * self.noise) / (samples + _MEMORY)
+
+    def calibrate(self, y: Array, omega: Array, V: Array) -> None:
+        if "noise" not in self.parameters:
+            return
+        for unit, (square, variance) in enumerate(zip(np.square(y - omega), V, strict=True)):
+
+            def loss(logarithm: float, square: Array = square, variance: Array = variance) -> float:
+                total = variance + np.exp(logarithm)
+                return float(np.mean(np.log(total) + square / total))
+
+            most = np.log(max(float(square.mean()), 2.0 * _LEAST_NOISE))
+            best: Any = minimize_scalar(loss, bounds=(np.log(_LEAST_NOISE), most), method="bounded")
+            self.noise[unit] = np.exp(best.x)
 
     def log_likelihood(self, y: Array, omega: Array, V: Array) -> Array:
         total = V + self.noise

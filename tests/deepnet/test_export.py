@@ -17,8 +17,10 @@ import deepnet
 from deepnet.app.cli import main
 from deepnet.app.run import Run
 from deepnet.config import Config
+from deepnet.data import load_pictures
 from deepnet.estimator import MessagePassingClassifier
 from deepnet.export.c_header import c_header, c_name
+from deepnet.export.exported import Exported
 from deepnet.export.packed import PackedNetwork, load_packed
 from deepnet.export.packing import export, pack
 from deepnet.predict import predict_pointwise
@@ -50,7 +52,7 @@ def networks(draw: st.DrawFn, least_hidden: int = 0) -> tuple[Network, np.ndarra
 @settings(max_examples=60)
 def test_packed_networks_give_the_same_labels(drawn: tuple[Network, Any]) -> None:
     network, x = drawn
-    packed = pack(network.layers)
+    packed = pack(Exported(network.layers))
     for each in (x.astype(float), (x / 3 + 0.1).astype(np.float32), x.astype(float) * 0.1):
         np.testing.assert_array_equal(packed.predict(each), predict_pointwise(network.layers, each))
     np.testing.assert_array_equal(packed.predict(x), predict_pointwise(network.layers, x.astype(float)))
@@ -61,7 +63,7 @@ def test_packed_networks_give_the_same_labels(drawn: tuple[Network, Any]) -> Non
 def test_files_hold_all_of_a_network(drawn: tuple[Network, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     network, x = drawn
     path = tmp_path_factory.getbasetemp() / "network.packed"
-    packed = pack(network.layers, standardization=(1.5, 2.25))
+    packed = pack(Exported(network.layers, (1.5, 2.25)))
     packed.save(path)
     loaded = load_packed(path)
     assert path.read_bytes() == packed.to_bytes() == loaded.to_bytes()
@@ -72,13 +74,13 @@ def test_files_hold_all_of_a_network(drawn: tuple[Network, Any], tmp_path_factor
 def test_more_samples_than_enter_at_once() -> None:
     network = init(Config(hidden=(33,)), 10, 3)
     x = np.random.default_rng(0).integers(0, 9, (2500, 10)).astype(float)
-    np.testing.assert_array_equal(pack(network.layers).predict(x), predict_pointwise(network.layers, x))
-    assert pack(network.layers).predict(x[:0]).shape == (0,)
+    np.testing.assert_array_equal(pack(Exported(network.layers)).predict(x), predict_pointwise(network.layers, x))
+    assert pack(Exported(network.layers)).predict(x[:0]).shape == (0,)
 
 
 def test_one_bit_a_weight() -> None:
     """784-501-501-10 has 648 795 weights: 81.1 kB, and what fills the last byte of every row."""
-    packed = pack(init(Config(hidden=(501, 501)), 784, 10).layers)
+    packed = pack(Exported(init(Config(hidden=(501, 501)), 784, 10).layers))
     assert 648_795 / 8 < len(packed.to_bytes()) <= 83_000
     assert "784-501-501-10, argmax output" in repr(packed)
 
@@ -133,7 +135,7 @@ def test_c_gives_the_same_labels(
     network, x = drawn
     folder = tmp_path_factory.getbasetemp()
     mean = 4.9 if standardised else 0.0  # of which integers have ties that rounding hides
-    packed = pack(network.layers, standardization=(mean, 2.0) if standardised else None)
+    packed = pack(Exported(network.layers, (mean, 2.0) if standardised else None))
     expected = numbers(predict_pointwise(network.layers, (x - mean) / 2.0 if standardised else x.astype(float)))
     for kind in ("int16_t", "double"):
         np.testing.assert_array_equal(compiled_labels(packed, x, folder, compiler, kind), expected)
@@ -146,7 +148,7 @@ def test_c_of_a_perceptron(compiler: str, outputs: int, tmp_path: Path) -> None:
     layers = init(Config(hidden=(outputs,), bias=True, density=0.8), 9, 2).layers[:1]
     x = np.random.default_rng(0).integers(-2, 3, (200, 9))
     expected = predict_pointwise(layers, x.astype(float))
-    packed = pack(layers)
+    packed = pack(Exported(layers))
     np.testing.assert_array_equal(packed.predict(x), expected)
     for kind in ("int16_t", "double"):
         found = compiled_labels(packed, x, tmp_path, compiler, kind)
@@ -160,7 +162,7 @@ def test_ties_that_the_mean_hides_from_integers(compiler: str, tmp_path: Path) -
     layers[0].mean[...] = 1.0
     x = np.full((3, 10), 5)
     x[:, 0] = 3, 4, 5
-    packed = pack(layers, standardization=(4.9, 2.0))
+    packed = pack(Exported(layers, (4.9, 2.0)))
     expected = predict_pointwise(layers, (x - 4.9) / 2.0)
     assert expected.ravel().tolist() == [-1, 1, 1] and packed.predict(x).ravel().tolist() == [-1, 1, 1]
     for kind in ("int16_t", "double"):
@@ -173,14 +175,18 @@ def test_the_largest_integers(compiler: str, tmp_path: Path) -> None:
     x = np.random.default_rng(0).choice([-(2**15), 2**15 - 1], (50, 300))
     x[0], x[1] = -(2**15), 2**15 - 1
     expected = numbers(predict_pointwise(network.layers, x.astype(float)))
-    np.testing.assert_array_equal(compiled_labels(pack(network.layers), x, tmp_path, compiler, "int16_t"), expected)
+    np.testing.assert_array_equal(
+        compiled_labels(pack(Exported(network.layers)), x, tmp_path, compiler, "int16_t"), expected
+    )
 
 
 def test_weights_in_any_order_of_memory() -> None:
     layers = init(Config(hidden=(9,), density=0.5), 70, 3).layers
-    packed = pack(layers)
+    packed = pack(Exported(layers))
     layers[0].mean = np.asfortranarray(layers[0].mean)
-    assert pack(layers).to_bytes() == packed.to_bytes() and c_header(pack(layers), "x") == c_header(packed, "x")
+    assert pack(Exported(layers)).to_bytes() == packed.to_bytes() and c_header(pack(Exported(layers)), "x") == c_header(
+        packed, "x"
+    )
 
 
 def test_names_in_c() -> None:
@@ -206,16 +212,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_compiler
 def test_a_run_of_digits(compiler: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    x = deepnet.load_dataset("digits").x_test
-    expected = predict_pointwise(Run.open(run).load().layers, x)
+    """Pixels go in as they are, and integers stay integers in C."""
+    pixels, trained = load_pictures("digits").column("x").reshape(-1, 64), Run.open(run)
+    mean, scale = trained.description.prepared()[0].standardization or (0.0, 1.0)
+    expected = predict_pointwise(trained.load().layers, (pixels - mean) / scale)
     path = tmp_path / "digits.packed"
     assert main(["export", str(run), "--out", str(path)]) == 0
     assert f"{path}: {path.stat().st_size} bytes, packed, from epoch 3 of" in capsys.readouterr().out
     packed = deepnet.load_packed(path)
-    np.testing.assert_array_equal(packed.predict(x), expected)
+    np.testing.assert_array_equal(packed.predict(pixels), expected)
     assert main(["export", str(run), "--to", "c", "--out", str(tmp_path / "digits.h")]) == 0
     assert (tmp_path / "digits.h").read_text() == c_header(packed, "digits")
-    np.testing.assert_array_equal(compiled_labels(packed, x, tmp_path, compiler, "double"), expected)
+    for kind in ("int16_t", "double"):
+        np.testing.assert_array_equal(compiled_labels(packed, pixels, tmp_path, compiler, kind), expected)
 
 
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], [3, 7, 9], ["*/x", "/*"]])
@@ -237,7 +246,7 @@ def test_classifiers_of_pixels(labels: list[Any], tmp_path: Path) -> None:
 
 
 def test_reading_needs_numpy_only(tmp_path: Path) -> None:
-    pack(init(Config(hidden=(5,)), 4, 2).layers).save(tmp_path / "x")
+    pack(Exported(init(Config(hidden=(5,)), 4, 2).layers)).save(tmp_path / "x")
     script = f"""
 import sys
 import deepnet
@@ -260,7 +269,7 @@ assert not {{"numba", "scipy", "sklearn", "networkx"}} & set(sys.modules), sorte
 )
 def test_the_layer_that_cannot_be_packed(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pack(init(Config(hidden=(5, 4), **changes), 4, 3).layers)
+        pack(Exported(init(Config(hidden=(5, 4), **changes), 4, 3).layers))
 
 
 def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,18 +296,19 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_what_c_refuses() -> None:
     with pytest.raises(ValueError, match="`W0` must have sign units for a C header"):
-        c_header(pack(init(Config(hidden=()), 4, 3).layers), "x")
+        c_header(pack(Exported(init(Config(hidden=()), 4, 3).layers)), "x")
     layers = init(Config(hidden=(3,)), 4, 2).layers
     with pytest.raises(ValueError, match="`standardization` must be for integers of 16 bits"):
-        c_header(pack(layers, standardization=(1e15, 1.0)), "x")
+        c_header(pack(Exported(layers, (1e15, 1.0))), "x")
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:
-    packed = pack(init(Config(hidden=(3,)), 4, 2).layers)
+    network = Exported(init(Config(hidden=(3,)), 4, 2).layers)
+    packed = pack(network)
     check_refusals(packed.predict, "x")
-    check_refusals(lambda value: export(packed, tmp_path / "x", value), "to")
+    check_refusals(lambda value: export(network, tmp_path / "x", value), "to")
     wrong = {label: value for label, value in WRONG.items() if label not in ("text", "digits")}
-    for call in (packed.save, lambda value: export(packed, value, "c"), load_packed):
+    for call in (packed.save, lambda value: export(network, value, "c"), load_packed):
         check_refusals(call, "path", wrong=wrong)
     assert not list(tmp_path.iterdir())
 
@@ -312,7 +322,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_damaged_headers_name_the_field(field: str, tmp_path: Path) -> None:
-    line, _, bits = pack(init(Config(hidden=(8,)), 8, 3).layers).to_bytes().partition(b"\n")
+    line, _, bits = pack(Exported(init(Config(hidden=(8,)), 8, 3).layers)).to_bytes().partition(b"\n")
     header = json.loads(line)
     *where, name = field.split(".")
     record = header["layers"][int(where[0][-2])] if where else header
@@ -334,7 +344,7 @@ def test_damaged_headers_name_the_field(field: str, tmp_path: Path) -> None:
 def test_damaged_bytes_are_errors(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Or change what no check can know of, such as a name."""
     path = tmp_path_factory.getbasetemp() / "damaged"
-    content = pack(init(Config(hidden=(9,), density=0.5), 7, 3).layers).to_bytes()
+    content = pack(Exported(init(Config(hidden=(9,), density=0.5), 7, 3).layers)).to_bytes()
     position = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
         path.write_bytes(content[:position])

@@ -15,7 +15,9 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deepnet import MessagePassingClassifier, MessagePassingRegressor
+from deepnet import Config, MessagePassingClassifier, MessagePassingRegressor
+from deepnet.outputs import output_of
+from deepnet.train import init
 
 Data = tuple[NDArray[Any], NDArray[Any]]
 
@@ -27,7 +29,9 @@ def curve(samples: int = 200, seed: int = 0) -> Data:
 
 
 def small(**settings: Any) -> MessagePassingRegressor:
-    return MessagePassingRegressor(**({"hidden": 20, "epochs": 15, "beta": 0.3, "random_state": 0} | settings))
+    return MessagePassingRegressor(
+        **({"hidden": 20, "epochs": 15, "beta": 0.3, "early_stopping": False, "random_state": 0} | settings)
+    )
 
 
 def test_learns_a_curve_and_its_noise() -> None:
@@ -270,3 +274,37 @@ def test_works_in_pipelines_and_searches() -> None:
     pipeline = make_pipeline(StandardScaler(), small(epochs=4))
     search = GridSearchCV(pipeline, {"messagepassingregressor__beta": [1e-4, 0.3]}, cv=2).fit(X, y)
     assert search.best_params_["messagepassingregressor__beta"] == 0.3
+
+
+def test_the_noise_is_that_of_samples_not_learnt_from() -> None:
+    """Held-out targets are the most probable under the variance that calibration finds, whatever was learnt."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2, 120))
+    layer = init(Config(hidden=(), output="gaussian"), 6, 2).layers[0]
+    output = output_of(layer)
+    V = rng.uniform(0.0, 0.3, (2, 120))
+    y = z + np.sqrt(V + np.array([[0.2], [0.05]])) * rng.normal(size=(2, 120))
+    output.calibrate(y, z, V)
+
+    def likelihood(noise: np.ndarray) -> np.ndarray:
+        return norm.logpdf(y, z, np.sqrt(V + noise[:, None])).mean(axis=1)
+
+    found = np.ravel(layer.state()["noise"]).astype(float)
+    grid = np.geomspace(1e-3, 1.0, 400)
+    best = np.max([likelihood(np.full(2, noise)) for noise in grid], axis=0)
+    assert (likelihood(found) >= best - 1e-5).all() and np.all(np.abs(found / [0.2, 0.05] - 1.0) < 0.5)
+    given = output_of(init(Config(hidden=(), output="gaussian", noise_variance=0.3), 6, 2).layers[0])
+    given.calibrate(y, z, V)
+    assert given.noise == 0.3  # a given one stays
+
+
+def test_overfitted_weights_are_not_sure_of_themselves() -> None:
+    """Of noise alone, learnt by heart: the deviation is that of the targets, not what is left of them in training."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 5)), rng.normal(size=100)
+    settings: dict[str, Any] = {"epochs": 60, "beta": 1.0, "random_state": 0}
+    sure = MessagePassingRegressor(early_stopping=False, **settings).fit(X, y)
+    model = MessagePassingRegressor(**settings, validation_fraction=0.4).fit(X, y)
+    new, truth = rng.normal(size=(200, 5)), rng.normal(size=200)
+    scores = [norm.logpdf(truth, *each.predict(new, return_std=True)).mean() for each in (sure, model)]
+    assert scores[1] > -1.8 and scores[1] > scores[0] + 0.5

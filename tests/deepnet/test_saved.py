@@ -145,7 +145,7 @@ def test_no_pickle_is_read_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 EDITS: list[tuple[tuple[str, ...], Any, str]] = [
-    (("format",), 2, "`format` must be an integer >= 1 and <= 1, got 2"),
+    (("format",), 3, "`format` must be an integer >= 1 and <= 2, got 3"),
     (
         ("kind",),
         "Pipeline",
