@@ -39,9 +39,9 @@ class MappedInputs:
         return part if isinstance(chosen, slice) else np.asarray(part)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Inputs:
-        if not len(self):
-            return np.empty(self.shape, self.dtype if dtype is None else dtype)
-        values = self._preparation.apply(self._table.rows(self._rows), self.dtype)
+        values: Any = np.empty(self.shape, self.dtype)
+        if len(self):
+            values = self._preparation.apply(self._table.rows(self._rows), self.dtype)
         return values if dtype is None else values.astype(dtype, copy=False)
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> "MappedInputs":

@@ -194,7 +194,8 @@ class MultiLayerGLM:
         if closure != "amp":
             raise ValueError(f"`closure` must be 'amp' for a maximum, got {closure!r}")
         self.prior.maximum(H=0.0, G=1.0)  # raises where there is none, as the next line does
-        self.channels[-1].observe_maximum(1.0, omega=0.0, V=1.0)
+        for channel in self.channels:
+            channel.observe_maximum(1.0, omega=0.0, V=1.0)
 
     def _free_entropy(self, chain: Chain | VampChain, observed: Array, maximum: bool) -> float:
         if not maximum:
