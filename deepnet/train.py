@@ -148,6 +148,7 @@ def train_epoch(
             _epochs_on_device(network, x, y, power).run(order, schedules, progress)
     check_finite(network, network.communicator)
     network.epoch += 1
+    network.agree()
 
 
 def _gathered(operations: Operations, x: Array | MappedInputs, own: Array) -> Array:

@@ -40,8 +40,9 @@ class MappedInputs:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Inputs:
         if not len(self):
-            return np.empty(self.shape, self.dtype if dtype is None else dtype)
-        values = self._preparation.apply(self._table.rows(self._rows), self.dtype)
+            values: Any = np.empty(self.shape, self.dtype)
+        else:
+            values = self._preparation.apply(self._table.rows(self._rows), self.dtype)
         return values if dtype is None else values.astype(dtype, copy=False)
 
     def astype(self, dtype: DTypeLike, copy: bool = True) -> "MappedInputs":
