@@ -304,7 +304,8 @@ def train(
     They are those that follow the first ``since`` epochs of the network, which learnt something else in these.
 
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
-    run may stop there and be taken up again.
+    run may stop there and be taken up again. Processes that train the network together call this with the
+    same data, and each reads its part of every batch.
     """
     x, y = _samples(network, x, y)
     if network.device == "cpu":
