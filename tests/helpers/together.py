@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import emulated_gpu
+import numba
 import numpy as np
 
 from deepnet.config import Config
@@ -167,6 +168,7 @@ def program():
         "diverged": diverged(),
         "mapped": rows_read(),
         "rounded": rounded(),
+        "threads": world().gather(numba.get_num_threads()),
         "device": on_device() if emulated_gpu.COMPILER else [],
     }
     if world().rank == 0:
