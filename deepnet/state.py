@@ -1,6 +1,7 @@
 """A network in training: how it is made, moved to another device, saved and restored."""
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -44,7 +45,7 @@ class Network:
         device: where the layers are: one of ``deepnet.kernels.devices.DEVICES``. Those of a baseline are in host memory
             all the time, and this is where it trains.
         resident: what training keeps on a GPU beside the layers.
-        communicator: of the processes that train it together, each with a network that is the same to the last bit.
+        communicator: of the processes that train it together, each with a network that is the same.
     """
 
     config: Config
@@ -112,6 +113,16 @@ class Network:
             names = {f"{layer.plan.name}.{name}": name for name in layer.state()}
             layer.restore({own: self.operations.array(arrays[name]) for name, own in names.items()})
         self.epoch = epoch
+
+    def agree(self) -> None:
+        """Take up the state of the first of the processes where others have rounded differently, as those on other
+        processors may."""
+        if self.communicator is ALONE:
+            return
+        digests = [zlib.crc32(np.ascontiguousarray(values).data) for values in self.arrays().values()]
+        if len(set(map(tuple, self.communicator.gather(digests)))) > 1:
+            first = self.communicator.gather(None if self.communicator.rank else self.arrays())[0]
+            self.restore(first, self.epoch)
 
     def _arrays(self) -> dict[str, Array]:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}

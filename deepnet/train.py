@@ -151,6 +151,7 @@ def train_epoch(
     if config.baseline is None and config.mass is None and any([layer.learn_prior() for layer in network.layers]):
         network.resident = None  # what was captured has the former prior
     network.epoch += 1
+    network.agree()
 
 
 def _gathered(operations: Operations, x: Array | MappedInputs, own: Array) -> Array:
@@ -306,7 +307,8 @@ def train(
     They are those that follow the first ``since`` epochs of the network, which learnt something else in these.
 
     The state at a yield depends on the settings and the data only (and on the number of threads, see ``Config``), so a
-    run may stop there and be taken up again.
+    run may stop there and be taken up again. Processes that train the network together call this with the
+    same data, and each reads its part of every batch.
     """
     x, y = _samples(network, x, y)
     if network.device == "cpu":

@@ -27,7 +27,7 @@ class Communicator(ABC):
     def begin_sum(self, values: Array) -> Callable[[], None]:
         """Begin to add up an array over all processes, in place; return what waits until it is done.
 
-        The array must be left alone in the meantime. All processes find the same numbers, to the last bit.
+        The array must be left alone in the meantime.
         """
 
     @abstractmethod

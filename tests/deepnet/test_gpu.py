@@ -239,7 +239,7 @@ def test_every_kernel_is_used(kernel):
 
 
 def test_a_device_is_refused_at_the_door(monkeypatch, tmp_path, capsys):
-    def nothing(self, *, tf32):
+    def nothing(self, *, tf32, number):
         raise DeviceError("no driver")
 
     monkeypatch.setattr("deepnet.kernels.gpu.CudaDevice.__init__", nothing)

@@ -93,6 +93,18 @@ def test_the_command_line_maps(files: Files, tmp_path: Path) -> None:
         np.testing.assert_array_equal(runs[0].arrays()[name], values)
 
 
+def test_an_array_that_numpy_has_mapped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.standard_normal((40, 6)).astype(np.float32))
+    y, states = rng.integers(0, 3, 40), []
+    for mode in ("r", None):
+        network = init(Config(hidden=(5,), batch_size=16, epochs=1), 6, 3)
+        list(train(network, np.load(tmp_path / "x.npy", mmap_mode=mode), y))
+        states.append(network.arrays())
+    for name, values in states[1].items():
+        np.testing.assert_array_equal(states[0][name], values)
+
+
 def test_errors_name_the_file(tmp_path: Path) -> None:
     x, y = tmp_path / "x.npy", tmp_path / "y.npy"
     np.save(x, np.zeros((9, 4)))

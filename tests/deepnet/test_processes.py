@@ -73,6 +73,8 @@ def test_the_network_is_that_of_one_process(processes: int, tmp_path: Path) -> N
     # Bytes of an epoch of five batches: all weights in each iteration; precisions too; the noise of two outputs too.
     weights, numbers = 6 * 7 + 5 * 6 + 3 * 5, 6 * 7 + 5 * 6 + 2 * 5
     assert found["bytes"] == [5 * 2 * 8 * weights, 5 * 8 * 2 * weights, 5 * 8 * (numbers + 3)]
+    assert found["threads"] == [int(os.environ.get("NUMBA_NUM_THREADS", 1))] * processes
+    assert found["rounded"] == [0.0] * processes
     assert sum(found["mapped"]["rows"]) == together.SAMPLES and found["mapped"]["difference"] <= SAME
     assert len(set(found["diverged"])) == 1 and "layer W0, quantity H" in found["diverged"][0]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import emulated_gpu
+import numba
 import numpy as np
 
 from deepnet.config import Config
@@ -139,6 +140,16 @@ def rows_read():
     return {"rows": world().gather(sum(asked)), "difference": difference}
 
 
+def rounded():
+    """How far the first layers of all processes are from the first one's after an epoch, if they begin apart."""
+    settings, x, y, _ = problem({"closure": "mf", "epochs": 1})
+    network = init(Config(**settings), FEATURES, 3, communicator=world())
+    network.layers[0].H += 1e-15 * world().rank
+    list(train(network, x, y))
+    fields = world().gather(network.layers[0].H)
+    return [float(np.abs(other - fields[0]).max()) for other in fields]
+
+
 def on_device():
     """The same on emulated GPUs."""
     case = {"closure": "amp", "bias": True, "dtype": "float32", "epochs": 3}
@@ -156,6 +167,8 @@ def program():
         "bytes": [bytes_of_sums(case) for case in ({"tau": 2}, {"weights": "continuous"}, {"output": "gaussian"})],
         "diverged": diverged(),
         "mapped": rows_read(),
+        "rounded": rounded(),
+        "threads": world().gather(numba.get_num_threads()),
         "device": on_device() if emulated_gpu.COMPILER else [],
     }
     if world().rank == 0:
