@@ -189,12 +189,12 @@ class MultiLayerGLM:
             return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, uninformative_end)
 
     def _check_maximum(self, closure: str) -> None:
-        if len(self.channels) > 1:
+        if len(self.channels) != 1:
             raise ValueError(f"`maximum` must be False for hidden layers, got {len(self.channels) - 1} of them")
         if closure != "amp":
             raise ValueError(f"`closure` must be 'amp' for a maximum, got {closure!r}")
         self.prior.maximum(H=0.0, G=1.0)  # raises where there is none, as the next line does
-        self.channels[-1].observe_maximum(1.0, omega=0.0, V=1.0)
+        self.channels[0].observe_maximum(1.0, omega=0.0, V=1.0)
 
     def _free_entropy(self, chain: Chain | VampChain, observed: Array, maximum: bool) -> float:
         if not maximum:
