@@ -212,8 +212,8 @@ TABLE = {
 #: Of which any integer is one; functions, of which only a call tells whether they are of the right kind.
 UNBOUNDED, FUNCTIONS = {"iterations", "rounds", "rng", "workers"}, {"callback", "family"}
 RESULTS = {
-    "Estimate", "Inference", "LassoPath", "Learned", "MatrixInference", "MatrixStateEvolution", "PhaseDiagram", "Sample",
-    "Spectrum", "StateEvolution",
+    "Estimate", "Inference", "LassoPath", "Learned", "MatrixInference", "MatrixStateEvolution", "PhaseDiagram",
+    "Sample", "Spectrum", "StateEvolution",
 }  # fmt: skip
 
 
