@@ -25,13 +25,15 @@ class LassoPath:
         penalties: from the largest to the smallest, (K,).
         coefficients: w of each, (K, features).
         gaps: duality gaps: how much the minimum may be lower, at most, over |y|²/(2 samples).
-        statuses: of each run.
+        status: "converged", where all runs have, or that of the first that has not.
+        message: the status with the penalty of that run.
     """
 
     penalties: Array
     coefficients: Array
     gaps: Array
-    statuses: tuple[Status, ...]
+    status: Status
+    message: str
 
     def __repr__(self) -> str:
         return f"LassoPath({self.penalties.size} penalties, largest gap {self.gaps.max():.1e})"
@@ -39,7 +41,7 @@ class LassoPath:
     @property
     def converged(self) -> bool:
         """All runs have."""
-        return all(status.converged for status in self.statuses)
+        return self.status.converged
 
 
 def lasso_path(
@@ -87,7 +89,10 @@ def lasso_path(
         w = result.signal.mean if result.status is not Status.DIVERGED else w
         found.append((w, duality_gap(X, y, w, penalty), result.status))
     coefficients, gaps, statuses = zip(*found, strict=True)
-    return LassoPath(given, np.array(coefficients), np.array(gaps), statuses)
+    failed = next((i for i, status in enumerate(statuses) if not status.converged), None)
+    status = Status.CONVERGED if failed is None else statuses[failed]
+    advice = "" if failed is None else f"at the penalty {given[failed]:.3g}; raise `iterations`"
+    return LassoPath(given, np.array(coefficients), np.array(gaps), status, status.explained(advice))
 
 
 def duality_gap(X: Array, y: Array, w: Array, penalty: float) -> float:

@@ -4,19 +4,37 @@ import inspect
 
 import numpy as np
 
-from factorgraph.channels import argmax, identity, logistic, probit, relu, sign
+from factorgraph.channels import (
+    absolute,
+    argmax,
+    asymmetric_absolute,
+    clip,
+    identity,
+    leaky_relu,
+    logistic,
+    probit,
+    relu,
+    sign,
+    symmetric_door,
+)
 from factorgraph.numerics import special
 from factorgraph.numerics.elementwise import Elementwise
-from factorgraph.priors import binary, gauss_bernoulli, gaussian
+from factorgraph.priors import binary, exponential, gauss_bernoulli, gaussian, positive
+
+MODULES = (
+    special, sign, relu, identity, logistic, probit, argmax, absolute, leaky_relu, asymmetric_absolute, clip,
+    symmetric_door, binary, gaussian, gauss_bernoulli, exponential, positive,
+)  # fmt: skip
 
 FORMULAS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": function
-    for module in (special, sign, relu, identity, logistic, probit, argmax, binary, gaussian, gauss_bernoulli)
+    for module in MODULES
     for name, function in vars(module).items()
     if isinstance(function, Elementwise)
 }
 
-POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision", "temperature"}
+POSITIVE = {"A", "V", "G", "x", "variance", "noise", "slab", "precision", "temperature", "scale", "span", "width"}
+GIVEN = {"y": 1.0, "low": -1.0, "high": 1.0, "offset": 0.3, "noise_lo": 0.0}
 
 
 def arguments(element, inputs, rng, size=400):
@@ -24,11 +42,11 @@ def arguments(element, inputs, rng, size=400):
     values = []
     for name in list(inspect.signature(element).parameters)[:inputs]:
         draw = 10.0 ** rng.uniform(-3, 3, size)
-        if name == "y":
-            draw = np.ones(size)
+        sides = rng.choice([-1.0, 1.0], size)
         if name == "density":
-            draw = rng.uniform(0.01, 0.99, size)
-        elif name == "noise_lo":
-            draw = np.zeros(size)
-        values.append(draw if name in POSITIVE | {"density"} else draw * rng.choice([-1.0, 1.0], size))
+            values.append(rng.uniform(0.01, 0.99, size))
+        elif name in GIVEN:
+            values.append(np.full(size, GIVEN[name]))
+        else:
+            values.append(draw if name in POSITIVE else draw * sides)
     return values

@@ -76,7 +76,7 @@ def relu_scales(values: ref.Values, B: float, A: float, omega: float, V: float) 
 
 def heaviside_scales(values: ref.Values, B: float, A: float, omega: float, V: float) -> ref.Values:
     """phi, mean and variance have no zeros but those of c = B - A/2, rounded once; g and Γ are a spin's."""
-    _, _, _, g, gamma = sign_scales(ref.sign((mpf(B) - mpf(A) / 2) / 2, omega, V), B - A / 2, mpf(omega), mpf(V))
+    _, _, _, g, gamma = sign_scales(ref.sign((mpf(B) - mpf(A) / 2) / 2, omega, V), (B - A / 2) / 2, mpf(omega), mpf(V))
     return *values[:3], g, gamma
 
 

@@ -11,8 +11,8 @@ from deepnet.network import perceptron
 from deepnet.sweep import Update, initial_layers, train_batch
 from factorgraph.channels import Absolute, Heaviside, Identity, Numeric, Poisson, Probit, ReLU, Sign
 from factorgraph.dense.numpy_operations import NumpyOperations
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, Laplace, Mixture
-from models import GLM, Ensemble, MultiLayerGLM, fixed_point_free_entropy, state_evolution
+from factorgraph.priors import Binary, Exponential, GaussBernoulli, Gaussian, Laplace, Mixture
+from models import GLM, Ensemble, MultiLayerGLM, fixed_point_free_entropy, learn, state_evolution
 
 
 def infer(model, n, seed=0, **options):
@@ -335,3 +335,11 @@ EYE = np.eye(4)
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_learning_of_the_scale_of_positive_signals():
+    model = Ensemble(Exponential(2.0), [Identity(0.05)], [0.9])
+    sample = model.sample(1500, 0)
+    found = learn(GLM(Exponential(), sample.weights[0], Identity(0.05)), sample.y, fixed=("noise",))
+    assert found.converged and isinstance(found.prior, Exponential)
+    assert found.prior.scale == pytest.approx(2.0, rel=0.1)

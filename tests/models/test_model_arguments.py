@@ -28,11 +28,14 @@ from models import (
     algorithmic_threshold,
     fixed_point_free_entropy,
     free_entropy,
+    generalisation_error,
     information_threshold,
+    lasso_path,
     learn,
     marchenko_pastur,
     matrix_state_evolution,
     phase_diagram,
+    preactivation_errors,
     state_evolution,
     vamp_state_evolution,
 )
@@ -40,6 +43,7 @@ from models import (
 RNG = np.random.default_rng(0)
 W, X, LABELS = RNG.normal(size=(7, 4)) / 2.0, RNG.normal(size=(7, 4)), np.array([1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0])
 MODEL, ENSEMBLE = GLM(Gaussian(), W, Identity(0.1)), Ensemble(Gaussian(), [Identity(0.1)], [1.5])
+LAW = state_evolution(ENSEMBLE, iterations=3)
 ROWS, HEAD = GaussianRows(np.eye(2)), Head([1.0, -1.0], noise=0.1)
 MATRIX = MatrixVAMP(ROWS, X, HEAD)
 POSITIVE, POSITIVE_INTEGER = ("float",), ()
@@ -63,6 +67,7 @@ TABLE = {
             name: (with_option(lambda **o: MODEL.infer(np.ones(7), **o), name), accepts)
             for name, accepts in {
                 "closure": (), "damping": (), "tolerance": POSITIVE, "iterations": (), "start": (), "reinforcement": (),
+                "maximum": (),
                 "truth": ("None", "empty list"), "callback": ("None", "lambda", "type"), "rng": ("None",),
             }.items()
         },
@@ -129,6 +134,23 @@ TABLE = {
         }
         for call in (information_threshold, algorithmic_threshold)
     },
+    **{
+        call.__name__: {
+            "model": (lambda v, call=call: call(v, LAW), ()),
+            "result": (lambda v, call=call: call(ENSEMBLE, v), ()),
+            "truth": (lambda v, call=call: call(ENSEMBLE, LAW, v), ("None",)),
+        }
+        for call in (preactivation_errors, generalisation_error)
+    },
+    "lasso_path": {
+        "X": (lambda v: lasso_path(v, np.ones(7), count=2), ("column",)),
+        "y": (lambda v: lasso_path(W, v, count=2), ()),
+        "penalties": (lambda v: lasso_path(W, np.arange(7.0), v), ("None",)),
+        "count": (lambda v: lasso_path(W, np.arange(7.0), count=v), ()),
+        "smallest": (lambda v: lasso_path(W, np.arange(7.0), count=2, smallest=v), ()),
+        "tolerance": (lambda v: lasso_path(W, np.arange(7.0), count=2, tolerance=v), POSITIVE),
+        "iterations": (lambda v: lasso_path(W, np.arange(7.0), count=2, iterations=v), ()),
+    },
     "learn": {
         "model": (lambda v: learn(v, np.ones(7)), ()),
         "y": (lambda v: learn(MODEL, v, rounds=1), ("column",)),
@@ -190,8 +212,8 @@ TABLE = {
 #: Of which any integer is one; functions, of which only a call tells whether they are of the right kind.
 UNBOUNDED, FUNCTIONS = {"iterations", "rounds", "rng", "workers"}, {"callback", "family"}
 RESULTS = {
-    "Estimate", "Inference", "Learned", "MatrixInference", "MatrixStateEvolution", "PhaseDiagram", "Sample", "Spectrum",
-    "StateEvolution",
+    "Estimate", "Inference", "LassoPath", "Learned", "MatrixInference", "MatrixStateEvolution", "PhaseDiagram",
+    "Sample", "Spectrum", "StateEvolution",
 }  # fmt: skip
 
 

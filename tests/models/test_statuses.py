@@ -19,6 +19,7 @@ from models import (
     MarchenkoPastur,
     MatrixVAMP,
     MultiLayerGLM,
+    lasso_path,
     learn,
     marchenko_pastur,
     matrix_state_evolution,
@@ -50,6 +51,7 @@ RESULTS = {
         lambda n: glm().infer(SAMPLE.y, iterations=n),
         lambda n: glm().infer(SAMPLE.y, closure="vamp", iterations=n),
     ],
+    "LassoPath": [lambda n: lasso_path(SAMPLE.weights[0], SAMPLE.y, [0.1, 0.01], iterations=n)],
     "Learned": [lambda n: learn(glm(), SAMPLE.y, rounds=n - 1, tolerance=1e-3)],
     "StateEvolution": [
         lambda n: state_evolution(ENSEMBLE, iterations=n),
