@@ -10,6 +10,7 @@ from factorgraph.interface.on_demand import on_demand
 from factorgraph.runtime.names import check_names
 
 if TYPE_CHECKING:
+    from factorgraph.engine.covariances import JointCovariance
     from factorgraph.engine.infer import infer
     from factorgraph.engine.laws import Message, Mixed
     from factorgraph.engine.result import Result
@@ -65,6 +66,7 @@ __all__ = [
     "Function",
     "Graph",
     "IndefiniteError",
+    "JointCovariance",
     "Linear",
     "LinearMap",
     "Logical",
@@ -117,6 +119,7 @@ __all__ = [
 
 _MODULES = {
     "reference.check_factor": ("FactorCheck", "check_factor"),
+    "engine.covariances": ("JointCovariance",),
     "engine.infer": ("infer",),
     "factors": (
         "Allowed",

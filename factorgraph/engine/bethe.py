@@ -215,16 +215,29 @@ def bounds(graph: Unrolled, potentials: Potentials, state: Array) -> tuple[float
     """Return what log Z lies between, whatever the messages: the log-weight of a state, and that of free variables with
     every factor at its largest. Without free real variables; ±∞ where nothing is known.
     """
-    free = np.isnan(potentials.value)
-    if (free & graph.real).any():
+    if (np.isnan(potentials.value) & graph.real).any():
         return -math.inf, math.inf
-    known = _own_weights(graph, potentials.own, np.where(free, 0.0, potentials.value))
-    own = np.where(free & graph.spin, potentials.own.base + log_2cosh_array(potentials.own.field), known)
+    high = _at_most(graph, potentials, log_2cosh_array, log_sums)
+    return float(log_potentials(graph, potentials, state).sum()), high
+
+
+def largest_weight(graph: Unrolled, potentials: Potentials) -> float:
+    """Return a number that no state has a larger log-weight than; ∞ where none is known, with free real variables
+    always."""
+    if (np.isnan(potentials.value) & graph.real).any():
+        return math.inf
+    return _at_most(graph, potentials, np.abs, lambda logs: logs.max(axis=1))
+
+
+def _at_most(graph: Unrolled, potentials: Potentials, of_spins: Any, of_categories: Any) -> float:
+    """Return the log-weight of free variables, from functions of their fields, with every factor at its largest."""
+    free, own = np.isnan(potentials.value), potentials.own
+    known = _own_weights(graph, own, np.where(free, 0.0, potentials.value))
+    logs = np.where(free & graph.spin, own.base + of_spins(own.field), known)
     for places in graph.categories:
         rows = places[free[places[:, 0]]]
-        own[rows[:, 0]] = log_sums(potentials.own.field[rows])
-    maximum = sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
-    return float(log_potentials(graph, potentials, state).sum()), float(own.sum()) + maximum
+        logs[rows[:, 0]] = of_categories(own.field[rows])
+    return float(logs.sum()) + sum(float(stack.kind.largest(stack.parameters).sum()) for stack in graph.stacks)
 
 
 def entropy(

@@ -163,7 +163,9 @@ def infer(
     if isinstance(sweeps, GeneralSweeps) or not whole:
         # What remains can be copied and sent: messages without the schedule, a generator. Compiled sweeps are arrays.
         state = Messages(*moving.completed(sweeps.messages(), first))
-    result = Result(status, exact, run.steps, np.array(run.residuals), graph, potentials, state, maximum, place)
+    result = Result(
+        status, exact, run.steps, np.array(run.residuals), graph, potentials, state, maximum, place, ensemble
+    )
     if result.converged:
         result.exact = result.integration_error <= LARGEST_ERROR and exact
         _ = result.moments  # an improper model is an error now, not when the first marginal is read

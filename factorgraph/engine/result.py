@@ -71,6 +71,7 @@ class Result:
         state: what ran, with the messages as they are at its end.
         maximum: whether maxima were taken instead of sums.
         worst: where the last change was largest; None on a forest.
+        ensemble: whether the messages are those of the infinite graph.
     """
 
     status: Status
@@ -82,6 +83,7 @@ class Result:
     state: State
     maximum: bool = False
     worst: Worst | None = None
+    ensemble: bool = False
 
     @property
     def converged(self) -> bool:
@@ -156,10 +158,12 @@ class Result:
             variables: selections, as ``x[3]``, or names.
 
         Raises:
-            ValueError: neither, none, a run for maxima, one with a batch, or one that has not converged.
+            ValueError: neither, none, a run for maxima, with a batch or of an ensemble, or one that has not converged.
         """
-        if self.maximum or self.graph.copies > 1 or not self.converged:
-            raise ValueError("covariances must be those of a run for sums without a batch that has converged")
+        if self.maximum or self.ensemble or self.graph.copies > 1 or not self.converged:
+            raise ValueError(
+                "covariances must be those of a run for sums, without batch or ensemble, that has converged"
+            )
         if not variables:
             raise ValueError("variables must be at least one selection or name, got none")
         places = np.concatenate([self.graph.layout.scalars_of(own) for own in variables])
@@ -313,13 +317,14 @@ class Result:
             By name arrays (n, *shape): ±1 of spins, states of categories, reals; vectors with one more axis.
 
         Raises:
-            ValueError: a run for maxima or with a batch, or variables with a prior or channel that is neither of spins
-                nor Gaussian.
+            ValueError: a run for maxima, with a batch or of an ensemble, or variables with a prior or channel that is
+                neither of spins nor Gaussian.
         """
         n, generator = check_integer("n", n, minimum=1), check_generator("rng", rng)
-        if self.maximum or self.graph.copies > 1:
-            got = "one for maxima" if self.maximum else f"a batch of {self.graph.copies}"
-            raise ValueError(f"samples must be drawn from a run for sums without a batch, got {got}")
+        if self.maximum or self.ensemble or self.graph.copies > 1:
+            copies = self.graph.copies
+            got = "one for maxima" if self.maximum else "an ensemble" if self.ensemble else f"a batch of {copies}"
+            raise ValueError(f"samples must be drawn from a run for sums without batch or ensemble, got {got}")
         if self.graph.nonconjugate or any(stack.kind.full_variance for stack in self.graph.stacks):
             raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
         _ = self.moments  # an improper or impossible model is an error that names its variable

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from factorgraph.engine.bethe import log_potentials
+from factorgraph.engine.bethe import largest_weight, log_potentials
 from factorgraph.engine.cavity import beliefs, totals
 from factorgraph.engine.constants import first_messages
 from factorgraph.engine.damping import Damping
@@ -44,8 +44,10 @@ _CERTAIN = 18.0
 _TIES = 1e-6
 #: Deviation of the fields that tell attempts of reinforcement apart.
 _NOISE = 0.01
-#: Sweeps of reinforcement between two looks at the state.
-_STRIDE = 10
+#: How far below its bound the largest weight may be by rounding, relative to it.
+_ROUNDING = 1e-12
+#: Sweeps of reinforcement between two looks at the state, and the change at which there are no more.
+_STRIDE, _SETTLED = 10, 1e-3
 
 
 @briefly
@@ -89,7 +91,7 @@ def decimate(
     fields: Mapping[str, ArrayLike] | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Solution:
-    """Return a state found by decimation: the best of some attempts, or the first that violates no factor.
+    """Return a state found by decimation: the best of some attempts, of which one that none can better is the last.
 
     In every round the clearest variables are fixed to their likeliest values: a ``share`` of those left, no two of one
     factor, and all that the messages imply. Then messages are sent until they settle.
@@ -147,7 +149,7 @@ def reinforce(
     fields: Mapping[str, ArrayLike] | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Solution:
-    """Return a state found by reinforcement: the best of some attempts, or the first that violates no factor.
+    """Return a state found by reinforcement: the best of some attempts, of which one that none can better is the last.
 
     Args:
         model: as for ``infer``, with spins or categories.
@@ -170,20 +172,23 @@ def reinforce(
     check_choice("schedule", schedule, list(SCHEDULES))
     generator = check_generator("rng", rng)
     graph, potentials = _given(model, observed, fields)
+    highest = _highest(graph, potentials)
 
     def attempt() -> tuple[Array, int]:
         noise = np.where(graph.real, 0.0, _NOISE * generator.standard_normal(graph.variables))
         sweeps = _sweeps(graph, replace(potentials, field=potentials.field + noise), *options, schedule, generator)
-        count = 0
-        while count < limit:
+        count, steps, found, best_weight = 0, _STRIDE, None, -np.inf
+        while count < limit and steps == _STRIDE and best_weight < highest:
             try:
-                count += _settle(sweeps, min(_STRIDE, limit - count), 0.0)
+                steps = _settle(sweeps, min(_STRIDE, limit - count), _SETTLED)
             except ContradictionError:
                 break
+            count += steps
             state = _state(sweeps)
-            if not _violated(graph, potentials, state):
-                return state, count
-        return _state(sweeps), count
+            weight = float(log_potentials(graph, potentials, state)[0])
+            if weight > best_weight:
+                found, best_weight = state, weight
+        return _state(sweeps) if found is None else found, count
 
     return _best(graph, potentials, attempt, check_integer("attempts", attempts, minimum=1))
 
@@ -294,16 +299,22 @@ def _violated(graph: Unrolled, potentials: Potentials, state: Array) -> int:
     return count
 
 
+def _highest(graph: Unrolled, potentials: Potentials) -> float:
+    """Return a log-weight that no state has more than, but for rounding; ∞ where none is known."""
+    highest = largest_weight(graph, potentials)
+    return highest - _ROUNDING * max(1.0, abs(highest)) if math.isfinite(highest) else highest
+
+
 def _best(graph: Unrolled, potentials: Potentials, attempt: Callable[[], tuple[Array, int]], attempts: int) -> Solution:
-    """Return the best of some attempts; the first that violates nothing is good enough."""
+    """Return the best of some attempts; one whose weight is as large as can be is the last."""
     found: list[tuple[int, float, Array]] = []
-    sweeps = 0
+    sweeps, highest = 0, _highest(graph, potentials)
     for _ in range(attempts):
         state, count = attempt()
         sweeps += count
         weight = float(log_potentials(graph, potentials, state)[0])
         found.append((_violated(graph, potentials, state), -weight, state))
-        if not found[-1][0]:
+        if weight >= highest:
             break
     violated, cost, state = min(found, key=lambda each: each[:2])
     return Solution(named_values(graph.layout, state), -cost, violated, len(found), sweeps)

@@ -114,3 +114,15 @@ def test_what_has_no_ensemble_is_refused():
     dense.add(Linear(z, target=0.5, noise=0.3))
     with pytest.raises(ValueError, match="`ensemble` must be False for dense models"):
         infer(dense, ensemble=True)
+
+
+def test_its_results_are_not_of_this_graph():
+    graph = Graph()
+    x = graph.reals("x", 4, precision=1.0, field=0.3)
+    graph.add(Pairwise(x[:-1], x[1:], coupling=0.3))
+    result = infer(graph, ensemble=True, tolerance=0.5)
+    assert result.converged and result.ensemble
+    with pytest.raises(ValueError, match=r"samples must be drawn from .*, got an ensemble"):
+        result.sample(2)
+    with pytest.raises(ValueError, match="covariances must be those of a run for sums, without batch or ensemble"):
+        result.joint_covariance("x")

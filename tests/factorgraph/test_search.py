@@ -59,6 +59,31 @@ def test_maxima_find_a_planted_ground_state(search):
     np.testing.assert_array_equal(found["s"], best.values["s"])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_state_of_a_frustrated_glass_violates_anything_and_the_attempts_go_on(seed):
+    """Twelve spins with Gaussian couplings between all: the best of ten attempts is the ground state."""
+    rng, graph = np.random.default_rng(seed), Graph()
+    i, j = np.triu_indices(12, 1)
+    s = graph.spins("s", 12)
+    graph.add(Pairwise(s[i], s[j], coupling=2.0 * rng.normal(size=i.size) / np.sqrt(12)))
+    best = exact(graph).best.log_weight
+    found = decimate(graph)
+    assert found.attempts == 10 and found.log_weight == pytest.approx(best)
+    pulled = reinforce(graph, damping=0.3)
+    assert pulled.attempts == 10 and pulled.log_weight > 0.95 * best
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_state_that_none_can_better_is_the_last(search):
+    rng = np.random.default_rng(0)
+    graph, planted = Graph(), rng.choice([-1, 1], size=30)
+    s = graph.spins("s", 30, field=0.3 * planted)
+    graph.add(Pairwise(s[:-1], s[1:], coupling=0.8 * planted[:-1] * planted[1:]))
+    found = search(graph)
+    assert found.attempts == 1
+    np.testing.assert_array_equal(found["s"], planted)
+
+
 def test_reals_get_their_means_given_the_rest():
     graph = Graph()
     c, x = graph.categories("c", 2, states=2), graph.reals("x", 3, precision=0.1)

@@ -406,6 +406,7 @@ ENTRIES: dict[str, Any] = {
     "Solution": "a result",
     "decode": decode_rows,
     "Decoded": "a result",
+    "JointCovariance": "a result",
     "Mixed": "a result",
     "Message": "a result",
     "exact": exact_rows,
