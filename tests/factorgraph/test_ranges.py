@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 import factorgraph.channels as channels
 import factorgraph.priors as priors
 from factorgraph.channels import Absolute, Argmax, Heaviside, Identity, Logistic, Numeric, Poisson, Probit, ReLU, Sign
-from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture
+from factorgraph.priors import Binary, GaussBernoulli, Gaussian, GaussianMixture, Laplace, Mixture, Ternary
 
 SPINS, POSITIVE, COUNTS = (-1.0, 1.0), (0.0, 1e-30, 2.0, 7e4), (0.0, 1.0, 15.0, 16.0, 1e6, 1e15)
 ANY = (-1e30, -3.0, 0.0, 1e-3, 7e4)
@@ -36,6 +36,7 @@ PRIORS = {
     "Gaussian": [Gaussian(), Gaussian(5.0, 0.0), Gaussian(-1e3, 1e6)],
     "GaussianMixture": [GaussianMixture([1, 2], [0, 5], [1e-6, 1e4])],
     "Laplace": [Laplace(), Laplace(0.07)],
+    "Ternary": [Ternary(), Ternary(1e-9)],
     "Mixture": [Mixture([-1, 0, 2], [1, 2, 3]), Mixture([0.0], [1.0])],
 }
 EACH_CHANNEL = [case for cases in CHANNELS.values() for case in cases]

@@ -494,6 +494,7 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
         {"weights": ([1.0], ()), "means": ([0.0], ()), "variances": ([1.0], ())},
     ),
     "Laplace": (priors.Laplace, {"scale": (1.0, NUMBER)}),
+    "Ternary": (priors.Ternary, {"mass": (0.3, ())}),
     "Mixture": (priors.Mixture, {"atoms": ([0.0], ()), "weights": ([1.0], ())}),
     **{name: (getattr(channels, name), {}) for name in ("Absolute", "Heaviside", "Poisson", "ReLU", "Sign")},
 }
