@@ -193,7 +193,9 @@ def test_packed_ternary_networks_predict_the_same(settings: dict[str, Any], tmp_
 
 
 @pytest.mark.parametrize("weights", SPARSE)
-def test_a_run_is_taken_up_with_what_it_has_learnt(weights: str, tmp_path: Path) -> None:
+def test_a_run_is_taken_up_with_what_it_has_learnt(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
     train = ["train", "digits", "--hidden", "15", "--weights", weights, "--beta", "1", "--damping", "0.8", "--no-plot"]
     assert main([*train, "--epochs", "1", "--out", str(out)]) == 0
@@ -201,6 +203,11 @@ def test_a_run_is_taken_up_with_what_it_has_learnt(weights: str, tmp_path: Path)
     assert main([*train, "--epochs", "2", "--out", str(whole)]) == 0
     one, other = (np.load(folder / "checkpoint-00002.npz") for folder in (out, whole))
     assert all(np.array_equal(one[name], other[name]) for name in one if "/" in name)
+    capsys.readouterr()
+    assert main(["show", str(out)]) == 0
+    told = capsys.readouterr().out.splitlines()[-3:]
+    assert told[0].split() == ["layer", "mass", "at", "0", "zeros"]
+    assert float(told[1].split()[1]) == pytest.approx(one["array/W0.mass"].item(), abs=1e-4)
     assert one["array/W0.mass"].shape == (1, 1) and one["array/W0.mass"][0, 0] != 0.5
 
 
