@@ -254,7 +254,8 @@ class DenseLayer(dense.Layer):
         """Change the prior, which must leave room for both."""
         assert self.mass is not None and self.plan.prior is not None
         self.mass[...] = min(max(mass, SMALLEST_MASS), 1.0 - SMALLEST_MASS)
-        self.plan = replace(self.plan, prior=self.plan.prior.with_mass(float(self.mass[0, 0])))
+        prior = self.plan.prior.with_mass(float(self.mass[0, 0]))
+        self.plan = replace(self.plan, prior=prior)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def start(self, update: Update | None) -> None:
         """Implement ``deepnet.layers.base.Layer.start``."""

@@ -38,6 +38,12 @@ def dense(network: Network) -> list[DenseLayer]:
     return [layer for layer in network.layers if isinstance(layer, DenseLayer)]
 
 
+def zeros(layer: DenseLayer) -> np.ndarray:
+    """Return P(w = 0) of every weight."""
+    assert layer.plan.prior is not None and layer.G is not None
+    return layer.plan.prior.zero_probability(H=layer.H, G=layer.G)
+
+
 def trained(**settings: Any) -> tuple[Network, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     x = rng.standard_normal((80, 6)).astype(settings.get("dtype", "float32"))
@@ -81,8 +87,7 @@ def test_ternary_marginals_are_those_of_enumeration(mass: float) -> None:
     layer = posterior(Ternary(mass), x, y)
     assert np.abs(p @ values).max() > 0.1
     np.testing.assert_allclose(layer.mean[0], p @ values, atol=NEAR)
-    zero = Ternary(mass).zero_probability(H=layer.H, G=layer.G)[0]
-    np.testing.assert_allclose(zero, p @ (values == 0), atol=NEAR)
+    np.testing.assert_allclose(zeros(layer)[0], p @ (values == 0), atol=NEAR)
 
 
 def test_spike_and_slab_marginals_are_those_of_quadrature() -> None:
@@ -91,13 +96,13 @@ def test_spike_and_slab_marginals_are_those_of_quadrature() -> None:
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     nodes, weights = np.append(nodes, 0.0), np.append(0.6 * weights / weights.sum(), 0.4)
     values = np.array(list(itertools.product(nodes, repeat=3)))
-    zeros = np.array(list(itertools.product(np.arange(41) == 40, repeat=3)))
+    atoms = np.array(list(itertools.product(np.arange(41) == 40, repeat=3)))
     p = likelihood(values, x, y) * np.array(list(itertools.product(weights, repeat=3))).prod(axis=1)
     p /= p.sum()
     layer = posterior(prior, x, y)
     assert np.abs(p @ values).max() > 0.3
     np.testing.assert_allclose(layer.mean[0], p @ values, atol=NEAR)
-    np.testing.assert_allclose(prior.zero_probability(H=layer.H, G=layer.G)[0], p @ zeros, atol=NEAR)
+    np.testing.assert_allclose(zeros(layer)[0], p @ atoms, atol=NEAR)
 
 
 @pytest.mark.parametrize("closure", ["mf", "amp", "bp"])
@@ -151,7 +156,7 @@ def test_the_learnt_mass_is_the_mean_of_the_posterior(weights: str, density: flo
     for layer in dense(network):
         assert layer.mass is not None and layer.plan.prior is not None
         edges = np.ones(layer.H.shape, bool) if layer.plan.mask is None else layer.plan.mask
-        before = layer.plan.prior.zero_probability(H=layer.H, G=layer.G)[edges].mean()
+        before = zeros(layer)[edges].mean()
         assert layer.learn_prior() and layer.mass[0, 0] == pytest.approx(np.clip(before, 1e-4, 1), rel=1e-5)
         assert layer.plan.prior.mass == pytest.approx(layer.mass[0, 0]) and layer.mass[0, 0] != 0.5
     fixed, _, _ = trained(weights=weights, mass=(0.7, 0.8, 0.9))
@@ -169,7 +174,7 @@ def test_the_most_probable_weights() -> None:
     network, _, _ = trained(weights="spike-and-slab", mass=0.9)
     for layer in dense(network):
         assert layer.plan.prior is not None and layer.G is not None
-        zero = layer.plan.prior.zero_probability(H=layer.H, G=layer.G)
+        zero = zeros(layer)
         slab = layer.H / (layer.G + 1.0)
         np.testing.assert_allclose(layer.most_probable_weights(), np.where(zero < 0.5, slab, 0.0), rtol=1e-4)
         assert 0 < np.count_nonzero(zero > 0.5)
@@ -215,14 +220,17 @@ def test_sparse_networks_learn() -> None:
     """With a large mass most weights stay 0, and the network still knows more than one with as many fixed at random."""
     data, found = load_dataset("digits"), {}
     common: dict[str, Any] = {"hidden": (51, 51), "epochs": 8, "closure": "mf"}
-    sparse = {"weights": ("ternary", "ternary", "binary"), "mass": 0.99}
-    for name, settings in (("ternary", sparse), ("masked", {"density": (0.15, 0.2, 1.0)})):
+    compared: dict[str, dict[str, Any]] = {
+        "ternary": {"weights": ("ternary", "ternary", "binary"), "mass": 0.99},
+        "masked": {"density": (0.15, 0.2, 1.0)},
+    }
+    for name, settings in compared.items():
         network = init(Config(**common | settings), 64, 10)
         for _ in range(8):
             train_epoch(network, data.x_train, data.y_train)
         bayes = predict_bayes(network.layers, data.x_test, network.operations)
-        zeros = [float((layer.most_probable_weights() == 0).mean()) for layer in dense(network)[:2]]
-        found[name] = zeros, error_percent(bayes, data.y_test)
+        shares = [float((layer.most_probable_weights() == 0).mean()) for layer in dense(network)[:2]]
+        found[name] = shares, error_percent(bayes, data.y_test)
     assert min(found["ternary"][0]) > 0.75 and max(found["masked"][0]) < 0.87, found
     assert found["ternary"][1] < 0.8 * found["masked"][1], found
 
