@@ -253,3 +253,19 @@ def test_wrong_settings(wrong: dict[str, Any], message: str) -> None:
 
 def test_every_prior_of_weights_is_known_by_name() -> None:
     assert [name for name, prior in WEIGHTS.items() if prior.mass > 0] == list(SPARSE)
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_whole_epochs_on_a_device(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is captured there is captured anew once the prior has changed."""
+    if emulated_gpu.COMPILER is None:
+        pytest.skip("needs a C++ compiler to run the operations on the processor")
+    monkeypatch.setattr("factorgraph.runtime.device_arrays._compiled", emulated_gpu.apply_compiled)
+    operations = GpuOperations(EmulatedDevice())
+    network, x, y = trained(weights=weights, epochs=0, damping=0.5)
+    ours = network.on(operations, "cuda")
+    for _ in range(3):
+        train_epoch(network, x, y)
+        train_epoch(ours, x, y)
+    for name, values in network.arrays().items():
+        np.testing.assert_allclose(ours.arrays()[name], values, atol=1e-3 * np.abs(values).max(), err_msg=name)
