@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from deepnet.layers import Layer
+import numpy as np
+
+from deepnet.layers import DenseLayer, Layer
 from factorgraph.channels import Channel
 
 if TYPE_CHECKING:
@@ -17,6 +19,11 @@ def overlap_per_unit(layer: Layer) -> float:
     Unlike a mean it is not bounded by 1.
     """
     return 0.5 * (layer.plan.outputs - 1) * layer.overlap()
+
+
+def share_of_zeros(layer: DenseLayer) -> float:
+    """Return the share of the most probable weights that are 0, of those that there is room for."""
+    return 1.0 - np.count_nonzero(layer.most_probable_weights()) / layer.plan.weights
 
 
 def expected_preactivations(layers: Sequence[Layer]) -> "tuple[ExpectedSum, ...]":

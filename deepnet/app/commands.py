@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from deepnet.app.terminal import Compiling, Progress, complain, say, wrong_input
-from deepnet.app.texts import column_heads, header, last_metrics, row, summary, sums
+from deepnet.app.texts import column_heads, header, last_metrics, row, summary, sums, zeros
 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
@@ -239,6 +239,8 @@ def show(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     network = run.load()
     say(f"{header(run, network)}\n\n{last_metrics(run, network)}\n{sums(network)}")
+    if found := zeros(network):
+        say(found)
     return 0
 
 

@@ -113,3 +113,16 @@ def sums(network: "Network") -> str:
     for layer, expected in zip(network.layers, expected_preactivations(network.layers), strict=True):
         rows.append(f"{layer.plan.name:<10} {expected.known:12.4f} {expected.excess_kurtosis:16.4f}")
     return "\n".join(rows)
+
+
+def zeros(network: "Network") -> str:
+    """Return how many weights are 0 in the layers whose prior lets them be so; nothing if there are none."""
+    from deepnet.layers import DenseLayer
+    from deepnet.observables import share_of_zeros
+
+    rows = [
+        f"{layer.plan.name:<10} {layer.mass.item():12.4f} {share_of_zeros(layer):12.4f}"
+        for layer in network.layers
+        if isinstance(layer, DenseLayer) and layer.mass is not None
+    ]
+    return "\n".join([f"{'layer':<10} {'mass at 0':>12} {'zeros':>12}", *rows]) if rows else ""

@@ -358,7 +358,7 @@ def test_quiet_by_default_and_verbosity_changes_no_result(digits: Data) -> None:
     [
         ("hidden", (0,)),
         ("closure", "tap"),
-        ("weights", "ternary"),
+        ("weights", "quaternary"),
         ("activation", "tanh"),
         ("density", 0.0),
         ("epochs", -1),

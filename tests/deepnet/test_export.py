@@ -263,7 +263,7 @@ assert not {{"numba", "scipy", "sklearn", "networkx"}} & set(sys.modules), sorte
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": ("binary", "continuous", "binary")}, "`W1` must have ±1 weights"),
+        ({"weights": ("binary", "continuous", "binary")}, "`W1` must have weights of ±1 or of -1, 0 and 1"),
         ({"activation": ("sign", "relu")}, "`W1` must have sign units to be packed, got ReLU"),
     ],
 )

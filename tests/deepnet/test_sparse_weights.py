@@ -38,6 +38,12 @@ def dense(network: Network) -> list[DenseLayer]:
     return [layer for layer in network.layers if isinstance(layer, DenseLayer)]
 
 
+def zeros(layer: DenseLayer) -> np.ndarray:
+    """Return P(w = 0) of every weight."""
+    assert layer.plan.prior is not None and layer.G is not None
+    return layer.plan.prior.zero_probability(H=layer.H, G=layer.G)
+
+
 def trained(**settings: Any) -> tuple[Network, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     x = rng.standard_normal((80, 6)).astype(settings.get("dtype", "float32"))
@@ -81,8 +87,7 @@ def test_ternary_marginals_are_those_of_enumeration(mass: float) -> None:
     layer = posterior(Ternary(mass), x, y)
     assert np.abs(p @ values).max() > 0.1
     np.testing.assert_allclose(layer.mean[0], p @ values, atol=NEAR)
-    zero = Ternary(mass).zero_probability(H=layer.H, G=layer.G)[0]
-    np.testing.assert_allclose(zero, p @ (values == 0), atol=NEAR)
+    np.testing.assert_allclose(zeros(layer)[0], p @ (values == 0), atol=NEAR)
 
 
 def test_spike_and_slab_marginals_are_those_of_quadrature() -> None:
@@ -91,13 +96,13 @@ def test_spike_and_slab_marginals_are_those_of_quadrature() -> None:
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     nodes, weights = np.append(nodes, 0.0), np.append(0.6 * weights / weights.sum(), 0.4)
     values = np.array(list(itertools.product(nodes, repeat=3)))
-    zeros = np.array(list(itertools.product(np.arange(41) == 40, repeat=3)))
+    atoms = np.array(list(itertools.product(np.arange(41) == 40, repeat=3)))
     p = likelihood(values, x, y) * np.array(list(itertools.product(weights, repeat=3))).prod(axis=1)
     p /= p.sum()
     layer = posterior(prior, x, y)
     assert np.abs(p @ values).max() > 0.3
     np.testing.assert_allclose(layer.mean[0], p @ values, atol=NEAR)
-    np.testing.assert_allclose(prior.zero_probability(H=layer.H, G=layer.G)[0], p @ zeros, atol=NEAR)
+    np.testing.assert_allclose(zeros(layer)[0], p @ atoms, atol=NEAR)
 
 
 @pytest.mark.parametrize("closure", ["mf", "amp", "bp"])
@@ -151,7 +156,7 @@ def test_the_learnt_mass_is_the_mean_of_the_posterior(weights: str, density: flo
     for layer in dense(network):
         assert layer.mass is not None and layer.plan.prior is not None
         edges = np.ones(layer.H.shape, bool) if layer.plan.mask is None else layer.plan.mask
-        before = layer.plan.prior.zero_probability(H=layer.H, G=layer.G)[edges].mean()
+        before = zeros(layer)[edges].mean()
         assert layer.learn_prior() and layer.mass[0, 0] == pytest.approx(np.clip(before, 1e-4, 1), rel=1e-5)
         assert layer.plan.prior.mass == pytest.approx(layer.mass[0, 0]) and layer.mass[0, 0] != 0.5
     fixed, _, _ = trained(weights=weights, mass=(0.7, 0.8, 0.9))
@@ -169,7 +174,7 @@ def test_the_most_probable_weights() -> None:
     network, _, _ = trained(weights="spike-and-slab", mass=0.9)
     for layer in dense(network):
         assert layer.plan.prior is not None and layer.G is not None
-        zero = layer.plan.prior.zero_probability(H=layer.H, G=layer.G)
+        zero = zeros(layer)
         slab = layer.H / (layer.G + 1.0)
         np.testing.assert_allclose(layer.most_probable_weights(), np.where(zero < 0.5, slab, 0.0), rtol=1e-4)
         assert 0 < np.count_nonzero(zero > 0.5)
@@ -193,7 +198,9 @@ def test_packed_ternary_networks_predict_the_same(settings: dict[str, Any], tmp_
 
 
 @pytest.mark.parametrize("weights", SPARSE)
-def test_a_run_is_taken_up_with_what_it_has_learnt(weights: str, tmp_path: Path) -> None:
+def test_a_run_is_taken_up_with_what_it_has_learnt(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
     train = ["train", "digits", "--hidden", "15", "--weights", weights, "--beta", "1", "--damping", "0.8", "--no-plot"]
     assert main([*train, "--epochs", "1", "--out", str(out)]) == 0
@@ -201,6 +208,11 @@ def test_a_run_is_taken_up_with_what_it_has_learnt(weights: str, tmp_path: Path)
     assert main([*train, "--epochs", "2", "--out", str(whole)]) == 0
     one, other = (np.load(folder / "checkpoint-00002.npz") for folder in (out, whole))
     assert all(np.array_equal(one[name], other[name]) for name in one if "/" in name)
+    capsys.readouterr()
+    assert main(["show", str(out)]) == 0
+    told = capsys.readouterr().out.splitlines()[-3:]
+    assert told[0].split() == ["layer", "mass", "at", "0", "zeros"]
+    assert float(told[1].split()[1]) == pytest.approx(one["array/W0.mass"].item(), abs=1e-4)
     assert one["array/W0.mass"].shape == (1, 1) and one["array/W0.mass"][0, 0] != 0.5
 
 
@@ -208,14 +220,17 @@ def test_sparse_networks_learn() -> None:
     """With a large mass most weights stay 0, and the network still knows more than one with as many fixed at random."""
     data, found = load_dataset("digits"), {}
     common: dict[str, Any] = {"hidden": (51, 51), "epochs": 8, "closure": "mf"}
-    sparse = {"weights": ("ternary", "ternary", "binary"), "mass": 0.99}
-    for name, settings in (("ternary", sparse), ("masked", {"density": (0.15, 0.2, 1.0)})):
+    compared: dict[str, dict[str, Any]] = {
+        "ternary": {"weights": ("ternary", "ternary", "binary"), "mass": 0.99},
+        "masked": {"density": (0.15, 0.2, 1.0)},
+    }
+    for name, settings in compared.items():
         network = init(Config(**common | settings), 64, 10)
         for _ in range(8):
             train_epoch(network, data.x_train, data.y_train)
         bayes = predict_bayes(network.layers, data.x_test, network.operations)
-        zeros = [float((layer.most_probable_weights() == 0).mean()) for layer in dense(network)[:2]]
-        found[name] = zeros, error_percent(bayes, data.y_test)
+        shares = [float((layer.most_probable_weights() == 0).mean()) for layer in dense(network)[:2]]
+        found[name] = shares, error_percent(bayes, data.y_test)
     assert min(found["ternary"][0]) > 0.75 and max(found["masked"][0]) < 0.87, found
     assert found["ternary"][1] < 0.8 * found["masked"][1], found
 
@@ -238,3 +253,19 @@ def test_wrong_settings(wrong: dict[str, Any], message: str) -> None:
 
 def test_every_prior_of_weights_is_known_by_name() -> None:
     assert [name for name, prior in WEIGHTS.items() if prior.mass > 0] == list(SPARSE)
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_whole_epochs_on_a_device(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is captured there is captured anew once the prior has changed."""
+    if emulated_gpu.COMPILER is None:
+        pytest.skip("needs a C++ compiler to run the operations on the processor")
+    monkeypatch.setattr("factorgraph.runtime.device_arrays._compiled", emulated_gpu.apply_compiled)
+    operations = GpuOperations(EmulatedDevice())
+    network, x, y = trained(weights=weights, epochs=0, damping=0.5)
+    ours = network.on(operations, "cuda")
+    for _ in range(3):
+        train_epoch(network, x, y)
+        train_epoch(ours, x, y)
+    for name, values in network.arrays().items():
+        np.testing.assert_allclose(ours.arrays()[name], values, atol=1e-3 * np.abs(values).max(), err_msg=name)

@@ -108,7 +108,7 @@ def test_settings_survive_json():
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),
         ({"tau": 0}, "`tau` must be an integer >= 1"),
         ({"closure": "sgd"}, "`closure` must be one of .*got 'sgd'"),
-        ({"weights": "ternary"}, "`weights` must be one of"),
+        ({"weights": "quaternary"}, "`weights` must be one of"),
         ({"activation": "tanh"}, "`activation` must be one of"),
         ({"density": 1.5}, r"`density` must be in \(0, 1\], got 1.5"),
         ({"preset": "best"}, "`preset` must be one of"),

@@ -50,6 +50,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "eps_init": ("float",),
     "learning_rate": ("None",),
     "noise_variance": ("None",),
+    "mass": ("None",),
     "label_noise": ("float",),
     "class_weight": ("None", "empty dict"),
     "tol": ("float",),

@@ -37,6 +37,7 @@ from factorgraph.priors import (
     Laplace,
     Mixture,
     Positive,
+    Ternary,
 )
 
 SPINS, POSITIVE, COUNTS = (-1.0, 1.0), (0.0, 1e-30, 2.0, 7e4), (0.0, 1.0, 15.0, 16.0, 1e6, 1e15)
@@ -68,6 +69,7 @@ PRIORS = {
     "GaussianMixture": [GaussianMixture([1, 2], [0, 5], [1e-6, 1e4])],
     "Laplace": [Laplace(), Laplace(0.07)],
     "Positive": [Positive(), Positive(-30.0, 0.5), Positive(1e3, 1e-2)],
+    "Ternary": [Ternary(), Ternary(1e-9)],
     "Mixture": [Mixture([-1, 0, 2], [1, 2, 3]), Mixture([0.0], [1.0])],
 }
 EACH_CHANNEL = [case for cases in CHANNELS.values() for case in cases]

@@ -501,6 +501,7 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
     ),
     "Laplace": (priors.Laplace, {"scale": (1.0, NUMBER)}),
     "Positive": (priors.Positive, {"mean": (0.3, ALSO_NEGATIVE), "variance": (1.0, NUMBER)}),
+    "Ternary": (priors.Ternary, {"mass": (0.3, ())}),
     "Mixture": (priors.Mixture, {"atoms": ([0.0], ()), "weights": ([1.0], ())}),
     **{
         name: (getattr(channels, name), {}) for name in ("Absolute", "HardTanh", "Heaviside", "Poisson", "ReLU", "Sign")
