@@ -33,8 +33,7 @@ FLOORS = {
         ["deepnet.kernels"],
         ["deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness", "deepnet.export"],
         ["deepnet.continual"],
-        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
-        ["deepnet.saved"],
+        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments", "deepnet.saved"],
     ],
 }
 
