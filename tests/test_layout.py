@@ -36,8 +36,7 @@ FLOORS = {
             *("deepnet.entropy", "deepnet.export"),
         ],
         ["deepnet.continual"],
-        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments"],
-        ["deepnet.saved"],
+        ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments", "deepnet.saved"],
     ],
 }
 

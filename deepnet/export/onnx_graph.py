@@ -86,10 +86,13 @@ def _sums(graph: "_Graph", layer: Layer, value: str, signs: bool) -> str:
     weights, constant = W[:, : plan.features].T, W[:, plan.features :].sum(axis=1)
     if exact:
         z = graph.node("MatMul", value, graph.node("Cast", weights.astype(np.int8), to="FLOAT"))
-        z = graph.node("Cast", graph.node("Add", z, constant.astype(np.float32)), to="DOUBLE")
+        if plan.bias:
+            z = graph.node("Add", z, constant.astype(np.float32))
+        z = graph.node("Cast", z, to="DOUBLE")
     else:
         x = graph.node("Cast", value, to="DOUBLE") if signs else value
-        z = graph.node("MatMul", x, weights)
+        small = graph.node("Cast", weights.astype(np.int8), to="DOUBLE") if plan.spin_weights else weights
+        z = graph.node("MatMul", x, small)
         if plan.bias:
             z = graph.node("Add", z, constant)
         z = _without_rounding(graph, plan, W, x, z)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from deepnet.layers import LearntNoise
 from deepnet.outputs.base import Labels, Predictive
@@ -86,6 +85,8 @@ class GaussianOutput(NumericOutput):
         self.noise += (seen - samples * self.noise) / (samples + _MEMORY)
 
     def calibrate(self, y: Array, omega: Array, V: Array) -> None:
+        from scipy.optimize import minimize_scalar  # here, because it takes long to import
+
         if "noise" not in self.parameters:
             return
         for unit, (square, variance) in enumerate(zip(np.square(y - omega), V, strict=True)):

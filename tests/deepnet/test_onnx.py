@@ -98,10 +98,11 @@ def test_regressors(output: str, tmp_path: Path) -> None:
 
 
 def test_one_byte_a_weight() -> None:
-    """Of ±1 weights between ±1 units; the first layer takes doubles."""
-    wide = init(Config(hidden=(100, 500)), 10, 500)
-    size = len(onnx_model(Exported(wide.layers)).SerializeToString())
-    assert 8 * 10 * 100 + 100 * 500 + 500 * 500 < size < 8 * 10 * 100 + 100 * 500 + 500 * 500 + 8000
+    """Of ±1 weights; eight of continuous ones."""
+    for kinds, weights in ((("binary",) * 3, 1.0), (("continuous", "binary", "binary"), 8.0)):
+        network = init(Config(hidden=(100, 500), weights=kinds), 10, 500)
+        least = weights * 10 * 100 + 100 * 500 + 500 * 500
+        assert least < len(onnx_model(Exported(network.layers)).SerializeToString()) < least + 3000
 
 
 def test_a_run_takes_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

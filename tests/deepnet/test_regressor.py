@@ -307,4 +307,4 @@ def test_overfitted_weights_are_not_sure_of_themselves() -> None:
     model = MessagePassingRegressor(**settings, validation_fraction=0.4).fit(X, y)
     new, truth = rng.normal(size=(200, 5)), rng.normal(size=200)
     scores = [norm.logpdf(truth, *each.predict(new, return_std=True)).mean() for each in (sure, model)]
-    assert scores[1] > -1.8 and scores[1] > scores[0] + 0.5
+    assert scores[1] > -1.6 and scores[1] > scores[0] + 0.3
