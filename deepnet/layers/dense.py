@@ -86,6 +86,14 @@ class DensePlan(LayerPlan):
         return self.prior is not None and self.prior.mass > 0.0
 
     @property
+    def slab_precision(self) -> float:
+        """Of the prior where weights are continuous and may be 0; that of others is among the natural parameters."""
+        assert self.prior is not None
+        return (
+            min(deviation**-2.0 for _, deviation in self.prior.components if deviation) if self.sparse_weights else 0.0
+        )
+
+    @property
     def whole_weights(self) -> bool:
         """The most probable weights are integers."""
         support = None if self.prior is None else self.prior.support
@@ -231,9 +239,12 @@ class DenseLayer(dense.Layer):
         return layer
 
     def watched(self) -> dict[str, tuple[Array, float]]:
-        """Return H, which must not outgrow the messages, and m, omega, V and g."""
+        """Return H, which must not outgrow the messages, and m, omega, V and g; G as H for weights that may be 0, to
+        whose odds it is a field."""
         infinite = float("inf")
         found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
+        if self.mass is not None and self.G is not None:
+            found["G"] = (self.G, LARGEST_FIELD)
         return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
 
     def settle(self) -> None:

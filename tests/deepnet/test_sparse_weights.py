@@ -21,7 +21,7 @@ from deepnet.layers import DenseLayer, Update
 from deepnet.lower import lower
 from deepnet.network import WEIGHTS, perceptron
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
-from deepnet.state import Network, init
+from deepnet.state import DivergenceError, Network, check_finite, init
 from deepnet.sweep import initial_layers, train_batch
 from deepnet.train import output_labels, train_epoch, updates
 from factorgraph.channels import Probit
@@ -229,6 +229,32 @@ def test_a_given_mass_stays_as_it_is(weights: str, mass: float, tmp_path: Path) 
         layer.plan.prior is not None and layer.plan.prior.mass == WEIGHTS[weights].with_mass(mass).mass
         for layer in dense(read)
     )
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_sites_of_rare_features_are_renewed(weights: str) -> None:
+    """Where no other batch speaks of a weight its cavity is the prior, which is proper."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 5)).astype(np.float32)
+    x[:, 0] = np.arange(40) == 7
+    y = np.where(x[:, 1] > 0, 1, -1)
+    settings: dict[str, Any] = {"hidden": (6,), "batch_size": 10, "memory": "sites", "preset": "stream", "mass": 0.5}
+    network = init(Config(weights=weights, **settings), 5, 2)
+    train_epoch(network, x, y)
+    first = dense(network)[0].mean[:, 0].copy()
+    train_epoch(network, x, y)
+    assert (dense(network)[0].mean[:, 0] != first).all()
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_a_divergence_shows_in_both_parameters(weights: str) -> None:
+    network = init(Config(hidden=(3,), weights=weights), 4, 3)
+    check_finite(network)
+    layer = dense(network)[1]
+    assert layer.G is not None
+    layer.G[0, 0] = 1e13
+    with pytest.raises(DivergenceError, match=r"layer W1, quantity G, largest value 1e\+13"):
+        check_finite(network)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1.0, -0.5, 2.0])
