@@ -29,6 +29,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from deepnet.layers import DenseLayer, DensePlan, Update
+from deepnet.layers.dense import LARGEST_FIELD
 from deepnet.outputs import output_of
 from deepnet.outputs.base import Labels, Output
 from deepnet.predict import check_inputs, predict_pointwise
@@ -76,14 +77,14 @@ def local_entropy(
         network: trained, of ±1 weights and an output without noise, by any algorithm.
         x: inputs (samples, features).
         y: labels (samples,).
-        couplings: γ >= 0.
+        couplings: γ, from 0 to the largest field that leaves the messages some digits.
         tolerance: largest change of the means of the weights at which the messages have converged.
         iterations: most of them for each γ.
 
     Raises:
         ValueError: the network has other weights or another output, or an argument is not as described.
     """
-    chosen = [check_number("couplings", coupling, minimum=0.0) for coupling in couplings]
+    chosen = [check_number("couplings", coupling, minimum=0.0, maximum=LARGEST_FIELD) for coupling in couplings]
     solution = [layer.most_probable_weights() for layer in _spin_layers(network)]
     return [
         entropy(network, x, y, [c * w for w in solution], tolerance=tolerance, iterations=iterations) for c in chosen

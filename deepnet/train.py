@@ -337,7 +337,11 @@ def status(
     if not history:
         return "nothing trained: no epoch was run"
     error = history[-1]["train_error"]
+    averaged = history[-1].get("bayes_train_error", error)
+    found = f"training error {measures.said(error)}"
     if error > 0.9 * chance:
-        near = f"is near chance ({measures.said(chance)})"
-        return f"not learning: training error {measures.said(error)} {near}. {remedy}"
-    return f"trained: {history[-1]['epoch']} epochs, training error {measures.said(error)}"
+        found += f" is near chance ({measures.said(chance)})"
+        if averaged > 0.9 * chance:
+            return f"not learning: {found}. {remedy}"
+        found += f" with the most probable weights, and {measures.said(averaged)} with all of them averaged"
+    return f"trained: {history[-1]['epoch']} epochs, {found}"

@@ -59,20 +59,24 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.config import LARGEST_SEED
     from deepnet.continual import tasks_of
     from deepnet.flatness import local_energy
+    from deepnet.layers.dense import LARGEST_FIELD
     from deepnet.sizes import check_count
-    from factorgraph.interface.arguments import check_number
+    from factorgraph.interface.arguments import check_number, shown
 
     with wrong_input():
         largest = check_number("largest", args.largest, above=0, maximum=1)
         points, repeats = check_count("points", args.points, 2), check_count("repeats", args.repeats, 2)
         samples = None if args.samples is None else check_count("samples", args.samples, 1)
         seed = check_count("seed", args.seed, 0, LARGEST_SEED)
+        couplings = [check_number("entropy", each, minimum=0, maximum=LARGEST_FIELD) for each in args.entropy]
+        if len(set(map(_text, couplings))) < len(couplings):
+            raise ValueError(f"`entropy` must be couplings that differ in six digits, got {shown(couplings)}")
     trained = Run.open(args.run)
     data = tasks_of(trained.description.load_data(args.data_dir))[-1]
     network = trained.load()
     x, y = data.x_train[:samples], data.y_train[:samples]
     with wrong_input():
-        entropies = _entropies(network, x, y, args.entropy)
+        entropies = _entropies(network, x, y, couplings)
         found = local_energy(
             network,
             x,
@@ -109,13 +113,17 @@ def entropy_table(entropies: "Mapping[str, Entropy]") -> str:
     return "\n".join([names, *rows])
 
 
+def _text(coupling: float) -> str:
+    return f"{coupling:g}"
+
+
 def _entropies(network: "Network", x: "Array", y: "Array", couplings: "Sequence[float]") -> "dict[str, Entropy]":
     """Return the entropies at these couplings by their texts, and that of the posterior, where there is one."""
     from deepnet.entropy import local_entropy, posterior_entropy
 
     if not couplings:
         return {}
-    found = dict(zip(map("{:g}".format, couplings), local_entropy(network, x, y, couplings), strict=True))
+    found = dict(zip(map(_text, couplings), local_entropy(network, x, y, couplings), strict=True))
     return found if network.config.baseline else found | {"posterior": posterior_entropy(network, x, y)}
 
 

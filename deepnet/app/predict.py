@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import csv
 import io
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,13 +68,19 @@ def _rows(network: "Network", target: "Target", x: "Array") -> Iterator[list[Any
 
     if isinstance(target, Numbers):
         mean, deviation = means_and_deviations(network, x)
-        for each in zip(target.decode(mean).tolist(), (target.unit * deviation).tolist(), strict=True):
-            yield [f"{value:.6g}" for value in each]
+        for value, own in zip(target.decode(mean).tolist(), (target.unit * deviation).tolist(), strict=True):
+            yield [_digits(value, target.unit), f"{own:.6g}"]
         return
     p = class_probabilities(network, x)
     chosen = [target.labels[number] for number in p.argmax(axis=1)]
     for label, each in zip(chosen, p.tolist(), strict=True):
         yield [label, *(f"{value:.6g}" for value in each)]
+
+
+def _digits(value: float, unit: float) -> str:
+    """Return a number to six digits, or to more where it is large and yet known to a part of its unit."""
+    larger = math.log10(abs(value)) - math.log10(unit) if value else 0.0
+    return f"{value:.{min(17, 6 + max(0, math.ceil(larger)))}g}"
 
 
 @contextlib.contextmanager

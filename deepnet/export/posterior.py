@@ -26,12 +26,16 @@ def pack_posterior(layers: Sequence[Layer]) -> Arrays:
     """Return the codes of trained layers, by the name of the layer and what they are; ``unpack_posterior`` reads them.
 
     Raises:
-        ValueError: a layer is not dense, or keeps more than its posterior.
+        ValueError: a layer is not dense, or keeps more than its posterior, or its weights may be 0: means and variances
+            do not tell then how probable that is.
     """
     found: Arrays = {}
     for layer in layers:
         if type(layer) is not DenseLayer:
             raise ValueError(f"`{layer.plan.name}` must be dense, with memory 'fields', to be packed, got {layer.plan}")
+        if layer.plan.sparse_weights:
+            need = "±1 or continuous weights for a packed posterior"
+            raise ValueError(f"`{layer.plan.name}` must have {need}, got {layer.plan}")
         codes = _pack_spins(layer.mean) if layer.plan.spin_weights else _pack_reals(layer.mean, layer.variance)
         if layer.noise is not None:
             codes["noise"] = layer.noise

@@ -86,6 +86,14 @@ class DensePlan(LayerPlan):
         return self.prior is not None and self.prior.mass > 0.0
 
     @property
+    def slab_precision(self) -> float:
+        """Of the prior where weights are continuous and may be 0; that of others is among the natural parameters."""
+        assert self.prior is not None
+        return (
+            min(deviation**-2.0 for _, deviation in self.prior.components if deviation) if self.sparse_weights else 0.0
+        )
+
+    @property
     def whole_weights(self) -> bool:
         """The most probable weights are integers."""
         support = None if self.prior is None else self.prior.support
@@ -197,10 +205,10 @@ class DenseLayer(dense.Layer):
             raise ValueError(f"{self.plan.name} must have weights where `seed` and `density` draw edges only")
         if self.noise is not None and not bool((state["noise"] > 0).sum() == self.plan.outputs):
             raise ValueError(f"{self.plan.name} must have noise of variances > 0")
+        if self.mass is not None:
+            self._restore_mass(float(state["mass"][0, 0]))
         for name, own in self.state().items():
             own[...] = state[name]
-        if self.mass is not None:
-            self._set_mass(float(state["mass"][0, 0]))
         if self.plan.spin_weights and self.sigma is not None:
             self.sigma[...] = self.spin_variance()
 
@@ -231,9 +239,12 @@ class DenseLayer(dense.Layer):
         return layer
 
     def watched(self) -> dict[str, tuple[Array, float]]:
-        """Return H, which must not outgrow the messages, and m, omega, V and g."""
+        """Return H, which must not outgrow the messages, and m, omega, V and g; G as H for weights that may be 0, to
+        whose odds it is a field."""
         infinite = float("inf")
         found = {"H": (self.H, LARGEST_FIELD), "m": (self.mean, infinite)}
+        if self.mass is not None and self.G is not None:
+            found["G"] = (self.G, LARGEST_FIELD)
         return found | {name: (getattr(self, name), infinite) for name in ("omega", "V", "g") if hasattr(self, name)}
 
     def settle(self) -> None:
@@ -247,13 +258,23 @@ class DenseLayer(dense.Layer):
         assert self.plan.prior is not None and self.G is not None
         zero, mask = self.plan.prior.zero_probability(H=self.H, G=self.G), self.plan.mask
         count = self.H.size if mask is None else float(mask.sum())
-        self._set_mass(float((zero if mask is None else zero * mask).sum()) / max(1.0, count))
+        mass = float((zero if mask is None else zero * mask).sum()) / max(1.0, count)
+        self._set_mass(min(max(mass, SMALLEST_MASS), 1.0 - SMALLEST_MASS))  # room for both
         return True
 
+    def _restore_mass(self, mass: float) -> None:
+        """Take up a mass that was learnt; one that is given stays as it is, to the last digit."""
+        assert self.mass is not None
+        if mass == float(self.mass[0, 0]):
+            return
+        if not 0.0 < mass < 1.0:
+            raise ValueError(f"{self.plan.name} must have a mass at 0 in (0, 1)")
+        self._set_mass(mass)
+
     def _set_mass(self, mass: float) -> None:
-        """Change the prior, which must leave room for both."""
+        """Change the prior."""
         assert self.mass is not None and self.plan.prior is not None
-        self.mass[...] = min(max(mass, SMALLEST_MASS), 1.0 - SMALLEST_MASS)
+        self.mass[...] = mass
         prior = self.plan.prior.with_mass(float(self.mass[0, 0]))
         self.plan = replace(self.plan, prior=prior)  # pyright: ignore[reportIncompatibleVariableOverride]
 

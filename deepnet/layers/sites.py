@@ -9,7 +9,8 @@ Without hidden layers the fixed point is that of expectation propagation. With t
 something else once the weights below have changed, and sites of earlier visits speak of what they meant then. A small
 β and a large α help in small networks; larger ones diverge.
 
-A continuous weight whose cavity would have no positive precision keeps its site and is left as it is at this visit.
+A continuous weight whose cavity would have no positive precision, that of its prior included, keeps its site and is
+left as it is at this visit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +93,7 @@ class SitesLayer(DenseLayer):
         if self.batch in self.sites:
             before, site = self._parameters(), self.sites[self.batch]
             if self.G is not None and self.plan.prior is not None and self.plan.prior.support is None:
-                self.free = self.G - site[1] > PRECISION_FLOOR
+                self.free = self.G - site[1] > PRECISION_FLOOR - self.plan.slab_precision
                 site = site * self.free
             for parameter, message in zip(before, site, strict=True):
                 parameter -= message

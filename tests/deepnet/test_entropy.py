@@ -99,10 +99,11 @@ def test_what_has_no_such_entropy(settings: dict) -> None:
         local_entropy(network, x, y, [1.0])
 
 
-def test_a_wrong_coupling() -> None:
+@pytest.mark.parametrize("wrong", [-1.0, 1e13, 1e300])
+def test_a_wrong_coupling(wrong: float) -> None:
     network, _, x, y = solved(0, 5, 8)
-    with pytest.raises(ValueError, match="`couplings` must be a finite number >= 0, got -1"):
-        local_entropy(network, x, y, [-1.0])
+    with pytest.raises(ValueError, match=r"`couplings` must be a finite number >= 0 and <= 1e\+12, got"):
+        local_entropy(network, x, y, [1.0, wrong])
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,5 +117,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert list(content["entropy"]) == ["2", "4", "posterior"] and "γ" in printed[4] and len(printed) == 8
     assert content["entropy"]["4"]["overlap"] == pytest.approx(np.tanh(4), abs=2e-3)
     assert all((tmp_path / "run" / name).stat().st_size > 10_000 for name in ("flatness.png", "magnetizations.png"))
-    assert main(["flatness", folder, *options, "--entropy", "-1"]) == 2
-    assert "`couplings` must be" in capsys.readouterr().err
+    for wrong in (["-1"], ["1e300"], ["1", "1"], ["0.12345678", "0.12345679"]):
+        assert main(["flatness", folder, *options, "--entropy", *wrong]) == 2
+        assert "`entropy` must be" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "flatness.json").read_text()) == content

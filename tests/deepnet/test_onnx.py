@@ -19,6 +19,7 @@ from deepnet.export.exported import Exported
 from deepnet.export.onnx_graph import onnx_model
 from deepnet.export.packed import load_packed
 from deepnet.export.packing import export, pack
+from deepnet.network import WEIGHTS
 from deepnet.predict import predict_pointwise
 from deepnet.train import Network, init, train_epoch
 
@@ -41,7 +42,7 @@ def networks(draw: st.DrawFn) -> tuple[Network, np.ndarray[Any, Any]]:
     hidden = tuple(draw(st.lists(sizes, max_size=2)))
     config = Config(
         hidden=hidden,
-        weights=tuple(draw(st.sampled_from(["binary", "continuous"])) for _ in range(len(hidden) + 1)),
+        weights=tuple(draw(st.sampled_from(sorted(WEIGHTS))) for _ in range(len(hidden) + 1)),
         activation=tuple(draw(st.sampled_from(["sign", "relu"])) for _ in hidden),
         bias=draw(st.booleans()),
         density=draw(st.sampled_from([1.0, 0.7, 0.1])),

@@ -169,6 +169,20 @@ def test_predictions_are_means_and_deviations(
     assert capsys.readouterr().out.endswith((tmp_path / "p.csv").read_text()) and max(sizes) == 50
 
 
+@pytest.mark.parametrize("shift", [0.0, 3e9, -3e9])
+def test_predictions_of_large_numbers_keep_their_digits(shift: float, tmp_path: Path) -> None:
+    """Differences between rows are told as finely as those between numbers around 0."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    y = shift + x @ [1.0, -2.0]
+    data = write_csv(tmp_path / "c.csv", [["a", "b", "y"], *([*row, n] for row, n in zip(x, y.tolist(), strict=True))])
+    argv = ["train", str(data), "--target", "y", "--hidden", "5", "--epochs", "15", "--no-plot"]
+    assert main([*argv, "--out", str(tmp_path / "run")]) == 0
+    assert main(["predict", str(tmp_path / "run"), str(data), "--out", str(tmp_path / "p.csv")]) == 0
+    mean = np.loadtxt(tmp_path / "p.csv", delimiter=",", skiprows=1)[:, 0]
+    assert len(np.unique(mean)) == 60 and np.corrcoef(mean - shift, y - shift)[0, 1] > 0.8
+
+
 def test_counts(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))

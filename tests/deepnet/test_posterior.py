@@ -106,6 +106,17 @@ def test_more_than_a_posterior(memory: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("weights", ["ternary", "spike-and-slab"])
+def test_weights_that_may_be_zero(weights: str, tmp_path: Path) -> None:
+    """Their means and variances do not say how probable 0 is."""
+    network = init(Config(hidden=(3,), weights=("binary", weights)), 4, 3)
+    with pytest.raises(ValueError, match="`W1` must have ±1 or continuous weights for a packed posterior, got W1: 3 x"):
+        deepnet.save(network, tmp_path / "x.npz", packed=True)
+    assert not list(tmp_path.iterdir())
+    deepnet.save(network, tmp_path / "x.npz")
+    assert isinstance(deepnet.load(tmp_path / "x.npz"), Network)
+
+
 def test_the_command_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = tmp_path / "run", tmp_path / "digits.bayes"
     assert main(["train", "digits", "--hidden", "33", "--epochs", "5", "--no-plot", "--out", str(run)]) == 0

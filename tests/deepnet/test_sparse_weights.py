@@ -11,16 +11,17 @@ from emulated_gpu import EmulatedDevice
 from scipy.special import ndtr
 from sweep_problems import FLOAT32_SWEEP
 
-from deepnet import Config, load_packed
+from deepnet import Config, load, load_packed, save
 from deepnet.app.cli import main
 from deepnet.data import load_dataset
+from deepnet.export.exported import Exported
 from deepnet.export.packing import export, pack
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.layers import DenseLayer, Update
 from deepnet.lower import lower
 from deepnet.network import WEIGHTS, perceptron
 from deepnet.predict import error_percent, predict_bayes, predict_pointwise
-from deepnet.state import Network, init
+from deepnet.state import DivergenceError, Network, check_finite, init
 from deepnet.sweep import initial_layers, train_batch
 from deepnet.train import output_labels, train_epoch, updates
 from factorgraph.channels import Probit
@@ -187,14 +188,13 @@ def test_packed_ternary_networks_predict_the_same(settings: dict[str, Any], tmp_
     network, x, _ = trained(**{"weights": "ternary", "mass": 0.5} | settings)
     layers = dense(network)
     assert any((layer.most_probable_weights() == 0).any() for layer in layers)
-    packed = pack(network.layers)
-    export(packed, tmp_path / "network.packed", "packed")
+    export(Exported(network.layers), tmp_path / "network.packed", "packed")
     loaded = load_packed(tmp_path / "network.packed")
     assert np.array_equal(loaded.predict(x), predict_pointwise(network.layers, x))
     for layer, other in zip(layers, loaded.layers, strict=True):
         assert np.array_equal(other.signs, layer.most_probable_weights())
     with pytest.raises(ValueError, match=r"must have weights of ±1 or of -1, 0 and 1 in a dense layer to be packed"):
-        pack(trained(weights="spike-and-slab", epochs=1)[0].layers)
+        pack(Exported(trained(weights="spike-and-slab", epochs=1)[0].layers))
 
 
 @pytest.mark.parametrize("weights", SPARSE)
@@ -214,6 +214,56 @@ def test_a_run_is_taken_up_with_what_it_has_learnt(
     assert told[0].split() == ["layer", "mass", "at", "0", "zeros"]
     assert float(told[1].split()[1]) == pytest.approx(one["array/W0.mass"].item(), abs=1e-4)
     assert one["array/W0.mass"].shape == (1, 1) and one["array/W0.mass"][0, 0] != 0.5
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+@pytest.mark.parametrize("mass", [1e-60, 1e-5, 0.3, 1 - 1e-12])
+def test_a_given_mass_stays_as_it_is(weights: str, mass: float, tmp_path: Path) -> None:
+    """Also where the type of the network has not all of its digits, and outside what a learnt one may be."""
+    network = init(Config(hidden=(3,), weights=weights, mass=mass, dtype="float32"), 4, 3)
+    save(network, tmp_path / "network.npz")
+    read = load(tmp_path / "network.npz")
+    assert isinstance(read, Network)
+    assert [layer.plan.prior for layer in dense(read)] == [layer.plan.prior for layer in dense(network)]
+    assert all(
+        layer.plan.prior is not None and layer.plan.prior.mass == WEIGHTS[weights].with_mass(mass).mass
+        for layer in dense(read)
+    )
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_sites_of_rare_features_are_renewed(weights: str) -> None:
+    """Where no other batch speaks of a weight its cavity is the prior, which is proper."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 5)).astype(np.float32)
+    x[:, 0] = np.arange(40) == 7
+    y = np.where(x[:, 1] > 0, 1, -1)
+    settings: dict[str, Any] = {"hidden": (6,), "batch_size": 10, "memory": "sites", "preset": "stream", "mass": 0.5}
+    network = init(Config(weights=weights, **settings), 5, 2)
+    train_epoch(network, x, y)
+    first = dense(network)[0].mean[:, 0].copy()
+    train_epoch(network, x, y)
+    assert (dense(network)[0].mean[:, 0] != first).all()
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_a_divergence_shows_in_both_parameters(weights: str) -> None:
+    network = init(Config(hidden=(3,), weights=weights), 4, 3)
+    check_finite(network)
+    layer = dense(network)[1]
+    assert layer.G is not None
+    layer.G[0, 0] = 1e13
+    with pytest.raises(DivergenceError, match=r"layer W1, quantity G, largest value 1e\+13"):
+        check_finite(network)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.0, -0.5, 2.0])
+def test_no_mass_is_taken_up_that_is_none(wrong: float) -> None:
+    network = init(Config(hidden=(3,), weights="ternary"), 4, 3)
+    before = network.arrays()
+    after = before | {"W0.mass": np.full((1, 1), wrong, np.float32), "W0.H": before["W0.H"] + 1}
+    with pytest.raises(ValueError, match=r"W0 must have a mass at 0 in \(0, 1\)"):
+        network.restore(after, 1)
 
 
 def test_sparse_networks_learn() -> None:

@@ -230,7 +230,13 @@ def test_metrics_and_status(digits):
     assert all(0 <= values[name] < 30 for name in errors)
     assert len(values["polarization"]) == len(values["overlap"]) == 2
     assert status([values], 90.0).startswith("trained: 4 epochs")
-    assert "not learning" in status([values | {"train_error": 89.0}], 90.0)
+    wrong = values | {"train_error": 89.0, "bayes_train_error": 88.0}
+    assert status([wrong], 90.0).startswith("not learning: training error 89.00 % is near chance (90.00 %). Try")
+    averaged = status([wrong | {"bayes_train_error": 15.0}], 90.0)
+    assert averaged.startswith(
+        "trained: 4 epochs, training error 89.00 % is near chance (90.00 %) with the most probable"
+    )
+    assert averaged.endswith("15.00 % with all of them averaged")
     assert status([], 90.0).startswith("nothing trained")
 
 
