@@ -246,14 +246,18 @@ def show(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     from deepnet.app.run import Run
+    from deepnet.data import DataError
     from deepnet.export import packing
 
     run = Run.open(args.run)
     network = run.load()
     if args.bayes:
         return _export_posterior(run, network, args)
-    with wrong_input():
-        packing.export(run.exported(network), args.out, args.to)
+    try:
+        with wrong_input():
+            packing.export(run.exported(network), args.out, args.to)
+    except ImportError as error:
+        raise DataError(str(error)) from error
     say(f"{args.out}: {args.out.stat().st_size} bytes, {args.to}, from epoch {network.epoch} of {args.run}")
     return 0
 
