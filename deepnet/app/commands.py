@@ -84,6 +84,8 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
             config = Config(**settings)
             check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
         else:
+            if "noise_variance" in settings:  # which only this output has
+                settings.setdefault("output", "gaussian")
             config = _config_for_files(settings, regression=settings.get("output") in numeric())
         operations_for(args.device or "cpu", config.dtype)
     name = args.dataset if files is None else files.name
