@@ -84,6 +84,8 @@ def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[R
             config = Config(**settings)
             check_choice("output", config.output, (AUTO, *classifying()))  # all data sets have labels
         else:
+            if "noise_variance" in settings:  # which only this output has
+                settings.setdefault("output", "gaussian")
             config = _config_for_files(settings, regression=settings.get("output") in numeric())
         operations_for(args.device or "cpu", config.dtype)
     name = args.dataset if files is None else files.name
@@ -246,14 +248,18 @@ def show(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     from deepnet.app.run import Run
+    from deepnet.data import DataError
     from deepnet.export import packing
 
     run = Run.open(args.run)
     network = run.load()
     if args.bayes:
         return _export_posterior(run, network, args)
-    with wrong_input():
-        packing.export(run.exported(network), args.out, args.to)
+    try:
+        with wrong_input():
+            packing.export(run.exported(network), args.out, args.to)
+    except ImportError as error:
+        raise DataError(str(error)) from error
     say(f"{args.out}: {args.out.stat().st_size} bytes, {args.to}, from epoch {network.epoch} of {args.run}")
     return 0
 

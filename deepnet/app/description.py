@@ -292,14 +292,15 @@ class Description:
     def __str__(self) -> str:
         read, settings = self.config.read(), self.config.to_json()
         learned = self.numbers or f"{self.classes} classes"
-        values = {name.replace("_", "-"): _shown(value) for name, value in settings.items() if name in read}
+        chosen = {name: value for name, value in settings.items() if name in read and value is not None}
+        values = {name.replace("_", "-"): _shown(value) for name, value in chosen.items()}
         return "\n".join(
             [
                 f"data set  {self.source} ({self.kind}), {self.features} features, {learned}",
                 f"device    {self.device}",
                 f"versions  {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
                 "settings",
-                *(f"  {name:<14}{value}" for name, value in values.items()),
+                *(f"  {name:<14} {value}" for name, value in values.items()),
                 "model",
                 *(f"  {line}" for line in str(self.model()).splitlines()),
             ]

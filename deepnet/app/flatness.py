@@ -22,8 +22,9 @@ NUMBERS, FIGURE, MAGNETIZATIONS = "flatness.json", "flatness.png", "magnetizatio
 
 _DESCRIPTION = """Print by how much the training error of a run rises if every weight is flipped with probability p: a
 flat minimum has a slow rise. With --entropy, print as well how many networks near it have the same labels right: their
-entropy, by message passing, in nats a weight. Of several tasks, it is about the last one. Writes flatness.json,
-flatness.png and a histogram of the means of the weights, magnetizations.png, to the folder of the run."""
+entropy, by message passing, in nats a weight, where its messages converge. Of several tasks, it is about the last one.
+Writes flatness.json, flatness.png and a histogram of the means of the weights, magnetizations.png, to the folder of
+the run."""
 
 
 def add_flatness(commands: Any) -> None:
@@ -104,10 +105,11 @@ def table(found: "Sequence[LocalEnergy]") -> str:
 
 
 def entropy_table(entropies: "Mapping[str, Entropy]") -> str:
-    """Return the entropies in lines, by what they are about."""
+    """Return the entropies in lines, by what they are about; "-" where the messages have no fixed point."""
     names = f"{'γ':>9} {'overlap':>9} {'entropy':>9} {'independent':>12}"
     rows = [
-        f"{name:>9} {each.overlap:9.4f} {each.entropy:9.5f} {each.independent:12.5f}  {each.status}"
+        f"{name:>9} {each.overlap:9.4f} {f'{each.entropy:.5f}' if each.status.converged else '-':>9} "
+        f"{each.independent:12.5f}  {each.status}"
         for name, each in entropies.items()
     ]
     return "\n".join([names, *rows])

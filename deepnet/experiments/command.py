@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,8 +57,7 @@ def _checked(args: argparse.Namespace) -> "tuple[Spec, list[Job]]":
     """Return the specification and its jobs; what is wrong is found before anything runs or is written.
 
     Raises:
-        RunError: a folder holds another run.
-        ExecutorError: no Dask.
+        RunError: a folder holds another run, or there is no Matplotlib for the figure.
     """
     from deepnet.app.run import check_writable
     from deepnet.experiments.cell import Job
@@ -78,6 +78,8 @@ def _checked(args: argparse.Namespace) -> "tuple[Spec, list[Job]]":
     except ValueError as error:
         parser: argparse.ArgumentParser = args.parser
         parser.error(str(error))
+    if args.plot:
+        _figure_module()
     out = (args.out or Path("runs", args.spec.stem)).absolute()
     check_writable(out)
     data_dir = None if spec.data_dir is None else spec.data_dir.absolute()
@@ -88,15 +90,23 @@ def _checked(args: argparse.Namespace) -> "tuple[Spec, list[Job]]":
 
 
 def _run(args: argparse.Namespace, todo: "Sequence[Job]", total: int) -> int:
-    """Run the jobs, with a line for each that ends; the number of those that failed."""
+    """Run the jobs, with a line for each that ends; the number of those that failed.
+
+    Raises:
+        ExecutorError: no Dask.
+    """
     from tqdm.auto import tqdm
 
     from deepnet.experiments.cell import run_job
-    from factorgraph.runtime.executor import run_on_dask, run_serially
+    from factorgraph.runtime.executor import ExecutorError, import_distributed, run_on_dask, run_serially
 
     if args.serial:
         outcomes = run_serially(run_job, todo)
     else:
+        try:
+            import_distributed()
+        except ExecutorError as error:
+            raise ExecutorError(f"{error}, or give --serial") from error
         outcomes = run_on_dask(run_job, todo, scheduler=args.scheduler, workers=args.workers)
     failed, left, start = 0, len(todo), perf_counter()
     bar = tqdm(total=total, initial=total - left, unit=" cells", leave=False, disable=None)
@@ -131,11 +141,15 @@ def _save(spec: "Spec", jobs: "Sequence[Job]", out: Path, plot: bool) -> None:
 
 
 def _draw(spec: "Spec", jobs: "Sequence[Job]", path: Path) -> None:
-    from deepnet.app.run import RunError
     from factorgraph.io.files import write_bytes_atomic
 
+    write_bytes_atomic(path, _figure_module().figure(spec, jobs))
+
+
+def _figure_module() -> Any:
+    from deepnet.app.run import RunError
+
     try:
-        from deepnet.experiments.figures import figure
+        return importlib.import_module("deepnet.experiments.figures")
     except ImportError as error:
         raise RunError(f"{error}, or give --no-plot") from error
-    write_bytes_atomic(path, figure(spec, jobs))

@@ -52,7 +52,7 @@ def run_on_dask(
     Raises:
         ExecutorError: Dask is missing, or the scheduler does not answer.
     """
-    distributed = _import_distributed()
+    distributed = import_distributed()
     with _client(distributed, scheduler, min(workers or os.cpu_count() or 1, max(1, len(tasks)))) as client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
         try:
@@ -63,7 +63,8 @@ def run_on_dask(
             client.cancel(list(futures))
 
 
-def _import_distributed() -> Any:
+def import_distributed() -> Any:
+    """Return the library of clusters."""
     try:
         return importlib.import_module("distributed")
     except ImportError as error:

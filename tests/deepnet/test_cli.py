@@ -114,7 +114,7 @@ def test_train_prints_model_epochs_and_end(tmp_path: Path, capsys: pytest.Captur
     out, err = capsys.readouterr()
     assert err == ""
     for text in ("digits (parity), 64 features, 2 classes", "x1 ~ Sign()(W0 · x0 + b0)", "W0: 31 x 65", "amp",
-                 "  batch-size    128\n", "  bias          True\n", f"figure: {folder / 'curves.png'}",
+                 "  batch-size     128\n", "  bias           True\n", f"figure: {folder / 'curves.png'}",
                  "trained: 2 epochs, training error"):  # fmt: skip
         assert text in out
     rows = [line.split() for line in out.splitlines() if line.strip().startswith(("1/2", "2/2"))]
@@ -484,7 +484,7 @@ def test_show(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
     rho = " ".join(json.loads((finished / "config.json").read_text())["config"]["rho"])
-    for part in ("digits (parity)", f"  rho           {rho}\n", "plates: units0=64", "W0: 31 x 64", "epoch 2 of 2",
+    for part in ("digits (parity)", f"  rho            {rho}\n", "plates: units0=64", "W0: 31 x 64", "epoch 2 of 2",
                  f"test       {last['test_error']:9.2f}", f"W1         {last['polarization'][1]:12.4f}",
                  f"figure: {finished / 'curves.png'}"):  # fmt: skip
         assert part in text

@@ -9,10 +9,12 @@ import pytest
 
 from deepnet import Config
 from deepnet.app.cli import main
+from deepnet.app.flatness import entropy_table
 from deepnet.entropy import entropy, local_entropy, posterior_entropy
 from deepnet.predict import predict_pointwise
 from deepnet.state import Network, init
 from factorgraph.channels import Sign
+from factorgraph.iteration import Status
 from factorgraph.priors import Binary
 from models.asymptotics.ensembles import Ensemble
 from models.asymptotics.free_entropy import fixed_point_free_entropy
@@ -104,6 +106,14 @@ def test_a_wrong_coupling(wrong: float) -> None:
     network, _, x, y = solved(0, 5, 8)
     with pytest.raises(ValueError, match=r"`couplings` must be a finite number >= 0 and <= 1e\+12, got"):
         local_entropy(network, x, y, [1.0, wrong])
+
+
+def test_only_a_fixed_point_has_an_entropy() -> None:
+    network, _, x, y = solved(0, 5, 8)
+    (found,) = local_entropy(network, x, y, [2.0])
+    assert found.status.converged and f"{found.entropy:.5f}" in entropy_table({"2": found})
+    shown = entropy_table({"2": found._replace(status=Status.NOT_CONVERGED)}).splitlines()[1].split()
+    assert shown[:3] == ["2", f"{found.overlap:.4f}", "-"]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

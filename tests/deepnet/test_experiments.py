@@ -325,4 +325,13 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFix
 def test_without_dask(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["sweep", str(written(tmp_path, SPEC)), "--out", str(tmp_path / "out")]) == 1
-    assert "pip install 'cavity[dask]'" in capsys.readouterr().err
+    assert "pip install 'cavity[dask]', or give --serial" in capsys.readouterr().err
+
+
+def test_without_matplotlib_nothing_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deepnet.experiments.figures", None)
+    argv = ["sweep", str(written(tmp_path, SPEC)), "--serial", "--out", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert "or give --no-plot" in capsys.readouterr().err and not (tmp_path / "out").exists()

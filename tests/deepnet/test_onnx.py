@@ -130,7 +130,11 @@ def test_all_of_mnist() -> None:
     np.testing.assert_array_equal(pack(exported).predict(data.x_test), expected)
 
 
-def test_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    argv = ["train", "digits", "--hidden", "3", "--epochs", "1", "--no-plot", "--out", str(run)]
+    assert main(argv) == 0
+    export_onnx = ["export", str(run), "--to", "onnx", "--out", str(tmp_path / "x.onnx")]
     original = builtins.__import__
 
     def refusing(name: str, *args: Any) -> Any:
@@ -142,6 +146,8 @@ def test_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Exported(init(Config(hidden=(3,)), 4, 2).layers)
     with pytest.raises(ImportError, match=r"pip install 'cavity\[onnx\]'"):
         export(network, tmp_path / "x.onnx", "onnx")
-    assert not list(tmp_path.iterdir())
+    assert main(export_onnx) == 1
+    assert "deepnet: error: onnx is needed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [run]
     export(network, tmp_path / "x", "packed")
     assert load_packed(tmp_path / "x").features == 4

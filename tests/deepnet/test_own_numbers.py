@@ -183,6 +183,15 @@ def test_predictions_of_large_numbers_keep_their_digits(shift: float, tmp_path: 
     assert len(np.unique(mean)) == 60 and np.corrcoef(mean - shift, y - shift)[0, 1] > 0.8
 
 
+def test_settings_are_listed_where_they_are_given(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(trained)]) == 0
+    printed = capsys.readouterr().out
+    assert "noise-variance" not in printed and "mass" not in printed and "None" not in printed
+    argv = ["train", str(trained.parent / "diabetes.csv"), "--target", "progression", "--epochs", "0"]
+    assert main([*argv, "--noise-variance", "0.5", "--out", str(trained.parent / "given")]) == 0
+    assert "\n  noise-variance 0.5\n" in capsys.readouterr().out
+
+
 def test_counts(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
