@@ -26,7 +26,7 @@ def tables() -> dict[str, Collection[str]]:
     from deepnet.kernels.devices import DEVICES
     from deepnet.layers import MEMORIES
     from deepnet.network import ACTIVATIONS, WEIGHTS
-    from deepnet.outputs import AUTO, OUTPUTS
+    from deepnet.outputs import AUTO, classifying, numeric
     from deepnet.presets import PRESETS
     from factorgraph.dense.closures import CLOSURES
 
@@ -37,7 +37,7 @@ def tables() -> dict[str, Collection[str]]:
         "closure": CLOSURES,
         "weights": WEIGHTS,
         "activation": ACTIVATIONS,
-        "output": (AUTO, *OUTPUTS),
+        "output": (AUTO, *classifying(), *numeric()),
         "memory": MEMORIES,
         "preset": PRESETS,
         "dtype": DTYPES,

@@ -80,6 +80,10 @@ class Alone(Communicator):
     def single(self) -> Communicator:
         return self
 
+    def __reduce__(self) -> str:
+        """There is one only, in copies and unpickled networks too."""
+        return "ALONE"
+
 
 def _nothing() -> None:
     """What one process waits for."""

@@ -21,6 +21,9 @@ PRELUDE = """\
 #ifndef INFINITY
 #define INFINITY __longlong_as_double(0x7ff0000000000000ll)
 #endif
+#ifndef NAN
+#define NAN __longlong_as_double(0x7ff8000000000000ll)
+#endif
 template <class T, int N> struct Values { T v[N]; };
 template <class T> __device__ inline T lesser(T a, T b) { return b < a ? b : a; }
 template <class T> __device__ inline T greater(T a, T b) { return b > a ? b : a; }

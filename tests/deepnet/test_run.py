@@ -473,10 +473,11 @@ EDITS: dict[str, Any] = {
 }  # fmt: skip
 
 
-#: Another algorithm does not know the settings of the run, nor this one or its output those of another; nor another
-#: memory.
+#: Another algorithm does not know the settings of the run, nor this one, its output or weights those of another; nor
+#: another memory.
 FOREIGN: dict[str, Any] = {
     "algorithm": "ebp", "learning_rate": 0.1, "memory": "covariance", "temperature": 0.5, "noise_variance": 0.1,
+    "mass": 0.3,
 }  # fmt: skip
 
 
@@ -515,7 +516,7 @@ def test_settings_that_go_with_other_ones_are_noticed(name: str, sparse: Path, t
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"config": values["config"] | {name: FOREIGN[name]}}))
     with pytest.raises(
-        CheckpointError, match=r"cannot read .*config\.json: .* must be .* with (algorithm|memory|output)"
+        CheckpointError, match=r"cannot read .*config\.json: .* must be .* (with (algorithm|memory|output)|where no weights)"
     ):
         Run.open(tmp_path / "run")
 

@@ -45,7 +45,7 @@ def test_masks_are_random_fixed_and_as_dense_as_asked():
         ({"widths": [5]}, "`widths` must be at least two integers >= 1"),
         ({"widths": [5, 0, 1]}, "`widths` must be at least two integers >= 1"),
         ({"widths": [5, 1], "output": "argmax"}, "`widths` must end with at least 2 outputs"),
-        ({"widths": [5, 4, 1], "weights": "ternary"}, "`weights` must be one of .*got 'ternary'"),
+        ({"widths": [5, 4, 1], "weights": "quaternary"}, "`weights` must be one of .*got 'quaternary'"),
         ({"widths": [5, 4, 1], "activation": "tanh"}, "`activation` must be one of"),
         ({"widths": [5, 4, 1], "output": "softplus"}, "`output` must be one of"),
         ({"widths": [5, 4, 1], "output": "softmax"}, "`widths` must end with at least 2 outputs"),
