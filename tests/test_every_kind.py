@@ -29,7 +29,7 @@ from models.inference.multilayer import CLOSURE_NAMES
 pytestmark = pytest.mark.quick
 
 #: Libraries that a module may need and that not everybody has.
-OPTIONAL = {"torch", "cupy"}
+OPTIONAL = {"torch", "cupy", "mpi4py", "onnx"}
 
 STEP = 1e-4
 #: Of central differences with this step, whose third derivatives are a few units.
