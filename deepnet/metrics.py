@@ -8,11 +8,10 @@ import numpy as np
 from scipy.special import entr
 
 from deepnet.outputs import output_of
-from deepnet.outputs.base import Predictive
 from deepnet.predict import (
     conditional_entropy,
     error_percent,
-    log_loss,
+    output_marginals,
     preactivations,
     predict_pointwise,
     predict_proba,
@@ -79,7 +78,7 @@ def means_and_deviations(network: Network, x: Array) -> tuple[Array, Array]:
         x: inputs (samples, features).
     """
     law = predictive(network.layers, x, network.operations)
-    return law.mean[:, 0], np.sqrt(law.aleatoric + law.epistemic)[:, 0]
+    return law.mean[:, 0], law.deviation[:, 0]
 
 
 class Uncertainty(NamedTuple):
@@ -129,13 +128,14 @@ def measure(network: Network, x: Array, y: Array, unit: float = 1.0) -> dict[str
     with contextlib.nullcontext() if network.device == "cpu" else operations.running():
         pointwise = communicator.predicted(lambda own: predict_pointwise(layers, own, operations), x)
         if output.numeric:
-            laws = communicator.predicted(lambda own: np.stack(predictive(layers, own, operations), axis=1), x)
-            law = Predictive(*np.moveaxis(laws, 1, 0))
+            moments = communicator.predicted(lambda own: np.stack(output_marginals(layers, own, operations)).T, x).T
+            law = output.predictive(*moments)
+            loss = output.loss(output.encode(y, moments.dtype), *moments)
             return {
                 "error": unit * output.error(pointwise, y),
                 "bayes_error": unit * output.error(law.mean, y),
-                "log_likelihood": -_log_loss(network, x, y) - float(np.log(unit)),
-                "coverage": coverage(law.mean, np.sqrt(law.aleatoric + law.epistemic), y.reshape(law.mean.shape)),
+                "log_likelihood": -loss - float(np.log(unit)),
+                "coverage": coverage(law.mean, law.deviation, y.reshape(law.mean.shape)),
             }
         numbers = output.likeliest(y)
         p = communicator.predicted(lambda own: class_probabilities(network, own), x)
@@ -144,14 +144,6 @@ def measure(network: Network, x: Array, y: Array, unit: float = 1.0) -> dict[str
         "bayes_error": error_percent(p.argmax(axis=1), numbers),
     }
     return errors | class_scores(p, numbers)
-
-
-def _log_loss(network: Network, x: Array, y: Array) -> float:
-    """Return that of numbers, from the samples of all processes."""
-    own = network.communicator.part(len(x))
-    samples = len(x[own])
-    loss = samples * log_loss(network.layers, x[own], y[own], network.operations) if samples else 0.0
-    return sum(network.communicator.gather(loss)) / len(x)
 
 
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:

@@ -147,8 +147,20 @@ def calibrate_noise(layers: Sequence[Layer], x: Array, y: Array, operations: Ope
         operations: where the layers are, in host memory.
     """
     output = output_of(layers[-1])
-    omega, V = (np.concatenate(each, axis=1) for each in zip(*_output_moments(layers, x, operations), strict=True))
+    omega, V = output_marginals(layers, x, operations)
     output.calibrate(output.encode(y, omega.dtype), omega, V)
+
+
+def output_marginals(layers: Sequence[Layer], x: Array, operations: Operations) -> tuple[Array, Array]:
+    """Return means and variances (outputs, samples) of the outputs' pre-activations, in host memory.
+
+    Args:
+        layers: a trained network; its messages of the current batch are overwritten.
+        x: inputs (samples, features).
+        operations: where the layers are.
+    """
+    omega, V = zip(*_output_moments(layers, x, operations), strict=True)
+    return np.concatenate(omega, axis=1), np.concatenate(V, axis=1)
 
 
 def _output_moments(layers: Sequence[Layer], x: Array, operations: Operations) -> Iterator[tuple[Array, Array]]:

@@ -181,7 +181,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         mean = self._shaped(self.target_mean_ + self.target_scale_ * law.mean)
         if not check_flag("return_std", return_std):
             return mean
-        return mean, self._shaped(self.target_scale_ * np.sqrt(law.aleatoric + law.epistemic))
+        return mean, self._shaped(self.target_scale_ * law.deviation)
 
     def uncertainty(self, X: ArrayLike) -> Uncertainty:
         """Return the variance of the targets in two parts, in the shape of ``predict``: that of the noise, and that of

@@ -37,6 +37,11 @@ class Predictive(NamedTuple):
     aleatoric: Array
     epistemic: Array
 
+    @property
+    def deviation(self) -> Array:
+        """Of the target, all in all."""
+        return np.sqrt(self.aleatoric + self.epistemic)
+
 
 class Output(ABC):
     """What the last layer of a network means.
