@@ -15,22 +15,11 @@ from factorgraph.channels.base import (
     check_from,
     pre_activation,
 )
-from factorgraph.channels.leaky_relu import leaky_observed, leaky_values
+from factorgraph.channels.leaky_relu import leaky_evaluate, leaky_observe
 from factorgraph.numerics.elementwise import Elementwise
 
-
-def _evaluate_element(
-    B: float, A: float, omega: float, V: float, phi: Any, mean: Any, variance: Any, g: Any, gamma: Any
-) -> None:
-    phi[0], mean[0], variance[0], g[0], gamma[0] = leaky_values(B, A, omega, V, -1.0)
-
-
-def _observe_element(y: float, omega: float, V: float, phi: Any, g: Any, gamma: Any) -> None:
-    phi[0], g[0], gamma[0] = leaky_observed(y, omega, V, -1.0)
-
-
-_evaluate = Elementwise(_evaluate_element, 4, 5)
-_observe = Elementwise(_observe_element, 3, 3)
+#: |z| is the leaky ReLU of this slope.
+_SLOPE = -1.0
 
 
 @dataclass(frozen=True)
@@ -46,11 +35,11 @@ class Absolute(Channel):
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         check_arguments(V, B=B, A=A, omega=omega)
-        return ChannelValues(*_evaluate(B, A, omega, V))
+        return ChannelValues(*leaky_evaluate(B, A, omega, V, _SLOPE))
 
     @property
     def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
-        return _observe, ()
+        return leaky_observe, (_SLOPE,)
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """Return log[N(y; omega, V) + N(-y; omega, V)].
@@ -60,7 +49,7 @@ class Absolute(Channel):
         """
         check_arguments(V, y=y, omega=omega)
         check_from(y, 0.0)
-        return ObservedValues(*_observe(y, omega, V))
+        return ObservedValues(*leaky_observe(y, omega, V, _SLOPE))
 
     def __call__(self, z: ArrayLike) -> Any:
         return np.abs(pre_activation(z))

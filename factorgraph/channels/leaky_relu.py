@@ -85,8 +85,8 @@ def _observe_element(y: float, omega: float, V: float, slope: float, phi: Any, g
     phi[0], g[0], gamma[0] = leaky_observed(y, omega, V, slope)
 
 
-_evaluate = Elementwise(_evaluate_element, 5, 5)
-_observe = Elementwise(_observe_element, 4, 3)
+leaky_evaluate = Elementwise(_evaluate_element, 5, 5)
+leaky_observe = Elementwise(_observe_element, 4, 3)
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class LeakyReLU(Channel):
 
     def evaluate(self, *, B: ArrayLike, A: ArrayLike, omega: ArrayLike, V: ArrayLike) -> ChannelValues:
         check_arguments(V, B=B, A=A, omega=omega)
-        return ChannelValues(*_evaluate(B, A, omega, V, self.slope))
+        return ChannelValues(*leaky_evaluate(B, A, omega, V, self.slope))
 
     @property
     def observe_formula(self) -> tuple[Elementwise, tuple[float, ...]]:
-        return _observe, (self.slope,)
+        return leaky_observe, (self.slope,)
 
     def observe(self, y: ArrayLike, *, omega: ArrayLike, V: ArrayLike) -> ObservedValues:
         """Return the log-density of the places z that have the output ``y``.
@@ -132,7 +132,7 @@ class LeakyReLU(Channel):
         """
         check_arguments(V, y=y, omega=omega)
         check_from(y, -math.inf if self.slope > 0.0 else 0.0)
-        return ObservedValues(*_observe(y, omega, V, self.slope))
+        return ObservedValues(*leaky_observe(y, omega, V, self.slope))
 
     def __call__(self, z: ArrayLike) -> Any:
         values = pre_activation(z)
