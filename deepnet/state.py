@@ -197,9 +197,9 @@ def init(
     check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
     _check_device(config, device)
     operations = operations_for(device, config.dtype)
-    check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None and communicator is not ALONE:
         raise ValueError(f"`algorithm` must be {MESSAGE_PASSING!r} in several processes, got {config.algorithm!r}")
+    check_fits_memory(plans(config, features, classes), config)
     if config.baseline is not None:
         choice("device", device, dict.fromkeys(config.baseline.devices))
     layers = initial_layers(

@@ -106,7 +106,8 @@ def test_a_process_that_is_killed_ends_all_and_others_go_on(tmp_path: Path) -> N
         os.kill(pids[1], signal.SIGKILL)
         out, err = running.communicate(timeout=60)
     assert running.returncode != 0
-    assert f"PID {pids[1]}" in out + err and "Killed" in out + err  # in the words of the launcher
+    # In the words of the launcher, which ends the others as it notices, and may name one of them.
+    assert any(f"PID {pid}" in out + err for pid in pids) and "Killed" in out + err
     assert "Traceback" not in err
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     # Another number of processes goes on, and finds what one process finds.
