@@ -18,9 +18,11 @@ units, Σ h² σ = Σ g² Σ_i (σ x̂² + m² Δ).
 
 It is exact where units sum many independent terms, and an estimate elsewhere. Without hidden layers it is within 5 % of
 enumeration already for 16 weights, with few samples (a third of the weights) and weak fields (γ <= 0.3), where no
-weight decides alone; with more of either the error is 5 to 35 %. With hidden layers of a few units it is 15 to 30 %
-too small at any γ: samples that share their weights have correlated hidden units, and messages take them for
-independent. Messages of an argmax are those of the double-Jensen form, its φ is exact.
+weight decides alone; with more of either the error is 5 to 35 %. With a hidden layer of a few units it is off by 0 to 50 % for
+weak fields (γ <= 0.3), too small or too large: samples that share their weights have correlated hidden units, and
+messages take them for independent. That is an error of Bethe's, since exact messages have it too; strong fields (γ >= 1)
+bring that of AMP's Gaussian sums of so few weights (``tests/benchmarks/entropies.py`` has a table of both).
+Messages of an argmax are those of the double-Jensen form, its φ is exact.
 """
 
 from collections.abc import Sequence
