@@ -16,13 +16,13 @@ The factors and the variables give the first three sums, with the full messages,
 log Z_e = ψ(H) - ψ(H - h) = h m - h²σ/2, of which Σ_n h m = H_in m, and with h = x̂ g of the weights and h = m g of the
 units, Σ h² σ = Σ g² Σ_i (σ x̂² + m² Δ).
 
-It is exact where units sum many independent terms, and an estimate elsewhere. Without hidden layers it is within 5 % of
-enumeration already for 16 weights, with few samples (a third of the weights) and weak fields (γ <= 0.3), where no
-weight decides alone; with more of either the error is 5 to 35 %. With a hidden layer of a few units it is off by 0 to 50 % for
-weak fields (γ <= 0.3), too small or too large: samples that share their weights have correlated hidden units, and
-messages take them for independent. That is an error of Bethe's, since exact messages have it too; strong fields (γ >= 1)
-bring that of AMP's Gaussian sums of so few weights (``tests/benchmarks/entropies.py`` has a table of both).
-Messages of an argmax are those of the double-Jensen form, its φ is exact.
+It is exact where units sum many independent terms, and an estimate elsewhere. Without hidden layers it is within 5 %
+of enumeration already for 16 weights, with few samples (a third of the weights) and weak fields (γ <= 0.3), where no
+weight decides alone; with more of either the error is 5 to 35 %. With a hidden layer of a few units it is off by 0 to
+50 % for weak fields (γ <= 0.3), too small or too large: samples that share their weights have correlated hidden
+units, and messages take them for independent. That is an error of Bethe's, since exact messages have it too; strong
+fields (γ >= 1) bring that of AMP's Gaussian sums of so few weights (``tests/benchmarks/entropies.py`` has a table of
+both). Messages of an argmax are those of the double-Jensen form, its φ is exact.
 """
 
 from collections.abc import Sequence
