@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from emulated_gpu import EmulatedDevice
+from emulated_gpu import EmulatedDevice, needs_compiler
 
 from deepnet.kernels import CpuOperations
 from deepnet.kernels.gpu import GpuOperations
@@ -26,8 +26,7 @@ def hidden_layer(closure, weights="binary", activation="sign", density=1.0, dtyp
     return initial_layers(lower(model, closure), eps_init=1.0, rng=np.random.default_rng(0), dtype=dtype)[1]
 
 
-def operations():
-    return {"numpy": NumpyOperations(), "cpu": CpuOperations(), "gpu": GpuOperations(EmulatedDevice())}
+OPERATIONS = {"numpy": NumpyOperations, "cpu": CpuOperations, "gpu": lambda: GpuOperations(EmulatedDevice())}
 
 
 def expected(device, closure, weights, activation, mask, dtype, last):
@@ -41,10 +40,10 @@ def expected(device, closure, weights, activation, mask, dtype, last):
     return Path.EDGES if device == "cpu" else Path.CLOSURE
 
 
-@pytest.mark.parametrize("device", ["numpy", "cpu", "gpu"])
+@pytest.mark.parametrize("device", ["numpy", "cpu", pytest.param("gpu", marks=needs_compiler)])
 @pytest.mark.parametrize("closure", CLOSURES)
 def test_the_path_of_every_layer(device, closure):
-    path = operations()[device].path
+    path = OPERATIONS[device]().path
     kinds = itertools.product(["binary", "continuous"], ["sign", "relu"], DENSITIES, ["float32", "float64"])
     for weights, activation, mask, dtype in kinds:
         layer = hidden_layer(closure, weights, activation, DENSITIES[mask], np.dtype(dtype))
