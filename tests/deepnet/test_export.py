@@ -1,6 +1,7 @@
 """Networks that leave the program: the same labels from packed bits and from C."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -204,10 +205,14 @@ def test_names_in_c() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    argv = ["train", "digits", "--hidden", "33", "33", "--epochs", "3", "--no-plot", "--out", str(folder)]
-    assert main(argv) == 0
-    return folder
+    return trained_on("digits", tmp_path_factory.mktemp("runs"), "--hidden", "33", "33", "--epochs", "3")
+
+
+def trained_on(dataset: str, folder: Path, *options: str) -> Path:
+    """The folder of a run."""
+    out = folder / dataset
+    assert main(["train", dataset, *options, "--no-plot", "--out", str(out)]) == 0
+    return out
 
 
 @pytest_compiler
@@ -223,6 +228,21 @@ def test_a_run_of_digits(compiler: str, run: Path, tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(packed.predict(pixels), expected)
     assert main(["export", str(run), "--to", "c", "--out", str(tmp_path / "digits.h")]) == 0
     assert (tmp_path / "digits.h").read_text() == c_header(packed, "digits")
+    for kind in ("int16_t", "double"):
+        np.testing.assert_array_equal(compiled_labels(packed, pixels, tmp_path, compiler, kind), expected)
+
+
+@pytest.mark.skipif("CAVITY_DATA" not in os.environ, reason="needs a folder with the files of MNIST as $CAVITY_DATA")
+@pytest_compiler
+def test_all_of_mnist(compiler: str, tmp_path: Path) -> None:
+    """Every sample of the test set, as integers and as numbers, packed and in C."""
+    trained = Run.open(trained_on("mnist", tmp_path, "--hidden", "501", "501", "--epochs", "1"))
+    pixels = load_pictures("mnist").column("x").reshape(-1, 784)
+    mean, scale = trained.description.prepared()[0].standardization or (0.0, 1.0)
+    expected = predict_pointwise(trained.load().layers, (pixels.astype(float) - mean) / scale)
+    assert np.bincount(expected, minlength=10).min() > 700
+    packed = pack(Exported(trained.load().layers, (mean, scale)))
+    np.testing.assert_array_equal(packed.predict(pixels), expected)
     for kind in ("int16_t", "double"):
         np.testing.assert_array_equal(compiled_labels(packed, pixels, tmp_path, compiler, kind), expected)
 
