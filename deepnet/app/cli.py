@@ -43,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see: {self.prog} --help)")
 
+    def _get_validation_formatter(self) -> argparse.HelpFormatter:
+        """One that does not fill in names and defaults (Python 3.14 checks a text when it is added): they take long."""
+        return argparse.HelpFormatter(self.prog)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """As in the base class, but an output that takes nothing is an error."""
         print(message, end="", file=file)

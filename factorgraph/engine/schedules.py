@@ -4,10 +4,9 @@ A step is a list of ``Batch``: rows of one stack, and which of their arguments g
 factors become steps by ``levels``: a factor may act together with all others that do not wait for it.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from factorgraph.engine.unroll import Unrolled
 from factorgraph.messages.natural import Array
 from factorgraph.runtime.compiled import njit
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -253,8 +254,21 @@ def edges_of(pairs: NDArray[np.intp]) -> NDArray[np.uint32]:
 
 
 @dataclass
+class Same(Generic[T]):
+    """The same every time; unlike an iterator of the library it can be copied and sent."""
+
+    each: T
+
+    def __iter__(self) -> "Same[T]":
+        return self
+
+    def __next__(self) -> T:
+        return self.each
+
+
+@dataclass
 class Shuffled:
-    """The edges of all pairs in a new random order every time; unlike a generator it can be copied and sent."""
+    """The edges of all pairs in a new random order every time; it too can be copied and sent."""
 
     pairs: int
     rng: np.random.Generator
@@ -270,23 +284,23 @@ def edge_order(graph: Unrolled, schedule: str, rng: np.random.Generator) -> Edge
     """Return what a schedule of this name is on pairs; of the residual one all edges, one after the other."""
     everything = np.arange(graph.edges, dtype=np.uint32)
     if schedule in ("flooding", "residual"):
-        return EdgeOrder(None, itertools.repeat(everything), schedule == "flooding")
+        return EdgeOrder(None, Same(everything), schedule == "flooding")
     if schedule == "random":
         return EdgeOrder(None, Shuffled(graph.factors, rng))
     starts, ends = graph.factor_starts, graph.ends
     if schedule == "sequential":  # those that do not wait for each other side by side
         level = _conflict_levels(np.arange(graph.factors), starts, ends, graph.variables)
-        return EdgeOrder(np.argsort(level, kind="stable"), itertools.repeat(everything))
+        return EdgeOrder(np.argsort(level, kind="stable"), Same(everything))
     if schedule == "two-pass":
         assert graph.elimination is not None
         leaf, _, factors = graph.elimination.T
         inwards = 2 * np.arange(graph.factors) + (ends.reshape(-1, 2)[factors, 0] == leaf)
-        return EdgeOrder(factors, itertools.repeat(_product_and_adjoint(inwards)), once=True)
+        return EdgeOrder(factors, Same(_product_and_adjoint(inwards)), once=True)
     last = _last_arguments(starts, ends)
     order = np.argsort(np.maximum.reduceat(ends, starts[:-1]), kind="stable")
     factors = np.argsort(_forward_levels(order, starts, ends, last, graph.variables), kind="stable")
     forward = 2 * np.arange(graph.factors) + last.reshape(-1, 2)[factors, 1]
-    return EdgeOrder(factors, itertools.repeat(_product_and_adjoint(forward)))
+    return EdgeOrder(factors, Same(_product_and_adjoint(forward)))
 
 
 def _product_and_adjoint(edges: NDArray[np.intp]) -> NDArray[np.uint32]:

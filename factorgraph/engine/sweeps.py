@@ -1,6 +1,5 @@
 """What a run repeats: sweeps over any graph by any schedule, and those that follow the largest change."""
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from factorgraph.engine.cavity import beliefs, cavity_laws, totals
 from factorgraph.engine.damping import Damping, commit, joint_change, relative_change
-from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Step, Table, in_order, two_pass, urgent
+from factorgraph.engine.schedules import ROUNDS, SCHEDULES, Batch, Same, Step, Table, in_order, two_pass, urgent
 from factorgraph.engine.unroll import Potentials, Unrolled, incoming
 from factorgraph.factors.base import chosen
 from factorgraph.interface.errors import IndefiniteError
@@ -280,7 +279,7 @@ class ScheduledSweeps(GeneralSweeps):
     def __init__(self, *args: Any, schedule: str, rng: np.random.Generator) -> None:
         super().__init__(*args)
         steps = two_pass(self.graph) if schedule == "two-pass" else None
-        self.steps = itertools.repeat(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
+        self.steps = Same(steps) if steps is not None else SCHEDULES[schedule](self.graph, rng)
 
     def sweep(self, count: int) -> tuple[float, int]:
         """Take all steps of the schedule."""
