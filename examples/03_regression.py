@@ -23,13 +23,16 @@ from sklearn.neural_network import MLPRegressor
 
 from deepnet import MessagePassingRegressor
 
+#: Passes over the samples at most.
+EPOCHS = 400
+
 #: Means and deviations of the targets of new inputs, from inputs and targets, all of unit variance.
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def message_passing(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A network of two layers of 50 rectified units, with the regressor's other defaults: stopped early, too."""
-    return MessagePassingRegressor(random_state=0).fit(X, y).predict(X_new, return_std=True)
+    return MessagePassingRegressor(epochs=EPOCHS, random_state=0).fit(X, y).predict(X_new, return_std=True)
 
 
 def bayesian_ridge(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,18 +65,19 @@ METHODS: dict[str, Method] = {
 }
 
 
-def data_sets() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Inputs (samples, features) and targets (samples,)."""
+def data_sets(limit: int | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Inputs (samples, features) and targets (samples,), of the first samples up to a limit."""
     rng = np.random.default_rng(0)
     x, u = rng.uniform(-3, 3, (300, 1)), rng.uniform(-2, 2, (400, 1))
     deviation = 0.05 + 0.4 * np.maximum(u[:, 0], 0.0)
     diabetes: Any = load_diabetes(return_X_y=True)
-    return {
+    sets = {
         "diabetes": diabetes,
         "Friedman 1": make_friedman1(400, noise=1.0, random_state=0),
         "sine": (x, np.sin(2 * x[:, 0]) + 0.1 * rng.standard_normal(300)),
         "uneven noise": (u, u[:, 0] ** 2 + deviation * rng.standard_normal(400)),
     }
+    return {name: (X[:limit], y[:limit]) for name, (X, y) in sets.items()}
 
 
 def standardised(fitting: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -110,9 +114,10 @@ def main() -> None:
     """Print the table and draw the two sets of one feature."""
     parser = argparse.ArgumentParser(description="Compare regressors by cross-validation.")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--limit", type=int, help="samples of each set at most; all of them otherwise")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)  # a bound of a kernel that is of no account
-    sets = data_sets()
+    sets = data_sets(arguments.limit)
     print(f"{'':20}" + "".join(f"{name:>18}" for name in sets))
     for label, method in METHODS.items():
         found = [scores(method, X, y, arguments.folds) for X, y in sets.values()]

@@ -12,7 +12,7 @@ FEW = ["--points", "2", "--size", "200", "--instances", "3", "--workers", "2"]
 ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],
-    "03_regression": ["--folds", "2"],
+    "03_regression": ["--folds", "2", "--limit", "40"],
     "10_loops": [],
     "11_labels": [],
     "12_exact_learning": [],

@@ -17,14 +17,15 @@ from factorgraph.engine.schedules import ROUNDS, EdgeOrder, edge_order, edges_of
 from factorgraph.engine.unroll import Potentials, Unrolled
 from factorgraph.messages.natural import Array, combine_maxima
 from factorgraph.numerics.elementwise import formula
+from factorgraph.numerics.powers import binomials, log2_ratios, power, powers_of_2
 from factorgraph.runtime.compiled import njit
 
 #: Exponents below this stay clear of overflow, products of two such factors included.
 _SAFE_EXPONENT = 340.0
 #: A field of which no rounding tells that it is not infinite: e^{-2 · 20} is less than 2^-53.
 _CERTAIN = 20.0
-#: Changes of a ratio below which its powers are sums of six terms, and of three, to rounding.
-_SMALL, _TINY = 0.004, 1e-4
+#: Pairs of which damped messages are computed together: what they need stays in the fastest cache.
+_BLOCK = 64
 
 
 def spin_sweeps(
@@ -122,49 +123,55 @@ def _flood(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> None:
         new_T[j] *= to_j
 
 
-@njit(part=True, error_model="numpy")
-def _binomials(share: float) -> Any:
-    """The coefficients of the powers 1 to 6 of d in (1 + d)^share."""
-    c1 = share
-    c2 = c1 * (share - 1.0) / 2.0
-    c3 = c2 * (share - 2.0) / 3.0
-    c4 = c3 * (share - 3.0) / 4.0
-    c5 = c4 * (share - 4.0) / 5.0
-    return c1, c2, c3, c4, c5, c5 * (share - 5.0) / 6.0
-
-
-@formula
-def _power(x: float, binomials: Any) -> float:
-    """The power of a ratio: the sum of six terms, or of three, is right to rounding near 1."""
-    c1, c2, c3, c4, c5, c6 = binomials
-    d = x - 1.0
-    if abs(d) < _TINY:
-        return 1.0 + d * (c1 + d * (c2 + d * c3))
-    if abs(d) < _SMALL:
-        return 1.0 + d * (c1 + d * (c2 + d * (c3 + d * (c4 + d * (c5 + d * c6)))))
-    return math.exp(c1 * math.log(x))
-
-
 @njit(cache=True, error_model="numpy")
-def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any, share: float) -> tuple[float, int]:
-    """The same with the share that damping lets through; the largest |log new - log old|/2 without damping, to first
-    order, and its edge."""
-    worst, where, binomials = 0.0, 0, _binomials(share)
+def _flood_and_look(ends: Any, w: Any, r: Any, T: Any, new_T: Any) -> tuple[float, int]:
+    """The same; the largest |log new - log old|/2, to first order, and its edge."""
+    worst, where = 0.0, 0
     for f in range(w.size):
         i, j = ends[f, 0], ends[f, 1]
-        a, b = r[f, 0], r[f, 1]
-        x, y = _odds(b, w[f], T[j]) / a, _odds(a, w[f], T[i]) / b
-        if abs(x - 1.0) > worst:
-            worst, where = abs(x - 1.0), 2 * f
-        if abs(y - 1.0) > worst:
-            worst, where = abs(y - 1.0), 2 * f + 1
-        if share < 1.0:
-            x, y = _power(x, binomials), _power(y, binomials)
-        to_i, to_j = a * x, b * y
+        to_i, to_j = _odds(r[f, 1], w[f], T[j]), _odds(r[f, 0], w[f], T[i])
+        x, y = abs(to_i / r[f, 0] - 1.0), abs(to_j / r[f, 1] - 1.0)
+        if x > worst:
+            worst, where = x, 2 * f
+        if y > worst:
+            worst, where = y, 2 * f + 1
         r[f, 0], r[f, 1] = to_i, to_j
         new_T[i] *= to_i
         new_T[j] *= to_j
     return 0.5 * worst, where
+
+
+@njit(cache=True, error_model="numpy")
+def _flood_damped(
+    ends: Any, w: Any, r: Any, T: Any, new_T: Any, share: float, numerators: Any, denominators: Any, look: bool
+) -> tuple[float, int]:
+    """One flooding sweep with the share that damping lets through; if asked, the largest |log new - log old|/2 without
+    damping, and its edge.
+
+    Block by block, so that logarithms and powers are taken of many ratios at once.
+    """
+    worst, where, block = 0.0, 0, numerators.size // 2
+    change = denominators
+    for start in range(0, w.size, block):
+        size = min(block, w.size - start)
+        for k in range(size):
+            f = start + k
+            s, t, a, b, v = T[ends[f, 0]], T[ends[f, 1]], r[f, 0], r[f, 1], w[f]
+            numerators[2 * k], denominators[2 * k] = b + v * t, (v * b + t) * a
+            numerators[2 * k + 1], denominators[2 * k + 1] = a + v * s, (v * a + s) * b
+        log2_ratios(numerators, denominators, 2 * size)
+        if look:
+            for k in range(2 * size):
+                if abs(change[k]) > worst:
+                    worst, where = abs(change[k]), 2 * start + k
+        powers_of_2(share, change, 2 * size)
+        for k in range(size):
+            f = start + k
+            to_i, to_j = r[f, 0] * change[2 * k], r[f, 1] * change[2 * k + 1]
+            r[f, 0], r[f, 1] = to_i, to_j
+            new_T[ends[f, 0]] *= to_i
+            new_T[ends[f, 1]] *= to_j
+    return 0.5 * math.log(2.0) * worst, where
 
 
 @njit(cache=True, error_model="numpy")
@@ -176,7 +183,7 @@ def _send(
     With the share that damping lets through. If asked, the largest |log new - log old|/2 without damping, to first
     order, and its edge.
     """
-    worst, where, binomials = 0.0, 0, _binomials(share)
+    worst, where, exponent = 0.0, 0, binomials(share)
     for n in range(order.size):
         e = order[n]
         back, old = r[e ^ np.uint32(1)], r[e]
@@ -185,7 +192,7 @@ def _send(
         if look and abs(x - 1.0) > worst:
             worst, where = abs(x - 1.0), e
         if share < 1.0:
-            x = _power(x, binomials)
+            x = power(x, exponent)
         new_r[e] = old * x
         new_T[ends[e]] *= x
     return 0.5 * worst, where
@@ -273,13 +280,16 @@ class SpinSweeps:
 
     def _flood(self, r: Array, new: Array, count: int) -> tuple[float, int]:
         """Send every message ``count`` times: pair by pair in place, with totals made anew in ``new``."""
-        change = 0.0, 0
+        change, room = (0.0, 0), (np.empty(2 * _BLOCK), np.empty(2 * _BLOCK))
         for left in range(count, 0, -1):
             np.copyto(new, self.base)
-            if left > 1 and self.share == 1.0:
-                _flood(self.ends, self.w, self.r, self.T, new)
+            arrays = self.ends, self.w, self.r, self.T, new
+            if self.share < 1.0:
+                change = _flood_damped(*arrays, self.share, *room, left == 1)
+            elif left > 1:
+                _flood(*arrays)
             else:
-                change = _flood_and_look(self.ends, self.w, self.r, self.T, new, self.share)
+                change = _flood_and_look(*arrays)
             self.T, new = new, self.T
         self.old = (r, new)
         return change
