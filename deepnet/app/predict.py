@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepnet.app.options import file, path
-from deepnet.app.terminal import say
+from deepnet.app.terminal import UsageError, say
 
 if TYPE_CHECKING:
     from deepnet.data.target import Target
@@ -89,6 +89,8 @@ def _written(out: Path | None) -> Iterator[Callable[[Any], None]]:
     from factorgraph.io.files import replaced
 
     if out is None:
+        if sys.stdout is None:
+            raise UsageError("`--out` must be given where the output is closed")
         yield csv.writer(sys.stdout, lineterminator="\n").writerows
         return
     with replaced(out) as raw:

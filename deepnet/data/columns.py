@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.files import DataError
-from deepnet.data.preparation import Inputs, Preparation
-from deepnet.data.table import Column, Table, is_text, numbers, pieces
+from deepnet.data.preparation import LARGEST, Inputs, Preparation
+from deepnet.data.table import Column, Table, is_text, most_categories, numbers, pieces
 from factorgraph.interface.arguments import shown
 
 #: Most categories of a column; more are likely to be names or numbers of the rows.
@@ -81,7 +81,14 @@ class Columns(Preparation):
         parts = []
         if self.numbers:
             values = np.stack([_checked_numbers(table, each.name) for each in self.numbers], axis=1)
-            parts.append(self._imputer().transform(self._scaler().transform(values)))
+            with np.errstate(over="ignore"):
+                scaled = self._scaler().transform(values)
+            if (far := np.abs(scaled) > LARGEST).any():
+                row, column = np.argwhere(far)[0]
+                each, value = self.numbers[column], values[row, column]
+                need = f"within {LARGEST * each.scale:g} of {each.mean:g}"
+                raise DataError(f"{table.where(row, each.name)}: must be {need}, got {value:g}")
+            parts.append(self._imputer().transform(scaled))
         if self.categories:
             columns = [_checked_categories(table, each) for each in self.categories]
             parts.append(self._encoder().transform(np.stack(columns, axis=1)))
@@ -134,7 +141,7 @@ def _checked_numbers(table: Table, name: str) -> NDArray[np.float64]:
     values, wrong = numbers(column)
     if wrong.any():
         row = int(wrong.argmax())
-        hint = ", or --categorical the column" if is_text(column) else ""
+        hint = " (train with --categorical for a column of categories)" if is_text(column) else ""
         raise DataError(f"{table.where(row, name)}: must be a finite number{hint}, got {shown(column[row])}")
     return values
 
@@ -188,10 +195,11 @@ def _fit_categories(table: Table, name: str) -> Categories:
     found = sorted(set(column.tolist()) - {""})
     if not found:
         raise DataError(f"{table.file}, column {name}: must have values, all are missing; leave it out by --ignore")
-    if len(found) > _MOST_CATEGORIES:
+    most = most_categories(len(column), _MOST_CATEGORIES)
+    if len(found) > most:
         row = int((column == found[0]).argmax())
         raise DataError(
             f"{table.where(row, name)}: must be a number, got {shown(found[0])}; or the column must have at most "
-            f"{_MOST_CATEGORIES} categories, got {len(found)}: leave it out by --ignore"
+            f"{most} categories in {len(column)} rows, got {len(found)}: leave it out by --ignore"
         )
     return Categories(name, tuple(found))

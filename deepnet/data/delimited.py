@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from deepnet.data.files import DataError, opened
 from deepnet.data.table import Column, Table, numbers, texts
 from factorgraph.interface.arguments import shown
 
-#: What may stand between two values; the one that is most frequent in the first line does.
+#: What may stand between two values; the one that is most frequent in the first line, outside of quotes, does.
 _DELIMITERS = (",", ";", "\t")
+_QUOTED = re.compile(r'"[^"]*("|$)')
 
 _ATTRIBUTE = re.compile(r"""@attribute\s+('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"]+)\s+(.+)""", re.IGNORECASE)
 _VALUE = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,'"]*?))\s*(,|$)""")
@@ -27,12 +29,13 @@ def read_csv(path: Path, size: int) -> Iterator[Table]:
     with opened(path) as stream:
         lines = _decoded(path, stream)
         number, first = next(lines, (1, ""))
-        delimiter = max(_DELIMITERS, key=first.count)
-        names = next(csv.reader([first], delimiter=delimiter), [])
+        delimiter = max(_DELIMITERS, key=_QUOTED.sub("", first).count)
+        rows = _rows(path, itertools.chain([(number, first)], lines), delimiter)
+        _, names = next(rows, (number, []))
         _check_names(path, names)
-        for rows in _pieces(path, _rows(path, lines, delimiter, number), len(names), size):
-            columns = {name: texts([values[j] for _, values in rows]) for j, name in enumerate(_stripped(names))}
-            yield Table(path, columns, np.array([place for place, _ in rows], dtype=np.int64), "line")
+        for some in _pieces(path, rows, len(names), size):
+            columns = {name: texts([values[j] for _, values in some]) for j, name in enumerate(_stripped(names))}
+            yield Table(path, columns, np.array([place for place, _ in some], dtype=np.int64), "line")
 
 
 def read_arff(path: Path, size: int) -> Iterator[Table]:
@@ -127,11 +130,11 @@ def _decoded(path: Path, stream: object) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}, line {number + 1}: cannot be read: {error}") from error
 
 
-def _rows(path: Path, lines: Iterator[tuple[int, str]], delimiter: str, before: int) -> Iterator[_Line]:
+def _rows(path: Path, lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[_Line]:
     """Yield the rows of a file, each with the number of the line that it begins in; blank lines are none."""
     reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
     while True:
-        number = before + reader.line_num + 1
+        number = reader.line_num + 1
         try:
             values = next(reader, None)
         except csv.Error as error:

@@ -13,6 +13,9 @@ from deepnet.data.table import Table, pieces
 
 Inputs = NDArray[np.floating]
 
+#: Largest inputs of a network; squares must fit into float32, and those of the inverse too.
+LARGEST = 1e15
+
 
 class Preparation(ABC):
     """What a run knows of the files that its network takes."""
@@ -82,7 +85,12 @@ class Pixels(Preparation):
             raise DataError(f"{table.file} must hold pictures of shape {self.shape}, got {pixels.shape[1:]}")
         if not (finite := np.isfinite(pixels).reshape(len(pixels), -1).all(axis=1)).all():
             raise DataError(f"{table.where(int(finite.argmin()), self.name)}: pixels must be finite numbers")
-        return self.standardise(pixels, dtype)
+        with np.errstate(over="ignore"):
+            x = self.standardise(pixels, dtype)
+        if (far := np.abs(x).max(axis=1, initial=0.0) > LARGEST).any():
+            need = f"within {LARGEST * self.scale:g} of {self.mean:g}"
+            raise DataError(f"{table.where(int(far.argmax()), self.name)}: pixels must be {need}")
+        return x
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "pixels", **asdict(self), "shape": list(self.shape)}

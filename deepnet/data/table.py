@@ -18,6 +18,9 @@ PICTURES, LABELS = "x", "y"
 #: Rows that are read, or learned from, at once.
 PIECE = 8192
 
+#: Different texts that any column may have; a column with more is one of categories only if they recur.
+_FEW = 20
+
 #: Texts that stand for a value that is not there.
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "<NA>"})
 
@@ -89,6 +92,12 @@ def texts(values: Sequence[Any]) -> Column:
     stripped = [value.strip() for value in values]
     column[:] = ["" if value in MISSING else value for value in stripped]
     return column
+
+
+def most_categories(rows: int, most: int) -> int:
+    """Return how many categories a column of so many rows may have, ``most`` in any case: each should occur twice, or
+    they are names of the rows, or numbers that are written in another way."""
+    return min(most, max(_FEW, rows // 2))
 
 
 def is_text(column: Column) -> bool:

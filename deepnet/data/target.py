@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnet.data.files import DataError
-from deepnet.data.table import Column, Table, is_text, numbers
+from deepnet.data.table import Column, Table, is_text, most_categories, numbers
 from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
 
 #: A class as the user knows it.
@@ -198,8 +198,10 @@ def fit_target(table: Table, column: str, kind: str | None = None) -> Target:
     labels = set(_label_column(table, column).tolist())
     if len(labels) < 2:
         raise DataError(f"{table.file}, column {column}: must have at least two classes, got {shown(sorted(labels))}")
-    if len(labels) > _MOST_CLASSES:
-        raise DataError(f"{table.file}, column {column}: must have at most {_MOST_CLASSES} classes, got {len(labels)}")
+    most = most_categories(len(found), _MOST_CLASSES)
+    if len(labels) > most:
+        need = f"at most {most} classes in {len(found)} rows, or numbers (with a decimal point)"
+        raise DataError(f"{table.file}, column {column}: must have {need}, got {len(labels)}: {shown(sorted(labels))}")
     if all(_INTEGER.fullmatch(label) for label in labels):
         return Classes(tuple(sorted(map(int, labels))))
     return Classes(tuple(sorted(labels)))

@@ -13,8 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
+from deepnet.data.preparation import LARGEST
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
-from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
+from deepnet.estimator.inputs import count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
 from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, class_probabilities, uncertainty

@@ -8,11 +8,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import validate_data
 
+from deepnet.data.preparation import LARGEST
 from factorgraph.dense.state import Array
-from factorgraph.interface.arguments import real_array, shown
-
-#: Largest inputs after scaling; squares must fit into float32, and those of the inverse too.
-LARGEST = 1e15
+from factorgraph.interface.arguments import number_array, real_array, shown
 
 
 def seed_of(random_state: Any) -> int:
@@ -47,7 +45,10 @@ def validated(estimator: BaseEstimator, *, reset: bool = True, several: bool = F
             check_consistent_length(X, y)
             return X, y
         numbers = {"y_numeric": True, "multi_output": True} if several and "y" in arrays else {}
-        return _validate(estimator, **arrays, **numbers, dtype=np.float64, reset=reset)
+        found = _validate(estimator, **arrays, **numbers, dtype=np.float64, reset=reset)
+        if numbers:
+            number_array("y", found[1])  # scikit-learn lets texts pass
+        return found
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last from a tensor with a gradient
         targets = "targets, numbers" if several else "labels"
         need = "`X` must be samples of real features" + (f", and `y` their {targets}" if "y" in arrays else "")

@@ -197,10 +197,12 @@ class PackedNetwork:
 
     def _inputs(self, x: ArrayLike) -> NDArray[Any]:
         x = number_array("x", x)
+        if not (finite := np.isfinite(x)).all():
+            raise ValueError(f"`x` must be finite numbers, got {x[~finite][0]}")
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"`x` must be of shape (samples, {self.features}), got shape {x.shape}")
         if self.standardization is None:
-            return x if x.dtype.kind == "f" else x.astype(np.float64)
+            return x.astype(np.result_type(x, np.float32) if x.dtype.kind == "f" else np.float64, copy=False)
         shift, divisor = self.standardization
         return (x.astype(np.float64) - shift) / divisor
 

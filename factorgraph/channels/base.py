@@ -69,12 +69,13 @@ def check_from(y: ArrayLike, low: float) -> None:
 
 
 def pre_activation(z: ArrayLike) -> Any:
-    """Return ``z`` as an array of real numbers; as it is on a GPU.
+    """Return ``z`` as an array of floating-point numbers, on the GPU if it is there: integers would round activations.
 
     Raises:
         ValueError: other than real numbers.
     """
-    return z if on_device(z) else number_array("z", z)
+    values = z if on_device(z) else number_array("z", z)
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 class Channel(ABC):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from factorgraph.channels.pieces import log_slab_mean, slab
 from factorgraph.interface.arguments import check_number
@@ -79,9 +79,25 @@ class Positive(Prior):
         return ((0.0, 0.0), (float(values.mean), deviation), (0.0, deviation))
 
     def sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> Any:
-        from scipy.stats import truncnorm  # here, because it takes half a second to import
-
         check_drawn(size, rng)
+        draws = np.empty(size)
+        left = np.arange(draws.size)
+        while left.size:
+            values, kept = self._proposals(left.size, rng)
+            draws.flat[left[kept]] = values[kept]
+            left = left[~kept]
+        return draws[()]
+
+    def _proposals(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return draws from a law that is near to this one, and which of them to keep, at least three in ten.
+
+        They are those of the normal law; or, where little of it is positive, have in deviations the density
+        (a + x) e^{-ax - x²/2}, -a being the mean: small values are no differences of large ones then.
+        """
         deviation = math.sqrt(self.variance)
-        draws = truncnorm.rvs(-self.mean / deviation, np.inf, size=size, random_state=rng)
-        return self.mean + deviation * draws
+        if self.mean >= -0.5 * deviation:
+            values = self.mean + deviation * rng.standard_normal(count)
+            return values, values > 0.0
+        a, energy = -self.mean / deviation, 2.0 * rng.standard_exponential(count)
+        x = energy / (a + np.sqrt(a * a + energy))
+        return deviation * x, rng.random(count) * (a + x) < a

@@ -99,12 +99,13 @@ class Chain:
             ahead: what ``backward`` has computed of it; it is of no account at the beginning.
 
         Returns:
-            How much the estimates have changed, and what is known already for ``backward``. Infinite where a V is no
-            number: such an inference is lost, and sends no more messages.
+            How much the estimates and omega have changed, and what is known already for ``backward``. Estimates alone
+            may stand still for once while the messages do not: those of a mode, which depend on them in straight lines.
+            Infinite where a V is no number: such an inference is lost, and sends no more messages.
         """
         change, size, answer = 0.0, 0.0, None
         for layer in self.layers:
-            old = layer.x_mean if self.iterations else None
+            old = (layer.x_mean, layer.omega) if self.iterations else None
             known = ahead if layer.below is None and self.iterations else None
             layer.x_mean, layer.x_variance = self._moments(layer) if known is None else known[:2]
             if layer.plan.name not in self.min_variances:
@@ -119,8 +120,8 @@ class Chain:
             if self._lost:
                 self.iterations += 1
                 return np.inf, None
-            scale = _square(layer.x_mean) + float(cast(Array, layer.x_variance).sum()) + TINY
-            change += _square(layer.x_mean - old) / scale if old is not None else 1.0
+            new = (layer.x_mean, cast(Array, layer.x_variance)), (layer.omega, layer.V)
+            change += 1.0 if old is None else max(map(_relative_change, old, new))
             size += 1.0
         self.iterations += 1
         return (change / size) ** 0.5, answer
@@ -274,6 +275,12 @@ def _rows_of(*values: Any) -> Array:
     for row, value in zip(table, values, strict=True):
         row[:] = np.ravel(value)
     return table
+
+
+def _relative_change(old: Array, new: tuple[Array, Array]) -> float:
+    """Return the square of a change of means, over that of their size, given the new ones and their variances."""
+    mean, variance = new
+    return _square(mean - old) / (_square(mean) + float(variance.sum()) + TINY)
 
 
 def _min_variance(layer: Layer) -> float:

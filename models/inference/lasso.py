@@ -82,9 +82,10 @@ def lasso_path(
     if given.ndim != 1 or not given.size or not np.all(given > 0.0):
         raise ValueError(f"`penalties` must be a vector of numbers > 0, got {shown(penalties)}")
     given, w, found = np.sort(given)[::-1], np.zeros(X.shape[1]), []
-    model = GLM(Laplace(), X, Identity(1.0))
+    noise = float(y @ y) / len(y)  # any has the same minimisers; with this one the unit of y is of no account
+    model = GLM(Laplace(), X, Identity(noise))
     for penalty in given.tolist():
-        at = model.with_parameters(Laplace(1.0 / (penalty * len(y))), Identity(1.0))
+        at = model.with_parameters(Laplace(noise / (penalty * len(y))), Identity(noise))
         result = at.infer(y, maximum=True, start=w, tolerance=tolerance, iterations=iterations)
         w = result.signal.mean if result.status is not Status.DIVERGED else w
         found.append((w, duality_gap(X, y, w, penalty), result.status))

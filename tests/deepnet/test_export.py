@@ -326,6 +326,11 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     network = Exported(init(Config(hidden=(3,)), 4, 2).layers)
     packed = pack(network)
     check_refusals(packed.predict, "x")
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"`x` must be finite numbers, got {value}"):
+            packed.predict(np.full((2, 4), value))
+    half = np.full((1, 4), 6e4, np.float16)  # the sum of two is infinite in their own type
+    np.testing.assert_array_equal(packed.predict(half), packed.predict(half.astype(float)))
     check_refusals(lambda value: export(network, tmp_path / "x", value), "to")
     wrong = {label: value for label, value in WRONG.items() if label not in ("text", "digits")}
     for call in (packed.save, lambda value: export(network, value, "c"), load_packed):

@@ -289,8 +289,15 @@ def test_pictures_are_prepared_as_those_of_the_data_sets(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "column", "value", "message"),
     [
-        (5, "sepal length", "4.x", "bad.csv, line 5, column sepal length: must be a finite number, or --categorical"),
+        (
+            5,
+            "sepal length",
+            "4.x",
+            "line 5, column sepal length: must be a finite number (train with --categorical for",
+        ),
         (9, "petal width", "inf", "bad.csv, line 9, column petal width: must be a finite number"),
+        (9, "petal width", "1e300", "bad.csv, line 9, column petal width: must be within 7"),
+        (9, "petal width", "-1e20", "bad.csv, line 9, column petal width: must be within 7"),
         (9, "petal width", "1_0", "bad.csv, line 9, column petal width: must be a finite number"),
         (150, "colour", "green", "bad.csv, line 150, column colour: must be one of pale, blue, red, got 'green'"),
         (3, "species", "rose", "bad.csv, line 3, column species: must be one of the classes setosa, versicolor, virgi"),
@@ -348,8 +355,58 @@ def test_text_that_is_no_utf8_and_names_of_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data.csv, line 3: must be text in UTF-8"):
         read_table(path)
     write_csv(path, [["id", "y"], *([f"row{i}", i % 2] for i in range(3000))])
-    with pytest.raises(DataError, match=r"column id: must be a number.*at most 1000 categories, got 3000: .* --ignore"):
+    with pytest.raises(DataError, match=r"column id: must be a number.*at most 1000 categories.* got 3000: .*--ignore"):
         load_files(Files(path, "y"))
+
+
+@pytest.mark.parametrize("rows", [21, 60])
+@pytest.mark.parametrize("text", ["{},25", "id {}", "2024-01-02 {}:00", "1 000 {}", "{}%"])
+def test_texts_that_never_recur_are_no_categories(text: str, rows: int, tmp_path: Path) -> None:
+    """Numbers in another way of writing, dates and names of the rows; silently they were as many classes or inputs."""
+    path = tmp_path / "data.csv"
+    values = [text.format(i) for i in range(rows)]
+    write_csv(path, [["a", "y"], *([value, i % 3] for i, value in enumerate(values))], ";")
+    most = max(20, rows // 2)
+    with pytest.raises(DataError, match=rf"column a: must be a number.* at most {most} categories in {rows} rows"):
+        load_files(Files(path, "y"))
+    write_csv(path, [["a", "y"], *([i, value] for i, value in enumerate(values))], ";")
+    with pytest.raises(DataError, match=rf"column y: must have at most {most} classes in {rows} rows, or numbers"):
+        load_files(Files(path, "y"))
+    write_csv(path, [["a", "y"], *([values[i % most], f"class {i % most}"] for i in range(rows))], ";")
+    data = load_files(Files(path, "y", test_fraction=0.5))
+    assert data.x_train.shape[1] == len(data.labels) == most
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ('"a;b;c",y', ["a;b;c", "y"]),
+        ('"price, in EUR";"x, y"', ["price, in EUR", "x, y"]),
+        ('"say ""a;b""",y', ['say "a;b"', "y"]),
+        ('"two\nlines",y', ["two\nlines", "y"]),
+    ],
+)
+def test_names_of_columns_may_hold_what_separates_them(header: str, names: list[str], tmp_path: Path) -> None:
+    path, delimiter = tmp_path / "data.csv", ";" if header.count('";"') else ","
+    path.write_text(f"{header}\n1{delimiter}2\n", encoding="utf-8")
+    table = read_table(path)
+    assert list(table.columns) == names and table.places.tolist() == [2 + header.count("\n")]
+
+
+def test_a_name_of_a_column_that_never_ends(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text('"a,y\n1,2\n')
+    with pytest.raises(DataError, match=r"data.csv, line 1: cannot be read: unexpected end of data"):
+        read_table(tmp_path / "data.csv")
+
+
+def test_pixels_that_a_network_cannot_hold(tmp_path: Path) -> None:
+    pixels = np.ones((6, 2, 2))
+    pixels[1] = 3.0
+    known = fit_preparation(Table(tmp_path, {"x": pixels}, np.arange(6)), np.arange(6), ())
+    for value in (1e300, -1e30):
+        pixels[4, 1, 0] = value
+        with pytest.raises(DataError, match="row 4, column x: pixels must be within"):
+            known.apply(Table(tmp_path, {"x": pixels}, np.arange(6)), np.float32)
 
 
 @pytest.mark.parametrize(

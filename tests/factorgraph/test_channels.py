@@ -524,6 +524,18 @@ def test_activation_functions() -> None:
     assert Sign()(np.array([-3, 0, 3])).dtype == np.float64
 
 
+@pytest.mark.parametrize("channel", [*(case.channel for case in CASES.values()), Poisson(), Logistic()], ids=repr)
+@pytest.mark.parametrize("kind", ["int8", "i2", ">i4", "int64", "bool", "uint8", "float16", ">f8", "f8"])
+def test_activations_of_any_type_of_number_are_those_of_float64(channel: Channel, kind: str) -> None:
+    z = np.array([0, 1, 3, 9, *([] if kind in ("bool", "uint8") else [-128, -3, -1])]).astype(kind)
+    expected = channel(z.astype(np.float64))
+    np.testing.assert_allclose(channel(z), expected, rtol=1e-3 if kind == "float16" else 1e-15)
+    np.testing.assert_allclose(channel(z[1]), expected[1], rtol=1e-3 if kind == "float16" else 1e-15)
+    if kind != "float16":
+        drawn, same = (channel.sample(values, np.random.default_rng(0)) for values in (z % 5, (z % 5).astype("f8")))
+        np.testing.assert_array_equal(drawn, same)
+
+
 def test_repr_and_equality() -> None:
     assert [repr(c) for c in (Identity(), Sign(), ReLU())] == ["Identity(noise=0.0)", "Sign()", "ReLU()"]
     assert repr(Probit(2, 1)) == "Probit(slope=2.0, threshold=1.0)"

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from members import PRIORS
 from mpmath import mp, mpf
 from reference import mills, to_agreement, upper
+from scipy.special import log_ndtr
+from scipy.stats import kstest
 
 from factorgraph.priors.binary import Binary
 from factorgraph.priors.exponential import Exponential
@@ -447,6 +449,23 @@ def test_samples_have_the_moments(kind, parameters):
     np.testing.assert_allclose(x.mean(), values.mean, atol=5e-3 * np.sqrt(values.variance * 10) + 1e-9)
     np.testing.assert_allclose(x.var(), values.variance, atol=5e-3 * widest**2)
     assert prior.sample((2, 3), np.random.default_rng(0)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("deviation", [1.0, 1e-9, 1e9])
+@pytest.mark.parametrize("mean", [3.0, 0.0, -0.45, -0.55, -4.0, -1e4, -1e9])
+def test_draws_of_a_truncated_normal_have_its_law_however_far_it_is_cut(mean, deviation):
+    prior = Positive(mean * deviation, deviation**2)
+    x = prior.sample(20_000, np.random.default_rng(5))
+    values = prior.evaluate(H=0.0, G=0.0)
+    assert (x > 0).all()
+    np.testing.assert_allclose(x.mean() / values.mean, 1.0, rtol=0.03)  # four standard errors
+    np.testing.assert_allclose(x.std() / np.sqrt(values.variance), 1.0, rtol=0.05)
+
+    def law(x):  # P(x < t) = 1 - Q(t - mean)/Q(-mean), written for the tail
+        t = x / deviation
+        return -np.expm1(log_ndtr(mean - t) - log_ndtr(mean)) if mean > -1e3 else -np.expm1(mean * t - 0.5 * t * t)
+
+    assert kstest(x, law).pvalue > 1e-3
 
 
 def test_a_mixture_of_one_normal_is_gaussian():

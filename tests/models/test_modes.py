@@ -6,6 +6,7 @@ from scipy.optimize import nnls
 from scipy.special import expit
 
 from factorgraph.channels import Identity, Logistic, Sign
+from factorgraph.iteration import Status
 from factorgraph.priors import Binary, Exponential, Gaussian, Laplace, Positive
 from models import GLM, lasso_path
 from models.inference.lasso import duality_gap
@@ -55,6 +56,28 @@ def test_the_path_of_lasso():
     np.testing.assert_allclose(path.coefficients.T, other, atol=1e-4)
     again = lasso_path(X, y, path.penalties[[5, 2]])
     np.testing.assert_allclose(again.coefficients, path.coefficients[[2, 5]], atol=1e-5)
+
+
+@pytest.mark.parametrize(("of_X", "of_y"), [(1e-9, 1.0), (1e9, 1.0), (1.0, 1e-9), (1.0, 1e9), (1e-30, 1e30)])
+def test_units_are_of_no_account_to_the_path_of_lasso(of_X, of_y):
+    X, y = regression(40, 30, 0.3, 1)
+    path, other = (lasso_path(a * X, b * y, count=10, smallest=0.01) for a, b in ((1.0, 1.0), (of_X, of_y)))
+    assert other.converged and other.gaps.max() < 1e-6
+    np.testing.assert_allclose(other.penalties, of_X * of_y * path.penalties, rtol=1e-12)
+    np.testing.assert_allclose(other.coefficients * (of_X / of_y), path.coefficients, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_has_converged_is_a_minimum_for_a_single_sample_too(seed):
+    """There the first steps can leave the one active coefficient where it is while the messages still change."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((1, 30)) / 30**0.5, rng.standard_normal(1)
+    w = np.zeros(30)
+    for penalty in np.max(np.abs(X.T @ y)) * np.geomspace(0.9, 0.05, 10):
+        model = GLM(Laplace(float(y @ y) / penalty), X, Identity(float(y @ y)))
+        result = model.infer(y, maximum=True, start=w, iterations=300)
+        assert not result.converged or duality_gap(X, y, result.signal.mean, penalty) < 1e-4
+        w = result.signal.mean if result.status is not Status.DIVERGED else w
 
 
 def test_ridge_and_coefficients_that_are_not_negative():
