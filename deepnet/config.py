@@ -15,7 +15,7 @@ from deepnet.presets import PRESETS, Setting
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST, check_count
 from factorgraph.dense.closures import CLOSURES
-from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
+from factorgraph.interface.arguments import check_fields, check_flag, check_number, shown
 
 #: Largest seed: 128 bits, the most that NumPy draws from the system.
 LARGEST_SEED = 2**128 - 1
@@ -25,6 +25,12 @@ CRITICAL = "critical"
 
 #: What to do if message passing does not learn or diverges.
 REMEDY = "Try a smaller `beta`, a larger `damping`, `rho` nearer to 1, or more epochs"
+
+#: Settings that every version has had. Those that came later are by default what runs were before they came.
+_FIRST = (
+    *("hidden", "closure", "weights", "activation", "bias", "density", "epochs", "batch_size", "preset", "rho"),
+    *("damping", "beta", "tau", "reinforcement", "eps_init", "seed", "dtype"),
+)
 
 #: Settings that only some algorithms read: message passing those that no baseline claims.
 _MESSAGE_PASSING_SETTINGS = (
@@ -190,7 +196,7 @@ class Config:
             return
         _require("eps_init", bool(self.hidden), "a number for a network without hidden layers", self.eps_init)
         binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
-        _require("eps_init", binary, "a number where weights are continuous", self.eps_init)
+        _require("eps_init", binary, "a number where weights are not binary", self.eps_init)
 
     def _check_mass(self) -> None:
         sparse = [name for name in per_layer("weights", self.weights, self.layers) if WEIGHTS[name].mass > 0.0]
@@ -299,12 +305,14 @@ class Config:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Config":
-        """Return settings as written by ``to_json``; raise ``ValueError`` for unknown names."""
-        check_instance("config", values, Mapping, "settings by name")
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"settings must be among {sorted(f.name for f in fields(cls))}, got {sorted(unknown)}")
-        return cls(**values)
+        """Return settings as written by ``to_json``, in this version or an earlier one; raise ``ValueError`` for
+        unknown names and missing ones."""
+        return cls(**check_fields("config", values, [field.name for field in fields(cls)], cls.later()))
+
+    @classmethod
+    def later(cls) -> dict[str, Any]:
+        """Return the settings that earlier versions were without, and what they were then."""
+        return {field.name: field.default for field in fields(cls) if field.name not in _FIRST}
 
 
 def _is_integer(value: object, minimum: int) -> bool:

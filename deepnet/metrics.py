@@ -147,7 +147,7 @@ def measure(network: Network, x: Array, y: Array, unit: float = 1.0) -> dict[str
 
 
 def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
-    """Return errors and scores (see ``measure``), polarization and overlap of every layer."""
+    """Return errors and scores (see ``measure``), polarisation and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     for name, x, y in (
         ("train", evaluation.x_train, evaluation.y_train),

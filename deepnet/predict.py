@@ -112,7 +112,7 @@ def predict_bayes(layers: Sequence[Layer], x: Array, operations: Operations) -> 
     return np.concatenate([output.most_probable(*moments) for moments in _output_moments(layers, x, operations)])
 
 
-def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations, calibration: float = 1.0) -> float:
+def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> float:
     """Return the mean of -log P(y | x), with the weights averaged over their posterior: what ``predict_proba`` says of
     labels.
 
@@ -122,7 +122,6 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
         y: labels (samples,), ±1 or 0..classes-1; or soft targets p, probabilities (samples, classes), whose P(y | x) is
             Σ_c p_c P(c | x); or numbers (samples, outputs), and the mean is over the outputs too.
         operations: where the layers are.
-        calibration: as of ``predict_proba``.
 
     Raises:
         ValueError: an argument is not as described.
@@ -133,7 +132,7 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
     output.check(y, len(x))
     for start, (omega, V) in zip(range(0, len(x), CHUNK), _output_moments(layers, x, operations), strict=True):
         seen = output.encode(y[start : start + CHUNK], omega.dtype)
-        total += omega.shape[1] * output.loss(seen, omega / calibration, V)
+        total += omega.shape[1] * output.loss(seen, omega, V)
     return total / len(x)
 
 

@@ -116,7 +116,7 @@ def _files(dataset: "str | Path", given: Mapping[str, Any], task: str, tasks: st
         ValueError: an option is missing, or one too many.
     """
     from deepnet.data import Files
-    from deepnet.data.own import as_given
+    from deepnet.data.own import as_given, column_names, needs_labels
 
     options = {name: given[name] for name in _OF_FILES if name in given}
     if isinstance(dataset, str):
@@ -128,7 +128,8 @@ def _files(dataset: "str | Path", given: Mapping[str, Any], task: str, tasks: st
     if tasks is not None:
         raise ValueError(f"`tasks` must be left out for a file, got {tasks}")
     if "target" not in options:
-        raise ValueError(f"`target` must name the column of {dataset} with the labels, got none")
+        what = "be the file with the labels" if needs_labels(dataset) else f"be {column_names(dataset)}"
+        raise ValueError(f"`target` must {what} of {dataset}, got none")
     return Files(**as_given(dataset, options))
 
 

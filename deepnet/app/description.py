@@ -21,7 +21,7 @@ from deepnet.schedule import Schedule
 from deepnet.scores import Measures, measures
 from deepnet.sizes import LARGEST
 from deepnet.train import model
-from factorgraph.interface.arguments import check_choice, check_instance, check_integer, check_name, shown
+from factorgraph.interface.arguments import check_choice, check_fields, check_instance, check_integer, check_name, shown
 from factorgraph.io.files import parse_json
 from factorgraph.model.description import Model
 
@@ -37,16 +37,6 @@ _LATER: dict[str, Any] = {
     "files": None,
     "digests": {},
     "numbers": None,
-}
-
-#: Settings that the runs of earlier versions are without, and what they were.
-_ADDED = {
-    "algorithm": "message-passing",
-    "learning_rate": None,
-    "memory": "fields",
-    "temperature": 1.0,
-    "label_noise": 0.0,
-    "noise_variance": None,
 }
 
 _SCHEDULED = ("rho", "damping", "beta")
@@ -134,10 +124,8 @@ class Description:
     @classmethod
     def from_json(cls, text: str) -> "Description":
         """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
-        values = {**_LATER, **check_instance(CONFIG, parse_json(text), dict, "a JSON object")}
-        _check_names(CONFIG, values, [each.name for each in fields(cls)])
-        config = _ADDED | check_instance("config", values["config"], dict, "a JSON object")
-        _check_names("config", config, [each.name for each in fields(Config)])
+        values = check_fields(CONFIG, parse_json(text), [each.name for each in fields(cls)], _LATER)
+        config = Config.from_json(values["config"])
         if values["data_dir"] is not None:
             check_name("data_dir", values["data_dir"])
         for name, version in check_instance("versions", values["versions"], dict, "a JSON object").items():
@@ -155,7 +143,7 @@ class Description:
             data_dir=values["data_dir"],
             features=check_integer("features", values["features"], minimum=1, maximum=LARGEST),
             classes=check_integer("classes", values["classes"], minimum=1 + (task != REGRESSION), maximum=LARGEST),
-            config=Config.from_json(config),
+            config=config,
             versions=values["versions"],
             device=check_choice("device", values["device"], DEVICES),
             labels=None if values["labels"] is None else _labels(values["labels"]),
@@ -178,13 +166,13 @@ class Description:
     def check_decisive(self, trained: Any) -> None:
         """Raise ``ValueError`` if a network was trained with other settings than these: the first one is named."""
         own = self.decisive()
-        later = {name: value for name, value in (_LATER | _ADDED).items() if name in own}
+        later = {name: value for name, value in (_LATER | Config.later()).items() if name in own}
         trained = later | check_instance("trained", trained, dict, "settings by name")
         for name, value in own.items():
             if name in trained and _canonical(name, value) != _canonical(name, trained[name]):
                 was, got = _shown(trained[name]), _shown(value)
                 raise ValueError(f"`{name}` must be {was}, with which it was trained, got {got} in {CONFIG}")
-        _check_names("trained", trained, list(own))
+        check_fields("trained", trained, list(own))
 
     def model(self) -> Model:
         """Return the network as a model, the one that ``train.init`` lowers."""
@@ -326,14 +314,6 @@ def _labels(values: Any) -> tuple[Label, ...]:
     if len(set(map(str, labels))) < len(labels):
         raise ValueError(f"`labels` must be different, got {shown(labels)}")
     return tuple(labels)
-
-
-def _check_names(what: str, values: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless a JSON object has just these names."""
-    if missing := [name for name in names if name not in values]:
-        raise ValueError(f"`{what}` must have the fields {', '.join(names)}, and lacks {', '.join(missing)}")
-    if unknown := [name for name in values if name not in names]:
-        raise ValueError(f"`{what}` must have the fields {', '.join(names)}, and has {shown(unknown)}")
 
 
 def _canonical(name: str, value: Any) -> Any:

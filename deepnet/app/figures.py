@@ -1,4 +1,4 @@
-"""The figure of a run: errors, polarization and overlap against the epoch."""
+"""The figure of a run: errors, polarisation and overlap against the epoch."""
 
 import errno
 import io
@@ -43,7 +43,7 @@ _ERRORS = (
 def save_curves(
     path: Path, history: Sequence[dict[str, Any]], layers: Sequence[str], title: str, measures: Measures
 ) -> None:
-    """Draw errors, polarization and overlap against the epoch into a PNG file, replaced in one step.
+    """Draw errors, polarisation and overlap against the epoch into a PNG file, replaced in one step.
 
     Args:
         path: of the file.
@@ -102,7 +102,7 @@ def single_curves(history: Sequence[dict[str, Any]], layers: Sequence[str], meas
     """Return a figure for each of what ``curves`` shows, and for the scores, by what it is about."""
     drawings: dict[str, Callable[[Axes], None]] = {
         "Errors after every epoch": lambda axes: _draw_errors(axes, history, measures),
-        "Polarization after every epoch": lambda axes: _draw_polarization(axes, history, layers),
+        "Polarisation after every epoch": lambda axes: _draw_polarization(axes, history, layers),
         "Overlap after every epoch": lambda axes: _draw_overlap(axes, history, layers),
     }
     # Not in runs of earlier versions.
@@ -301,8 +301,8 @@ def _draw_polarization(axes: Axes, history: Sequence[dict[str, Any]], layers: Se
     _draw_layers(axes, history, layers, "polarization")
     if max(max(measured["polarization"]) for measured in history) <= 1.0:
         axes.set_ylim(0.0, 1.03)
-    axes.set_ylabel("polarization: mean of m², from 0 to 1")
-    axes.set_title("Polarization of the weights", fontsize=10)
+    axes.set_ylabel("polarisation: mean of m², from 0 to 1")
+    axes.set_title("Polarisation of the weights", fontsize=10)
 
 
 def _draw_overlap(axes: Axes, history: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:

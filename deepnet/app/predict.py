@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import csv
 import io
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -43,12 +44,15 @@ def run(args: argparse.Namespace) -> int:
     trained = Run.open(args.run)
     network = trained.load().in_double()
     preparation, target = trained.description.prepared()
+    tables = read_pieces(args.file, part="" if whole(args.file) else "_test")
+    inputs = (preparation.apply(table, "float64") for table in tables)
+    first = list(itertools.islice(inputs, 1))  # a wrong file is told of before anything is written
     rows = 0
     with _written(args.out) as write:
         write([_heads(target)])
-        for table in read_pieces(args.file, part="" if whole(args.file) else "_test"):
-            write(_rows(network, target, preparation.apply(table, "float64")))
-            rows += len(table)
+        for x in itertools.chain(first, inputs):
+            write(_rows(network, target, x))
+            rows += len(x)
     if args.out is not None:
         say(f"{args.out}: {rows} predictions by epoch {network.epoch} of {args.run}")
     return 0

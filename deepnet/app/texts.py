@@ -21,7 +21,7 @@ def column_heads(network: "Network", measures: "Measures") -> str:
     score, width = measures.scores[0].replace("_", " "), _width(measures)
     span = 2 * width + 16
     return (
-        f"\n{'':9}  {measures.error:{span}}{'test':>{len(score)}}{'':11}polarization of layer\n"
+        f"\n{'':9}  {measures.error:{span}}{'test':>{len(score)}}{'':11}polarisation of layer\n"
         f"{'epoch':>9}  {'train':>{width}}  {'test':>{width}}  {'test Bayes':>10}  {score}  {'seconds':>7}  "
     ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
 
@@ -99,7 +99,7 @@ def last_metrics(run: "Run", network: "Network") -> str:
         return f"{epochs}\n{figure}"
     last = run.history[-1]
     times = f"{last['seconds']:.2f} s of training, {last['evaluation_seconds']:.2f} s of evaluation"
-    rows = [f"{'layer':<10} {'polarization':>12} {'overlap':>9}"]
+    rows = [f"{'layer':<10} {'polarisation':>12} {'overlap':>9}"]
     for layer, q0, q_ab in zip(network.layers, last["polarization"], last["overlap"], strict=True):
         rows.append(f"{layer.plan.name:<10} {q0:12.4f} {q_ab:9.4f}")
     return "\n".join([f"{epochs}: {times}", errors(last, run.description.measures), *rows, figure])

@@ -116,7 +116,7 @@ def _timed(
     protocol: Protocol,
     progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Return polarizations after ``epoch`` epochs, and seconds of an epoch in each of the rounds that follow."""
+    """Return polarisations after ``epoch`` epochs, and seconds of an epoch in each of the rounds that follow."""
     polarizations = {}
     for worker in workers:
         progress(f"{worker.name}: training until epoch {epoch}")

@@ -48,7 +48,7 @@ def _polarizations(rows: Iterable[Mapping[str, Any]]) -> str:
         for row in rows
         if row["polarization"] is not None
     ]
-    return f"; polarization: {', '.join(texts)}" if texts else ""
+    return f"; polarisation: {', '.join(texts)}" if texts else ""
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ class Session:
             tried *= 4
 
     def advance(self, epoch: int) -> list[float] | None:
-        """Train until so many epochs are completed; return the polarization of each layer, if there is one."""
+        """Train until so many epochs are completed; return the polarisation of each layer, if there is one."""
         while self._contender.epoch < epoch:
             self._contender.train(self._case.samples)
         return self._contender.polarization()

@@ -146,7 +146,7 @@ def _rows(path: Path, lines: Iterator[tuple[int, str]], delimiter: str) -> Itera
 
 
 def _pieces(path: Path, rows: Iterator[_Line], width: int, size: int) -> Iterator[list[_Line]]:
-    """Yield lists of ``size`` rows of ``width`` values, one of them empty if there is no row at all."""
+    """Yield lists of ``size`` rows of ``width`` values, of which the last may have fewer rows."""
     piece: list[_Line] = []
     for number, values in rows:
         if len(values) != width:

@@ -7,7 +7,15 @@ from deepnet.data.columns import Categories, Columns, Numbers
 from deepnet.data.files import DataError
 from deepnet.data.preparation import Pixels, Preparation
 from deepnet.data.table import Table
-from factorgraph.interface.arguments import check_flag, check_instance, check_name, check_number, check_shape, shown
+from factorgraph.interface.arguments import (
+    check_fields,
+    check_flag,
+    check_instance,
+    check_name,
+    check_number,
+    check_shape,
+    shown,
+)
 
 
 def fit_preparation(table: Table, train: Any, categorical: Sequence[str]) -> Preparation:
@@ -27,7 +35,7 @@ def preparation_from_json(values: Any) -> Preparation:
     where = "preparation"
     kind = check_instance(where, values, dict, "a JSON object").get("kind")
     if kind == "pixels":
-        _check_fields(where, values, ("kind", "name", "shape", "mean", "scale"))
+        check_fields(where, values, ("kind", "name", "shape", "mean", "scale"))
         return Pixels(
             check_name(f"{where}.name", values["name"]),
             check_shape(f"{where}.shape", check_instance(f"{where}.shape", values["shape"], list, "a list")),
@@ -36,7 +44,7 @@ def preparation_from_json(values: Any) -> Preparation:
         )
     if kind != "columns":
         raise ValueError(f"`{where}.kind` must be 'pixels' or 'columns', got {shown(kind)}")
-    _check_fields(where, values, ("kind", "numbers", "categories"))
+    check_fields(where, values, ("kind", "numbers", "categories"))
     records = {
         name: check_instance(f"{where}.{name}", values[name], list, "a list") for name in ("numbers", "categories")
     }
@@ -51,7 +59,7 @@ def preparation_from_json(values: Any) -> Preparation:
 
 
 def _numbers_from_json(where: str, record: Any) -> Numbers:
-    _check_fields(where, check_instance(where, record, dict, "an object"), ("name", "mean", "scale", "missing"))
+    check_fields(where, record, ("name", "mean", "scale", "missing"))
     return Numbers(
         check_name(f"{where}.name", record["name"]),
         check_number(f"{where}.mean", record["mean"]),
@@ -61,15 +69,10 @@ def _numbers_from_json(where: str, record: Any) -> Numbers:
 
 
 def _categories_from_json(where: str, record: Any) -> Categories:
-    _check_fields(where, check_instance(where, record, dict, "an object"), ("name", "values"))
+    check_fields(where, record, ("name", "values"))
     values = check_instance(f"{where}.values", record["values"], list, "a list")
     for value in values:
         check_name(f"{where}.values", value)
     if not values or values != sorted(set(values)):
         raise ValueError(f"`{where}.values` must be different texts, sorted, at least one, got {shown(values)}")
     return Categories(check_name(f"{where}.name", record["name"]), tuple(values))
-
-
-def _check_fields(where: str, record: dict[str, Any], names: Sequence[str]) -> None:
-    if record.keys() != set(names):
-        raise ValueError(f"`{where}` must have the fields {', '.join(names)}, got {shown(list(record))}")

@@ -22,7 +22,7 @@ from deepnet.data.preparation import Preparation
 from deepnet.data.table import LABELS, PIECE, Table, joined
 from deepnet.data.target import Classes, Numbers, Target, fit_target
 from deepnet.sizes import total_memory
-from factorgraph.interface.arguments import check_flag, check_instance, check_name, check_number, shown
+from factorgraph.interface.arguments import check_fields, check_flag, check_instance, check_name, check_number, shown
 
 #: Part of the memory that the numbers of a file may take; plain arrays with more stay on the disk.
 IN_MEMORY = 0.25
@@ -78,7 +78,7 @@ class Files:
     @property
     def labels(self) -> Path | None:
         """The file with the labels, where the target is one."""
-        return Path(self.target) if _needs_labels(self.train) and Path(self.target).is_file() else None
+        return Path(self.target) if needs_labels(self.train) and Path(self.target).is_file() else None
 
     @property
     def column(self) -> str:
@@ -97,9 +97,7 @@ class Files:
     @classmethod
     def from_json(cls, values: Any) -> "Files":
         """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
-        names = [each.name for each in fields(cls)]
-        if check_instance("files", values, dict, "a JSON object").keys() != set(names):
-            raise ValueError(f"`files` must have the fields {', '.join(names)}, got {shown(list(values))}")
+        check_fields("files", values, [each.name for each in fields(cls)])
         paths = {
             name: None if values[name] is None and name != "train" else Path(check_name(f"files.{name}", values[name]))
             for name in ("train", "test", "test_target")
@@ -127,7 +125,7 @@ def as_given(train: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         if len(given["test"]) > 2:
             raise ValueError(f"`test` must be a file, or two with that of the labels, got {len(given['test'])} files")
         given |= dict(zip(("test", "test_target"), given["test"], strict=False))
-    if "target" in given and _needs_labels(train) and Path(given["target"]).is_file():
+    if "target" in given and needs_labels(train) and Path(given["target"]).is_file():
         given["target"] = str(Path(given["target"]).absolute())
     return given
 
@@ -177,6 +175,9 @@ def load_files(
     if held is None:
         train, test = _split(files, y, seed)
     if preparation is None:
+        if (y[train] == y[train[0]]).all():
+            need = "must have different values among the rows for training, else there is nothing to learn"
+            raise DataError(f"{files.train}, column {column}: {need}, got {shown(_first(table, column, train))} only")
         preparation = fit_preparation(inputs, train, files.categorical)
         target = target.fitted(y[train])
     if held is None:
@@ -195,6 +196,10 @@ def load_files(
         numbers=target if isinstance(target, Numbers) else None,
         preparation=preparation,
     )
+
+
+def _first(table: Table, column: str, rows: NDArray[np.integer]) -> Any:
+    return table.column(column)[rows[:1]].tolist()[0]
 
 
 def _inputs(preparation: Preparation, table: Table, rows: NDArray[np.integer], dtype: DTypeLike) -> Any:
@@ -248,6 +253,13 @@ def whole(path: Path) -> bool:
         return _ending(path) != ".npz" or not npz_parts(path)
 
 
+def column_names(path: Path) -> str:
+    """Return the names of the columns of a file, for people; errors as of ``read_pieces``."""
+    for table in read_pieces(path, part="" if whole(path) else "_train", size=1):
+        return f"one of the columns {table.names}"
+    return "a column"
+
+
 def _test_table(files: Files) -> Table | None:
     """Return the table of tests; None to take them from that of the training set."""
     if files.test is not None:
@@ -278,7 +290,8 @@ def _ending(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix.lower()
 
 
-def _needs_labels(path: Path) -> bool:
+def needs_labels(path: Path) -> bool:
+    """Return whether the labels of a file of this name are in a file of their own."""
     return _ending(path) not in READERS or _ending(path) == ".npy"
 
 

@@ -49,6 +49,12 @@ class Table:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def names(self) -> str:
+        """The names of the columns, of bounded length, as errors list them."""
+        names = ", ".join(self.columns)
+        return names if len(names) <= 400 else f"{names[:400]}..."
+
     def where(self, row: int, column: str) -> str:
         """Return the place of a value, as errors name it."""
         return f"{self.file}, {self.unit} {self.places[row]}, column {column}"
@@ -56,9 +62,7 @@ class Table:
     def column(self, name: str) -> Column:
         """Return a column; raise ``DataError`` if there is none of this name."""
         if name not in self.columns:
-            names = ", ".join(self.columns)
-            names = names if len(names) <= 400 else f"{names[:400]}..."
-            raise DataError(f"{self.file} must have a column {name}, got the columns {names}")
+            raise DataError(f"{self.file} must have a column {name}, got the columns {self.names}")
         return self.columns[name]
 
     def rows(self, chosen: Any) -> "Table":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepnet.data.files import DataError
 from deepnet.data.table import Column, Table, is_text, most_categories, numbers
-from factorgraph.interface.arguments import check_flag, check_instance, check_number, shown
+from factorgraph.interface.arguments import check_fields, check_flag, check_number, shown
 
 #: A class as the user knows it.
 Label = str | int
@@ -164,9 +164,7 @@ class Numbers(Learned):
     @classmethod
     def from_json(cls, values: Any) -> "Numbers":
         """Return the reverse of ``to_json``; raise ``ValueError`` that names the field for anything else."""
-        record = check_instance("numbers", values, dict, "a JSON object")
-        if record.keys() != {"mean", "scale", "counts"}:
-            raise ValueError(f"`numbers` must have the fields mean, scale, counts, got {shown(list(record))}")
+        record = check_fields("numbers", values, ("mean", "scale", "counts"))
         return cls(
             check_number("numbers.mean", record["mean"]),
             check_number("numbers.scale", record["scale"], above=0),

@@ -1,7 +1,7 @@
 """Message passing as a scikit-learn classifier."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -21,13 +21,17 @@ from deepnet.export.packing import export
 from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
-from deepnet.predict import error_percent, log_loss, predict_pointwise
-from deepnet.train import Network, init, status
+from deepnet.predict import error_percent, output_marginals, predict_pointwise
+from deepnet.train import Network, init, status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
 
-#: Held-out samples on which probabilities are calibrated.
-_CALIBRATING = 2000
+#: Held-out samples on which probabilities are calibrated, at most; and parts of the training set that are held out in
+#: turn.
+_CALIBRATING, _FOLDS = 2000, 3
+
+#: Deviation of the logarithm of the temperature before any sample is seen: few samples must not tell more than they do.
+_SPREAD = 0.5
 
 
 class MessagePassingClassifier(ClassifierMixin, Estimator):
@@ -78,6 +82,9 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         tol: see there; without ``early_stopping``, training ends once the means of no layer's weights change by more
             than this share in an epoch (root mean squares).
         warm_start: ``fit`` goes on with the network that is there, for further ``epochs``.
+        calibrate: temper ``predict_proba`` in ``fit`` by cross-validation in three parts, which then takes three times
+            as long; two times for 6000 samples or more, of which 2000 are held out once. With ``early_stopping`` there
+            are held-out samples, and nothing is trained again.
         verbose: print a line after every epoch.
 
     Attributes:
@@ -85,8 +92,9 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         n_features_in_, feature_names_in_: of the inputs; the names only if ``X`` was a data frame that has them.
         mean_, scale_: what inputs are shifted and divided by; 0 and 1 without ``standardize``.
         network_, n_iter_: the trained ``deepnet.train.Network`` and the number of epochs done.
-        calibration_: what the means of the outputs are divided by in ``predict_proba``: with ``early_stopping``, the
-            temperature at which the log loss on the held-out samples is smallest, else 1.
+        calibration_: what the means of the outputs are divided by in ``predict_proba``: the temperature under
+            which samples are the most probable that the network, or one trained on the other ones, has not seen, given
+            that its logarithm is normal about 0 with deviation 1/2. It is 1 before ``fit`` and with a baseline.
         validation_loss_: with ``early_stopping``, the log loss on the held-out samples after every epoch.
     """
 
@@ -127,6 +135,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 0.0,
+        calibrate: bool = True,
         warm_start: bool = False,
         verbose: bool | int = False,
     ) -> None:
@@ -161,6 +170,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.calibrate = calibrate
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -180,7 +190,10 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         """
         again = check_flag("warm_start", self.warm_start)
         network, config, samples = self._ready(X, y, sample_weight, None, again=again, given="y")
+        anew = network.epoch == 0
         history = self._fit(network, config, samples)
+        if self.calibrate and anew and not self.early_stopping and config.baseline is None:
+            self.calibration_ = _temperature(self._cross_fitted(config, samples.weighing()))
         if self.verbose:
             print(status(history, 100.0 * (1.0 - 1.0 / len(self.classes_)), config.remedy))
         return self
@@ -285,6 +298,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
     def _config(self, seed: int) -> Config:
         check_choice("prediction", self.prediction, _PREDICTIONS)
         check_choice("output", self.output, (AUTO, *classifying()))
+        check_flag("calibrate", self.calibrate)
         return super()._config(seed)
 
     def _ready(
@@ -314,13 +328,21 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         if held is None or self.network_.config.baseline is not None:
             return
         some = held[:: -(-len(held.x) // _CALIBRATING)]
-        layers = self.network_.in_double().layers
+        self.calibration_ = _temperature([(self.network_, some)])
 
-        def loss(exponent: float) -> float:
-            return log_loss(layers, some.x, some.y, self.network_.operations, float(np.exp(exponent)))
-
-        found: Any = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.01})
-        self.calibration_ = float(np.exp(found.x))
+    def _cross_fitted(self, config: Config, samples: Samples) -> Iterator[tuple[Network, Samples]]:
+        """Yield parts of the samples, each with a network that has learnt all other ones as the present network all."""
+        count = len(samples.x)
+        parts = min(count, _FOLDS, -(-_FOLDS * _CALIBRATING // count)) if count > 1 else 0
+        size = min(_CALIBRATING, -(-count // _FOLDS))
+        _, order = self._held_out(samples, count, config.seed)  # all, class by class
+        for part in range(parts):
+            held = order[part::_FOLDS][:: -(-len(order[part::_FOLDS]) // size)]
+            rest = np.setdiff1d(order, held)
+            network = self._taken_up(init(config, samples.x.shape[1], len(self.classes_)), config)
+            for _ in range(self.n_iter_):
+                train_epoch(network, samples.x[rest], samples.y[rest], sample_weight=samples[rest].weight)
+            yield network.to("cpu"), samples[held]
 
     def _samples(self, X: Array, y: Array, weight: Array | None) -> Samples:
         """Return inputs, and labels of data or soft targets, to learn from."""
@@ -397,6 +419,22 @@ def _labels(name: str, values: Any) -> Array:
     if len(labels) < 2:
         raise ValueError(f"`{name}` must have at least 2 classes, got {len(labels)} class: {shown(labels.tolist())}")
     return labels
+
+
+def _temperature(held: Iterable[tuple[Network, Samples]]) -> float:
+    """Return the most probable ``calibration_`` given samples, each with a network that has not seen them."""
+    seen = []
+    for network, samples in held:
+        layers = network.in_double().layers
+        output, moments = output_of(layers[-1]), output_marginals(layers, samples.x, network.operations)
+        seen.append((output, output.encode(samples.y, moments[0].dtype), *moments))
+
+    def energy(exponent: float) -> float:
+        losses = [omega.shape[1] * output.loss(y, omega / np.exp(exponent), V) for output, y, omega, V in seen]
+        return sum(losses) + 0.5 * (exponent / _SPREAD) ** 2
+
+    found: Any = minimize_scalar(energy, bounds=(-2.5, 2.5), method="bounded", options={"xatol": 0.01})
+    return float(np.exp(found.x))
 
 
 def _probabilities(network: Network, x: Array, calibration: float) -> Array:

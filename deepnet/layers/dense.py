@@ -1,7 +1,7 @@
 """The dense layer: z_kn = scale · Σ_i W_ki x_in with a weight of its own on every edge, ±1 or continuous."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -30,6 +30,13 @@ SMALLEST_MASS = 1e-4
 _BYTES = 4  # of a float32
 
 
+def _printed(prior: Any) -> Any:
+    """Return a prior as it is printed: with numbers of six digits, of which those that are learnt have more."""
+    given = {each.name: getattr(prior, each.name) for each in fields(prior)} if is_dataclass(prior) else {}
+    short = {name: float(f"{value:.6g}") for name, value in given.items() if isinstance(value, float)}
+    return replace(prior, **short) if short else prior  # pyright: ignore[reportArgumentType]
+
+
 @dataclass(frozen=True)
 class DensePlan(LayerPlan):
     """What a dense layer is, and what one with free weights takes."""
@@ -38,7 +45,7 @@ class DensePlan(LayerPlan):
         bias = ", bias in the last column" if self.bias else ""
         edges = "" if self.mask is None else f", {self.mask.mean():.1%} of the edges"
         shape = f"{self.outputs} x {self.inputs}"
-        return f"{self.name}: {shape} {self.prior}, {self.channel}, {self.closure}{bias}{edges}"
+        return f"{self.name}: {shape} {_printed(self.prior)}, {self.channel}, {self.closure}{bias}{edges}"
 
     @classmethod
     def of(cls, model: Model, factor: Bilinear, closure: str, input_channel: Channel | None) -> "DensePlan":

@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factorgraph.engine.unroll import Beliefs, Own, Potentials, Unrolled
-from factorgraph.interface.errors import ContradictionError, IndefiniteError
+from factorgraph.interface.errors import ContradictionError, IndefiniteError, ModelError
 from factorgraph.messages.categories import log_sums
 from factorgraph.messages.natural import Array, log_gaussian_mean, log_mean_about, log_sum_of_two, log_weight
 from factorgraph.messages.vectors import conditioned, log_widths
 from factorgraph.numerics.special import LOG_2PI, log_2cosh_array
 from factorgraph.runtime.compiled import njit
+
+#: What is wrong with numbers whose sums leave the range of floats.
+TOO_LARGE = "fields and parameters of factors must be such that log Z is a float, got a sum beyond 1.8e308"
 
 
 @dataclass(frozen=True)
@@ -264,9 +267,13 @@ def entropy(
 
 
 def _check(graph: Unrolled, values: Array) -> None:
-    if np.isfinite(values.sum()):
-        return
-    i = int(np.flatnonzero(~np.isfinite(values))[0])
+    with np.errstate(over="ignore"):
+        if np.isfinite(values.sum()):
+            return
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if not wrong.size:
+        raise ModelError(TOO_LARGE)
+    i = int(wrong[0])
     if not graph.real[i]:
         raise ContradictionError(f"evidence must be consistent, got no possible state for {graph.label(i)}")
     raise IndefiniteError(f"the integral over {graph.label(i)} must be finite: its law has no normalisation")

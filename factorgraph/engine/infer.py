@@ -201,12 +201,16 @@ def _check_ensemble(graph: Unrolled, schedule: str, damping: Any, reinforcement:
     if schedule not in ("auto", "flooding"):
         raise ValueError(f"`schedule` must be 'flooding' (or 'auto') for an ensemble, got {schedule!r}")
     if damping != 0.0 or reinforcement != 0.0:
-        raise ValueError("`damping` and `reinforcement` must be 0 for an ensemble, in which messages change places")
+        got = f"{shown(damping)} and {shown(reinforcement)}"
+        raise ValueError(f"`damping` and `reinforcement` must be 0 for an ensemble (messages change places), got {got}")
     if graph.copies > 1 or len(frozen):
-        raise ValueError("`batch` must be 1 and `frozen` empty for an ensemble, in which messages change places")
-    shared = any(variable.shared for variable in graph.layout.model.variables.values())
-    if shared or any(stack.kind.full_variance for stack in graph.stacks):
-        raise ValueError("`ensemble` must be False for dense models (shared precisions, sums over many arguments)")
+        got = f"{graph.copies} and {len(frozen)} factors"
+        raise ValueError(f"`batch` must be 1 and `frozen` empty for an ensemble (messages change places), got {got}")
+    dense = [f"shared `{name}`" for name, variable in graph.layout.model.variables.items() if variable.shared]
+    dense += [f"{stack.kind.name} factors" for stack in graph.stacks if stack.kind.full_variance]
+    if dense:
+        need = "a model without shared precisions and sums over many arguments"
+        raise ValueError(f"`ensemble` must be False but for {need}, got {', '.join(dense)}")
 
 
 def _continued(

@@ -148,6 +148,13 @@ class Result:
         """
         return self.graph.layout.vector_matrices(name, self._rows(self.moments[1]))
 
+    @property
+    def _other(self) -> str:
+        """What this is if it is not a run for sums of one copy of a model, in words."""
+        if self.maximum or self.ensemble:
+            return "one for maxima" if self.maximum else "an ensemble"
+        return f"a batch of {self.graph.copies}" if self.graph.copies > 1 else ""
+
     def joint_covariance(self, *variables: Selection | str) -> JointCovariance:
         """Return the covariance matrix of chosen scalars, in their order: components of vectors, states of categories.
 
@@ -160,10 +167,9 @@ class Result:
         Raises:
             ValueError: neither, none, a run for maxima, with a batch or of an ensemble, or one that has not converged.
         """
-        if self.maximum or self.ensemble or self.graph.copies > 1 or not self.converged:
-            raise ValueError(
-                "covariances must be those of a run for sums, without batch or ensemble, that has converged"
-            )
+        if self._other or not self.converged:
+            got = self._other or f"one with status {str(self.status)!r}"
+            raise ValueError(f"covariances must be of a converged run for sums without batch or ensemble, got {got}")
         if not variables:
             raise ValueError("variables must be at least one selection or name, got none")
         places = np.concatenate([self.graph.layout.scalars_of(own) for own in variables])
@@ -321,10 +327,8 @@ class Result:
                 neither of spins nor Gaussian.
         """
         n, generator = check_integer("n", n, minimum=1), check_generator("rng", rng)
-        if self.maximum or self.ensemble or self.graph.copies > 1:
-            copies = self.graph.copies
-            got = "one for maxima" if self.maximum else "an ensemble" if self.ensemble else f"a batch of {copies}"
-            raise ValueError(f"samples must be drawn from a run for sums without batch or ensemble, got {got}")
+        if self._other:
+            raise ValueError(f"samples must be drawn from a run for sums without batch or ensemble, got {self._other}")
         if self.graph.nonconjugate or any(stack.kind.full_variance for stack in self.graph.stacks):
             raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
         _ = self.moments  # an improper or impossible model is an error that names its variable

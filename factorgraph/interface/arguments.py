@@ -6,7 +6,7 @@ All errors read "`name` must be <need>, got <value>".
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -134,6 +134,34 @@ def check_instance(
     if not isinstance(value, types):
         raise error(f"`{name}` must be {need}, got {shown(value)}")
     return value
+
+
+def check_fields(
+    name: str,
+    value: Any,
+    names: Sequence[str],
+    later: Mapping[str, Any] | None = None,
+    *,
+    error: type[ValueError] = ValueError,
+) -> dict[str, Any]:
+    """Return a JSON object with just these fields.
+
+    Args:
+        name: of the object.
+        value: a mapping.
+        names: of the fields.
+        later: the fields among them that what earlier versions wrote is without, and what they were then.
+        error: class of what is raised.
+
+    Raises:
+        ValueError: ``value`` is no mapping, lacks a field or has others.
+    """
+    found = {**(later or {}), **check_instance(name, value, Mapping, "a JSON object", error=error)}
+    if missing := [each for each in names if each not in found]:
+        raise error(f"`{name}` must have the fields {', '.join(names)}, and lacks {', '.join(missing)}")
+    if unknown := [each for each in found if each not in names]:
+        raise error(f"`{name}` must have the fields {', '.join(names)}, and has {shown(unknown)}")
+    return found
 
 
 def check_name(name: str, value: Any, *, error: type[ValueError] = ValueError) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, logsumexp
 
-from factorgraph.engine.bethe import log_potentials
+from factorgraph.engine.bethe import TOO_LARGE, log_potentials
 from factorgraph.engine.inputs import data_sizes, potentials_of, values_of
 from factorgraph.engine.joint import Joint, compensated
 from factorgraph.engine.laws import joint_law, marginal, named_values
@@ -147,14 +147,15 @@ def exact(
 
     Raises:
         TooLargeError: too many states, or too wide a tree; with the estimated cost.
-        ModelError: real variables with a factor or prior that is not Gaussian.
+        ModelError: real variables with a factor or prior that is not Gaussian, or numbers so large that log Z is none.
         ContradictionError: no state has a weight.
         IndefiniteError: the law of the real variables has no normalisation.
     """
     model, evidence = model_of(model), values_of("observed", observed, missing=True)
     graph = unroll(model, data_sizes(model, evidence, 1))
     potentials = potentials_of(graph, evidence, fields, precisions)
-    return _solved(graph, potentials)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told in words
+        return _solved(graph, potentials)
 
 
 def _solved(graph: Unrolled, potentials: Potentials) -> Exact:
@@ -184,6 +185,16 @@ def _solved(graph: Unrolled, potentials: Potentials) -> Exact:
         f"the exact solution must take at most {_MAX_NUMBERS:.0e} numbers, got {numbers:.1e} (a tree decomposition "
         f"of width {width}; enumeration of {len(discrete)} {what} would take 2^{power:.4g} states)"
     )
+
+
+def _log_partition(terms: Iterable[float]) -> float:
+    try:
+        total = math.fsum(terms)
+    except (OverflowError, ValueError):  # beyond the floats on the way, or inf - inf
+        total = math.nan
+    if not math.isfinite(total):
+        raise ModelError(TOO_LARGE)
+    return total
 
 
 class _Discrete(NamedTuple):
@@ -297,6 +308,7 @@ def _enumerate(
             yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
 
     reference = _most_likely(chunks())[0]
+    _log_partition(reference)  # of the most probable state alone: it must be a float
     row, column = _coordinates(graph)
     parts, mean_log = [], 0.0
     for x, terms in chunks():
@@ -309,7 +321,7 @@ def _enumerate(
             parts.append(_Moments(w.sum(), mean, w @ ((x - mean)[:, row] * (x - mean)[:, column]) / w.sum()))
     total = _together(parts, row, column)
     variance = total.variance + (0.0 if gaussian is None else _placed(graph, gaussian.covariance(), reals))
-    log_z = math.fsum([*reference, math.log(total.weight)])
+    log_z = _log_partition([*reference, math.log(total.weight)])
     entropy = math.log(total.weight) - mean_log / total.weight
     if gaussian is not None:
         entropy += gaussian.log_volume + 0.5 * reals.size
@@ -488,7 +500,7 @@ def _eliminate(
             else:
                 mean[places] = np.exp(normalised(logs_of_states[None])[0])
                 variance[places] = mean[places] * (1.0 - mean[places])
-    log_z = math.fsum([*logs, *settled])
+    log_z = _log_partition([*logs, *settled])
     later = _Later(
         lambda: _best_along(given, cliques, parents, discrete, potentials.value),
         lambda places: np.zeros((places.size, places.size)),  # there are no free real variables

@@ -179,7 +179,7 @@ def test_contenders_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first["ratios"] == [10.0] * 3 and first["median_ratio"] == 10.0 and baseline["ratios"] == [1.0] * 3
     assert first["median_seconds"] == 80.0 and first["flops"] == 1e6 * 64 / 80 and first["share"] == 64 / 80
     text = table(json.loads(json.dumps(result)))
-    assert "after 2 epochs; polarization: mf 0.50" in text
+    assert "after 2 epochs; polarisation: mf 0.50" in text
     assert [line.split()[:5] for line in text.splitlines() if line.startswith("mf")] == [
         ["mf", "80", "10.00", "(10.00-10.00)", "1/4"], ["mf", "200", "10.00", "(10.00-10.00)", "1/4"],
     ]  # fmt: skip

@@ -35,7 +35,7 @@ EXPECTED_FAILED_CHECKS: dict[str, str] = {
 @parametrize_with_checks(
     [
         MessagePassingClassifier(),
-        MessagePassingClassifier(hidden=(31,), epochs=10, closure="bp"),
+        MessagePassingClassifier(hidden=(31,), epochs=10, closure="bp", calibrate=False),
         MessagePassingRegressor(hidden=(30,), epochs=30),
     ],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
@@ -58,7 +58,7 @@ def fitted(digits: Data) -> MessagePassingClassifier:
 
 
 def small(**settings: Any) -> MessagePassingClassifier:
-    return MessagePassingClassifier(**({"hidden": 15, "epochs": 2, "random_state": 0} | settings))
+    return MessagePassingClassifier(**({"hidden": 15, "epochs": 2, "calibrate": False, "random_state": 0} | settings))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -68,14 +68,15 @@ def small(**settings: Any) -> MessagePassingClassifier:
 @pytest.mark.parametrize("closure", ["mf", "bp"])
 def test_learns_digits(digits: Data, closure: str, prediction: str) -> None:
     X, X_test, y, y_test = digits
-    model = MessagePassingClassifier(epochs=10, closure=closure, prediction=prediction, random_state=0).fit(X, y)
+    options: dict[str, Any] = {"epochs": 10, "calibrate": False, "random_state": 0}
+    model = MessagePassingClassifier(closure=closure, prediction=prediction, **options).fit(X, y)
     assert model.score(X_test, y_test) > 0.92
 
 
 @pytest.mark.parametrize("closure", ["mf", "bp"])
 def test_probabilities_sum_to_one_and_are_calibrated_better_than_chance(digits: Data, closure: str) -> None:
     X, X_test, y, y_test = digits
-    model = MessagePassingClassifier(epochs=10, closure=closure, random_state=0).fit(X, y)
+    model = MessagePassingClassifier(epochs=10, closure=closure, calibrate=False, random_state=0).fit(X, y)
     probabilities = model.predict_proba(X_test)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-12)
     assert probabilities.min() >= 0

@@ -412,7 +412,10 @@ def test_pixels_that_a_network_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "`target` must name the column of"),
+        (
+            [],
+            "`target` must be one of the columns sepal length, sepal width, petal length, petal width, colour, species",
+        ),
         (["--target", "species", "--task", "parity"], "`task` must be multiclass for a file"),
         (["--target", "species", "--test-fraction", "1"], "`test_fraction` must be a finite number > 0 and < 1"),
         (["--target", "species", "--test", "{}", "--stratify"], "`test_fraction` and `stratify` must be left out"),
@@ -466,6 +469,34 @@ def test_a_table_is_learned_with_the_settings_of_the_estimator(trained: Path) ->
     assert (config.hidden, config.bias, config.batch_size, config.epochs) == ((101,), True, 32, 30)
     assert run.history[-1]["bayes_test_error"] <= 7 and run.history[-1]["test_log_loss"] < 0.3
     assert run.description.labels == ("setosa", "versicolor", "virginica") and network.epoch == 30
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "p.csv"]])
+def test_nothing_is_predicted_of_wrong_columns(
+    out: list[str], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrong = write_csv(tmp_path / "new.csv", [["petal_length"], [1.0]])
+    assert main(["predict", str(trained), str(wrong), *out]) == 1
+    found = capsys.readouterr()
+    assert not found.out and "new.csv must have a column" in found.err
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_a_file_whose_labels_are_in_another_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    assert main(["train", str(tmp_path / "x.npy")]) == 2
+    assert "`target` must be the file with the labels of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["3", "3.5", "a"])
+def test_a_constant_target_is_refused(target: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "train.csv", [["x", "y"], *([i, target] for i in range(9))])
+    test = write_csv(tmp_path / "test.csv", [["x", "y"], [0, target], [1, 4 if target != "a" else "b"]])
+    kind = "classes" if target == "a" else "numbers"
+    what = "at least two classes" if target == "a" else rf"different values .* nothing to learn, got '{target}' only"
+    with pytest.raises(DataError, match=rf"train.csv, column y: must have {what}"):
+        load_files(Files(path, "y", test=test), kind=kind)
 
 
 def test_predictions(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def test_what_is_on_the_page(runs: list[Path], page: str) -> None:
 
 _CURVES = [
     "Errors after every epoch",
-    "Polarization after every epoch",
+    "Polarisation after every epoch",
     "Overlap after every epoch",
     "Scores of the test set after every epoch",
     "Confusion: samples of the test set",

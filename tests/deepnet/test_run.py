@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deepnet.lower import lower
 from deepnet.train import DivergenceError, init
 
 ROOT = Path(__file__).resolve().parents[2]
+KEPT = Path(__file__).parent / "data" / "run-of-version-0.2"
 TIMES = ("seconds", "evaluation_seconds")
 
 #: Seconds after which a process is taken to hang: one that finds no compiled code needs minutes.
@@ -94,6 +96,37 @@ def test_description_comes_back_from_its_text(data: Dataset, tmp_path: Path) -> 
     assert again.config == config and again.data_dir == str(tmp_path)
     assert (again.features, again.classes, again.task) == (64, 2, "parity")
     assert set(again.versions) == {"python", "cavity", "numpy", "scipy", "numba"}
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its settings lack all that came later, its checkpoint likewise."""
+    folder = tmp_path / "run"
+    shutil.copytree(KEPT, folder)
+    run = Run.open(folder)
+    network = run.load()
+    assert run.description.config.to_json().items() >= json.loads((KEPT / CONFIG).read_text())["config"].items()
+    assert network.epoch == 1 and run.history[0]["bayes_test_error"] == 68.45070422535211
+    assert main(["evaluate", str(folder)]) == 0
+    assert "78.87     68.45" in capsys.readouterr().out
+    assert main(["train", "digits", "--resume", "--epochs", "2", "--no-plot", "--out", str(folder)]) == 0
+    assert Run.open(folder).load().epoch == 2
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Config)])
+def test_a_setting_that_is_not_there(name: str, tmp_path: Path) -> None:
+    """One that came later is what it was before, another one is an error, and so is one that is not known."""
+    values = json.loads((KEPT / CONFIG).read_text())
+    first, known = dict(values["config"]), Config.from_json(values["config"])
+    values["config"] = known.to_json()
+    del values["config"][name]
+    if name not in first:
+        assert Description.from_json(json.dumps(values)).config == known
+        return
+    with pytest.raises(ValueError, match=rf"`config` must have the fields .*, and lacks {name}$"):
+        Description.from_json(json.dumps(values))
+    values["config"] = first | {"momentum": 1}
+    with pytest.raises(ValueError, match=r"`config` must have the fields .*, and has \['momentum'\]$"):
+        Description.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize("task", ["parity", "multiclass"])

@@ -319,3 +319,13 @@ def test_whole_epochs_on_a_device(weights: str, monkeypatch: pytest.MonkeyPatch)
         train_epoch(ours, x, y)
     for name, values in network.arrays().items():
         np.testing.assert_allclose(ours.arrays()[name], values, atol=1e-3 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("weights", SPARSE)
+def test_a_learnt_mass_is_printed_with_six_digits(weights: str) -> None:
+    network, _, _ = trained(weights=weights)
+    for layer in dense(network):
+        assert layer.mass is not None
+        mass = layer.mass.item()
+        printed = f"mass={mass:.6g}" if weights == "ternary" else f"density={float(f'{1.0 - mass:.6g}')}"
+        assert f"({printed}" in str(layer.plan) and len(str(mass)) > 9

@@ -86,7 +86,7 @@ def test_settings_are_completed_to_one_value_per_layer():
 def test_settings_survive_json():
     config = Config(hidden=(5, 4), closure=("bp", "mf", "amp"), beta="8:1:0.7", density=(1.0, 0.5, 1.0), seed=3)
     assert Config.from_json(config.to_json()) == config
-    with pytest.raises(ValueError, match=r"settings must be among .*got \['momentum'\]"):
+    with pytest.raises(ValueError, match=r"`config` must have the fields .*has \['momentum'\]"):
         Config.from_json(config.to_json() | {"momentum": 1})
 
 
@@ -102,7 +102,7 @@ def test_settings_survive_json():
         ({"eps_init": "a"}, "`eps_init` must be a finite number > 0 or 'critical', got 'a'"),
         ({"eps_init": (1.0, -2.0)}, "`eps_init` must be a finite number > 0 or 'critical', got -2.0"),
         ({"eps_init": (1.0, 2.0, 3.0)}, "`eps_init` must be one value or 2 values"),
-        ({"eps_init": "critical", "weights": "continuous"}, "`eps_init` must be a number where weights are continuous"),
+        ({"eps_init": "critical", "weights": "continuous"}, "`eps_init` must be a number where weights are not binary"),
         ({"eps_init": "critical", "hidden": ()}, "`eps_init` must be a number for a network without hidden layers"),
         ({"epochs": -1}, "`epochs` must be an integer >= 0, got -1"),
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),

@@ -7,6 +7,7 @@ import pytest
 
 from factorgraph.interface.arguments import (
     check_choice,
+    check_fields,
     check_flag,
     check_generator,
     check_integer,
@@ -171,3 +172,14 @@ def test_masks_inside_lists():
     np.testing.assert_array_equal(real_array("y", [row, [3.0, 4.0]], missing=True), [[1.0, np.nan], [3.0, 4.0]])
     with pytest.raises(ValueError, match="`x` must be a finite number"):
         check_number("x", np.ma.masked)
+
+
+def test_fields():
+    assert check_fields("x", {"b": 2}, ("a", "b"), {"a": 1}) == {"a": 1, "b": 2}
+    assert check_fields("x", {"a": 3, "b": 2}, ("a", "b"), {"a": 1}) == {"a": 3, "b": 2}
+    with pytest.raises(ValueError, match=r"^`x` must have the fields a, b, and lacks b$"):
+        check_fields("x", {"a": 1}, ("a", "b"), {"a": 1})
+    with pytest.raises(ValueError, match=r"^`x` must have the fields a, and has \['b'\]$"):
+        check_fields("x", {"a": 1, "b": 2}, ("a",))
+    with pytest.raises(ValueError, match=r"^`x` must be a JSON object, got \[\]$"):
+        check_fields("x", [], ("a",))

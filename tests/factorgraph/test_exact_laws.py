@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from factorgraph import Graph, Linear, Mixed, Pairwise, Potts, Switch, exact, infer
 from factorgraph.engine.inputs import potentials_of
 from factorgraph.engine.unroll import unroll
+from factorgraph.interface.errors import ModelError
 from factorgraph.reference import exact as reference
 
 quick = settings(max_examples=15, deadline=None)
@@ -77,3 +78,17 @@ def test_dense_gaussians():
     np.testing.assert_allclose(solution.best.values["x"], result["x"].mean, atol=tol.TREE)
     with pytest.raises(ValueError, match="`factor`"):
         solution.pairs(Pairwise(x[0], x[1], coupling=0.1))
+
+
+@pytest.mark.parametrize("solve", [exact, infer])
+def test_weights_whose_sum_is_no_float(solve):
+    """Every one of them is, but log Z is not: the model is refused, by every method."""
+    graph = Graph()
+    graph.categories("c", 2, states=3, field=[[1e308, -1e308, 1e308]] * 2)
+    with pytest.raises(ModelError, match="fields and parameters of factors must be such that log Z is a float, got"):
+        _ = solve(graph).log_partition
+    graph = Graph()
+    spins = graph.spins("s", 30, field=1e307)
+    graph.add(Pairwise(spins[1:], spins[:-1], coupling=1e306))
+    with pytest.raises(ModelError, match="log Z is a float"):
+        _ = solve(graph).log_partition

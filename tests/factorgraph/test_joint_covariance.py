@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"indices of `c` must be in 0..2"):
         result.joint_covariance(other[5])
     for run in (infer(graph, maximum=True), infer(graph, batch=2)):
-        with pytest.raises(ValueError, match="covariances must be those of a run for sums"):
+        with pytest.raises(ValueError, match=r"covariances must be of a converged run for sums .*, got "):
             run.joint_covariance("c")
     with pytest.raises(ValueError, match="variables must be at least one"):
         result.joint_covariance()
