@@ -94,6 +94,8 @@ class Config:
             ``models.preactivation.critical_field`` (±1 weights).
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
+        members: networks that are trained side by side on the same batches, from other initial fields, and predict by
+            their average: see ``deepnet.state.Ensemble``.
         dtype: "float32" or "float64".
         algorithm: "message-passing" or one of ``deepnet.baselines.BASELINES``, which leave the settings alone that they
             do not know.
@@ -125,6 +127,7 @@ class Config:
     reinforcement: float = 0.0
     eps_init: float | str | tuple[float, ...] = 1.0
     seed: int = 0
+    members: int = 1
     dtype: str = "float32"
     algorithm: str = MESSAGE_PASSING
     learning_rate: float | None = None
@@ -137,6 +140,7 @@ class Config:
             ("batch_size", 1, LARGEST),
             ("tau", 1, LARGEST),
             ("seed", 0, LARGEST_SEED),
+            ("members", 1, LARGEST),
         ):
             self._set(name, check_count(name, getattr(self, name), minimum, maximum))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))

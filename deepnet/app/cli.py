@@ -223,6 +223,7 @@ def _add_train(commands: Any) -> None:
     add("--learning-rate", metavar="X", type=number, help="of a baseline trained by gradients (default: its own)")
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=integer, help="of everything random")
+    add("--members", metavar="K", type=integer, help="networks trained side by side, whose predictions are averaged")
     add("--dtype", metavar="NAME", help="{names}")
     add_data_options(training)
     add("--tasks", metavar="KIND:N", help="learn N tasks made of the data set one after the other: {names}")

@@ -47,6 +47,7 @@ _ADDED = {
     "temperature": 1.0,
     "label_noise": 0.0,
     "noise_variance": None,
+    "members": 1,
 }
 
 _SCHEDULED = ("rho", "damping", "beta")

@@ -12,16 +12,17 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from deepnet.average import Uncertainty, class_probabilities, log_loss, most_probable, uncertainty
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import LARGEST, count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
 from deepnet.export.packing import export
-from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
-from deepnet.predict import error_percent, log_loss, predict_pointwise
-from deepnet.train import Network, init, status
+from deepnet.predict import error_percent
+from deepnet.state import Trained, create, one_network
+from deepnet.train import status
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
 
@@ -63,6 +64,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         algorithm: "message-passing", or a baseline that trains the same network: "binarynet", "binarynet-adam",
             "binarynet-cosine" (with PyTorch) or "ebp": see ``deepnet.baselines``.
         learning_rate: of a baseline trained by gradients; None for its own.
+        members: networks that are trained on the same batches from other initial fields, and predict by the mean of
+            their probabilities, or by votes: see ``deepnet.state.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
             last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
@@ -117,6 +120,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         eps_init: float | str | Sequence[float] = 1.0,
         algorithm: str = "message-passing",
         learning_rate: float | None = None,
+        members: int = 1,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
@@ -151,6 +155,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.eps_init = eps_init
         self.algorithm = algorithm
         self.learning_rate = learning_rate
+        self.members = members
         self.random_state = random_state
         self.standardize = standardize
         self.device = device
@@ -279,7 +284,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         """
         check_is_fitted(self, "network_")
         standardization = (float(self.mean_), float(self.scale_))
-        export(Exported(self.network_.layers, standardization, self.classes_), path, to)
+        export(Exported(one_network(self.network_, "to be exported").layers, standardization, self.classes_), path, to)
 
     def _config(self, seed: int) -> Config:
         check_choice("prediction", self.prediction, _PREDICTIONS)
@@ -288,7 +293,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
 
     def _ready(
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any, classes: Any, *, again: bool, given: str
-    ) -> tuple[Network, Config, Samples]:
+    ) -> tuple[Trained, Config, Samples]:
         """Return a network, new or that which goes on, its settings, and what it is to learn from.
 
         The labels of a new one are those of ``classes``, or of ``y``; errors name the argument that was ``given``.
@@ -304,7 +309,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
             self.classes_ = _labels(given, own if classes is None else classes)
             some = slice(None) if weight is None else weight > 0
             self.mean_, self.scale_ = moments("X", inputs[some]) if self.standardize else (0.0, 1.0)
-            network = init(config, inputs.shape[1], len(self.classes_))
+            network = create(config, inputs.shape[1], len(self.classes_))
             self.calibration_ = 1.0
         return network, config, self._samples(inputs, targets, weight)
 
@@ -313,10 +318,10 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         if held is None or self.network_.config.baseline is not None:
             return
         some = held[:: -(-len(held.x) // _CALIBRATING)]
-        layers = self.network_.in_double().layers
+        network = self.network_.in_double()
 
         def loss(exponent: float) -> float:
-            return log_loss(layers, some.x, some.y, self.network_.operations, float(np.exp(exponent)))
+            return log_loss(network, some.x, some.y, float(np.exp(exponent)))
 
         found: Any = minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.01})
         self.calibration_ = float(np.exp(found.x))
@@ -350,9 +355,9 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         own = own / max(own.mean(), 1e-300)
         return weights_of(own if weight is None else own * weight, len(own))
 
-    def _error(self, network: Network, samples: Samples) -> float:
+    def _error(self, network: Trained, samples: Samples) -> float:
         """Return the error in percent."""
-        output = output_of(network.layers[-1])
+        output = output_of(network.members[0].layers[-1])
         predicted = self._predicted(network, samples.x.astype(np.float64))
         return error_percent(predicted, output.likeliest(samples.y))
 
@@ -368,7 +373,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         chosen = by_class[np.linspace(0, len(y) - 1, count).round().astype(np.intp)]
         return np.setdiff1d(order, chosen), chosen
 
-    def _predicted(self, network: Network, x: Array) -> Array:
+    def _predicted(self, network: Trained, x: Array) -> Array:
         return choice("prediction", self.prediction, _PREDICTIONS)(network, x, self.calibration_)
 
     def _check_classes(self, classes: ArrayLike | None) -> None:
@@ -398,20 +403,19 @@ def _labels(name: str, values: Any) -> Array:
     return labels
 
 
-def _probabilities(network: Network, x: Array, calibration: float) -> Array:
+def _probabilities(network: Trained, x: Array, calibration: float) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
     return class_probabilities(network.in_double(), x, calibration)
 
 
-def _bayes(network: Network, x: Array, calibration: float) -> Array:
+def _bayes(network: Trained, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) of the largest probabilities."""
     return _probabilities(network, x, calibration).argmax(axis=1)
 
 
-def _pointwise(network: Network, x: Array, calibration: float) -> Array:
+def _pointwise(network: Trained, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(network.in_double().layers, x)
-    return output_of(network.layers[-1]).numbers(labels)
+    return most_probable(network.in_double(), x)
 
 
 _PREDICTIONS = {"bayes": _bayes, "pointwise": _pointwise}
