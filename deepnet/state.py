@@ -13,7 +13,7 @@ from deepnet.baselines import MESSAGE_PASSING
 from deepnet.config import Config
 from deepnet.ensemble import Ensemble, of_member
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import MEMORIES, Layer, Plan
+from deepnet.layers import MEMORIES, Layer, Plan, with_replicas
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
 from deepnet.outputs import AUTO, classifying, output_channel, units_for
@@ -195,6 +195,7 @@ def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     """Return what the layers of the settings are, as their algorithm has them."""
     lowered = MEMORIES[config.memory](lower(model(config, features, classes), config.closure))
+    lowered = with_replicas(lowered, config.replicas)
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
@@ -261,6 +262,8 @@ def create(
 def _check_device(config: Config, device: str) -> None:
     if config.memory == "sites" and device != "cpu":
         raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
+    if config.replicas > 1 and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with several replicas, got {shown(device)}")
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnet.baselines import Baseline, Epoch
-from deepnet.config import REMEDY, Config
+from deepnet.config import REMEDY, SCHEDULED, Config
 from deepnet.data.mapped import MappedInputs
 from deepnet.ensemble import Ensemble
 from deepnet.kernels.cpu.ahead import prepare
@@ -348,10 +348,10 @@ def _train_batch(network: Network, operations: Operations, batch: _Batch, rng: n
 
 def updates(config: Config, epoch: float, batch: int = 0) -> list[Update]:
     """Return the update of every layer at a fractional epoch, from the mini-batch of this number."""
-    names = ("rho", "damping", "beta")
+    now = {name: [schedule(epoch, config.epochs) for schedule in config.schedules(name)] for name in SCHEDULED}
     return [
-        Update(*(schedule(epoch, config.epochs) for schedule in each), reinforcement=config.reinforcement, batch=batch)
-        for each in zip(*(config.schedules(name) for name in names), strict=True)
+        Update(**dict(zip(now, each, strict=True)), reinforcement=config.reinforcement, batch=batch)
+        for each in zip(*now.values(), strict=True)
     ]
 
 

@@ -220,6 +220,8 @@ def _add_train(commands: Any) -> None:
     add("--beta", metavar="X", nargs="+", help="likelihood weight of the layers: likewise")
     add("--tau", metavar="N", type=integer, help="inner iterations a batch")
     add("--reinforcement", metavar="X", type=number, help="weight of the previous inner iteration's field")
+    add("--replicas", metavar="Y", type=integer, help="coupled networks, which focus on wide minima")
+    add("--coupling", metavar="X", nargs="+", help=f"of several replicas to their centre, γ >= 0: {value}")
     add("--learning-rate", metavar="X", type=number, help="of a baseline trained by gradients (default: its own)")
     add("--eps-init", metavar="X", nargs="+", type=_size, help="size of the random initial fields, or critical")
     add("--seed", metavar="N", type=integer, help="of everything random")

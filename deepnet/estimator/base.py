@@ -22,21 +22,10 @@ from factorgraph.interface.arguments import check_flag, check_number
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = (
-    *(
-        "hidden",
-        "closure",
-        "weights",
-        "mass",
-        "activation",
-        "output",
-        "bias",
-        "density",
-        "memory",
-        "eps_init",
-        "members",
-    ),
+    *("hidden", "closure", "weights", "mass", "activation", "output", "bias", "density", "memory", "eps_init"),
+    *("members", "replicas"),
 )
-_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
+_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement", "coupling")
 
 #: Number that starts the random stream of the split, beside those of ``deepnet.state``.
 VALIDATION = 3

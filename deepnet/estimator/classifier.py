@@ -60,6 +60,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
+        replicas, coupling: y networks coupled with strength γ, a number or a schedule, which focus on wide minima: see
+            ``Config``.
         eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.
         algorithm: "message-passing", or a baseline that trains the same network: "binarynet", "binarynet-adam",
             "binarynet-cosine" (with PyTorch) or "ebp": see ``deepnet.baselines``.
@@ -117,6 +119,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         beta: Settings = None,
         tau: int = 1,
         reinforcement: float = 0.0,
+        replicas: int = 1,
+        coupling: Settings = 1.0,
         eps_init: float | str | Sequence[float] = 1.0,
         algorithm: str = "message-passing",
         learning_rate: float | None = None,
@@ -152,6 +156,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.beta = beta
         self.tau = tau
         self.reinforcement = reinforcement
+        self.replicas = replicas
+        self.coupling = coupling
         self.eps_init = eps_init
         self.algorithm = algorithm
         self.learning_rate = learning_rate

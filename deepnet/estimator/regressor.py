@@ -40,8 +40,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             exponential of the output.
         noise_variance: of the Gaussian noise, in units of the targets squared; None for one that is learnt, by
             expectation maximisation, for each target.
-        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, eps_init: see
-            ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
+        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, replicas, coupling,
+            eps_init: see ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
         members: networks that are trained on the same batches from other initial fields, of which the mixture is
             predicted: see ``deepnet.state.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
@@ -90,6 +90,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         beta: Settings = 0.15,
         tau: int = 1,
         reinforcement: float = 0.0,
+        replicas: int = 1,
+        coupling: Settings = 1.0,
         eps_init: float | str | Sequence[float] = 1.5,
         members: int = 1,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
@@ -120,6 +122,8 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.beta = beta
         self.tau = tau
         self.reinforcement = reinforcement
+        self.replicas = replicas
+        self.coupling = coupling
         self.eps_init = eps_init
         self.members = members
         self.random_state = random_state
