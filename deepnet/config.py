@@ -43,6 +43,8 @@ _MESSAGE_PASSING_SETTINGS = (
     "beta",
     "tau",
     "reinforcement",
+    "replicas",
+    "coupling",
     "eps_init",
     "label_noise",
 )
@@ -54,6 +56,12 @@ _OUTPUT_SETTINGS = ("temperature", "noise_variance")
 #: A hyper-parameter as it may be given: one value for all layers or one per layer; None for the preset's.
 Settings = Setting | Sequence[Setting] | None
 
+
+#: Settings of message passing that may change over a run.
+SCHEDULED = ("rho", "damping", "beta", "coupling")
+
+#: γ of several replicas, unless another is given.
+_COUPLING = 1.0
 
 #: Floating types that a network may have.
 DTYPES = ("float32", "float64")
@@ -95,11 +103,16 @@ class Config:
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field; with tau > 1 the fields grow by about
             rho + r a batch, so that r > 0 wants rho < 1.
+        replicas: y, networks of which every weight is coupled to that of a centre, which focuses on wide minima: see
+            ``deepnet.layers.focusing``. Weights ±1 only, with memory "fields".
+        coupling: γ >= 0 of several replicas; None for 1.
         eps_init: ε, size of the initial fields (±1 weights) or of the initial means in units of their deviation
             (continuous weights), for all layers or one per layer; "critical" for that of
             ``models.preactivation.critical_field`` (±1 weights).
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
+        members: networks that are trained side by side on the same batches, from other initial fields, and predict by
+            their average: see ``deepnet.state.Ensemble``.
         dtype: "float32" or "float64".
         algorithm: "message-passing" or one of ``deepnet.baselines.BASELINES``, which leave the settings alone that they
             do not know.
@@ -129,8 +142,11 @@ class Config:
     beta: Settings = None
     tau: int = 1
     reinforcement: float = 0.0
+    replicas: int = 1
+    coupling: Settings = _COUPLING
     eps_init: float | str | tuple[float, ...] = 1.0
     seed: int = 0
+    members: int = 1
     dtype: str = "float32"
     algorithm: str = MESSAGE_PASSING
     learning_rate: float | None = None
@@ -142,7 +158,9 @@ class Config:
             ("epochs", 0, LARGEST),
             ("batch_size", 1, LARGEST),
             ("tau", 1, LARGEST),
+            ("replicas", 1, LARGEST),
             ("seed", 0, LARGEST_SEED),
+            ("members", 1, LARGEST),
         ):
             self._set(name, check_count(name, getattr(self, name), minimum, maximum))
         choice("output", self.output, dict.fromkeys((AUTO, *OUTPUTS)))
@@ -162,6 +180,7 @@ class Config:
         self._check_eps_init()
         self._check_mass()
         self._check_memory()
+        self._check_replicas()
         if self.learning_rate is not None:
             self._set("learning_rate", check_number("learning_rate", self.learning_rate, above=0))
         self._check_unread()
@@ -214,14 +233,25 @@ class Config:
                 same = all(each == needed for each in per_layer(name, value, self.layers))
                 _require(name, same, f"{needed!r} with memory 'covariance'", value)
 
+    def _check_replicas(self) -> None:
+        if self.replicas > 1:
+            _require("memory", self.memory == "fields", "'fields' with several replicas", self.memory)
+            binary = all(kind == "binary" for kind in per_layer("weights", self.weights, self.layers))
+            _require("weights", binary, "binary with several replicas", self.weights)
+
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
         weights = per_layer("weights", self.weights, self.layers)
         closures = per_layer("closure", self.closure, self.layers)
-        for name, values in preset.settings(self.hidden, weights, closures).items():
+        chosen = preset.settings(self.hidden, weights, closures) | {"coupling": [_COUPLING] * self.layers}
+        for name, values in chosen.items():
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
             self._set(name, tuple(Schedule.of(name, value) for value in values))
+        for schedule in self.schedules("coupling"):
+            _require("coupling", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
+            alone = self.replicas > 1 or schedule == Schedule.of("coupling", _COUPLING)
+            _require("coupling", alone, "left alone where no weights have several replicas", str(schedule))
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
             exact = self.memory != "sites" or schedule.smallest == schedule.largest == 1
@@ -293,13 +323,13 @@ class Config:
         return (critical_field(units),) * self.layers
 
     def schedules(self, name: str) -> tuple[Schedule, ...]:
-        """Return one schedule per layer of "rho", "damping" or "beta"."""
+        """Return one schedule per layer of one of ``SCHEDULED``."""
         return getattr(self, name)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers and strings, from which ``from_json`` makes the same settings."""
         values = asdict(self)
-        for name in ("rho", "damping", "beta") if self.baseline is None else ():
+        for name in SCHEDULED if self.baseline is None else ():
             values[name] = [str(schedule) for schedule in self.schedules(name)]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

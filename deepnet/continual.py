@@ -14,7 +14,7 @@ from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence
 from deepnet.metrics import measure
 from deepnet.sizes import check_count
-from deepnet.state import Network
+from deepnet.state import Trained
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_instance
 
@@ -76,7 +76,7 @@ def tasks_of(data: Dataset | TaskSequence) -> Sequence[Dataset]:
     return data if isinstance(data, TaskSequence) else [data]
 
 
-def measure_tasks(network: Network, tasks: TaskSequence, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def measure_tasks(network: Trained, tasks: TaskSequence, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the test errors on the tasks so far, and the forgetting, after the last epoch of one of them.
 
     Args:

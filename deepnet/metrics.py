@@ -1,24 +1,18 @@
 """What is measured of a network between epochs: errors, and what its weights are like."""
 
 import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
-from scipy.special import entr
 
+from deepnet.average import mean, mixture, mixture_loss, most_probable, probabilities_of, votes
 from deepnet.outputs import output_of
-from deepnet.predict import (
-    conditional_entropy,
-    error_percent,
-    output_marginals,
-    preactivations,
-    predict_pointwise,
-    predict_proba,
-    predictive,
-)
+from deepnet.predict import error_percent, output_marginals
 from deepnet.scores import class_scores, coverage
-from deepnet.state import EVALUATION, Network
+from deepnet.state import EVALUATION, Network, Trained
 from factorgraph.dense.state import Array
 
 
@@ -51,67 +45,7 @@ class Evaluation:
         return cls(x_train[chosen], y_train[chosen], x_test, y_test, unit)
 
 
-def class_probabilities(network: Network, x: Array, calibration: float = 1.0) -> Array:
-    """Return the probabilities of the classes, (samples, classes), with the weights averaged over their posterior
-    if the network has one.
-
-    Args:
-        network: trained; its messages of the current batch are overwritten.
-        x: inputs (samples, features).
-        calibration: as of ``predict_proba``.
-    """
-    layers, baseline = network.layers, network.config.baseline
-    if baseline is not None and baseline.point:
-        p = baseline.probabilities(preactivations(layers, x, network.operations) / calibration)
-    else:
-        p = predict_proba(layers, x, network.operations, calibration)
-    if p.shape[1] == 1:
-        return np.concatenate([1.0 - p, p], axis=1)
-    return p / p.sum(axis=1, keepdims=True)  # one quadrature a class: their sum is 1 to its accuracy only
-
-
-def means_and_deviations(network: Network, x: Array) -> tuple[Array, Array]:
-    """Return both of the first number of every sample, (samples,) each, on the scale of the network.
-
-    Args:
-        network: trained, with an output of numbers; its messages of the current batch are overwritten.
-        x: inputs (samples, features).
-    """
-    law = predictive(network.layers, x, network.operations)
-    return law.mean[:, 0], law.deviation[:, 0]
-
-
-class Uncertainty(NamedTuple):
-    """The two parts of an uncertainty: ``aleatoric`` stays however much is learnt, ``epistemic`` does not.
-
-    Of labels, in nats: their mean entropy once the weights are known, and the mutual information of labels and weights.
-    Where the output is a function of the sums into it, as a sign or the largest of several, all of it is epistemic.
-    Of numbers likewise, under normal laws of their variances; or these variances themselves.
-    """
-
-    aleatoric: Array
-    epistemic: Array
-
-    @property
-    def total(self) -> Array:
-        """The sum of both, of labels the entropy of their probabilities."""
-        return self.aleatoric + self.epistemic
-
-
-def uncertainty(network: Network, x: Array) -> Uncertainty:
-    """Return that of the labels or numbers of inputs (samples, features), in nats; as ``class_probabilities``."""
-    if output_of(network.layers[-1]).numeric:
-        law = predictive(network.layers, x, network.operations)
-        noise, known = np.log(2.0 * np.pi * np.e * law.aleatoric), np.log1p(law.epistemic / law.aleatoric)
-        return Uncertainty(0.5 * noise.sum(axis=1), 0.5 * known.sum(axis=1))
-    total, baseline = entr(class_probabilities(network, x)).sum(axis=1), network.config.baseline
-    if baseline is not None and baseline.point:
-        return Uncertainty(total, np.zeros_like(total))
-    aleatoric = np.minimum(conditional_entropy(network.layers, x, network.operations), total)
-    return Uncertainty(aleatoric, total - aleatoric)
-
-
-def measure(network: Network, x: Array, y: Array, unit: float = 1.0) -> dict[str, float]:
+def measure(network: Trained, x: Array, y: Array, unit: float = 1.0) -> dict[str, float]:
     """Return what is measured on samples, of which every process that trains the network predicts its part.
 
     Args:
@@ -121,32 +55,61 @@ def measure(network: Network, x: Array, y: Array, unit: float = 1.0) -> dict[str
         unit: as of ``Evaluation``.
 
     Returns:
-        "error" and "bayes_error", see ``Output.error``; and scores, see ``deepnet.scores.measures``.
+        "error" and "bayes_error", see ``Output.error``; of an ensemble also the means of both over its members,
+        "member_error" and "bayes_member_error"; and scores, see ``deepnet.scores.measures``.
     """
-    layers, operations, communicator = network.layers, network.operations, network.communicator
-    output = output_of(layers[-1], operations.host)
-    with contextlib.nullcontext() if network.device == "cpu" else operations.running():
-        pointwise = communicator.predicted(lambda own: predict_pointwise(layers, own, operations), x)
-        if output.numeric:
-            moments = communicator.predicted(lambda own: np.stack(output_marginals(layers, own, operations)).T, x).T
-            law = output.predictive(*moments)
-            loss = output.loss(output.encode(y, moments.dtype), *moments)
-            return {
-                "error": unit * output.error(pointwise, y),
-                "bayes_error": unit * output.error(law.mean, y),
-                "log_likelihood": -loss - float(np.log(unit)),
-                "coverage": coverage(law.mean, law.deviation, y.reshape(law.mean.shape)),
-            }
-        numbers = output.likeliest(y)
-        p = communicator.predicted(lambda own: class_probabilities(network, own), x)
-    errors = {
-        "error": error_percent(output.numbers(pointwise), numbers),
-        "bayes_error": error_percent(p.argmax(axis=1), numbers),
+    numeric = output_of(network.members[0].layers[-1]).numeric
+    with contextlib.nullcontext() if network.device == "cpu" else network.operations.running():
+        return _measure_numbers(network, x, y, unit) if numeric else _measure_labels(network, x, y)
+
+
+def _measure_labels(network: Trained, x: Array, y: Array) -> dict[str, float]:
+    members, predicted = network.members, network.communicator.predicted
+    output = output_of(members[0].layers[-1])
+    points = [predicted(partial(most_probable, member), x) for member in members]
+    laws = [predicted(partial(probabilities_of, member), x) for member in members]
+    p, numbers = mean(laws), output.likeliest(y)
+    whole = votes(points, output.classes), p.argmax(axis=1)
+    each = [(own, law.argmax(axis=1)) for own, law in zip(points, laws, strict=True)]
+    return _errors(whole, each, lambda found: error_percent(found, numbers)) | class_scores(p, numbers)
+
+
+def _measure_numbers(network: Trained, x: Array, y: Array, unit: float) -> dict[str, float]:
+    members, predicted = network.members, network.communicator.predicted
+    points = [predicted(partial(most_probable, member), x) for member in members]
+    laws, log_likelihoods = [], []
+    for member in members:
+        output = output_of(member.layers[-1], member.operations.host)
+        moments = predicted(partial(_moments, member), x).T
+        laws.append(output.predictive(*moments))
+        log_likelihoods.append(output.log_likelihood(output.encode(y, moments.dtype), *moments))
+    law, output = mixture(laws), output_of(members[0].layers[-1])
+    each = [(own, one.mean) for own, one in zip(points, laws, strict=True)]
+    return {
+        **_errors((mean(points), law.mean), each, lambda found: unit * output.error(found, y)),
+        "log_likelihood": -mixture_loss(log_likelihoods) - float(np.log(unit)),
+        "coverage": coverage(law.mean, law.deviation, y.reshape(law.mean.shape)),
     }
-    return errors | class_scores(p, numbers)
 
 
-def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
+def _moments(network: Network, x: Array) -> Array:
+    """Return means and variances of the outputs' pre-activations, (samples, outputs, 2)."""
+    return np.stack(output_marginals(network.layers, x, network.operations)).T
+
+
+def _errors(
+    whole: tuple[Array, Array], each: Sequence[tuple[Array, Array]], error: Callable[[Array], float]
+) -> dict[str, float]:
+    """Return the errors of what is predicted, pointwise and Bayesian, and the means of those of several members."""
+    names = ("error", "bayes_error")
+    found = {name: error(own) for name, own in zip(names, whole, strict=True)}
+    if len(each) > 1:
+        for kind, name in enumerate(("member_error", "bayes_member_error")):
+            found[name] = float(np.mean([error(own[kind]) for own in each]))
+    return found
+
+
+def metrics(network: Trained, evaluation: Evaluation) -> dict[str, Any]:
     """Return errors and scores (see ``measure``), polarisation and overlap of every layer."""
     values: dict[str, Any] = {"epoch": network.epoch}
     for name, x, y in (
@@ -154,14 +117,20 @@ def metrics(network: Network, evaluation: Evaluation) -> dict[str, Any]:
         ("test", evaluation.x_test, evaluation.y_test),
     ):
         values |= named(name, measure(network, x, y, evaluation.unit))
-    layers = network.layers if network.device == "cpu" else network.to("cpu").layers
-    values["polarization"] = [layer.polarization() for layer in layers]
-    values["overlap"] = [layer.overlap() for layer in layers]
+    each = [network.to("cpu").layers for network in network.members]
+    values["polarization"] = _over_members([[layer.polarization() for layer in layers] for layers in each])
+    values["overlap"] = _over_members([[layer.overlap() for layer in layers] for layers in each])
     return values
+
+
+def _over_members(values: Sequence[Sequence[float]]) -> list[float]:
+    """Return the means over the members of a number of every layer."""
+    return np.mean(values, axis=0).tolist()
 
 
 def named(part: str, measured: dict[str, float]) -> dict[str, float]:
     """Return what was measured on a part of the data, "train" or "test", by the names that it has in ``metrics``."""
     return {
-        f"bayes_{part}_error" if name == "bayes_error" else f"{part}_{name}": value for name, value in measured.items()
+        f"bayes_{part}_{name.removeprefix('bayes_')}" if name.startswith("bayes_") else f"{part}_{name}": value
+        for name, value in measured.items()
     }

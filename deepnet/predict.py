@@ -126,14 +126,20 @@ def log_loss(layers: Sequence[Layer], x: Array, y: Array, operations: Operations
     Raises:
         ValueError: an argument is not as described.
     """
-    x, y, output, total = check_inputs(layers, x), number_array("y", y), output_of(layers[-1], operations.host), 0.0
+    return -float(np.mean(log_likelihood(layers, x, y, operations)))
+
+
+def log_likelihood(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> Array:
+    """Return log P(y | x) of every sample, with the samples last; arguments and errors as of ``log_loss``."""
+    x, y, output = check_inputs(layers, x), number_array("y", y), output_of(layers[-1], operations.host)
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
     output.check(y, len(x))
+    found = []
     for start, (omega, V) in zip(range(0, len(x), CHUNK), _output_moments(layers, x, operations), strict=True):
         seen = output.encode(y[start : start + CHUNK], omega.dtype)
-        total += omega.shape[1] * output.loss(seen, omega, V)
-    return total / len(x)
+        found.append(output.log_likelihood(seen, omega, V))
+    return np.concatenate(found, axis=-1)
 
 
 def calibrate_noise(layers: Sequence[Layer], x: Array, y: Array, operations: Operations) -> None:

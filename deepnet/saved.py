@@ -17,7 +17,7 @@ from deepnet.export.posterior import pack_posterior, unpack_posterior
 from deepnet.outputs import numeric, output_of
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST
-from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
+from deepnet.state import Ensemble, Network, Trained, check_arrays, check_drawn, create, drawn_digests, one_network
 from factorgraph.interface.arguments import (
     check_choice,
     check_flag,
@@ -38,11 +38,14 @@ ESTIMATORS: dict[str, type[MessagePassingClassifier] | type[MessagePassingRegres
     "MessagePassingRegressor": MessagePassingRegressor,
 }
 
-Model = Network | MessagePassingClassifier | MessagePassingRegressor
+#: What can be saved without an estimator around it.
+_TRAINED, _NAMES = (Network, Ensemble), ("Network", "Ensemble")
+
+Model = Network | Ensemble | MessagePassingClassifier | MessagePassingRegressor
 
 
 def save(model: Model, path: str | os.PathLike[str], *, packed: bool = False) -> None:
-    """Write a network or a fitted estimator to a file, which ``load`` reads.
+    """Write a network, an ensemble or a fitted estimator to a file, which ``load`` reads.
 
     Args:
         model: where it is; it is loaded into host memory.
@@ -57,23 +60,23 @@ def save(model: Model, path: str | os.PathLike[str], *, packed: bool = False) ->
     """
     path = file_path(path)
     check_flag("packed", packed)
-    need = f"a Network or one of {', '.join(ESTIMATORS)}"
-    kind, network = type(check_instance("model", model, (Network, *ESTIMATORS.values()), need)).__name__, model
+    need = f"a Network, an Ensemble or one of {', '.join(ESTIMATORS)}"
+    kind, network = type(check_instance("model", model, (*_TRAINED, *ESTIMATORS.values()), need)).__name__, model
     document: dict[str, Any] = {"format": FORMAT, "kind": kind}
-    if not isinstance(network, Network):
+    if not isinstance(network, _TRAINED):
         if not hasattr(model, "network_"):
             raise ValueError(f"`model` must be fitted before it is saved, got {shown(model)}")
         document["estimator"] = _estimator_to_json(network)
         network = network.network_
     document["network"] = {
         "config": network.config.to_json(),
-        "features": network.layers[0].plan.features,
+        "features": network.members[0].layers[0].plan.features,
         "classes": _classes(network),
         "epoch": network.epoch,
         "drawn": drawn_digests(network),
         "packed": packed,
     }
-    arrays = pack_posterior(network.to("cpu").layers) if packed else network.arrays()
+    arrays = pack_posterior(one_network(network, "with packed").to("cpu").layers) if packed else network.arrays()
     write_bytes_atomic(path, pack_archive(json.dumps(document, allow_nan=False, default=_plain), arrays))
 
 
@@ -96,14 +99,15 @@ def load(path: str | os.PathLike[str]) -> Model:
 def _loaded(text: str, arrays: dict[str, NDArray[Any]]) -> Model:
     document = check_instance("document", parse_json(text), dict, "a JSON object")
     check_integer("format", document.get("format"), minimum=1, maximum=FORMAT)
-    kind = check_choice("kind", document.get("kind"), ["Network", *ESTIMATORS])
+    kind = check_choice("kind", document.get("kind"), [*_NAMES, *ESTIMATORS])
     network = _network(check_instance("network", document.get("network"), dict, "a JSON object"), arrays)
-    if kind == "Network":
+    if kind in _NAMES:
+        check_choice("kind", kind, [type(network).__name__])
         return network
     return _estimator(kind, check_instance("estimator", document.get("estimator"), dict, "a JSON object"), network)
 
 
-def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Network:
+def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trained:
     config = Config.from_json(check_instance("network.config", values.get("config"), dict, "a JSON object"))
     features = check_integer("network.features", values.get("features"), minimum=1, maximum=LARGEST)
     least = 1 if config.output in numeric() else 2
@@ -112,15 +116,15 @@ def _network(values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Network
     if check_flag("network.packed", values.get("packed", False)):  # not in format 1
         arrays = unpack_posterior(arrays, config.dtype)
     check_arrays(arrays, config, features, classes)  # before anything is made of this size
-    network = init(config, features, classes)
+    network = create(config, features, classes)
     check_drawn(network, values.get("drawn"))
     network.restore(arrays, epoch)
     return network
 
 
-def _classes(network: Network) -> int:
+def _classes(network: Trained) -> int:
     """Return how many there are; of numbers, how many each sample has."""
-    output = output_of(network.layers[-1])
+    output = output_of(network.members[0].layers[-1])
     return output.units if output.numeric else output.classes
 
 
@@ -154,7 +158,7 @@ def _regressor_to_json(estimator: Any) -> dict[str, Any]:
 
 
 def _estimator(
-    kind: str, values: dict[str, Any], network: Network
+    kind: str, values: dict[str, Any], network: Trained
 ) -> MessagePassingClassifier | MessagePassingRegressor:
     parameters = check_instance("estimator.parameters", values.get("parameters"), dict, "a JSON object")
     if unknown := sorted(parameters.keys() - ESTIMATORS[kind]().get_params(deep=False).keys()):
@@ -162,7 +166,7 @@ def _estimator(
     parameters = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
     estimator: Any = ESTIMATORS[kind]().set_params(**parameters)
     estimator.network_, estimator.n_iter_ = network, network.epoch
-    estimator.n_features_in_ = network.layers[0].plan.features
+    estimator.n_features_in_ = network.members[0].layers[0].plan.features
     (_restore_classifier if kind == "MessagePassingClassifier" else _restore_regressor)(estimator, values, network)
     if (names := values.get("feature_names")) is not None:
         if not _texts(names) or len(names) != estimator.n_features_in_:
@@ -172,7 +176,7 @@ def _estimator(
     return estimator
 
 
-def _restore_classifier(estimator: Any, values: dict[str, Any], network: Network) -> None:
+def _restore_classifier(estimator: Any, values: dict[str, Any], network: Trained) -> None:
     estimator.classes_ = _labels(values.get("classes"))
     if len(estimator.classes_) != _classes(network):
         raise ValueError(f"`estimator.classes` must be {_classes(network)} labels, got {len(estimator.classes_)}")
@@ -181,9 +185,9 @@ def _restore_classifier(estimator: Any, values: dict[str, Any], network: Network
     estimator.calibration_ = check_number("estimator.calibration", values.get("calibration", 1.0), above=0)
 
 
-def _restore_regressor(estimator: Any, values: dict[str, Any], network: Network) -> None:
-    features, targets = estimator.n_features_in_, network.layers[-1].plan.outputs
-    if not output_of(network.layers[-1]).numeric:
+def _restore_regressor(estimator: Any, values: dict[str, Any], network: Trained) -> None:
+    features, targets = estimator.n_features_in_, network.members[0].layers[-1].plan.outputs
+    if not output_of(network.members[0].layers[-1]).numeric:
         raise ValueError("`network` must have an output of numbers for a regressor")
     estimator.mean_ = _numbers("mean", values, features)
     estimator.scale_ = _numbers("scale", values, features, above=0)

@@ -1,4 +1,4 @@
-"""A network in training: how it is made, moved to another device, saved and restored."""
+"""A network in training, or an ensemble of them: how it is made, moved to another device, saved and restored."""
 
 import hashlib
 import zlib
@@ -11,8 +11,9 @@ import numpy as np
 
 from deepnet.baselines import MESSAGE_PASSING
 from deepnet.config import Config
+from deepnet.ensemble import Ensemble, of_member
 from deepnet.kernels.devices import operations_for
-from deepnet.layers import MEMORIES, Layer, Plan
+from deepnet.layers import MEMORIES, Layer, Plan, with_replicas
 from deepnet.lower import lower
 from deepnet.network import choice, perceptron
 from deepnet.outputs import AUTO, classifying, output_channel, units_for
@@ -60,6 +61,15 @@ class Network:
         sizes = ", ".join(f"{layer.plan.outputs} x {layer.plan.features}" for layer in self.layers)
         return f"<Network of layers {sizes}: epoch {self.epoch} on {self.device}, {self.config}>"
 
+    @property
+    def members(self) -> "list[Network]":
+        """The network itself, in the place of those of an ensemble."""
+        return [self]
+
+    def configure(self, config: Config) -> None:
+        """Go on with other settings, of the same structure."""
+        self.config = config
+
     def arrays(self) -> dict[str, Array]:
         """Return the state of the weights, by name, in host memory: all that training carries from one epoch to the
         next."""
@@ -85,6 +95,10 @@ class Network:
         for layer in self.layers:
             layers.append(layer.copied(moved, operations, layers[-1] if layers else None))
         return Network(self.config, layers, operations, self.epoch, device, communicator=self.communicator)
+
+    def copied(self) -> "Network":
+        """Return one with a copy of its state, where it is."""
+        return self.on(self.operations, self.device)
 
     def settle(self) -> None:
         """Take what is kept of single batches as what is known before: other data follow."""
@@ -126,6 +140,17 @@ class Network:
 
     def _arrays(self) -> dict[str, Array]:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
+
+
+#: What is trained.
+Trained = Network | Ensemble
+
+
+def one_network(trained: Trained, purpose: str) -> Network:
+    """Return what is trained if it is one network; raise ``ValueError`` for an ensemble, which is none ``purpose``."""
+    if isinstance(trained, Ensemble):
+        raise ValueError(f"`members` must be 1 {purpose}, got {len(trained.members)}")
+    return trained
 
 
 def _double(values: Array) -> Array:
@@ -170,11 +195,18 @@ def plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
 def _plans(config: Config, features: int, classes: int) -> tuple[Plan, ...]:
     """Return what the layers of the settings are, as their algorithm has them."""
     lowered = MEMORIES[config.memory](lower(model(config, features, classes), config.closure))
+    lowered = with_replicas(lowered, config.replicas)
     return lowered if config.baseline is None else config.baseline.plans(lowered)
 
 
 def init(
-    config: Config, features: int, classes: int, device: str = "cpu", communicator: Communicator = ALONE
+    config: Config,
+    features: int,
+    classes: int,
+    device: str = "cpu",
+    communicator: Communicator = ALONE,
+    *,
+    member: int = 0,
 ) -> Network:
     """Return a network with random initial fields, the same on every device.
 
@@ -185,6 +217,7 @@ def init(
         device: where it is trained: one of ``deepnet.kernels.devices.DEVICES``.
         communicator: of the processes that train it together: ``deepnet.processes.world()`` for those that a launcher
             has started.
+        member: its number in the ensemble of which it is, if the settings have several members.
 
     Raises:
         ValueError: the settings are no network, or one that cannot fit into memory; or as by ``operations_for``; or
@@ -195,6 +228,7 @@ def init(
     check_instance("config", config, Config, "a Config")
     check_count("features", features, 1)
     check_count("classes", classes, 2 if config.output in (AUTO, *classifying()) else 1)
+    check_count("member", member, 0)
     _check_device(config, device)
     operations = operations_for(device, config.dtype)
     if config.baseline is not None and communicator is not ALONE:
@@ -205,24 +239,42 @@ def init(
     layers = initial_layers(
         _plans(config, features, classes),
         eps_init=config.initial_sizes(),
-        rng=np.random.default_rng([config.seed, INITIAL, 1]),
+        rng=np.random.default_rng([config.seed, INITIAL, 1, *([member] if member else [])]),
         dtype=np.dtype(config.dtype),
     )
-    network = Network(config, layers, operations_for("cpu", config.dtype), communicator=communicator)
+    own = config if config.members == 1 else replace(config, members=1)
+    network = Network(own, layers, operations_for("cpu", config.dtype), communicator=communicator)
     return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
+
+
+def create(
+    config: Config, features: int, classes: int, device: str = "cpu", communicator: Communicator = ALONE
+) -> Trained:
+    """Return what is trained, before training: a network, or an ensemble if the settings have several members;
+    arguments and errors as of ``init``."""
+    made = init(config, features, classes, device, communicator)
+    if config.members == 1:
+        return made
+    others = (init(config, features, classes, device, communicator, member=m) for m in range(1, config.members))
+    return Ensemble(config, [made, *others])
 
 
 def _check_device(config: Config, device: str) -> None:
     if config.memory == "sites" and device != "cpu":
         raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
+    if config.replicas > 1 and device != "cpu":
+        raise ValueError(f"`device` must be 'cpu' with several replicas, got {shown(device)}")
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, classes: int) -> None:
     """Raise ``ValueError`` unless ``arrays`` are those of a network of these settings, which need not be there yet."""
-    expected = _shapes(plans(config, features, classes))
-    for name, shape in expected.items():
-        check_saved(name, arrays, shape, np.dtype(config.dtype))
-    if unknown := sorted(set(arrays) - set(expected)):
+    shapes, expected = _shapes(plans(config, features, classes)), set[str]()
+    for member in range(config.members):
+        for name, shape in shapes.items():
+            name = of_member(member, name) if config.members > 1 else name
+            check_saved(name, arrays, shape, np.dtype(config.dtype))
+            expected.add(name)
+    if unknown := sorted(set(arrays) - expected):
         raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
 
 
@@ -244,10 +296,10 @@ def check_saved(name: str, arrays: Mapping[str, Array], shape: tuple[int | None,
 
 def check_fits_memory(plans: Sequence[Plan], config: Config) -> None:
     """Raise ``ValueError`` if the state of the layers alone is more than all the memory of the machine."""
-    numbers = sum(prod(size or 0 for size in shape) for shape in _shapes(plans).values())
+    numbers = config.members * sum(prod(size or 0 for size in shape) for shape in _shapes(plans).values())
     needed, there = np.dtype(config.dtype).itemsize * numbers, total_memory()
     if needed > there:
-        weights = sum(plan.weights for plan in plans)
+        weights = config.members * sum(plan.weights for plan in plans)
         raise ValueError(
             f"`hidden` must make a network that fits into the memory of {there / 1e9:.3g} GB, got "
             f"{shown(config.hidden)}: its {weights:.3g} weights need {needed / 1e9:.3g} GB and more"
@@ -271,12 +323,12 @@ def check_finite(network: Network, communicator: Communicator = ALONE) -> None:
             )
 
 
-def drawn_digests(network: Network) -> dict[str, str]:
+def drawn_digests(network: Trained) -> dict[str, str]:
     """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
     return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
 
 
-def check_drawn(network: Network, digests: Any) -> None:
+def check_drawn(network: Trained, digests: Any) -> None:
     """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
     if digests != drawn_digests(network):
         raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")

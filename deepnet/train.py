@@ -1,6 +1,7 @@
 """Posterior-as-Prior training: epochs of mini-batches over one loop of init, step and status [DL, §3.1]."""
 
 import contextlib
+import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnet.baselines import Baseline, Epoch
-from deepnet.config import REMEDY, Config
+from deepnet.config import REMEDY, SCHEDULED, Config
 from deepnet.data.mapped import MappedInputs
+from deepnet.ensemble import Ensemble
 from deepnet.kernels.cpu.ahead import prepare
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
@@ -20,8 +22,9 @@ from deepnet.predict import check_inputs
 from deepnet.processes import ALONE, Communicator, shared
 from deepnet.processes.randomness import own_numbers
 from deepnet.scores import OF_CLASSES, Measures
+from deepnet.side_by_side import SideBySide
 from deepnet.sizes import check_count
-from deepnet.state import EPOCHS, DivergenceError, Network, check_arrays, check_finite, init, model
+from deepnet.state import EPOCHS, DivergenceError, Network, Trained, check_arrays, check_finite, create, init, model
 from deepnet.sweep import train_batch
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
@@ -36,6 +39,7 @@ __all__ = [
     "Network",
     "check_arrays",
     "check_finite",
+    "create",
     "init",
     "metrics",
     "model",
@@ -50,6 +54,9 @@ __all__ = [
 
 
 _log = logging.getLogger(__name__)
+
+#: Bytes of inputs that the members of an ensemble learn from before they wait for each other.
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def warm_up(
     """
     if device == "cpu":
         prepare(config, progress)
-    tiny = init(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device, communicator.single())
+    tiny = create(replace(config, hidden=(3,) * len(config.hidden)), 3, classes, device, communicator.single())
     x = np.eye(4, 3, dtype=config.dtype)
     y = np.zeros(4, np.int64) if classes > 2 else np.ones(4)
     with contextlib.suppress(DivergenceError):  # no matter with three units
@@ -88,7 +95,7 @@ def warm_up(
 
 
 def train_epoch(
-    network: Network,
+    network: Trained,
     x: Array,
     y: Array,
     progress: Callable[[int], None] | None = None,
@@ -103,11 +110,11 @@ def train_epoch(
     which must not be changed in between.
 
     Args:
-        network: changed in place.
+        network: changed in place; the members of an ensemble learn the same batches, one on each thread at a time.
         x: inputs (samples, features) of the network's floating type.
         y: labels (samples,), ±1 or 0..classes-1; or soft targets (samples, classes), their probabilities, which act as
             labels seen through noise; or numbers (samples, outputs).
-        progress: called with the number of samples after each batch.
+        progress: called with the number of samples after each batch, or some batches of an ensemble.
         samples: the pass ends after so many of them, 1 to all; None for all.
         sample_weight: powers >= 0 to which the likelihoods of the samples are taken, (samples,); None for 1.
         since: epochs of the network on other data before these: schedules begin anew after them.
@@ -121,37 +128,106 @@ def train_epoch(
         check_count("samples", samples, 1, len(x))
     config, epoch = network.config, network.epoch - since
     power = _powers(network, sample_weight, len(x))
-    _own_arrays(network)
+    members = network.members
+    for member in members:
+        _own_arrays(member)
     rng = np.random.default_rng([config.seed, EPOCHS, network.epoch])
     order = rng.permutation(len(x))[:samples]
     if config.memory == "sites":  # batches have the same samples in every epoch
         order = np.random.default_rng([config.seed, EPOCHS, 0]).permutation(len(x))[:samples]
     starts = range(0, len(order), config.batch_size)
     with network.operations.running():
-        if config.baseline is not None:
-            batches = [order[start : start + config.batch_size] for start in starts]
-            _train_baseline(config.baseline, network, x, y, batches, epoch, rng, progress)
-        elif network.device == "cpu":
-            done = 0
-            operations = shared(network.operations, network.communicator)
-            for number, batch in _batches(config, order, epoch, rng):
-                part = network.communicator.part(len(batch))
-                own, numbers = batch[part], own_numbers(rng, part, len(batch))
-                inputs = _gathered(operations, x, own)
-                now = updates(config, epoch + done / len(x), number)
-                own_power = None if power is None else power[own]
-                _train_batch(network, operations, inputs, y[own], now, numbers, own_power)
-                done += len(batch)
-                if progress is not None:
-                    progress(len(batch))
+        if config.baseline is None and network.device == "cpu":
+            batches = list(_batches(config, order, epoch, rng))
+            _train_on_processor(network, x, y, power, batches, epoch, rng, progress)
         else:
-            schedules = [updates(config, epoch + start / len(x)) for start in starts]
-            _epochs_on_device(network, x, y, power).run(order, schedules, progress)
-    check_finite(network, network.communicator)
-    if config.baseline is None and config.mass is None and any([layer.learn_prior() for layer in network.layers]):
-        network.resident = None  # what was captured has the former prior
-    network.epoch += 1
-    network.agree()
+            batches = [order[start : start + config.batch_size] for start in starts]
+            schedules = [updates(config, epoch + start / len(x)) for start in starts] if config.baseline is None else []
+            for member, told in zip(members, _shares(progress, len(members)), strict=True):
+                if config.baseline is not None:
+                    _train_baseline(config.baseline, member, x, y, batches, epoch, copy.deepcopy(rng), told)
+                else:
+                    _epochs_on_device(member, x, y, power).run(order, schedules, told)
+    for member in members:
+        check_finite(member, member.communicator)
+        if config.baseline is None and config.mass is None and any([layer.learn_prior() for layer in member.layers]):
+            member.resident = None  # what was captured has the former prior
+        member.epoch += 1
+        member.agree()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the networks of an ensemble learn from at a time, of the samples of this process.
+
+    Attributes:
+        x: inputs (features, samples).
+        y: labels as the output observes them.
+        power: of the likelihoods; None for 1.
+        updates: of every layer.
+        part: which samples of the batch they are.
+        samples: number in the batch.
+    """
+
+    x: Array
+    y: Array
+    power: Array | None
+    updates: Sequence[Update]
+    part: slice
+    samples: int
+
+
+def _train_on_processor(
+    network: Trained,
+    x: Array,
+    y: Array,
+    power: Array | None,
+    batches: Sequence[tuple[int, Array]],
+    epoch: int,
+    rng: np.random.Generator,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """The epoch of these batches, by their numbers: some at a time are made ready once, and learnt by each member."""
+    config, members, communicator, done = network.config, network.members, network.communicator, 0
+    ready = shared(network.operations, communicator)
+    generators = [copy.deepcopy(rng) for _ in members]  # each has the numbers that it would have alone
+
+    def made(number: int, batch: Array) -> _Batch:
+        part = communicator.part(len(batch))
+        own = batch[part]
+        labels, now = output_labels(members[0], y[own]), updates(config, epoch + done / len(x), number)
+        return _Batch(_gathered(ready, x, own), labels, None if power is None else power[own], now, part, len(batch))
+
+    def learn(member: Network, generator: np.random.Generator, some: Sequence[_Batch]) -> None:
+        operations = shared(member.operations, communicator)
+        with operations.running():
+            for batch in some:
+                _train_batch(member, operations, batch, own_numbers(generator, batch.part, batch.samples))
+
+    size = 1 if len(members) == 1 else max(1, _BLOCK // (config.batch_size * x.shape[1] * x.dtype.itemsize))
+    with SideBySide(len(members) if communicator is ALONE else 1) as side_by_side:
+        for start in range(0, len(batches), size):
+            some = []
+            for number, batch in batches[start : start + size]:
+                some.append(made(number, batch))
+                done += len(batch)
+            side_by_side.do(lambda m, some=some: learn(members[m], generators[m], some), len(members))
+            if progress is not None:
+                progress(sum(batch.samples for batch in some))
+
+
+def _shares(progress: Callable[[int], None] | None, count: int) -> list[Callable[[int], None] | None]:
+    """Return what several networks, trained one after the other, report the samples to: each counts for its share."""
+    if progress is None or count == 1:
+        return [progress] * count
+    seen = 0
+
+    def share(samples: int) -> None:
+        nonlocal seen
+        before, seen = seen, seen + samples
+        progress(seen // count - before // count)
+
+    return [share] * count
 
 
 def _gathered(operations: Operations, x: Array | MappedInputs, own: Array) -> Array:
@@ -177,13 +253,13 @@ def _train_baseline(
     baseline.train(network.layers, epoch)
 
 
-def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
+def _samples(network: Trained, x: Array, y: Array) -> tuple[Array, Array]:
     """Return inputs and labels, which are those given if they are as they should be.
 
     Raises:
         ValueError: naming what they must be.
     """
-    layers = check_instance("network", network, Network, "a Network").layers
+    layers = check_instance("network", network, (Network, Ensemble), "a Network or an Ensemble").members[0].layers
     x, y = check_inputs(layers, x), number_array("y", y)
     if not len(x):
         raise ValueError("`x` must have at least one sample, got none")
@@ -191,7 +267,7 @@ def _samples(network: Network, x: Array, y: Array) -> tuple[Array, Array]:
     return x.astype(network.config.dtype, copy=False), y
 
 
-def _powers(network: Network, sample_weight: Array | None, samples: int) -> Array | None:
+def _powers(network: Trained, sample_weight: Array | None, samples: int) -> Array | None:
     """Return weights of samples as the network takes them: of its floating type, and its own if they are so given.
 
     Raises:
@@ -249,26 +325,18 @@ def _batches(config: Config, order: Array, epoch: int, rng: np.random.Generator)
         yield int(number), order[number * size : (number + 1) * size]
 
 
-def _train_batch(
-    network: Network,
-    operations: Operations,
-    x: Array,
-    y: Array,
-    updates: Sequence[Update],
-    rng: np.random.Generator,
-    power: Array | None,
-) -> None:
-    """One mini-batch, or the part of this process of one; x is (features, samples)."""
+def _train_batch(network: Network, operations: Operations, batch: _Batch, rng: np.random.Generator) -> None:
+    """One mini-batch, or the part of this process of one."""
     try:
         train_batch(
             network.layers,
-            x,
-            output_labels(network, y),
-            updates,
+            batch.x,
+            batch.y,
+            batch.updates,
             operations=operations,
             tau=network.config.tau,
             rng=rng,
-            power=power,
+            power=batch.power,
         )
     except ValueError:  # from a channel that was given moments outside its domain, by the samples of this process
         check_finite(network)
@@ -280,10 +348,10 @@ def _train_batch(
 
 def updates(config: Config, epoch: float, batch: int = 0) -> list[Update]:
     """Return the update of every layer at a fractional epoch, from the mini-batch of this number."""
-    names = ("rho", "damping", "beta")
+    now = {name: [schedule(epoch, config.epochs) for schedule in config.schedules(name)] for name in SCHEDULED}
     return [
-        Update(*(schedule(epoch, config.epochs) for schedule in each), reinforcement=config.reinforcement, batch=batch)
-        for each in zip(*(config.schedules(name) for name in names), strict=True)
+        Update(**dict(zip(now, each, strict=True)), reinforcement=config.reinforcement, batch=batch)
+        for each in zip(*now.values(), strict=True)
     ]
 
 
@@ -294,7 +362,7 @@ def output_labels(network: Network, y: Array) -> Array:
 
 
 def train(
-    network: Network,
+    network: Trained,
     x: Array,
     y: Array,
     evaluation: Evaluation | None = None,

@@ -33,7 +33,7 @@ FLOORS = {
         ["deepnet.kernels", "deepnet.processes"],
         [
             *("deepnet.predict", "deepnet.state", "deepnet.metrics", "deepnet.train", "deepnet.flatness"),
-            *("deepnet.entropy", "deepnet.export"),
+            *("deepnet.entropy", "deepnet.export", "deepnet.average", "deepnet.ensemble", "deepnet.side_by_side"),
         ],
         ["deepnet.continual"],
         ["deepnet.estimator", "deepnet.bench", "deepnet.app", "deepnet.experiments", "deepnet.saved"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepnet.config import Config
     from deepnet.data import Dataset, Files
     from deepnet.data.tasks import TaskSequence
-    from deepnet.state import Network
+    from deepnet.state import Trained
 
 #: Smallest time between two drawings of the figure while training goes on, in seconds.
 FIGURE_PERIOD = 30.0
@@ -63,7 +63,7 @@ def _unwrapped(name: str, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
+def _begun(args: argparse.Namespace, given: dict[str, Any]) -> "Iterator[tuple[Run, Trained, Dataset | TaskSequence]]":
     """A new run in a folder that is locked; nothing is written yet."""
     from deepnet.app.following import run_of
     from deepnet.app.run import Description, default_directory
@@ -160,7 +160,7 @@ def _kind(output: str) -> str | None:
 @contextlib.contextmanager
 def _resumed(
     args: argparse.Namespace, given: dict[str, Any]
-) -> "Iterator[tuple[Run, Network, Dataset | TaskSequence]]":
+) -> "Iterator[tuple[Run, Trained, Dataset | TaskSequence]]":
     """The run in the folder, which is locked before it is read; further epochs added."""
     from deepnet.app.following import run_of
     from deepnet.app.run import check_writable, default_directory
@@ -192,7 +192,7 @@ def _resumed(
         yield run, network, data
 
 
-def _train_and_print(run: "Run", network: "Network", data: "Dataset | TaskSequence", plot: bool) -> int:
+def _train_and_print(run: "Run", network: "Trained", data: "Dataset | TaskSequence", plot: bool) -> int:
     from deepnet.continual import tasks_of
     from deepnet.train import status
 
@@ -216,13 +216,13 @@ def _train_and_print(run: "Run", network: "Network", data: "Dataset | TaskSequen
     return 0
 
 
-def _draw(run: "Run", network: "Network") -> None:
+def _draw(run: "Run", network: "Trained") -> None:
     from deepnet.app.figures import save_curves, save_tasks
     from deepnet.app.run import TASKS_FIGURE
     from deepnet.continual import TASK_ERRORS
 
     if run.history:
-        names, description = [layer.plan.name for layer in network.layers], run.description
+        names, description = [layer.plan.name for layer in network.members[0].layers], run.description
         save_curves(run.figure, run.history, names, description.title(), description.measures)
     if any(TASK_ERRORS[0] in measured for measured in run.history):
         save_tasks(run.directory / TASKS_FIGURE, run.history, run.description.title())
@@ -265,7 +265,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export_posterior(run: "Run", network: "Network", args: argparse.Namespace) -> int:
+def _export_posterior(run: "Run", network: "Trained", args: argparse.Namespace) -> int:
     """Write means and variances in 8 bits each, and say what that costs on the test set."""
     from deepnet.metrics import measure
     from deepnet.saved import load, save

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from deepnet.config import Config
+from deepnet.config import SCHEDULED, Config
 from deepnet.data import DATASETS, TASKS, Dataset, Files, Label, Task, load_files
 from deepnet.data.fitting import preparation_from_json
 from deepnet.data.preparation import Preparation
@@ -38,8 +38,6 @@ _LATER: dict[str, Any] = {
     "digests": {},
     "numbers": None,
 }
-
-_SCHEDULED = ("rho", "damping", "beta")
 
 
 class RunError(Exception):
@@ -266,7 +264,19 @@ class Description:
         """Return the settings that matter, in a line."""
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
-        names = ("closure", "weights", "activation", "batch_size", "memory", "preset", *_SCHEDULED, "tau", "seed")
+        names = (
+            "closure",
+            "weights",
+            "activation",
+            "batch_size",
+            "memory",
+            "preset",
+            "rho",
+            "damping",
+            "beta",
+            "tau",
+            "seed",
+        )
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
         parts = [f"{name.replace('_', ' ')} {_shown(_canonical(name, values[name]))}" for name in names]
@@ -319,7 +329,7 @@ def _labels(values: Any) -> tuple[Label, ...]:
 def _canonical(name: str, value: Any) -> Any:
     """Return a form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if name in _SCHEDULED and value is not None:
+    if name in SCHEDULED and value is not None:
         values = [str(Schedule.of(name, each)) for each in values]
     same = name != "hidden" and all(each == values[0] for each in values[1:])
     return values[:1] if same else values

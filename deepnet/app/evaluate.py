@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepnet.app.description import Description
-    from deepnet.state import Network
+    from deepnet.state import Trained
     from factorgraph.dense.state import Array
 
 #: File in the folder of the run.
@@ -110,9 +110,9 @@ def strange(description: "Description", source: "str | Path", data_dir: str | No
     return description.prepared()[0].apply(table, description.config.dtype)
 
 
-def told_apart(network: "Network", inside: "Array", outside: "Array") -> dict[str, dict[str, float]]:
+def told_apart(network: "Trained", inside: "Array", outside: "Array") -> dict[str, dict[str, float]]:
     """Return how well entropy and mutual information tell inputs apart, see ``deepnet.scores.detection``."""
-    from deepnet.metrics import uncertainty
+    from deepnet.average import uncertainty
     from deepnet.scores import detection
 
     known, other = uncertainty(network, inside), uncertainty(network, outside)
@@ -122,9 +122,9 @@ def told_apart(network: "Network", inside: "Array", outside: "Array") -> dict[st
     }
 
 
-def _draw(folder: "Path", network: "Network", x: "Array", y: "Array", title: str) -> None:
+def _draw(folder: "Path", network: "Trained", x: "Array", y: "Array", title: str) -> None:
+    from deepnet.average import class_probabilities, means_and_deviations
     from deepnet.data import DataError
-    from deepnet.metrics import class_probabilities, means_and_deviations
     from deepnet.outputs import output_of
     from deepnet.scores import Reliability
 
@@ -132,7 +132,7 @@ def _draw(folder: "Path", network: "Network", x: "Array", y: "Array", title: str
         from deepnet.app.figures import intervals, reliability, save_figure
     except ImportError as error:
         raise DataError(f"{error}, or give --no-plot") from error
-    output = output_of(network.layers[-1])
+    output = output_of(network.members[0].layers[-1])
     if output.numeric:
         figure = intervals(*means_and_deviations(network, x), y, title)
     else:

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.flatness import local_energy
     from deepnet.layers.dense import LARGEST_FIELD
     from deepnet.sizes import check_count
+    from deepnet.state import one_network
     from factorgraph.interface.arguments import check_number, shown
 
     with wrong_input():
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"`entropy` must be couplings that differ in six digits, got {shown(couplings)}")
     trained = Run.open(args.run)
     data = tasks_of(trained.description.load_data(args.data_dir))[-1]
-    network = trained.load()
+    with wrong_input():
+        network = one_network(trained.load(), "for flatness, which is that of one network")
     x, y = data.x_train[:samples], data.y_train[:samples]
     with wrong_input():
         entropies = _entropies(network, x, y, couplings)

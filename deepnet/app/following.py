@@ -8,7 +8,7 @@ from typing import Any
 from deepnet.app.checkpoint import as_path
 from deepnet.app.run import Run
 from deepnet.processes import Communicator
-from deepnet.state import Network
+from deepnet.state import Trained
 
 
 class FollowingRun(Run):
@@ -29,10 +29,10 @@ class FollowingRun(Run):
     def begun(self) -> Iterator[None]:
         yield
 
-    def prepare(self, network: Network) -> None:
+    def prepare(self, network: Trained) -> None:
         """Nothing is written."""
 
-    def record(self, network: Network, measured: dict[str, Any]) -> None:
+    def record(self, network: Trained, measured: dict[str, Any]) -> None:
         """Keep the metrics."""
         self.history = [*self.history, measured]
 

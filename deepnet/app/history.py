@@ -21,7 +21,8 @@ def check_history(
         values: what is in the checkpoint.
         epoch: of it.
         layers: number of layers.
-        measures: what the errors and scores are; runs of earlier versions have no scores.
+        measures: what the errors and scores are; runs of earlier versions have no scores, and those of one network no
+            errors of members.
         task_epochs: epochs on each task; None if there is one data set.
 
     Raises:
@@ -41,6 +42,9 @@ def check_history(
         for name in (f"{part}_{score}" for part in ("train", "test") for score in measures.scores):
             if name in measured:
                 check_number(f"{where}.{name}", measured[name])
+        for name in (f"{prefix}{part}_member_error" for part in ("train", "test") for prefix in ("", "bayes_")):
+            if name in measured:
+                check_number(f"{where}.{name}", measured[name], minimum=0, maximum=measures.largest)
         if task_epochs and number % task_epochs == 0:
             _check_tasks(where, measured, number // task_epochs)
         for name in _SECONDS:

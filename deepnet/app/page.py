@@ -79,7 +79,8 @@ def _compared_by(measures: Measures, told: Sequence[Told]) -> str:
     for each in told:
         description, history = each.run.description, each.run.history
         widths = "-".join(
-            str(size) for size in (description.features, *(layer.plan.outputs for layer in each.network.layers))
+            str(size)
+            for size in (description.features, *(layer.plan.outputs for layer in each.network.members[0].layers))
         )
         method = description.config.method
         took = sum(epoch["seconds"] for epoch in history) / len(history) if history else float("nan")
@@ -102,7 +103,7 @@ def _compared_by(measures: Measures, told: Sequence[Told]) -> str:
 
 def _section(told: Told) -> str:
     """Return all about one run."""
-    history, layers = told.run.history, [layer.plan.name for layer in told.network.layers]
+    history, layers = told.run.history, [layer.plan.name for layer in told.network.members[0].layers]
     drawn: list[tuple[Figure, str]] = []
     if history:
         curves = figures.single_curves(history, layers, told.run.description.measures)
@@ -174,7 +175,7 @@ def _mistakes(told: Told) -> str:
 
 def _weights(told: Told) -> str:
     """Return the means of the first layer's weights as pictures, where its inputs are."""
-    first = told.network.layers[0]
+    first = told.network.members[0].layers[0]
     mean = getattr(first, "mean", None)
     if mean is None:
         return ""

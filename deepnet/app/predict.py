@@ -17,7 +17,7 @@ from deepnet.app.terminal import UsageError, say
 
 if TYPE_CHECKING:
     from deepnet.data.target import Target
-    from deepnet.state import Network
+    from deepnet.state import Trained
     from factorgraph.dense.state import Array
 
 _DESCRIPTION = """Write, for every row of a file, the most probable label and the probability of every class, or mean
@@ -65,10 +65,10 @@ def _heads(target: "Target") -> list[str]:
     return ["mean", "deviation"] if isinstance(target, Numbers) else ["label", *(f"p_{each}" for each in target.labels)]
 
 
-def _rows(network: "Network", target: "Target", x: "Array") -> Iterator[list[Any]]:
+def _rows(network: "Trained", target: "Target", x: "Array") -> Iterator[list[Any]]:
     """Yield what is predicted of inputs (samples, features), row by row."""
+    from deepnet.average import class_probabilities, means_and_deviations
     from deepnet.data.target import Numbers
-    from deepnet.metrics import class_probabilities, means_and_deviations
 
     if isinstance(target, Numbers):
         mean, deviation = means_and_deviations(network, x)

@@ -37,7 +37,7 @@ from deepnet.data.tasks import TaskSequence
 from deepnet.export.exported import Exported
 from deepnet.metrics import Evaluation, metrics
 from deepnet.processes import ALONE, Communicator
-from deepnet.state import Network, check_arrays, check_drawn, drawn_digests, init
+from deepnet.state import Trained, check_arrays, check_drawn, create, drawn_digests, one_network
 from deepnet.train import train, warm_up
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned
@@ -130,7 +130,7 @@ class Run:
         config = replace(self.description.config, epochs=epochs)
         self.description = replace(self.description, config=config, device=device or self.description.device)
 
-    def load(self, device: str = "cpu") -> Network:
+    def load(self, device: str = "cpu") -> Trained:
         """Return the network at the newest checkpoint, the history with it; the initial network if there is none.
 
         Raises:
@@ -148,20 +148,21 @@ class Run:
                 path = newer  # another process is training, and has removed the one that was the newest
         return self._initial(device)
 
-    def _initial(self, device: str) -> Network:
+    def _initial(self, device: str) -> Trained:
         """Return the network before the first epoch."""
         description = self.description
-        return init(description.config, description.features, description.classes, device, self.communicator)
+        return create(description.config, description.features, description.classes, device, self.communicator)
 
-    def exported(self, network: Network) -> Exported:
+    def exported(self, network: Trained) -> Exported:
         """Return the network with what pictures, as files have them, go through before it, and the scale of numbers
         behind it; of columns it takes inputs as they are prepared."""
+        layers = one_network(network, "to be exported").layers
         preparation, target = self.description.prepared()
         scale = (target.mean, target.scale) if isinstance(target, Numbers) else None
         classes = target.labels if isinstance(target, Classes) else None
-        return Exported(network.layers, preparation.standardization, classes, scale)
+        return Exported(layers, preparation.standardization, classes, scale)
 
-    def _restored(self, path: Path, device: str) -> Network:
+    def _restored(self, path: Path, device: str) -> Trained:
         """Return the network in a checkpoint, which must be one of this run."""
         description = self.description
         epoch, arrays, meta = load_checkpoint(path)
@@ -205,7 +206,7 @@ class Run:
             finally:
                 self._descriptor = None
 
-    def prepare(self, network: Network) -> None:
+    def prepare(self, network: Trained) -> None:
         """Write what training needs to be resumable, and bring the files in line with the newest checkpoint.
 
         Raises:
@@ -226,7 +227,7 @@ class Run:
 
     def train(
         self,
-        network: Network,
+        network: Trained,
         data: Dataset | TaskSequence,
         progress: Callable[[int], None] | None = None,
         compiling: Callable[[int, int], None] | None = None,
@@ -264,7 +265,7 @@ class Run:
                 self.record(network, measured)
                 yield measured
 
-    def record(self, network: Network, measured: dict[str, Any]) -> None:
+    def record(self, network: Trained, measured: dict[str, Any]) -> None:
         """Write the checkpoint of an epoch, its metrics in it, and then the line of the metrics."""
         history = [*self.history, measured]
         self._check_folder()
@@ -274,7 +275,7 @@ class Run:
         self.history = history
         self._write_metrics()
 
-    def _save(self, network: Network, history: list[dict[str, Any]]) -> None:
+    def _save(self, network: Trained, history: list[dict[str, Any]]) -> None:
         """Write a checkpoint, with what decides whether it belongs to a description."""
         meta = {"history": history, "trained": self.description.decisive(), "masks": drawn_digests(network)}
         save_checkpoint(self.directory, network.epoch, network.arrays(), meta, make_folder=False)
@@ -311,14 +312,14 @@ class Run:
         write_text_atomic(self.directory / METRICS, "".join(lines))
 
 
-def _epochs(network: Network, data: Dataset, watch: Callable[[int], None], since: int) -> Iterator[dict[str, Any]]:
+def _epochs(network: Trained, data: Dataset, watch: Callable[[int], None], since: int) -> Iterator[dict[str, Any]]:
     """Train on one data set after so many epochs on others."""
     x, y = data.x_train, data.y_train
     evaluation = Evaluation.of(x, y, data.x_test, data.y_test, seed=network.config.seed, unit=data.target.unit)
     return train(network, x, y, evaluation, watch, since=since)
 
 
-def evaluate(network: Network, data: Dataset | TaskSequence) -> dict[str, Any]:
+def evaluate(network: Trained, data: Dataset | TaskSequence) -> dict[str, Any]:
     """Return the metrics of a network on the whole training and test set: the means over the tasks if there are
     several, and each test error as well."""
     each = [

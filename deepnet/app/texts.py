@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepnet.app.run import Run
     from deepnet.scores import Measures
-    from deepnet.state import Network
+    from deepnet.state import Trained
 
 
-def header(run: "Run", network: "Network") -> str:
+def header(run: "Run", network: "Trained") -> str:
     """Return what is trained on what: settings, model and layers."""
-    layers = [f"  {layer.plan}" for layer in network.layers]
+    layers = [f"  {layer.plan}" for layer in network.members[0].layers]
     together = [f"processes {run.communicator.size}"] if run.communicator.size > 1 else []
     return "\n".join([f"run       {run.directory}", *together, str(run.description), "layers", *layers])
 
 
-def column_heads(network: "Network", measures: "Measures") -> str:
+def column_heads(network: "Trained", measures: "Measures") -> str:
     """Return the heads of the columns of ``row``."""
     score, width = measures.scores[0].replace("_", " "), _width(measures)
     span = 2 * width + 16
     return (
         f"\n{'':9}  {measures.error:{span}}{'test':>{len(score)}}{'':11}polarisation of layer\n"
         f"{'epoch':>9}  {'train':>{width}}  {'test':>{width}}  {'test Bayes':>10}  {score}  {'seconds':>7}  "
-    ) + " ".join(f"{layer.plan.name:>6}" for layer in network.layers)
+    ) + " ".join(f"{layer.plan.name:>6}" for layer in network.members[0].layers)
 
 
 def row(measured: Mapping[str, Any], epochs: int, measures: "Measures") -> str:
@@ -42,8 +42,8 @@ def _width(measures: "Measures") -> int:
 
 
 def errors(measured: Mapping[str, Any], measures: "Measures") -> str:
-    """Return errors and scores on the parts of the data as a table, and the test errors on every task where there are
-    several; runs of earlier versions are without scores."""
+    """Return errors and scores on the parts of the data as a table, the mean errors of one member of an ensemble below,
+    and the test errors on every task where there are several; runs of earlier versions are without scores."""
     parts = [part for part in ("train", "test") if f"{part}_error" in measured]
     scored = [name for name in measures.scores if all(f"{part}_{name}" in measured for part in parts)]
     heads = "".join(f" {name.replace('_', ' '):>17}" for name in scored)
@@ -53,6 +53,11 @@ def errors(measured: Mapping[str, Any], measures: "Measures") -> str:
         scores = "".join(f" {measured[f'{part}_{name}']:17.4f}" for name in scored)
         each = " ".join(f"{measured[f'{prefix}{part}_error']:9{measures.digits}}" for prefix in ("", "bayes_"))
         lines.append(f"{part:<{first}} {each}{scores}")
+        if f"{part}_member_error" in measured:
+            each = " ".join(
+                f"{measured[f'{prefix}{part}_member_error']:9{measures.digits}}" for prefix in ("", "bayes_")
+            )
+            lines.append(f"{'  of one':<{first}} {each}")
     tasks = zip(measured.get("task_errors", []), measured.get("bayes_task_errors", []), strict=True)
     return "\n".join([*lines, *(f"task {task:<5} {one:9.2f} {other:9.2f}" for task, (one, other) in enumerate(tasks))])
 
@@ -91,7 +96,7 @@ def _of_tasks(measured: Mapping[str, Any]) -> list[str]:
     return [f"after {len(measured['task_errors'])} tasks", *parts]
 
 
-def last_metrics(run: "Run", network: "Network") -> str:
+def last_metrics(run: "Run", network: "Trained") -> str:
     """Return the metrics of the last epoch, and where the curves are."""
     epochs = f"epoch {network.epoch} of {run.description.epochs}"
     figure = f"figure: {run.figure if run.figure.exists() else 'none'}"
@@ -100,29 +105,31 @@ def last_metrics(run: "Run", network: "Network") -> str:
     last = run.history[-1]
     times = f"{last['seconds']:.2f} s of training, {last['evaluation_seconds']:.2f} s of evaluation"
     rows = [f"{'layer':<10} {'polarisation':>12} {'overlap':>9}"]
-    for layer, q0, q_ab in zip(network.layers, last["polarization"], last["overlap"], strict=True):
+    for layer, q0, q_ab in zip(network.members[0].layers, last["polarization"], last["overlap"], strict=True):
         rows.append(f"{layer.plan.name:<10} {q0:12.4f} {q_ab:9.4f}")
     return "\n".join([f"{epochs}: {times}", errors(last, run.description.measures), *rows, figure])
 
 
-def sums(network: "Network") -> str:
+def sums(network: "Trained") -> str:
     """Return what the pre-activations are expected to be, which the messages take for Gaussian."""
     from deepnet.observables import expected_preactivations
 
     rows = [f"{'layer':<10} {'known part':>12} {'excess kurtosis':>16}   of the sums into its units, expected"]
-    for layer, expected in zip(network.layers, expected_preactivations(network.layers), strict=True):
+    for layer, expected in zip(
+        network.members[0].layers, expected_preactivations(network.members[0].layers), strict=True
+    ):
         rows.append(f"{layer.plan.name:<10} {expected.known:12.4f} {expected.excess_kurtosis:16.4f}")
     return "\n".join(rows)
 
 
-def zeros(network: "Network") -> str:
+def zeros(network: "Trained") -> str:
     """Return how many weights are 0 in the layers whose prior lets them be so; nothing if there are none."""
     from deepnet.layers import DenseLayer
     from deepnet.observables import share_of_zeros
 
     rows = [
         f"{layer.plan.name:<10} {layer.mass.item():12.4f} {share_of_zeros(layer):12.4f}"
-        for layer in network.layers
+        for layer in network.members[0].layers
         if isinstance(layer, DenseLayer) and layer.mass is not None
     ]
     return "\n".join([f"{'layer':<10} {'mass at 0':>12} {'zeros':>12}", *rows]) if rows else ""

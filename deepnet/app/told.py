@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from deepnet.app.run import Run, evaluate
+from deepnet.average import class_probabilities, means_and_deviations, most_probable
 from deepnet.data import Dataset
 from deepnet.data.target import Numbers
 from deepnet.data.tasks import TaskSequence
 from deepnet.export.c_header import c_header
 from deepnet.export.exported import Exported
 from deepnet.export.packing import pack
-from deepnet.metrics import class_probabilities, means_and_deviations
 from deepnet.outputs import output_of
-from deepnet.predict import predict_pointwise
-from deepnet.state import Network
+from deepnet.state import Trained, one_network
 from factorgraph.dense.state import Array
 
 #: Samples that predictions are timed with, and seconds that it may take.
@@ -66,7 +65,7 @@ class Told:
     """
 
     run: Run
-    network: Network
+    network: Trained
     data: Dataset | TaskSequence
     measured: dict[str, Any]
     predicted: Labelled | Measured
@@ -100,25 +99,25 @@ def gathered(folder: Path, data_dir: str | None) -> Told:
     )
 
 
-def _predicted(network: Network, data: Dataset | TaskSequence) -> Labelled | Measured:
+def _predicted(network: Trained, data: Dataset | TaskSequence) -> Labelled | Measured:
     target = data.target
     if isinstance(target, Numbers):
         mean, deviation = means_and_deviations(network, data.x_test)
         return Measured(target.decode(mean), target.unit * deviation, target.decode(data.y_test))
-    numbers = output_of(network.layers[-1]).likeliest(data.y_test)
+    numbers = output_of(network.members[0].layers[-1]).likeliest(data.y_test)
     return Labelled(class_probabilities(network, data.x_test), numbers)
 
 
-def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple[str, int | None, float, float]], str]:
+def _exports(network: Trained, data: Dataset | TaskSequence) -> tuple[list[tuple[str, int | None, float, float]], str]:
     """Return sizes and times, see ``Told``, and why there are no more of them."""
     x = data.x_test[:_TIMED]
     weights = sum(values.nbytes for values in network.arrays().values())
     found: list[tuple[str, int | None, float, float]] = [
         ("Bayesian, this program", weights, *_times(_bayesian(network), x)),
-        ("pointwise, this program", weights, *_times(lambda x: predict_pointwise(network.layers, x), x)),
+        ("pointwise, this program", weights, *_times(lambda x: most_probable(network, x), x)),
     ]
     try:
-        packed = pack(Exported(network.layers))
+        packed = pack(Exported(one_network(network, "to be packed").layers))
     except ValueError as error:
         return found, str(error)
     found.append(("packed", len(packed.to_bytes()), *_times(packed.predict, x)))
@@ -126,9 +125,9 @@ def _exports(network: Network, data: Dataset | TaskSequence) -> tuple[list[tuple
     return found, ""
 
 
-def _bayesian(network: Network) -> Callable[[Array], Any]:
+def _bayesian(network: Trained) -> Callable[[Array], Any]:
     """Return what predicts with the weights averaged over their posterior."""
-    whole = means_and_deviations if output_of(network.layers[-1]).numeric else class_probabilities
+    whole = means_and_deviations if output_of(network.members[0].layers[-1]).numeric else class_probabilities
     return lambda x: whole(network, x)
 
 

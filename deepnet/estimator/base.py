@@ -10,20 +10,22 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from deepnet.average import log_loss
 from deepnet.config import Config
 from deepnet.estimator.inputs import scaled, seed_of, validated
 from deepnet.kernels.devices import operations_for
-from deepnet.predict import log_loss
 from deepnet.sizes import check_count
-from deepnet.train import Network, train_epoch
+from deepnet.state import Trained
+from deepnet.train import train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, check_number
 
 #: Settings that the state of a network depends on: they change by ``fit`` only, the other ones by ``partial_fit`` too.
 _STRUCTURE = (
     *("hidden", "closure", "weights", "mass", "activation", "output", "bias", "density", "memory", "eps_init"),
+    *("members", "replicas"),
 )
-_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement")
+_SCHEDULES = ("epochs", "batch_size", "preset", "rho", "damping", "beta", "tau", "reinforcement", "coupling")
 
 #: Number that starts the random stream of the split, beside those of ``deepnet.state``.
 VALIDATION = 3
@@ -59,7 +61,7 @@ class Estimator(BaseEstimator):
 
     Attributes:
         mean_, scale_: what inputs are shifted and divided by.
-        network_: the trained network.
+        network_: the trained network, or the ensemble.
         n_iter_: the number of epochs done.
         validation_loss_: with ``early_stopping``, the loss on the held-out samples after every epoch.
     """
@@ -73,6 +75,7 @@ class Estimator(BaseEstimator):
     # The arguments that both have, each with the default of its constructor.
     hidden: Any
     epochs: Any
+    members: Any
     random_state: Any
     standardize: Any
     device: Any
@@ -84,7 +87,7 @@ class Estimator(BaseEstimator):
     verbose: Any
 
     @abstractmethod
-    def _error(self, network: Network, samples: Samples) -> float:
+    def _error(self, network: Trained, samples: Samples) -> float:
         """Return the error of the predictions of samples, as ``verbose`` prints it."""
 
     @abstractmethod
@@ -109,12 +112,12 @@ class Estimator(BaseEstimator):
             values["hidden"] = (self.hidden,)
         return Config(**values, seed=seed)
 
-    def _begin(self, *, again: bool) -> tuple[Config, Network | None]:
+    def _begin(self, *, again: bool) -> tuple[Config, Trained | None]:
         """Return the settings, and the network that goes on: None for a new one, of which nothing is left here then.
 
         An error on the way to a new network must not leave one that does not fit the rest.
         """
-        network: Network | None = getattr(self, "network_", None) if again else None
+        network: Trained | None = getattr(self, "network_", None) if again else None
         config = self._config(seed_of(self.random_state) if network is None else network.config.seed)
         if network is None:
             vars(self).pop("network_", None)
@@ -126,7 +129,7 @@ class Estimator(BaseEstimator):
             if now != before:
                 raise ValueError(f"`{name}` must stay {before!r} until fit starts a new network, got {now!r}")
 
-    def _fit(self, network: Network, config: Config, samples: Samples) -> list[dict[str, Any]]:
+    def _fit(self, network: Trained, config: Config, samples: Samples) -> list[dict[str, Any]]:
         """Train for ``epochs`` epochs or until there is nothing to gain, and keep the network; return the history."""
         network = self._taken_up(network, replace(config, epochs=network.epoch + config.epochs))
         samples, held = samples.weighing(), None
@@ -143,7 +146,7 @@ class Estimator(BaseEstimator):
         self._finish(held)
         return history
 
-    def _epochs(self, network: Network, samples: Samples, held: Samples | None) -> Iterator[dict[str, Any]]:
+    def _epochs(self, network: Trained, samples: Samples, held: Samples | None) -> Iterator[dict[str, Any]]:
         """Train epoch by epoch; ``network_`` is the best network so far, or the last one if nothing is held out."""
         best, waited, losses = np.inf, 0, []
         means = _means(network)
@@ -160,7 +163,7 @@ class Estimator(BaseEstimator):
                 waited += 1
                 if losses[-1] < best - (self.tol if best < np.inf else 0.0):
                     best, waited = losses[-1], 0
-                    self.network_ = there.on(there.operations, "cpu")
+                    self.network_ = there.copied()
                 self.validation_loss_ = losses
             if waited == self.n_iter_no_change:
                 return
@@ -169,27 +172,27 @@ class Estimator(BaseEstimator):
                 if max(_change(old, new) for old, new in zip(before, means, strict=True)) <= self.tol:
                     return
 
-    def _loss(self, network: Network, held: Samples) -> float:
+    def _loss(self, network: Trained, held: Samples) -> float:
         """Return the loss of a copy of a network on samples that it has not seen."""
-        return log_loss(network.layers, held.x, held.y, network.operations)
+        return log_loss(network, held.x, held.y)
 
     def _finish(self, held: Samples | None) -> None:
         """Do what is left once the network is trained, with the samples that it has not seen."""
 
-    def _online(self, network: Network, config: Config, samples: Samples) -> None:
+    def _online(self, network: Trained, config: Config, samples: Samples) -> None:
         """One epoch on the given samples, and keep the network."""
         network, samples = self._taken_up(network, config), samples.weighing()
         train_epoch(network, samples.x, samples.y, sample_weight=samples.weight)
         self._report(network, samples)
         self.network_, self.n_iter_ = network.to("cpu"), network.epoch
 
-    def _taken_up(self, network: Network, config: Config) -> Network:
+    def _taken_up(self, network: Trained, config: Config) -> Trained:
         """Return the network where it is trained, with its settings, for other data than before."""
-        network.config = config
+        network.configure(config)
         network.settle()
         return network.to(self.device)
 
-    def _report(self, network: Network, samples: Samples) -> dict[str, float]:
+    def _report(self, network: Trained, samples: Samples) -> dict[str, float]:
         """With ``verbose``, print and return the error on at most ``_REPORTED`` of the samples."""
         if not self.verbose:
             return {}
@@ -197,12 +200,12 @@ class Estimator(BaseEstimator):
         print(f"epoch {network.epoch}: training error {self._printed(error)}", flush=True)
         return {"train_error": error}
 
-    def _fitted(self, X: Any) -> tuple[Network, Array]:
+    def _fitted(self, X: Any) -> tuple[Trained, Array]:
         check_is_fitted(self, "network_")
         return self.network_, scaled(validated(self, X=X, reset=False), self.mean_, self.scale_)
 
 
-def _means(network: Network) -> list[Array]:
+def _means(network: Trained) -> list[Array]:
     return [np.array(values) for name, values in network.arrays().items() if name.endswith(".mean")]
 
 

@@ -12,17 +12,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from deepnet.average import Uncertainty, class_probabilities, mixture_loss, most_probable, uncertainty
 from deepnet.config import Config, Settings
 from deepnet.data.preparation import LARGEST
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
 from deepnet.export.packing import export
-from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
-from deepnet.predict import error_percent, output_marginals, predict_pointwise
-from deepnet.train import Network, init, status, train_epoch
+from deepnet.predict import error_percent, output_marginals
+from deepnet.state import Trained, create, one_network
+from deepnet.train import status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
 
@@ -64,10 +65,14 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.
         reinforcement: r >= 0, weight of the previous inner iteration's field.
+        replicas, coupling: y networks coupled with strength γ, a number or a schedule, which focus on wide minima: see
+            ``Config``.
         eps_init: size of the random initial fields, for all layers or one per layer, or "critical": see ``Config``.
         algorithm: "message-passing", or a baseline that trains the same network: "binarynet", "binarynet-adam",
             "binarynet-cosine" (with PyTorch) or "ebp": see ``deepnet.baselines``.
         learning_rate: of a baseline trained by gradients; None for its own.
+        members: networks that are trained on the same batches from other initial fields, and predict by the mean of
+            their probabilities, or by votes: see ``deepnet.state.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
             last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.
@@ -123,9 +128,12 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         beta: Settings = None,
         tau: int = 1,
         reinforcement: float = 0.0,
+        replicas: int = 1,
+        coupling: Settings = 1.0,
         eps_init: float | str | Sequence[float] = 1.0,
         algorithm: str = "message-passing",
         learning_rate: float | None = None,
+        members: int = 1,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
@@ -158,9 +166,12 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         self.beta = beta
         self.tau = tau
         self.reinforcement = reinforcement
+        self.replicas = replicas
+        self.coupling = coupling
         self.eps_init = eps_init
         self.algorithm = algorithm
         self.learning_rate = learning_rate
+        self.members = members
         self.random_state = random_state
         self.standardize = standardize
         self.device = device
@@ -293,7 +304,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         """
         check_is_fitted(self, "network_")
         standardization = (float(self.mean_), float(self.scale_))
-        export(Exported(self.network_.layers, standardization, self.classes_), path, to)
+        export(Exported(one_network(self.network_, "to be exported").layers, standardization, self.classes_), path, to)
 
     def _config(self, seed: int) -> Config:
         check_choice("prediction", self.prediction, _PREDICTIONS)
@@ -303,7 +314,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
 
     def _ready(
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any, classes: Any, *, again: bool, given: str
-    ) -> tuple[Network, Config, Samples]:
+    ) -> tuple[Trained, Config, Samples]:
         """Return a network, new or that which goes on, its settings, and what it is to learn from.
 
         The labels of a new one are those of ``classes``, or of ``y``; errors name the argument that was ``given``.
@@ -319,7 +330,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
             self.classes_ = _labels(given, own if classes is None else classes)
             some = slice(None) if weight is None else weight > 0
             self.mean_, self.scale_ = moments("X", inputs[some]) if self.standardize else (0.0, 1.0)
-            network = init(config, inputs.shape[1], len(self.classes_))
+            network = create(config, inputs.shape[1], len(self.classes_))
             self.calibration_ = 1.0
         return network, config, self._samples(inputs, targets, weight)
 
@@ -330,7 +341,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         some = held[:: -(-len(held.x) // _CALIBRATING)]
         self.calibration_ = _temperature([(self.network_, some)])
 
-    def _cross_fitted(self, config: Config, samples: Samples) -> Iterator[tuple[Network, Samples]]:
+    def _cross_fitted(self, config: Config, samples: Samples) -> Iterator[tuple[Trained, Samples]]:
         """Yield parts of the samples, each with a network that has learnt all other ones as the present network all."""
         count = len(samples.x)
         parts = min(count, _FOLDS, -(-_FOLDS * _CALIBRATING // count)) if count > 1 else 0
@@ -339,7 +350,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         for part in range(parts):
             held = order[part::_FOLDS][:: -(-len(order[part::_FOLDS]) // size)]
             rest = np.setdiff1d(order, held)
-            network = self._taken_up(init(config, samples.x.shape[1], len(self.classes_)), config)
+            network = self._taken_up(create(config, samples.x.shape[1], len(self.classes_)), config)
             for _ in range(self.n_iter_):
                 train_epoch(network, samples.x[rest], samples.y[rest], sample_weight=samples[rest].weight)
             yield network.to("cpu"), samples[held]
@@ -373,9 +384,9 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         own = own / max(own.mean(), 1e-300)
         return weights_of(own if weight is None else own * weight, len(own))
 
-    def _error(self, network: Network, samples: Samples) -> float:
+    def _error(self, network: Trained, samples: Samples) -> float:
         """Return the error in percent."""
-        output = output_of(network.layers[-1])
+        output = output_of(network.members[0].layers[-1])
         predicted = self._predicted(network, samples.x.astype(np.float64))
         return error_percent(predicted, output.likeliest(samples.y))
 
@@ -391,7 +402,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         chosen = by_class[np.linspace(0, len(y) - 1, count).round().astype(np.intp)]
         return np.setdiff1d(order, chosen), chosen
 
-    def _predicted(self, network: Network, x: Array) -> Array:
+    def _predicted(self, network: Trained, x: Array) -> Array:
         return choice("prediction", self.prediction, _PREDICTIONS)(network, x, self.calibration_)
 
     def _check_classes(self, classes: ArrayLike | None) -> None:
@@ -421,36 +432,39 @@ def _labels(name: str, values: Any) -> Array:
     return labels
 
 
-def _temperature(held: Iterable[tuple[Network, Samples]]) -> float:
+def _temperature(held: Iterable[tuple[Trained, Samples]]) -> float:
     """Return the most probable ``calibration_`` given samples, each with a network that has not seen them."""
     seen = []
     for network, samples in held:
-        layers = network.in_double().layers
-        output, moments = output_of(layers[-1]), output_marginals(layers, samples.x, network.operations)
-        seen.append((output, output.encode(samples.y, moments[0].dtype), *moments))
+        members = network.in_double().members
+        output = output_of(members[0].layers[-1])
+        moments = [output_marginals(each.layers, samples.x, each.operations) for each in members]
+        seen.append((output, output.encode(samples.y, moments[0][0].dtype), moments))
 
     def energy(exponent: float) -> float:
-        losses = [omega.shape[1] * output.loss(y, omega / np.exp(exponent), V) for output, y, omega, V in seen]
-        return sum(losses) + 0.5 * (exponent / _SPREAD) ** 2
+        scale, total = np.exp(-exponent), 0.5 * (exponent / _SPREAD) ** 2
+        for output, y, moments in seen:
+            each = [output.log_likelihood(y, scale * omega, V) for omega, V in moments]
+            total += each[0].shape[-1] * mixture_loss(each)
+        return total
 
     found: Any = minimize_scalar(energy, bounds=(-2.5, 2.5), method="bounded", options={"xatol": 0.01})
     return float(np.exp(found.x))
 
 
-def _probabilities(network: Network, x: Array, calibration: float) -> Array:
+def _probabilities(network: Trained, x: Array, calibration: float) -> Array:
     """Return (samples, classes), from inputs as the network takes them."""
     return class_probabilities(network.in_double(), x, calibration)
 
 
-def _bayes(network: Network, x: Array, calibration: float) -> Array:
+def _bayes(network: Trained, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) of the largest probabilities."""
     return _probabilities(network, x, calibration).argmax(axis=1)
 
 
-def _pointwise(network: Network, x: Array, calibration: float) -> Array:
+def _pointwise(network: Trained, x: Array, calibration: float) -> Array:
     """Return class numbers (samples,) by the most probable weights."""
-    labels = predict_pointwise(network.in_double().layers, x)
-    return output_of(network.layers[-1]).numbers(labels)
+    return most_probable(network.in_double(), x)
 
 
 _PREDICTIONS = {"bayes": _bayes, "pointwise": _pointwise}

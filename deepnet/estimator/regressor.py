@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from deepnet.average import Uncertainty, law, uncertainty
 from deepnet.config import Config, Settings
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
 from deepnet.export.packing import export
-from deepnet.metrics import Uncertainty, uncertainty
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
-from deepnet.predict import calibrate_noise, predictive
-from deepnet.train import Network, init
+from deepnet.predict import calibrate_noise
+from deepnet.state import Trained, create, one_network
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag
 
@@ -40,8 +40,10 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             exponential of the output.
         noise_variance: of the Gaussian noise, in units of the targets squared; None for one that is learnt, by
             expectation maximisation, for each target.
-        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, eps_init: see
-            ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
+        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, replicas, coupling,
+            eps_init: see ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
+        members: networks that are trained on the same batches from other initial fields, of which the mixture is
+            predicted: see ``deepnet.state.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the features and, with Gaussian noise, the targets; with False all should be of
             order 1.
@@ -88,7 +90,10 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         beta: Settings = 0.15,
         tau: int = 1,
         reinforcement: float = 0.0,
+        replicas: int = 1,
+        coupling: Settings = 1.0,
         eps_init: float | str | Sequence[float] = 1.5,
+        members: int = 1,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         standardize: bool = True,
         device: str = "cpu",
@@ -117,7 +122,10 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         self.beta = beta
         self.tau = tau
         self.reinforcement = reinforcement
+        self.replicas = replicas
+        self.coupling = coupling
         self.eps_init = eps_init
+        self.members = members
         self.random_state = random_state
         self.standardize = standardize
         self.device = device
@@ -177,11 +185,11 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         Raises:
             ValueError: nothing was fitted yet, or an argument is not as described.
         """
-        law = self._law(X)
-        mean = self._shaped(self.target_mean_ + self.target_scale_ * law.mean)
+        found = self._law(X)
+        mean = self._shaped(self.target_mean_ + self.target_scale_ * found.mean)
         if not check_flag("return_std", return_std):
             return mean
-        return mean, self._shaped(self.target_scale_ * law.deviation)
+        return mean, self._shaped(self.target_scale_ * found.deviation)
 
     def uncertainty(self, X: ArrayLike) -> Uncertainty:
         """Return the variance of the targets in two parts, in the shape of ``predict``: that of the noise, and that of
@@ -193,8 +201,9 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         Raises:
             ValueError: nothing was fitted yet, or ``X`` is not as described.
         """
-        law = self._law(X)
-        return Uncertainty(*(self._shaped(self.target_scale_**2 * part) for part in (law.aleatoric, law.epistemic)))
+        found = self._law(X)
+        parts = (found.aleatoric, found.epistemic)
+        return Uncertainty(*(self._shaped(self.target_scale_**2 * part) for part in parts))
 
     def score_samples(self, X: ArrayLike) -> Array:
         """Return how well the network knows its way about each input, (samples,): lower is more abnormal.
@@ -225,20 +234,20 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         """
         check_is_fitted(self, "network_")
         standardization, scale = (self.mean_, self.scale_), (self.target_mean_, self.target_scale_)
-        export(Exported(self.network_.layers, standardization, scale=scale), path, to)
+        export(Exported(one_network(self.network_, "to be exported").layers, standardization, scale=scale), path, to)
 
     @property
     def noise_variance_(self) -> Array:
-        """Variances of the noise, (targets,)."""
-        layer = self.network_.layers[-1]
-        noise = getattr(output_of(layer), "noise", None)
-        if noise is None:
+        """Variances of the noise, (targets,); of an ensemble, the means."""
+        layers = [member.layers[-1] for member in self.network_.members]
+        noise = [getattr(output_of(layer), "noise", np.nan) for layer in layers]
+        if self.output != "gaussian":
             raise AttributeError("`noise_variance_` is there with output 'gaussian' only")
-        return np.broadcast_to(np.ravel(noise), layer.plan.outputs) * self.target_scale_**2
+        return np.broadcast_to(np.ravel(np.mean(noise, axis=0)), layers[0].plan.outputs) * self.target_scale_**2
 
     def _law(self, X: ArrayLike) -> Predictive:
         network, x = self._fitted(X)
-        return predictive(network.in_double().layers, x, network.operations)
+        return law(network.in_double(), x)
 
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self._single else values
@@ -253,7 +262,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         check_choice("output", self.output, numeric())
         return super()._config(seed)
 
-    def _ready(self, X: ArrayLike, y: ArrayLike, sample_weight: Any, *, again: bool) -> tuple[Network, Config, Samples]:
+    def _ready(self, X: ArrayLike, y: ArrayLike, sample_weight: Any, *, again: bool) -> tuple[Trained, Config, Samples]:
         """Return a network, new or that which goes on, its settings, and what it is to learn from."""
         config, network = self._begin(again=again)
         inputs, targets = validated(self, X=X, y=y, several=True, reset=network is None)
@@ -268,7 +277,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         if config.noise_variance is not None:
             config = replace(config, noise_variance=config.noise_variance / float(self.target_scale_[0]) ** 2)
         if network is None:
-            network = init(config, inputs.shape[1], columns.shape[1])
+            network = create(config, inputs.shape[1], columns.shape[1])
         else:
             self._check_same(network.config, config)
         x, z = scaled(inputs, self.mean_, self.scale_), (columns - self.target_mean_) / self.target_scale_
@@ -286,7 +295,7 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         if self.noise_variance is not None:  # one number, for targets on one scale
             self.target_scale_ = np.full_like(self.target_scale_, np.sqrt(np.mean(np.square(self.target_scale_))))
 
-    def _loss(self, network: Network, held: Samples) -> float:
+    def _loss(self, network: Trained, held: Samples) -> float:
         """That with the noise that suits them best: the one that was learnt is too small where weights are overfitted,
         and its error would hide that of the means."""
         self._calibrate(network, held)
@@ -297,14 +306,15 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
         if held is not None:
             self._calibrate(self.network_, held)
 
-    def _calibrate(self, network: Network, held: Samples) -> None:
+    def _calibrate(self, network: Trained, held: Samples) -> None:
         if self.output == "gaussian" and self.noise_variance is None:
-            calibrate_noise(network.layers, held.x, held.y, network.operations)
+            for member in network.members:
+                calibrate_noise(member.layers, held.x, held.y, member.operations)
 
-    def _error(self, network: Network, samples: Samples) -> float:
+    def _error(self, network: Trained, samples: Samples) -> float:
         """Return the root mean square error of targets on the scale of the network."""
-        law = predictive(network.in_double().layers, samples.x.astype(np.float64), network.operations)
-        return output_of(network.layers[-1]).error(law.mean, samples.y)
+        found = law(network.in_double(), samples.x.astype(np.float64))
+        return output_of(network.members[0].layers[-1]).error(found.mean, samples.y)
 
     def _printed(self, error: float) -> str:
         return f"{error:.4g} (root mean square, of scaled targets)"

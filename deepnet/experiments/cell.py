@@ -14,7 +14,7 @@ from deepnet.app.run import METRICS, Run, evaluate
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence, load_data
 from deepnet.experiments.spec import OF_TASKS, Cell
-from deepnet.train import Network
+from deepnet.state import Trained
 from factorgraph.io.files import parse_json
 from factorgraph.runtime.executor import one_thread
 from factorgraph.runtime.machine import machine
@@ -100,7 +100,7 @@ def run_job(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _opened(job: Job, data: Dataset | TaskSequence) -> Iterator[tuple[Run, Network]]:
+def _opened(job: Job, data: Dataset | TaskSequence) -> Iterator[tuple[Run, Trained]]:
     """The run in the folder of a job, a new one if there is none, which nobody else can train meanwhile."""
     config = job.cell.config
     if (job.directory / CONFIG).exists():

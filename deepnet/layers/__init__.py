@@ -6,6 +6,7 @@ from typing import Any
 from deepnet.layers.base import Layer, LoweringError, Plan, Update
 from deepnet.layers.covariance import with_covariance
 from deepnet.layers.dense import DenseLayer, DensePlan
+from deepnet.layers.focusing import with_replicas
 from deepnet.layers.noise import LearntNoise
 from deepnet.layers.sites import with_sites
 from factorgraph.factors import Bilinear
@@ -31,4 +32,5 @@ __all__ = [
     "LoweringError",
     "Plan",
     "Update",
+    "with_replicas",
 ]

@@ -33,6 +33,7 @@ class Update:
         damping: α in [0, 1).
         beta: likelihood weight β > 0; 1 is [DL].
         reinforcement: r >= 0, weight of the previous inner iteration's field.
+        coupling: γ >= 0 of several replicas: see ``deepnet.layers.focusing``.
         batch: number of the mini-batch, of those that the training set is divided into.
     """
 
@@ -40,6 +41,7 @@ class Update:
     damping: float = 0.0
     beta: float = 1.0
     reinforcement: float = 0.0
+    coupling: float = 0.0
     batch: int = 0
 
 

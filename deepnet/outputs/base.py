@@ -216,8 +216,3 @@ class Output(ABC):
     def predictive(self, omega: Array, V: Array) -> Predictive:
         """Return the first two moments of the targets, which only numbers have."""
         raise ValueError(f"`output` must be of numbers, got {self.channel}")
-
-    def loss(self, y: Array, omega: Array, V: Array) -> float:
-        """Return the mean of -``log_likelihood`` over the samples, and over the outputs if each has labels of its
-        own."""
-        return -float(np.mean(self.log_likelihood(y, omega, V)))

@@ -185,6 +185,10 @@ class Layer:
         """σ, (outputs, inputs), computed anew where it is not kept; None if the weights are observed."""
         return self.spin_variance() if self.sigma is None and not self.observed else self.sigma
 
+    def fields(self) -> Array:
+        """Return a copy of H: what the means of the weights follow from."""
+        return self.H.copy()
+
     def spin_variance(self) -> Array:
         """Return 1 - m² with the damped m, so that m² + σ = 1; (1 - m)(1 + m) keeps its digits as |m| -> 1.
 

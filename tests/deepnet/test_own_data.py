@@ -22,13 +22,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from deepnet.app.cli import main
 from deepnet.app.run import Run
+from deepnet.average import class_probabilities
 from deepnet.data import DataError, Dataset, Files, load_dataset, load_files
 from deepnet.data.fitting import fit_preparation, preparation_from_json
 from deepnet.data.own import READERS, read_pieces, read_table
 from deepnet.data.preparation import Pixels
 from deepnet.data.table import MISSING, Table, joined, texts
 from deepnet.data.target import Classes
-from deepnet.metrics import class_probabilities
 from factorgraph.io.files import parse_json
 
 IRIS = load_iris()

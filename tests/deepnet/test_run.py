@@ -502,7 +502,7 @@ EDITS: dict[str, Any] = {
     "weights": "continuous", "activation": "relu", "output": "argmax", "bias": True, "density": 0.6,
     "batch_size": 64, "preset": "paper", "tasks": "split:2",
     "rho": ["1", "1"], "damping": ["0.9", "0.95"], "beta": ["8:1:0.7", "2"], "tau": 2, "reinforcement": 0.1,
-    "label_noise": 0.1, "eps_init": 0.5, "seed": 1, "dtype": "float64",
+    "label_noise": 0.1, "members": 2, "replicas": 2, "eps_init": 0.5, "seed": 1, "dtype": "float64",
 }  # fmt: skip
 
 
@@ -510,7 +510,7 @@ EDITS: dict[str, Any] = {
 #: another memory.
 FOREIGN: dict[str, Any] = {
     "algorithm": "ebp", "learning_rate": 0.1, "memory": "covariance", "temperature": 0.5, "noise_variance": 0.1,
-    "mass": 0.3,
+    "mass": 0.3, "coupling": 0.5,
 }  # fmt: skip
 
 

@@ -149,7 +149,8 @@ EDITS: list[tuple[tuple[str, ...], Any, str]] = [
     (
         ("kind",),
         "Pipeline",
-        "`kind` must be one of ['Network', 'MessagePassingClassifier', 'MessagePassingRegressor'], got 'Pipeline'",
+        "`kind` must be one of ['Network', 'Ensemble', 'MessagePassingClassifier', 'MessagePassingRegressor'], got "
+        "'Pipeline'",
     ),
     (("network", "epoch"), -1, "`network.epoch` must be an integer >= 0"),
     (("network", "config", "hidden"), [6], "saved 'W0.H' must be float32 of shape"),

@@ -13,9 +13,10 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from deepnet.app.cli import main
 from deepnet.app.run import Run
+from deepnet.average import class_probabilities, uncertainty
 from deepnet.config import Config
 from deepnet.data import load_dataset
-from deepnet.metrics import class_probabilities, measure, uncertainty
+from deepnet.metrics import measure
 from deepnet.predict import error_percent, predict_bayes
 from deepnet.scores import BINS, Reliability, class_scores, detection
 from deepnet.train import init, train_epoch

@@ -47,6 +47,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "damping": ("None",),
     "beta": ("None", "float", "digits"),
     "reinforcement": ("float",),
+    "coupling": ("None",),
     "eps_init": ("float",),
     "learning_rate": ("None",),
     "noise_variance": ("None",),

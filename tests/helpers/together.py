@@ -18,7 +18,7 @@ from deepnet.data.preparation import Pixels
 from deepnet.data.table import Table
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.processes import ALONE, run_together, world
-from deepnet.train import DivergenceError, Evaluation, init, train
+from deepnet.train import DivergenceError, Evaluation, create, init, train
 
 FEATURES, SAMPLES = 7, 45
 
@@ -42,6 +42,7 @@ CASES = [
     {"closure": "bp", "output": "sign", "tau": 2, "sample_weight": True},
     {"closure": "amp", "output": "argmax-probit", "soft": True},
     {"closure": "mf", "output": "argmax-exact", "batch_size": 20},
+    {"closure": "amp", "members": 3, "output": "argmax-single-jensen"},
     {"closure": "amp", "memory": "sites", "preset": "stream", "weights": "continuous"},
     {"closure": "mf", "memory": "covariance", "preset": "stream", "batch_size": 20},
 ]
@@ -74,7 +75,7 @@ def trained(case, communicator, device=None):
     """The network after two epochs, and what was measured of it."""
     settings, x, y, weight = problem(case)
     config = Config(**settings)
-    network = init(config, FEATURES, classes_of(config), communicator=communicator)
+    network = create(config, FEATURES, classes_of(config), communicator=communicator)
     if device is not None:
         network = network.on(device, "cuda")
     evaluation = Evaluation(x[:9], y[:9], x[:2], y[:2])  # of two samples, a third process predicts none
@@ -100,7 +101,7 @@ def compared(case, device=None):
     difference = apart(ours, trained(case, ALONE, device)) if together.rank == 0 else 0.0
     config = ours[0].config
     start = init(config, FEATURES, classes_of(config)).arrays()["W0.H"]
-    moved = float(np.abs(ours[0].arrays()["W0.H"] - start).max())
+    moved = float(np.abs(ours[0].members[0].arrays()["W0.H"] - start).max())
     return {"difference": difference, "same": same, "moved": moved}
 
 

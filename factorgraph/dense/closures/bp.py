@@ -72,7 +72,7 @@ class History:
                 above=self.above,
                 omega=self.omega,
                 V=self.V,
-                H=None if layer.observed else layer.H.copy(),
+                H=None if layer.observed else layer.fields(),
                 G=None if layer.G is None else layer.G.copy(),
                 to_inputs=layer.to_inputs,
                 below_omega=None if below is None else below.omega,
