@@ -101,7 +101,7 @@ def test_beliefs_of_pairs_of_two_states(seed, known):
 
 
 def test_the_change_of_a_sweep_and_where_it_is():
-    """That of half the log-odds: at least half of that of logarithms of probabilities, relative where these are large."""
+    """That of half the log-odds: at least half of that of logarithms of probabilities, relative if these are large."""
     graph = loops(3, unary=False)
     result = infer(graph, schedule="flooding", max_sweeps=5, tolerance=0.0)
     _, change = general(graph, {}, "flooding", 0.0, False, 5)
