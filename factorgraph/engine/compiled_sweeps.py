@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.engine.binary_sweeps import binary_sweeps
 from factorgraph.engine.category_sweeps import category_sweeps
 from factorgraph.engine.constants import WithConstants, add_constants, changing_edges, constant_messages
 from factorgraph.engine.damping import Damping
@@ -89,4 +90,4 @@ def _makers(graph: Unrolled) -> list[Callable[..., Any]]:
     if not kinds or any(len(stack.kind.widths) != 2 for stack in graph.stacks):
         return []
     one = [_OF_PAIRS[kind] for kind in kinds if kind in _OF_PAIRS and len(graph.stacks) == 1]
-    return one + [category_sweeps] * (kinds <= _DISCRETE)
+    return one + [binary_sweeps, category_sweeps] * (kinds <= _DISCRETE)

@@ -316,8 +316,9 @@ def _pending(ends: Any, w: Any, r: Any, T: Any, maximum: bool) -> Any:
         if maximum:
             change[f] = max(abs(combine_maxima(v, t - b) - a), abs(combine_maxima(v, s - a) - b))
         else:
-            x, y = (b + v * t) / ((v * b + t) * a), (a + v * s) / ((v * a + s) * b)
-            change[f] = max(max(x, y), 1.0 / min(x, y)) - 1.0
+            # A ratio of two positive numbers and its inverse, of which one is at least 1.
+            x, x_old, y, y_old = b + v * t, (v * b + t) * a, a + v * s, (v * a + s) * b
+            change[f] = max(max(x, x_old) / min(x, x_old), max(y, y_old) / min(y, y_old)) - 1.0
     return change
 
 
@@ -326,13 +327,21 @@ class SpinResidual(SpinSweeps):
 
     stride = 1
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.change = self._pending()
+
+    def _pending(self) -> Array:
+        return _pending(self.ends, self.w, self.r, self.T, self.maximum)
+
     def sweep(self, count: int) -> tuple[float, int]:
         """Go some rounds, with as many actions as there are pairs, if so many are pending."""
-        for _ in range(ROUNDS):
-            first = urgent(_pending(self.ends, self.w, self.r, self.T, self.maximum))
-            self.send(edges_of(first), False)
-        self.T = self._total()
-        change = _pending(self.ends, self.w, self.r, self.T, self.maximum)
+        for rounds_left in range(ROUNDS, 0, -1):
+            self.send(edges_of(urgent(self.change)), False)
+            if rounds_left == 1:
+                self.T = self._total()  # step by step they collect what was rounded
+            self.change = self._pending()
+        change = self.change
         where = int(change.argmax()) if change.size else 0
         largest = float(change.max(initial=0.0))
         return (largest if self.maximum else 0.5 * math.log1p(largest)), 2 * where

@@ -307,11 +307,12 @@ def _enumerate(
             terms = joint.terms(x)
             yield x, terms if gaussian is None else np.concatenate([terms, joint.integrated(gaussian, x)])
 
-    reference = _most_likely(chunks())[0]
+    kept = list(chunks()) if size <= chunk else None  # a single one is needed twice
+    reference = _most_likely(iter(kept or chunks()))[0]
     _log_partition(reference)  # of the most probable state alone: it must be a float
     row, column = _coordinates(graph)
     parts, mean_log = [], 0.0
-    for x, terms in chunks():
+    for x, terms in kept or chunks():
         log_w = compensated(terms - reference[:, None])
         w = np.exp(log_w)
         mean_log += float((w * np.where(w > 0.0, log_w, 0.0)).sum())

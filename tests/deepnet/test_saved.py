@@ -225,7 +225,7 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     for wrong in (None, "model", object()):
         with pytest.raises(
-            ValueError, match="`model` must be a Network or one of MessagePassingClassifier, MessagePassingRegressor"
+            ValueError, match="`model` must be a Network, an Ensemble or one of MessagePassingClassifier, MessagePassingRegressor"
         ):
             deepnet.save(wrong, tmp_path / "model.npz")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`model` must be fitted before it is saved"):
