@@ -13,7 +13,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from deepnet.config import Config, Settings
-from deepnet.data.preparation import LARGEST
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
@@ -25,6 +24,7 @@ from deepnet.predict import error_percent, log_loss, predict_pointwise
 from deepnet.train import Network, init, status
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 
 #: Held-out samples on which probabilities are calibrated.
 _CALIBRATING = 2000
@@ -331,7 +331,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         if not np.all(known):
             raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
         x = scaled(X, self.mean_, self.scale_)
-        if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / LARGEST:
+        if not self.standardize and 0 < (largest := np.abs(x).max()) < VARIANCE_FLOOR**0.5:
             raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
         numbers = y if soft else np.searchsorted(self.classes_, y)
         labels = 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers

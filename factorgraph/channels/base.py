@@ -74,7 +74,7 @@ def pre_activation(z: ArrayLike) -> Any:
     Raises:
         ValueError: other than real numbers.
     """
-    values = z if on_device(z) else number_array("z", z)
+    values: Any = z if on_device(z) else number_array("z", z)
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 

@@ -93,7 +93,8 @@ def response(
     known = beliefs(graph, potentials, *messages)
     deviations = np.sqrt(known.variance[_diagonal(graph, np.arange(graph.variables))])
     spread, deviation = graph.real & (deviations > 0.0), deviations[places]
-    rounding = np.finfo(float).eps * float(np.max(np.abs(known.mean[spread]) / deviations[spread], initial=0.0)) / _STEP
+    largest = float(np.max(np.abs(known.mean[spread]) / deviations[spread], initial=0.0))
+    rounding = float(np.finfo(float).eps) * largest / _STEP
     units = np.where(graph.real[places] & (deviation > 0.0), deviation, 1.0)
     runs = [(j, step) for j in range(places.size) for step, _ in _STENCIL]
     size = max(1, _MAX_SCALARS // max(1, graph.variables + graph.edges))
