@@ -40,7 +40,7 @@ from deepnet.sweep import backward, forward, start_batch
 from factorgraph.channels import Argmax, Channel, Sign
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
-from factorgraph.interface.arguments import check_number, real_array, shown
+from factorgraph.interface.arguments import check_instance, check_number, real_array, shown
 from factorgraph.iteration import DampingLevels, Report, Status, Turn, iterate
 from factorgraph.numerics.special import log_2cosh_array
 
@@ -86,6 +86,7 @@ def local_entropy(
     Raises:
         ValueError: the network has other weights or another output, or an argument is not as described.
     """
+    check_instance("couplings", couplings, (list, tuple, np.ndarray), "a sequence of numbers")
     chosen = [check_number("couplings", coupling, minimum=0.0, maximum=LARGEST_FIELD) for coupling in couplings]
     solution = [layer.most_probable_weights() for layer in _spin_layers(network)]
     return [
@@ -119,7 +120,8 @@ def entropy(
     Other arguments, and errors, as of ``local_entropy``.
     """
     solution = [layer.most_probable_weights() for layer in _spin_layers(network)]
-    x, y = check_inputs(network.layers, x), real_array("y", y)
+    x, y = check_inputs(network.layers, real_array("x", x)), real_array("y", y)
+    fields = _fields(fields, solution)
     output_of(network.layers[-1]).check(y, len(x))
     messages = _Messages(network, *_right(network, x, y), fields)
     run = iterate(
@@ -136,6 +138,18 @@ def entropy(
     independent = sum(float(_binary_entropy(m[edge]).sum()) for m, edge in zip(means, edges, strict=True))
     S = messages.log_partition(edges) - sum(float((f * m).sum()) for f, m in zip(fields, means, strict=True))
     return Entropy(overlap / count, S / count, independent / count, run.status)
+
+
+def _fields(fields: Sequence[Array], solution: Sequence[Array]) -> list[Array]:
+    """Return fields of the weights; raise ``ValueError`` unless there is one for each that leaves messages digits."""
+    need = f"{len(solution)} arrays, one for each layer"
+    if len(check_instance("fields", fields, (list, tuple), need)) != len(solution):
+        raise ValueError(f"`fields` must be {need}, got {len(fields)}")
+    found = [real_array(f"fields[{i}]", H, shape=solution[i].shape) for i, H in enumerate(fields)]
+    for i, H in enumerate(found):
+        if (largest := float(np.abs(H).max())) > LARGEST_FIELD:
+            raise ValueError(f"`fields[{i}]` must be at most {LARGEST_FIELD:g} in size, got {largest:g}")
+    return found
 
 
 def _spin_layers(network: Network) -> list[DenseLayer]:
@@ -177,7 +191,7 @@ class _Messages:
     def __init__(self, network: Network, x: Array, y: Labels, fields: Sequence[Array]) -> None:
         host = network.to("cpu")
         self.operations: Operations = host.operations
-        self.layers = self._layers(host, fields)
+        self.layers = self._layers(host, fields, float(np.mean(np.square(x, dtype=np.float64))) or 1.0)
         self.output: Output = output_of(self.layers[-1])
         self.y = self.output.encode(y, host.config.dtype)
         self.x = np.ascontiguousarray(x.astype(host.config.dtype, copy=False).T)
@@ -185,14 +199,15 @@ class _Messages:
         self.updates = [Update()] * len(self.layers)
         self.begin()
 
-    def _layers(self, network: Network, fields: Sequence[Array]) -> list[DenseLayer]:
+    def _layers(self, network: Network, fields: Sequence[Array], square: float) -> list[DenseLayer]:
+        """Return layers in the fields, whose least variances are in units of the mean square of their inputs."""
         layers: list[DenseLayer] = []
         for layer, H in zip(_spin_layers(network), fields, strict=True):
             last, plan = len(layers) == len(fields) - 1, layer.plan
             channel = _constraint(plan.channel) if last else plan.channel
             plan = DensePlan(
                 plan.name, plan.inputs, plan.outputs, plan.prior, channel, "amp", plan.scale, plan.bias,
-                plan.input_channel, plan.mask, plan.min_variance,
+                plan.input_channel, plan.mask, plan.min_variance * (1.0 if layers else square),
             )  # fmt: skip
             below = layers[-1] if layers else None
             layers.append(DenseLayer(plan, H.astype(layer.H.dtype), None, np.zeros_like(layer.H), below=below))

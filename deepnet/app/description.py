@@ -39,6 +39,9 @@ _LATER: dict[str, Any] = {
     "numbers": None,
 }
 
+#: Settings that are paths, if they are no names of data sets.
+_PATHS = ("dataset", "train", "target", "test", "test_target")
+
 
 class RunError(Exception):
     """A folder, data set or setting that does not fit the request; the message says what to do."""
@@ -327,10 +330,13 @@ def _labels(values: Any) -> tuple[Label, ...]:
 
 
 def _canonical(name: str, value: Any) -> Any:
-    """Return a form in which equal settings are equal: one value for all layers, or a list; schedules as objects."""
+    """Return a form in which equal settings are equal: one value for all layers, or a list; schedules as objects; paths
+    as those of the files themselves."""
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if name in SCHEDULED and value is not None:
         values = [str(Schedule.of(name, each)) for each in values]
+    if name in _PATHS:
+        values = [os.path.realpath(each) if isinstance(each, str) and os.path.isabs(each) else each for each in values]
     same = name != "hidden" and all(each == values[0] for each in values[1:])
     return values[:1] if same else values
 

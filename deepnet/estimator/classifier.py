@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepnet.average import Uncertainty, class_probabilities, mixture_loss, most_probable, uncertainty
 from deepnet.config import Config, Settings
-from deepnet.data.preparation import LARGEST
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
@@ -26,6 +25,7 @@ from deepnet.state import Trained, create, one_network
 from deepnet.train import status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
+from factorgraph.messages.ranges import VARIANCE_FLOOR
 
 #: Held-out samples on which probabilities are calibrated, at most; and parts of the training set that are held out in
 #: turn.
@@ -364,7 +364,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         if not np.all(known):
             raise ValueError(f"`y` must be among {self.classes_.tolist()}, got {np.unique(y[~known]).tolist()}")
         x = scaled(X, self.mean_, self.scale_)
-        if not self.standardize and 0 < (largest := np.abs(x).max()) < 1 / LARGEST:
+        if not self.standardize and 0 < (largest := np.abs(x).max()) < VARIANCE_FLOOR**0.5:
             raise ValueError(f"`X` must be of order 1 unless `standardize` is True, got values up to {largest:g}")
         numbers = y if soft else np.searchsorted(self.classes_, y)
         labels = 2 * numbers - 1 if len(self.classes_) == 2 and not soft else numbers

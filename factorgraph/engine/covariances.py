@@ -19,6 +19,8 @@ from factorgraph.messages.natural import Array
 #: Fields of the response, in units of a deviation, and what their means count: a derivative with an error of order 4.
 _STEP = 2e-3
 _STENCIL = ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0))
+#: Relative error of a derivative above which it is not exact.
+_EXACT = 1e-9
 #: Sweeps until the means have responded, at most, and the change at which there are no more.
 _SWEEPS, _TOLERANCE = 1000, 1e-13
 #: Scalars of the copies that respond together.
@@ -31,8 +33,9 @@ class JointCovariance(NamedTuple):
 
     Attributes:
         matrix: (n, n).
-        exact: they are those of the model: on forests to about 1e-9, and where the joint law is Gaussian, with loops
-            too. Otherwise they are the linear response of the beliefs.
+        exact: they are those of the model: on forests to about 1e-9, where no mean is 1e4 deviations from 0 or more,
+            which would hide its response; and where the joint law is Gaussian, with loops too. Otherwise they are the
+            linear response of the beliefs.
     """
 
     matrix: Array
@@ -84,9 +87,14 @@ def gaussian_covariance(graph: Unrolled, potentials: Potentials, places: NDArray
 
 def response(
     graph: Unrolled, potentials: Potentials, messages: tuple[Array, Array], places: NDArray[np.intp], schedule: str
-) -> Array:
-    """Return the derivatives of the means of some components by each other's fields."""
-    deviation = np.sqrt(beliefs(graph, potentials, *messages).variance[_diagonal(graph, places)])
+) -> JointCovariance:
+    """Return the derivatives of the means of some components by each other's fields, and whether they are exact as far
+    as rounding goes."""
+    known = beliefs(graph, potentials, *messages)
+    deviations = np.sqrt(known.variance[_diagonal(graph, np.arange(graph.variables))])
+    spread, deviation = graph.real & (deviations > 0.0), deviations[places]
+    largest = float(np.max(np.abs(known.mean[spread]) / deviations[spread], initial=0.0))
+    rounding = float(np.finfo(float).eps) * largest / _STEP
     units = np.where(graph.real[places] & (deviation > 0.0), deviation, 1.0)
     runs = [(j, step) for j in range(places.size) for step, _ in _STENCIL]
     size = max(1, _MAX_SCALARS // max(1, graph.variables + graph.edges))
@@ -97,7 +105,7 @@ def response(
     stencil = np.array([share for _, share in _STENCIL]) / _STEP
     shift = np.concatenate(means).reshape(places.size, len(_STENCIL), places.size)
     covariance = np.einsum("jsi,s->ij", shift, stencil) * units
-    return 0.5 * (covariance + covariance.T)
+    return JointCovariance(0.5 * (covariance + covariance.T), rounding <= _EXACT)
 
 
 def _means(

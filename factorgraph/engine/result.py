@@ -177,8 +177,8 @@ class Result:
             return JointCovariance(gaussian_covariance(self.graph, self.potentials, places), True)
         _ = self.moments  # an improper or impossible model is an error that names its variable
         schedule = "two-pass" if self.graph.is_forest else "sequential"
-        matrix = response(self.graph, self.potentials, (self.B, self.A), places, schedule)
-        return JointCovariance(matrix, self.exact)
+        found = response(self.graph, self.potentials, (self.B, self.A), places, schedule)
+        return found._replace(exact=self.exact and found.exact)
 
     @cached_property
     def _assignment(self) -> Assignment:

@@ -16,6 +16,7 @@ def checked_matrix(matrix: Any) -> tuple[sparse.csr_array, tuple[int, int]]:
     shape = matrix.shape if sparse.issparse(matrix) else values.shape
     if len(shape) != 2 or 0 in shape:
         raise ModelError(f"`matrix` must have two axes and an element, got shape {shape}")
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # SciPy takes no other
     checks = sparse.csr_array(matrix if sparse.issparse(matrix) else values, copy=True)
     checks.sum_duplicates()
     checks.eliminate_zeros()

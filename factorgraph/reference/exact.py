@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,15 @@ class Exact:
     def __getitem__(self, name: str) -> Any:
         """Moments of a variable by its name, or the law of a category; raises ``KeyError`` if there is none."""
         return marginal(self.graph.layout, name, self.mean, self.variance)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: without what is found later, which is solved for again there."""
+        return {name: value for name, value in vars(self).items() if name != "_later"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        solve = partial(_solved, self.graph, self.potentials)
+        vars(self)["_later"] = _Later(lambda: solve()._later.best(), lambda places: solve()._later.covariance(places))
 
     def covariance(self, name: str) -> Array:
         """Return covariance matrices (..., d, d) of a variable of vectors; raise ``KeyError`` if there is none."""

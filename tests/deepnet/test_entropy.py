@@ -108,6 +108,31 @@ def test_a_wrong_coupling(wrong: float) -> None:
         local_entropy(network, x, y, [1.0, wrong])
 
 
+def test_wrong_arguments_are_named() -> None:
+    network, _, x, y = solved(0, 5, 8)
+    shape = network.layers[0].mean.shape
+    with pytest.raises(ValueError, match=r"`couplings` must be a sequence of numbers, got 0\.5"):
+        local_entropy(network, x, y, 0.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"`x` must be finite numbers, got nan at \(0, 0\)"):
+        local_entropy(network, np.full_like(x, np.nan), y, [1.0])
+    for fields, message in (
+        ([], "`fields` must be 1 arrays, one for each layer, got 0"),
+        ([np.ones((2, 99))], r"`fields\[0\]` must be a number or of shape"),
+        ([np.full(shape, np.nan)], r"`fields\[0\]` must be finite numbers"),
+        ([np.full(shape, 1e300)], r"`fields\[0\]` must be at most 1e\+12 in size, got 1e\+300"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            entropy(network, x, y, fields)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-5, 1e6])
+def test_units_of_the_inputs_are_of_no_account(scale: float) -> None:
+    network, _, x, y = solved(0, 16, 5)
+    (found,), (scaled,) = (local_entropy(network, a * x, y, [0.3], tolerance=1e-8) for a in (1.0, scale))
+    assert found.status.converged and scaled.status.converged
+    assert scaled.entropy == pytest.approx(found.entropy, rel=1e-6)
+
+
 def test_only_a_fixed_point_has_an_entropy() -> None:
     network, _, x, y = solved(0, 5, 8)
     (found,) = local_entropy(network, x, y, [2.0])

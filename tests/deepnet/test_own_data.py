@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -538,6 +540,30 @@ def test_a_large_file_is_read_in_pieces(trained: Path, tmp_path: Path, monkeypat
     assert sizes == [8192, 8192, 150 * 120 - 2 * 8192]
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert len(lines) == 150 * 120 + 1 and lines[1:151] == lines[-150:]
+
+
+def test_a_run_goes_on_by_any_path_of_its_file(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = tmp_path / "run", Path(json.loads((trained / "config.json").read_text())["files"]["train"])
+    shutil.copytree(trained, run)
+    (tmp_path / "link.csv").symlink_to(data)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    for path in ("../link.csv", os.path.relpath(data), str(data.parent / "." / ".." / data.parent.name / data.name)):
+        argv = ["train", path, "--out", str(run), "--resume", "--no-plot", "--target", "species"]
+        assert main(argv) == 0, capsys.readouterr().err
+    shutil.copy(data, tmp_path / "copy.csv")
+    assert main(["train", "../copy.csv", "--out", str(run), "--resume", "--no-plot"]) == 2
+    assert "`dataset` must stay as it was in a resumed run" in capsys.readouterr().err
+
+
+def test_predictions_without_an_output(
+    trained: Path, iris: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["predict", str(trained), str(iris)]) == 2
+    assert "`--out` must be given where the output is closed" in capsys.readouterr().err
 
 
 def test_resuming_and_evaluating(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -258,6 +258,9 @@ def test_errors_of_use() -> None:
         model.predict(X, return_std="yes")
     with pytest.raises(ValueError, match="`y` must have 1 targets, as before, got 2"):
         model.partial_fit(X, np.stack([y, y], axis=1))
+    for texts in (y.astype(str), np.stack([y, y], axis=1).astype(str), list("12" * 30)):
+        with pytest.raises(ValueError, match="`y` must be an array of real numbers"):
+            small(epochs=1).fit(X, texts)
     with pytest.raises(ValueError, match="`output` must be one of"):
         MessagePassingClassifier(output="gaussian").fit(X, y > 50)
 

@@ -224,9 +224,8 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     for wrong in (None, "model", object()):
-        with pytest.raises(
-            ValueError, match="`model` must be a Network, an Ensemble or one of MessagePassingClassifier, MessagePassingRegressor"
-        ):
+        need = "a Network, an Ensemble or one of MessagePassingClassifier, MessagePassingRegressor"
+        with pytest.raises(ValueError, match=f"`model` must be {need}"):
             deepnet.save(wrong, tmp_path / "model.npz")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`model` must be fitted before it is saved"):
         deepnet.save(MessagePassingClassifier(), tmp_path / "model.npz")

@@ -255,7 +255,7 @@ def test_classifiers_travel(fitted: MessagePassingClassifier, tmp_path: Path) ->
         assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-160, 1e-80, 1e100])
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-160, 1e-80, 1e-6, 1e100])
 def test_inputs_of_any_scale(scale: float) -> None:
     """Standardised they are the same; as they are, they are refused if they cannot be told from zero."""
     expected = MessagePassingClassifier(**SMALL).fit(X, Y)

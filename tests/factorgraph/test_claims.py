@@ -25,6 +25,7 @@ from factorgraph import (
     Selection,
     Status,
     Sum,
+    Switch,
     exact,
     infer,
     load_model,
@@ -382,6 +383,29 @@ def test_results_are_copied_and_sent(schedule, damping):
                 np.testing.assert_array_equal(again[name].mean, result[name].mean)
             assert again.log_partition == result.log_partition
             assert infer(graph, start=again, schedule="flooding").converged
+
+
+def switching():
+    graph = Graph()
+    x, c = graph.reals("x", 2, precision=1.0), graph.categories("c", states=3, field=[0.0, 0.3, -0.2])
+    graph.add(Switch(c, x[0], target=[0.0, 1.0, 3.0], noise=[0.5, 1.0, 2.0]))
+    graph.add(Linear(x[0], x[1], coefficients=[1.0, -1.0], noise=0.4))
+    return graph
+
+
+@pytest.mark.parametrize("graph", [ising(2, 6), ising(5, 30), gaussian(2, 5), switching()], ids=lambda _: "")
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_exact_solutions_are_copied_and_sent_with_what_is_found_later(graph, how):
+    solution = exact(graph)
+    again = how(solution)
+    assert again.log_partition == solution.log_partition
+    assert again.best.log_weight == solution.best.log_weight
+    for name, values in solution.best.values.items():
+        np.testing.assert_array_equal(again.best.values[name], values)
+    for factor in graph.model.factors[:1]:
+        found = again.pairs(again.graph.layout.model.factors[0])
+        for one, other in zip(found, solution.pairs(factor), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_results_print_in_one_screen():

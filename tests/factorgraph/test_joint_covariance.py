@@ -142,3 +142,19 @@ def test_what_cannot_be_is_refused():
             run.joint_covariance("c")
     with pytest.raises(ValueError, match="variables must be at least one"):
         result.joint_covariance()
+
+
+@pytest.mark.parametrize(("far", "exact"), [(0.0, True), (-1e3, True), (1e6, False), (1e9, False)])
+def test_rounding_of_means_far_from_zero_is_no_exact_response(far, exact):
+    """Differences of means of 1e9 have three digits: nothing is claimed where they are lost, and nothing else is."""
+
+    def covariance(far):
+        graph = Graph()
+        x, s = graph.reals("x", 3, prior=Gaussian(far, 1.0)), graph.spins("s")
+        graph.add(Linear(x[0], x[1], s, coefficients=[1.0, -1.0, 1.0], noise=0.5))
+        graph.add(Linear(x[1], x[2], coefficients=[1.0, -1.0], noise=0.5))
+        return infer(graph).joint_covariance("x", "s")
+
+    found, truth = covariance(far), covariance(0.0)
+    assert found.exact == exact
+    np.testing.assert_allclose(found.matrix, truth.matrix, atol=1e-8 if exact else 1e-3)

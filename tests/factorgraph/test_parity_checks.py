@@ -23,13 +23,19 @@ def code(seed):
     return H, H @ rng.integers(0, 2, N) % 2, rng.normal(size=N)
 
 
+def big_endian(H):
+    return H.astype(">i4")
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("alist") / "code.alist"
 
 
 @quick
-@given(seed=seeds, form=st.sampled_from([np.asarray, sparse.csr_matrix, sparse.coo_array, sparse.csc_array]))
+@given(
+    seed=seeds, form=st.sampled_from([np.asarray, big_endian, sparse.csr_matrix, sparse.coo_array, sparse.csc_array])
+)
 def test_models_are_the_sums_over_their_words(seed, form):
     H, syndrome, field = code(seed)
     words = np.indices((2,) * H.shape[1]).reshape(H.shape[1], -1)
