@@ -21,7 +21,7 @@ from deepnet.metrics import Uncertainty, class_probabilities, uncertainty
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
 from deepnet.predict import error_percent, output_marginals, predict_pointwise
-from deepnet.train import Network, init, status, train_epoch
+from deepnet.train import Network, init, output_labels, status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
 
@@ -424,9 +424,10 @@ def _temperature(held: Iterable[tuple[Network, Samples]]) -> float:
     """Return the most probable ``calibration_`` given samples, each with a network that has not seen them."""
     seen = []
     for network, samples in held:
-        layers = network.in_double().layers
-        output, moments = output_of(layers[-1]), output_marginals(layers, samples.x, network.operations)
-        seen.append((output, output.encode(samples.y, moments[0].dtype), *moments))
+        there = network.in_double()
+        omega, V = output_marginals(there.layers, samples.x, there.operations)
+        labels = output_labels(there, samples.y)  # with their noise, of which predictions are free
+        seen.append((output_of(there.layers[-1]), labels, omega, V))
 
     def energy(exponent: float) -> float:
         losses = [omega.shape[1] * output.loss(y, omega / np.exp(exponent), V) for output, y, omega, V in seen]
