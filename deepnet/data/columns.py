@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from deepnet.data.files import DataError
 from deepnet.data.preparation import LARGEST, Inputs, Preparation
-from deepnet.data.table import Column, Table, is_text, most_categories, numbers, pieces
+from deepnet.data.table import TEXT, Column, Table, is_text, most_categories, numbers, pieces
 from factorgraph.interface.arguments import shown
 
 #: Most categories of a column; more are likely to be names or numbers of the rows.
@@ -91,7 +91,7 @@ class Columns(Preparation):
             parts.append(self._imputer().transform(scaled))
         if self.categories:
             columns = [_checked_categories(table, each) for each in self.categories]
-            parts.append(self._encoder().transform(np.stack(columns, axis=1)))
+            parts.append(self._encoder().transform(np.stack(columns, axis=1).astype(object)))
         return np.concatenate(parts, axis=1).astype(dtype)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,15 +152,15 @@ def _categories(column: Column) -> NDArray[Any]:
         return column
     column = column.astype(np.float64)
     plain = [int(value) if value.is_integer() else value for value in column.tolist()]
-    return np.array(["" if value != value else str(value) for value in plain], dtype=object)
+    return np.array(["" if value != value else str(value) for value in plain], dtype=TEXT)
 
 
 def _checked_categories(table: Table, known: Categories) -> NDArray[Any]:
     """Return a column as texts, all of them known or missing."""
     found = _categories(table.column(known.name))
-    new = ~np.isin(found.astype(str), [*known.values, ""])
-    if new.any():
-        row = int(new.argmax())
+    values = {*known.values, ""}
+    row = next((row for row, value in enumerate(found) if value not in values), None)
+    if row is not None:
         names = ", ".join(known.values)
         names = names if len(names) <= 200 else f"{names[:200]}..."
         raise DataError(f"{table.where(row, known.name)}: must be one of {names}, got {shown(found[row])}")

@@ -19,7 +19,7 @@ from deepnet.data.fitting import fit_preparation
 from deepnet.data.mapped import MappedInputs
 from deepnet.data.parquet import read_parquet
 from deepnet.data.preparation import Preparation
-from deepnet.data.table import LABELS, PIECE, Table, joined
+from deepnet.data.table import LABELS, PIECE, Table, joined, pieces
 from deepnet.data.target import Classes, Numbers, Target, fit_target
 from deepnet.sizes import total_memory
 from factorgraph.interface.arguments import check_fields, check_flag, check_instance, check_name, check_number, shown
@@ -203,10 +203,13 @@ def _first(table: Table, column: str, rows: NDArray[np.integer]) -> Any:
 
 
 def _inputs(preparation: Preparation, table: Table, rows: NDArray[np.integer], dtype: DTypeLike) -> Any:
-    """Return the inputs of some rows; of a mapped file, inputs that stay there."""
+    """Return the inputs of some rows, made a piece at a time; of a mapped file, inputs that stay there."""
     if table.mapped:
         return MappedInputs(preparation, table, rows, dtype)
-    return preparation.apply(table.rows(rows), dtype)
+    x = np.empty((len(rows), preparation.features), dtype)
+    for start, some in zip(range(0, len(rows), PIECE), pieces(rows), strict=True):
+        x[start : start + PIECE] = preparation.apply(table.rows(some), dtype)
+    return x
 
 
 def read_pieces(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnet.data.files import DataError
-from deepnet.data.table import Column, Table, is_text, most_categories, numbers
+from deepnet.data.table import TEXT, Column, Table, is_text, most_categories, numbers
 from factorgraph.interface.arguments import check_fields, check_flag, check_number, shown
 
 #: A class as the user knows it.
@@ -226,7 +226,7 @@ def _label_column(table: Table, target: str) -> Column:
     else:
         values = column.astype(np.float64)
         wrong, need = ~np.isfinite(values) | (values != np.floor(values)), "a class, a text or a whole number"
-        found = np.array([str(int(value)) for value in np.where(wrong, 0, values).tolist()], dtype=object)
+        found = np.array([str(int(value)) for value in np.where(wrong, 0, values).tolist()], dtype=TEXT)
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(f"{table.where(row, target)}: must be {need}, got {shown(column[row])}")

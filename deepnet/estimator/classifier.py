@@ -22,7 +22,7 @@ from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
 from deepnet.predict import error_percent, output_marginals
 from deepnet.state import Trained, create, one_network
-from deepnet.train import status, train_epoch
+from deepnet.train import output_labels, status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown
 from factorgraph.messages.ranges import VARIANCE_FLOOR
@@ -438,8 +438,9 @@ def _temperature(held: Iterable[tuple[Trained, Samples]]) -> float:
     for network, samples in held:
         members = network.in_double().members
         output = output_of(members[0].layers[-1])
+        labels = output_labels(members[0], samples.y)  # with their noise, of which predictions are free
         moments = [output_marginals(each.layers, samples.x, each.operations) for each in members]
-        seen.append((output, output.encode(samples.y, moments[0][0].dtype), moments))
+        seen.append((output, labels, moments))
 
     def energy(exponent: float) -> float:
         scale, total = np.exp(-exponent), 0.5 * (exponent / _SPREAD) ** 2

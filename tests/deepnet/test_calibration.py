@@ -39,9 +39,11 @@ def test_every_sample_is_held_out_once_and_its_network_has_not_seen_it() -> None
             np.testing.assert_array_equal(ours.state()["mean"], theirs.state()["mean"])
 
 
-def test_it_is_the_most_probable_one() -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_it_is_the_most_probable_one(noise: float) -> None:
+    """Given labels with their noise, of which predictions are free."""
     X, y = load_iris(return_X_y=True)
-    model = MessagePassingClassifier(**OPTIONS).fit(X, y)
+    model = MessagePassingClassifier(label_noise=noise, **OPTIONS).fit(X, y)
     found, chosen = parts(model, X, y), model.calibration_
     exponents = np.linspace(-2.5, 2.5, 251)
     energies = []
@@ -50,7 +52,7 @@ def test_it_is_the_most_probable_one() -> None:
         for network, samples in found:
             model.network_ = network
             p = model.predict_proba(samples.x.astype(float) * model.scale_ + model.mean_)
-            total -= np.log(p[np.arange(len(p)), samples.y]).sum()
+            total -= np.log((1.0 - noise) * p[np.arange(len(p)), samples.y] + noise / 3).sum()
         energies.append(total + 0.5 * (exponent / _SPREAD) ** 2)
     assert np.log(chosen) == pytest.approx(exponents[int(np.argmin(energies))], abs=0.02)
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,19 @@ def test_wrong_files(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_files(Files(path, "y", stratify=True, test_fraction=0.5))
     assert str(path) in str(caught.value) and message in str(caught.value)
+
+
+def test_a_table_in_memory_is_a_small_multiple_of_its_numbers(tmp_path: Path) -> None:
+    """A text takes 16 bytes, as two numbers do, and a row 8 for its line; Python strings would take 60 and more."""
+    values = np.random.default_rng(0).standard_normal((5000, 4))
+    rows = [[*(f"{value:.4f}" for value in each), "ab"[int(each[0] > 0)]] for each in values]
+    path = write_csv(tmp_path / "data.csv", [["p", "q", "r", "s", "y"], *rows])
+    read_table(path)  # with what is loaded by the first call
+    tracemalloc.start()
+    table = read_table(path)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 3.0 * 8 * (len(table.columns) * len(table))
 
 
 def test_text_that_is_no_utf8_and_names_of_rows(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from deepnet.app.run import Run
 from deepnet.app.told import Measured, gathered
 from deepnet.data import DataError, Files, load_files
 from deepnet.data.own import read_pieces
-from deepnet.data.table import Table
+from deepnet.data.table import TEXT, Table
 from deepnet.data.target import Classes, Numbers, fit_target
 from deepnet.metrics import uncertainty
 from deepnet.scores import coverage
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 )
 def test_which_columns_are_numbers(values: list[Any], kind: str) -> None:
     """Texts, and whole numbers that are few or occur often, are classes."""
-    column = np.array(values, dtype=object if isinstance(values[0], str) else None)
+    column = np.array(values, dtype=TEXT if isinstance(values[0], str) else None)
     table = Table(Path("file"), {"y": column}, np.arange(len(values)))
     assert isinstance(fit_target(table, "y"), Classes if kind == "classes" else Numbers)
 
