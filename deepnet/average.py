@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import entr, logsumexp
 
+from deepnet.ensemble import Trained
 from deepnet.outputs import output_of
 from deepnet.outputs.base import Predictive
 from deepnet.predict import (
@@ -20,7 +21,7 @@ from deepnet.predict import (
     predict_proba,
     predictive,
 )
-from deepnet.state import Network, Trained
+from deepnet.state import Network
 from factorgraph.dense.state import Array
 
 

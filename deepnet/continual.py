@@ -12,9 +12,9 @@ import numpy as np
 
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence
+from deepnet.ensemble import Trained
 from deepnet.metrics import measure
 from deepnet.sizes import check_count
-from deepnet.state import Trained
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_instance
 

@@ -1,16 +1,17 @@
 """Several networks trained side by side on the same batches, whose predictions are averaged."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from deepnet.config import Config
-from deepnet.processes import Communicator
+from deepnet.processes import ALONE, Communicator
+from deepnet.state import Network, init, of_member
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array
-
-if TYPE_CHECKING:
-    from deepnet.state import Network
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Ensemble:
     """
 
     config: Config
-    members: "list[Network]"
+    members: list[Network]
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self.members)}: {self.members[0]!r}>"
@@ -92,10 +93,43 @@ class Ensemble:
             own = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
             member.restore(own, epoch)
 
-    def _each(self, change: "Callable[[Network], Network]") -> "Ensemble":
+    def _each(self, change: Callable[[Network], Network]) -> "Ensemble":
         return replace(self, members=[change(member) for member in self.members])
 
 
-def of_member(member: int, name: str) -> str:
-    """Return what an array of a member is called among those of its ensemble."""
-    return f"member{member}.{name}"
+#: What is trained.
+Trained = Network | Ensemble
+
+
+def one_network(trained: Trained, purpose: str) -> Network:
+    """Return what is trained if it is one network; raise ``ValueError`` for an ensemble, which is none ``purpose``."""
+    if isinstance(trained, Ensemble):
+        raise ValueError(f"`members` must be 1 {purpose}, got {len(trained.members)}")
+    return trained
+
+
+def create(
+    config: Config, features: int, classes: int, device: str = "cpu", communicator: Communicator = ALONE
+) -> Trained:
+    """Return what is trained, before training: a network, or an ensemble if the settings have several members;
+    arguments and errors as of ``init``."""
+    made = init(config, features, classes, device, communicator)
+    if config.members == 1:
+        return made
+    others = (init(config, features, classes, device, communicator, member=m) for m in range(1, config.members))
+    return Ensemble(config, [made, *others])
+
+
+def drawn_digests(network: Trained) -> dict[str, str]:
+    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
+    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
+
+
+def check_drawn(network: Trained, digests: Any) -> None:
+    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
+    if digests != drawn_digests(network):
+        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
+
+
+def _packed(values: Array) -> Array:
+    return np.packbits(values) if values.dtype == bool else values

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from deepnet.average import mean, mixture, mixture_loss, most_probable, probabilities_of, votes
+from deepnet.ensemble import Trained
 from deepnet.outputs import output_of
 from deepnet.predict import error_percent, output_marginals
 from deepnet.scores import class_scores, coverage
-from deepnet.state import EVALUATION, Network, Trained
+from deepnet.state import EVALUATION, Network
 from factorgraph.dense.state import Array
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnet.config import Config
+from deepnet.ensemble import Ensemble, Trained, check_drawn, create, drawn_digests, one_network
 from deepnet.estimator import MessagePassingClassifier, MessagePassingRegressor
 from deepnet.estimator.base import Estimator
 from deepnet.export.packed import file_path
@@ -17,7 +18,7 @@ from deepnet.export.posterior import pack_posterior, unpack_posterior
 from deepnet.outputs import numeric, output_of
 from deepnet.schedule import Schedule
 from deepnet.sizes import LARGEST
-from deepnet.state import Ensemble, Network, Trained, check_arrays, check_drawn, create, drawn_digests, one_network
+from deepnet.state import Network, check_arrays
 from factorgraph.interface.arguments import (
     check_choice,
     check_flag,

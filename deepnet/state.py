@@ -1,6 +1,5 @@
-"""A network in training, or an ensemble of them: how it is made, moved to another device, saved and restored."""
+"""A network in training: how it is made, moved to another device, saved and restored."""
 
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ import numpy as np
 
 from deepnet.baselines import MESSAGE_PASSING
 from deepnet.config import Config
-from deepnet.ensemble import Ensemble, of_member
 from deepnet.kernels.devices import operations_for
 from deepnet.layers import MEMORIES, Layer, Plan, with_replicas
 from deepnet.lower import lower
@@ -142,17 +140,6 @@ class Network:
         return {f"{each.plan.name}.{name}": values for each in self.layers for name, values in each.state().items()}
 
 
-#: What is trained.
-Trained = Network | Ensemble
-
-
-def one_network(trained: Trained, purpose: str) -> Network:
-    """Return what is trained if it is one network; raise ``ValueError`` for an ensemble, which is none ``purpose``."""
-    if isinstance(trained, Ensemble):
-        raise ValueError(f"`members` must be 1 {purpose}, got {len(trained.members)}")
-    return trained
-
-
 def _double(values: Array) -> Array:
     return values.astype(np.float64) if values.dtype.kind == "f" else values
 
@@ -247,18 +234,6 @@ def init(
     return network.to(device) if config.baseline is not None or device == "cpu" else network.on(operations, device)
 
 
-def create(
-    config: Config, features: int, classes: int, device: str = "cpu", communicator: Communicator = ALONE
-) -> Trained:
-    """Return what is trained, before training: a network, or an ensemble if the settings have several members;
-    arguments and errors as of ``init``."""
-    made = init(config, features, classes, device, communicator)
-    if config.members == 1:
-        return made
-    others = (init(config, features, classes, device, communicator, member=m) for m in range(1, config.members))
-    return Ensemble(config, [made, *others])
-
-
 def _check_device(config: Config, device: str) -> None:
     if config.memory == "sites" and device != "cpu":
         raise ValueError(f"`device` must be 'cpu' with memory 'sites', got {shown(device)}")
@@ -276,6 +251,11 @@ def check_arrays(arrays: Mapping[str, Array], config: Config, features: int, cla
             expected.add(name)
     if unknown := sorted(set(arrays) - expected):
         raise ValueError(f"the saved network must have the arrays {sorted(expected)} only, and has {shown(unknown)}")
+
+
+def of_member(member: int, name: str) -> str:
+    """Return what an array of a member is called among those of its ensemble."""
+    return f"member{member}.{name}"
 
 
 def _shapes(plans: Sequence[Plan]) -> dict[str, tuple[int | None, ...]]:
@@ -321,18 +301,3 @@ def check_finite(network: Network, communicator: Communicator = ALONE) -> None:
                 f"training diverged in epoch {network.epoch + 1}: layer {layer.plan.name}, quantity {name}, "
                 f"largest value {largest:g}. {network.config.remedy}"
             )
-
-
-def drawn_digests(network: Trained) -> dict[str, str]:
-    """Return a digest of what chance has fixed in each layer, its mask if it is dense, where there is such a thing."""
-    return {name: hashlib.sha256(_packed(values).tobytes()).hexdigest() for name, values in network.drawn().items()}
-
-
-def check_drawn(network: Trained, digests: Any) -> None:
-    """Raise ``ValueError`` if a network was trained with other edges than those that its settings draw."""
-    if digests != drawn_digests(network):
-        raise ValueError("the edges drawn from `seed` and `density` must be those with which it was trained")
-
-
-def _packed(values: Array) -> Array:
-    return np.packbits(values) if values.dtype == bool else values

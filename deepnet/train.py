@@ -13,7 +13,7 @@ import numpy as np
 from deepnet.baselines import Baseline, Epoch
 from deepnet.config import REMEDY, SCHEDULED, Config
 from deepnet.data.mapped import MappedInputs
-from deepnet.ensemble import Ensemble
+from deepnet.ensemble import Ensemble, Trained, create
 from deepnet.kernels.cpu.ahead import prepare
 from deepnet.layers import Update
 from deepnet.metrics import Evaluation, metrics
@@ -24,7 +24,7 @@ from deepnet.processes.randomness import own_numbers
 from deepnet.scores import OF_CLASSES, Measures
 from deepnet.side_by_side import SideBySide
 from deepnet.sizes import check_count
-from deepnet.state import EPOCHS, DivergenceError, Network, Trained, check_arrays, check_finite, create, init, model
+from deepnet.state import EPOCHS, DivergenceError, Network, check_arrays, check_finite, init, model
 from deepnet.sweep import train_batch
 from factorgraph.dense.operations import Operations
 from factorgraph.dense.state import Array

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepnet.config import Config
     from deepnet.data import Dataset, Files
     from deepnet.data.tasks import TaskSequence
-    from deepnet.state import Trained
+    from deepnet.ensemble import Trained
 
 #: Smallest time between two drawings of the figure while training goes on, in seconds.
 FIGURE_PERIOD = 30.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepnet.app.description import Description
-    from deepnet.state import Trained
+    from deepnet.ensemble import Trained
     from factorgraph.dense.state import Array
 
 #: File in the folder of the run.

@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
     from deepnet.app.run import Run
     from deepnet.config import LARGEST_SEED
     from deepnet.continual import tasks_of
+    from deepnet.ensemble import one_network
     from deepnet.flatness import local_energy
     from deepnet.layers.dense import LARGEST_FIELD
     from deepnet.sizes import check_count
-    from deepnet.state import one_network
     from factorgraph.interface.arguments import check_number, shown
 
     with wrong_input():

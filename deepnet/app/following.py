@@ -7,8 +7,8 @@ from typing import Any
 
 from deepnet.app.checkpoint import as_path
 from deepnet.app.run import Run
+from deepnet.ensemble import Trained
 from deepnet.processes import Communicator
-from deepnet.state import Trained
 
 
 class FollowingRun(Run):

@@ -17,7 +17,7 @@ from deepnet.app.terminal import UsageError, say
 
 if TYPE_CHECKING:
     from deepnet.data.target import Target
-    from deepnet.state import Trained
+    from deepnet.ensemble import Trained
     from factorgraph.dense.state import Array
 
 _DESCRIPTION = """Write, for every row of a file, the most probable label and the probability of every class, or mean

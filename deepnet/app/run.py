@@ -34,10 +34,11 @@ from deepnet.continual import TASK_ERRORS, measure_tasks, tasks_of
 from deepnet.data import Dataset
 from deepnet.data.target import Classes, Numbers
 from deepnet.data.tasks import TaskSequence
+from deepnet.ensemble import Trained, check_drawn, create, drawn_digests, one_network
 from deepnet.export.exported import Exported
 from deepnet.metrics import Evaluation, metrics
 from deepnet.processes import ALONE, Communicator
-from deepnet.state import Trained, check_arrays, check_drawn, create, drawn_digests, one_network
+from deepnet.state import check_arrays
 from deepnet.train import train, warm_up
 from factorgraph.interface.arguments import shown
 from factorgraph.io.files import read_bytes, remove_abandoned

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepnet.app.run import Run
+    from deepnet.ensemble import Trained
     from deepnet.scores import Measures
-    from deepnet.state import Trained
 
 
 def header(run: "Run", network: "Trained") -> str:

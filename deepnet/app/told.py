@@ -13,11 +13,11 @@ from deepnet.average import class_probabilities, means_and_deviations, most_prob
 from deepnet.data import Dataset
 from deepnet.data.target import Numbers
 from deepnet.data.tasks import TaskSequence
+from deepnet.ensemble import Trained, one_network
 from deepnet.export.c_header import c_header
 from deepnet.export.exported import Exported
 from deepnet.export.packing import pack
 from deepnet.outputs import output_of
-from deepnet.state import Trained, one_network
 from factorgraph.dense.state import Array
 
 #: Samples that predictions are timed with, and seconds that it may take.

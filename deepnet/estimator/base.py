@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepnet.average import log_loss
 from deepnet.config import Config
+from deepnet.ensemble import Trained
 from deepnet.estimator.inputs import scaled, seed_of, validated
 from deepnet.kernels.devices import operations_for
 from deepnet.sizes import check_count
-from deepnet.state import Trained
 from deepnet.train import train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_flag, check_number

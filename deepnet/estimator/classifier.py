@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepnet.average import Uncertainty, class_probabilities, mixture_loss, most_probable, uncertainty
 from deepnet.config import Config, Settings
+from deepnet.ensemble import Trained, create, one_network
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import count_masked, moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
@@ -21,7 +22,6 @@ from deepnet.export.packing import export
 from deepnet.network import choice
 from deepnet.outputs import AUTO, classifying, output_of
 from deepnet.predict import error_percent, output_marginals
-from deepnet.state import Trained, create, one_network
 from deepnet.train import output_labels, status, train_epoch
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag, shown

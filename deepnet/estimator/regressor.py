@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepnet.average import Uncertainty, law, uncertainty
 from deepnet.config import Config, Settings
+from deepnet.ensemble import Trained, create, one_network
 from deepnet.estimator.base import VALIDATION, Estimator, Samples
 from deepnet.estimator.inputs import column_moments, scaled, validated, weights_of
 from deepnet.export.exported import Exported
@@ -19,7 +20,6 @@ from deepnet.export.packing import export
 from deepnet.outputs import numeric, output_of
 from deepnet.outputs.base import Predictive
 from deepnet.predict import calibrate_noise
-from deepnet.state import Trained, create, one_network
 from factorgraph.dense.state import Array
 from factorgraph.interface.arguments import check_choice, check_flag
 

@@ -13,8 +13,8 @@ from deepnet.app.description import CONFIG, Description, RunError
 from deepnet.app.run import METRICS, Run, evaluate
 from deepnet.data import Dataset
 from deepnet.data.tasks import TaskSequence, load_data
+from deepnet.ensemble import Trained
 from deepnet.experiments.spec import OF_TASKS, Cell
-from deepnet.state import Trained
 from factorgraph.io.files import parse_json
 from factorgraph.runtime.executor import one_thread
 from factorgraph.runtime.machine import machine

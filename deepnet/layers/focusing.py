@@ -1,4 +1,4 @@
-"""A dense layer of ±1 weights in several coupled replicas: focusing on wide minima (Baldassi et al., 2016).
+"""A dense layer of ±1 weights in several coupled replicas: focusing on wide minima [FBP].
 
 Of y networks w¹ ... w^y that learn the same data, every weight is coupled to the one of a centre w*, which sees no
 data:

@@ -13,7 +13,7 @@ from time import perf_counter, process_time
 import numpy as np
 
 from deepnet import Config
-from deepnet.state import create
+from deepnet.ensemble import create
 from deepnet.train import train_epoch
 
 MEMBERS, WIDTHS, BATCHES = (1, 4, 8), (101, 501), (16, 128)

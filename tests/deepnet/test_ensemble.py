@@ -20,10 +20,11 @@ from deepnet.app.cli import main
 from deepnet.app.run import Run
 from deepnet.average import class_probabilities, law, log_loss, most_probable, uncertainty, votes
 from deepnet.config import Config
+from deepnet.ensemble import Ensemble, create
 from deepnet.kernels.gpu import GpuOperations
 from deepnet.metrics import measure
 from deepnet.predict import predict_bayes, predict_pointwise
-from deepnet.state import Ensemble, create, init
+from deepnet.state import init
 from deepnet.train import train_epoch
 
 FEATURES, SAMPLES = 8, 90

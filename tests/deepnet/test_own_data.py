@@ -547,7 +547,7 @@ def test_a_large_file_is_read_in_pieces(trained: Path, tmp_path: Path, monkeypat
         sizes.append(len(x))
         return original(network, x)
 
-    monkeypatch.setattr("deepnet.metrics.class_probabilities", watched)
+    monkeypatch.setattr("deepnet.average.class_probabilities", watched)
     head, *rows = iris_rows()
     new = write_csv(tmp_path / "new.csv", [head, *(rows * 120)])
     assert main(["predict", str(trained), str(new), "--out", str(tmp_path / "p.csv")]) == 0

@@ -14,11 +14,11 @@ from deepnet import MessagePassingRegressor
 from deepnet.app.cli import main
 from deepnet.app.run import Run
 from deepnet.app.told import Measured, gathered
+from deepnet.average import uncertainty
 from deepnet.data import DataError, Files, load_files
 from deepnet.data.own import read_pieces
 from deepnet.data.table import TEXT, Table
 from deepnet.data.target import Classes, Numbers, fit_target
-from deepnet.metrics import uncertainty
 from deepnet.scores import coverage
 
 DIABETES = load_diabetes()

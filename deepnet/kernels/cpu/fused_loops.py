@@ -260,11 +260,11 @@ def send_and_receive(
 
     Also g and Γ of the sign units below, with their ``omega`` and ``V``: as many as these have rows. ``base`` has no
     rows if ``rho`` is 0. Each thread sends and receives for its own outputs, whose weights are in its cache, of which
-    there must be some; then the parts of B are added. Where samples are many, or all are those of one thread, each
-    sends for its own samples, and then receives for its own inputs.
+    there must be some; then the parts of B are added. Where samples are many, each sends for its own samples, and then
+    receives for its own inputs.
     """
     receiving = g, gamma, x, amp, base, H, m, beta, rho, r, alpha
-    if len(B) and (threads == 1 or shares_samples(x.shape[1], threads)):
+    if len(B) and shares_samples(x.shape[1], threads):
         _send_of_samples(g, gamma, x, m, amp, B, omega, V, g_below, gamma_below, on_amx, threads)
         _send_and_receive(*receiving, np.empty((threads, 0, 0), f32), on_amx, threads)
         return
