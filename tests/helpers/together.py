@@ -42,7 +42,7 @@ CASES = [
     {"closure": "bp", "output": "sign", "tau": 2, "sample_weight": True},
     {"closure": "amp", "output": "argmax-probit", "soft": True},
     {"closure": "mf", "output": "argmax-exact", "batch_size": 20},
-    {"closure": "amp", "memory": "sites", "preset": "stream", "weights": "continuous"},
+    {"closure": "amp", "memory": "sites", "preset": "adf", "weights": "continuous"},
     {"closure": "mf", "memory": "covariance", "preset": "stream", "batch_size": 20},
 ]
 
