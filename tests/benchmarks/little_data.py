@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fields, default": {},
     "fields, last layer ρ = .995": {"rho": (1.0, 1.0, 0.995)},
     "sites": {"memory": "sites", "preset": "adf", "damping": 0.9, "batch_size": 16},
-    "covariance, β = 4, 4, 1": {"memory": "covariance", "preset": "stream", "beta": (4.0, 4.0, 1.0)},
+    "covariance, β = 4, 4, 1": {"memory": "covariance", "preset": "adf", "beta": (4.0, 4.0, 1.0)},
     "BinaryNet": {"algorithm": "binarynet-cosine"},
 }
 TAGI = "TAGI"

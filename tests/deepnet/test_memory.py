@@ -69,6 +69,21 @@ def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
             np.testing.assert_allclose(np.eye(len(C)) - layer.measured, expected[number], atol=1e-9)
 
 
+def test_a_full_layer_makes_room() -> None:
+    """What was known gives way in proportion: the variances that are left keep their order of magnitude."""
+    network = init(Config(**STREAM, dtype="float64"), 5, 3)
+    layer, left = network.layers[0], np.ones(5)
+    assert isinstance(layer, CovarianceLayer)
+    for x, y in batches(network, number=60, samples=30):
+        now = updates(network.config, 0)
+        train_batch(network.layers, x, y, now, operations=network.operations)
+        left = np.linalg.eigvalsh(np.eye(5) - layer.measured)
+        assert 0 < left[0] and left[-1] <= 1 + 1e-9
+        assert left.mean() > 0.8 * FREE
+    assert left.mean() < 1.5 * FREE, "the layer is full"
+    assert left[0] < 0.5 * FREE, "and still knows what it has measured"
+
+
 def test_without_evidence_there_is_nothing_but_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"preset": "adf", "hidden": (9, 7), "dtype": "float64", "tau": 2}
     monkeypatch.setattr(CovarianceLayer, "evidence", lambda self, _: np.zeros(self.g.shape[1]))
