@@ -45,6 +45,9 @@ from factorgraph.dense.state import Array, Message
 #: Share of the prior variance that is kept free for what comes.
 FREE = 0.05
 
+#: Accuracy of C in units of that of its numbers.
+_ROUNDING = 8.0
+
 
 @dataclass(frozen=True)
 class CovariancePlan(DensePlan):
@@ -133,24 +136,26 @@ class CovarianceLayer(DenseLayer):
         given = max(1.0 - rho, (FREE - (1.0 - share)) / max(share - square, np.finfo(host.dtype).tiny))
         if given <= 0.0:
             return measured
-        return measured - min(given, 1.0) * (measured - operations.times(measured, measured))
+        relaxed = measured - min(given, 1.0) * (measured - operations.times(measured, measured))
+        return 0.5 * (relaxed + relaxed.T)  # what is not symmetric would grow as C does
 
     def _posterior(self, operations: Operations) -> Array:
         """Return 1 - C once the evidence T = diag(βτ) of the batch is added.
 
-        C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host.
+        C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host. What every
+        batch rounds would add up to variances below 0: C widens by more, the accuracy of C times 1 - C.
         """
         root = np.sqrt(self.evidence(operations))
         x, seen = operations.everywhere(self.x_mean), operations.everywhere(self.seen)
         inner = operations.host(operations.times_transposed(x, seen)).astype(np.float64)
-        rounding = np.finfo(x.dtype).eps * operations.host((x * x).sum(axis=0)).astype(np.float64)
-        inner += np.diag(rounding)  # C is known to it, and may have no variance left
+        rounding = _ROUNDING * np.finfo(x.dtype).eps
+        inner += np.diag(rounding * operations.host((x * x).sum(axis=0)).astype(np.float64))
         factor = np.linalg.inv(np.linalg.cholesky(np.eye(len(root)) + inner * root * root[:, None]))
         weights = np.ascontiguousarray((factor * root).T, self.measured.dtype)
         half = operations.times(seen, operations.array(weights))
         decrease = np.empty_like(self.measured)
         operations.outer(half, half, decrease)
-        return self.measured + decrease
+        return (1.0 - rounding) * (self.measured + decrease)
 
     def evidence(self, operations: Operations) -> Array:
         """Return βτ of every sample of the batch, in host memory."""

@@ -1,10 +1,10 @@
 """Elastic weight consolidation on the five permuted-MNIST tasks, told where they end: what a stream is compared with.
 
 ``python tests/benchmarks/ewc.py DATA [STRENGTH ...]`` trains 784-501-501-10, rectified units, by Adam for two epochs a
-task, with the penalty λ/2 Σ_t Σ_i F_ti (w_i - w_ti)² of all tasks t before; F is the diagonal of the Fisher
-on 2000 samples, times the number of all. Printed are the accuracies on all tasks after the last one, in percent, for
-every strength λ, of the last 5000 training samples, which are held out, and of the test set.
-DATA is the folder with MNIST.
+task, with the penalty λ/2 Σ_t Σ_i F_ti (w_i - w_ti)² of all tasks t before beside the mean loss of a batch; F is the
+diagonal of the Fisher information of a sample, a mean over 2000. Printed are the accuracies on all tasks after the last
+one, in percent, for every strength λ, of the last 5000 training samples, which are held out, and of the test set. DATA
+is the folder with MNIST.
 """
 
 import sys
@@ -44,7 +44,7 @@ def fisher(parameters: list[torch.Tensor], x: torch.Tensor) -> list[torch.Tensor
 def main(folder: str, *strengths: str) -> None:
     """Print a line for each strength."""
     sequence = load_tasks("mnist", f"permuted:{TASKS}", data_dir=folder)
-    for strength in map(float, strengths or ("0.1", "1", "10")):
+    for strength in map(float, strengths or ("10", "100", "1000")):
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
         layers = [torch.nn.Linear(a, b) for a, b in pairwise(WIDTHS)]
@@ -64,7 +64,7 @@ def main(folder: str, *strengths: str) -> None:
                     loss.backward()
                     optimizer.step()
             information = fisher(parameters, x[torch.from_numpy(rng.permutation(len(x))[:2000])])
-            before.append(([len(x) * f for f in information], [w.detach().clone() for w in parameters]))
+            before.append((information, [w.detach().clone() for w in parameters]))
         for name in ("held out", "test"):
             found = []
             for number in range(TASKS):
