@@ -93,10 +93,10 @@ class Config:
         batch_size: samples in a mini-batch.
         memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; "covariance", besides
             one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``; or "sites", the
-            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. The last two go with the
-            preset "stream".
-        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]), or "stream": where rho,
-            damping and beta come from if they are not given.
+            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. They go with the presets
+            "stream" and "adf".
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]), "adf" or "stream": where
+            rho, damping and beta come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior; of its precision only with memory "covariance".
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
@@ -255,7 +255,7 @@ class Config:
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
             exact = self.memory != "sites" or schedule.smallest == schedule.largest == 1
-            _require("rho", exact, "1 with memory 'sites', as preset 'stream' has it", str(schedule))
+            _require("rho", exact, "1 with memory 'sites', as preset 'adf' has it", str(schedule))
             most = self.memory != "covariance" or schedule.largest <= 1
             _require("rho", most, "at most 1 with memory 'covariance'", str(schedule))
         for schedule in self.schedules("damping"):

@@ -7,17 +7,24 @@ that the next input of the same direction is given the same weight again, and ol
 
 Here the posterior of the weights into unit k has the covariance D_k^½ C D_k^½, with D_k = diag(σ_k), and C, 1 in the
 beginning, of all units. A batch adds its evidence to the precision, and its messages count as in a step of Newton's
-method, those of the closure "mf", Σ x̂ g, being the gradient:
+method, those of the closure "mf", Σ x̂ g, being the gradient; the step is shortened by the damping α:
 
-    C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← H + β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
+    C⁻¹ ← C⁻¹ + β Σ_n τ_n x_n x_nᵀ,   H ← H + (1-α) β H_in C,   V_kn = (x_nᵀ C x_n / x_nᵀ x_n) Σ_i σ_ki x_in² + ...
 
 τ_n is the curvature σΓ of sample n, as a mean over the units, times what the units have in common: of K units whose g
 has the second moments M = E g gᵀ, the evidence lies in the direction of g, where it is not tr M / K, the mean of the
-eigenvalues of M, but tr M² / tr M, their mean weighted by themselves.
+eigenvalues of M, but tr M² / tr M, their mean weighted by themselves. That is still too little: for a single sample all
+units have moved together, which would be tr M, and what is learnt later moves them again. So (1-α) β is about 2 in the
+preset "stream", and β ten times as much, or three times where the inputs are data: without that old tasks are
+overwritten, by steps that are too long in directions that have been measured.
 
-C has inputs² numbers however long the stream is. What comes later in a direction counts less and less, unless ρ < 1:
-then the weights are taken to drift, which widens their posterior, up to the prior, and leaves its mean as it is,
-C ← ρ C + 1 - ρ after each batch. (Fields that relax as well would lose the random part that tells the units apart.)
+C has inputs² numbers however long the stream is, and room for as much. What a batch takes once no more than ``FREE`` of
+the prior variance is left, tr C / inputs, is given back by what was known before, in proportion:
+
+    C⁻¹ ← ρ C⁻¹ + (1-ρ) 1   to first order in 1-ρ,   C ← C + (1-ρ) (C - C²)
+
+Precise directions stay precise for 1/(1-ρ) batches, however many there are. A ρ < 1 that is given does the same always.
+The mean stays as it is: fields that relax as well would lose the random part that tells the units apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +41,12 @@ from factorgraph.dense.closures.common import preactivation_variance
 from factorgraph.dense.layer_steps import send_step
 from factorgraph.dense.operations import Backward, Forward, Operations, Step
 from factorgraph.dense.state import Array, Message
+
+#: Share of the prior variance that is kept free for what comes.
+FREE = 0.05
+
+#: Accuracy of C in units of that of its numbers.
+_ROUNDING = 8.0
 
 
 @dataclass(frozen=True)
@@ -75,10 +88,12 @@ class CovarianceLayer(DenseLayer):
     Attributes:
         measured: 1 - C, symmetric, (inputs, inputs).
         seen: C x of the inputs of the batch.
+        step: 1 - α, the part of Newton's step that is made.
     """
 
     measured: Array = field(default_factory=lambda: np.zeros((0, 0)))
     seen: Array = field(init=False)
+    step: float = field(init=False)
 
     def state(self) -> dict[str, Array]:
         """Return what a dense layer has, and 1 - C."""
@@ -89,6 +104,12 @@ class CovarianceLayer(DenseLayer):
         layer = super().copied(convert, operations, below)
         layer.measured = convert(self.measured)
         return layer
+
+    def start(self, update: Update | None) -> None:
+        """As ``Layer.start``; it is the step of the fields that is damped."""
+        super().start(update)
+        if update is not None:
+            self.step, self.damping = 1.0 - update.damping, 0.0
 
     def forward(self, operations: Operations, *, last: bool, free_moments: bool) -> Forward:
         """As ``Layer.forward``, with the variance that is left in the direction of the inputs."""
@@ -102,26 +123,39 @@ class CovarianceLayer(DenseLayer):
         """As ``Layer.backward``; C changes at the end of the batch."""
         sent = send_step(operations, self, above, last=last)
         measured = self._posterior(operations)
-        self.H_in = self.H_in - operations.times(self.H_in, measured)
+        self.H_in = self.step * (self.H_in - operations.times(self.H_in, measured))
         operations.update_weights(self, Step(base[0], None, 1.0, update.reinforcement))
         if last:
-            self.measured = update.rho * measured
+            self.measured = self._relaxed(operations, measured, update.rho)
         return self._without_constant_unit(sent)
+
+    def _relaxed(self, operations: Operations, measured: Array, rho: float) -> Array:
+        """Return 1 - C once what was known before has given way to make room, at least by 1 - ρ."""
+        host, inputs = operations.host(measured), self.plan.inputs
+        share, square = float(host.trace()) / inputs, float(np.vdot(host, host)) / inputs
+        given = max(1.0 - rho, (FREE - (1.0 - share)) / max(share - square, np.finfo(host.dtype).tiny))
+        if given <= 0.0:
+            return measured
+        relaxed = measured - min(given, 1.0) * (measured - operations.times(measured, measured))
+        return 0.5 * (relaxed + relaxed.T)  # what is not symmetric would grow as C does
 
     def _posterior(self, operations: Operations) -> Array:
         """Return 1 - C once the evidence T = diag(βτ) of the batch is added.
 
-        C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host.
+        C decreases by U(1 + √T Xᵀ U)⁻¹Uᵀ with U = C X √T; the matrix of the samples is inverted by the host. What every
+        batch rounds would add up to variances below 0: C widens by more, the accuracy of C times 1 - C.
         """
         root = np.sqrt(self.evidence(operations))
         x, seen = operations.everywhere(self.x_mean), operations.everywhere(self.seen)
         inner = operations.host(operations.times_transposed(x, seen)).astype(np.float64)
+        rounding = _ROUNDING * np.finfo(x.dtype).eps
+        inner += np.diag(rounding * operations.host((x * x).sum(axis=0)).astype(np.float64))
         factor = np.linalg.inv(np.linalg.cholesky(np.eye(len(root)) + inner * root * root[:, None]))
         weights = np.ascontiguousarray((factor * root).T, self.measured.dtype)
         half = operations.times(seen, operations.array(weights))
         decrease = np.empty_like(self.measured)
         operations.outer(half, half, decrease)
-        return self.measured + decrease
+        return (1.0 - rounding) * (self.measured + decrease)
 
     def evidence(self, operations: Operations) -> Array:
         """Return βτ of every sample of the batch, in host memory."""

@@ -15,7 +15,7 @@ from deepnet.app.cli import main
 from deepnet.config import Config
 from deepnet.continual import accuracies, average_accuracy
 from deepnet.kernels.gpu import GpuOperations
-from deepnet.layers.covariance import CovarianceLayer, common
+from deepnet.layers.covariance import FREE, CovarianceLayer, common
 from deepnet.layers.sites import SitesLayer
 from deepnet.state import init
 from deepnet.sweep import train_batch
@@ -39,9 +39,9 @@ def batches(network: Network, number: int = 3, samples: int = 6) -> Iterator[tup
         yield x, output_labels(network, rng.integers(0, plans[-1].outputs, samples))
 
 
-@pytest.mark.parametrize("settings", [{}, {"beta": 0.3}, {"bias": True}, {"rho": 0.99}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"beta": 0.3, "damping": 0.0}, {"bias": True}, {"rho": 0.99}], ids=str)
 def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """C⁻¹ grows by Σ βτ x xᵀ and H by βH_in C, by inversion; with ρ < 1, C relaxes to 1."""
+    """C⁻¹ grows by Σ βτ x xᵀ and H by (1-α)βH_in C, by inversion; with ρ < 1, or no room, C relaxes to 1."""
     network = init(Config(**STREAM | settings, dtype="float64"), 5, 3)
     found: dict[str, Array] = {}
     layers: Any = network.layers
@@ -52,7 +52,7 @@ def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
         return found[self.plan.name]
 
     monkeypatch.setattr(CovarianceLayer, "evidence", recorded)
-    rho, beta = (network.config.schedules(name)[0](0, 1) for name in ("rho", "beta"))
+    now = updates(network.config, 0)
     expected = [np.eye(layer.plan.inputs) for layer in layers]
     for x, y in batches(network):
         before = [layer.H.copy() for layer in layers]
@@ -62,14 +62,30 @@ def test_precisions_add_up(settings: dict[str, Any], monkeypatch: pytest.MonkeyP
             tau = found[layer.plan.name]
             assert (tau >= 0).all() and (tau.max() > 0 or layer is not layers[-1])
             C = np.linalg.inv(np.linalg.inv(expected[number]) + (layer.x_mean * tau) @ layer.x_mean.T)
-            H = before[number] + beta * layer.g @ layer.x_mean.T @ C
+            H = before[number] + (1 - now[number].damping) * now[number].beta * layer.g @ layer.x_mean.T @ C
             np.testing.assert_allclose(layer.H, H, atol=1e-9 * np.abs(H).max())
-            expected[number] = rho * C + (1 - rho) * np.eye(len(C))
+            room = (FREE - np.trace(C) / len(C)) / (np.trace(C - C @ C) / len(C))
+            expected[number] = C + min(1, max(0, 1 - now[number].rho, room)) * (C - C @ C)
             np.testing.assert_allclose(np.eye(len(C)) - layer.measured, expected[number], atol=1e-9)
 
 
+def test_a_full_layer_makes_room() -> None:
+    """What was known gives way in proportion: the variances that are left keep their order of magnitude."""
+    network = init(Config(**STREAM, dtype="float64"), 5, 3)
+    layer, left = network.layers[0], np.ones(5)
+    assert isinstance(layer, CovarianceLayer)
+    for x, y in batches(network, number=60, samples=30):
+        now = updates(network.config, 0)
+        train_batch(network.layers, x, y, now, operations=network.operations)
+        left = np.linalg.eigvalsh(np.eye(5) - layer.measured)
+        assert 0 < left[0] and left[-1] <= 1 + 1e-9
+        assert left.mean() > 0.8 * FREE
+    assert left.mean() < 1.5 * FREE, "the layer is full"
+    assert left[0] < 0.5 * FREE, "and still knows what it has measured"
+
+
 def test_without_evidence_there_is_nothing_but_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"preset": "stream", "hidden": (9, 7), "dtype": "float64", "tau": 2}
+    settings: dict[str, Any] = {"preset": "adf", "hidden": (9, 7), "dtype": "float64", "tau": 2}
     monkeypatch.setattr(CovarianceLayer, "evidence", lambda self, _: np.zeros(self.g.shape[1]))
     ours, fields = (init(Config(memory=memory, **settings), 5, 3) for memory in ("covariance", "fields"))
     for network in (ours, fields):
@@ -120,7 +136,7 @@ def test_posteriors_of_correlated_inputs_are_nearer_to_enumeration(batch_size: i
         exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
         for memory in distance:
             settings: dict[str, Any] = {"memory": memory, "hidden": (), "batch_size": batch_size, "seed": seed}
-            network = init(Config(preset="stream", eps_init=1e-6, dtype="float64", **settings), 10, 2)
+            network = init(Config(preset="adf", eps_init=1e-6, dtype="float64", **settings), 10, 2)
             train_epoch(network, x, y)
             distance[memory] += float(np.abs(network.arrays()["W0.mean"][0] - exact).mean()) / 20
     assert distance["covariance"] < 0.8 * distance["fields"], distance
@@ -176,7 +192,7 @@ def test_what_has_no_covariance(wrong: dict[str, Any]) -> None:
 
 # --- sites ------------------------------------------------------------------------------------------------------------
 
-SITES: dict[str, Any] = {"memory": "sites", "preset": "stream", "hidden": (9, 7), "batch_size": 8}
+SITES: dict[str, Any] = {"memory": "sites", "preset": "adf", "hidden": (9, 7), "batch_size": 8}
 
 
 def data(samples: int = 40, features: int = 5, classes: int = 3) -> tuple[Array, Array]:
@@ -232,7 +248,7 @@ def test_few_samples_count_once(batch_size: int, closure: str) -> None:
         exact = weights[((x @ weights.T) * y[:, None] > 0).all(axis=0)].mean(axis=0)
         for memory in distance:
             settings: dict[str, Any] = {"hidden": (), "memory": memory, "batch_size": batch_size, "closure": closure}
-            network = init(Config(preset="stream", eps_init=1e-6, dtype="float64", **settings), 10, 2)
+            network = init(Config(preset="adf", eps_init=1e-6, dtype="float64", **settings), 10, 2)
             for _ in range(12):
                 train_epoch(network, x, y)
             means = copied(network)["W0.mean"][0]
@@ -263,7 +279,7 @@ def test_a_weight_without_a_cavity_is_left_as_it_is() -> None:
 
 def test_sites_are_kept_in_checkpoints(tmp_path: Any) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
-    train = ["train", "digits", "--hidden", "5", "--memory", "sites", "--preset", "stream", "--no-plot"]
+    train = ["train", "digits", "--hidden", "5", "--memory", "sites", "--preset", "adf", "--no-plot"]
     assert main([*train, "--epochs", "2", "--out", str(out)]) == 0
     assert main(["train", "digits", "--epochs", "3", "--out", str(out), "--resume", "--no-plot"]) == 0
     assert main([*train, "--epochs", "3", "--out", str(whole)]) == 0
@@ -274,7 +290,7 @@ def test_sites_are_kept_in_checkpoints(tmp_path: Any) -> None:
 
 def test_other_data_leave_the_messages_in_the_posterior() -> None:
     X, y = data()
-    settings: dict[str, Any] = {"hidden": (5,), "preset": "stream", "random_state": 0}
+    settings: dict[str, Any] = {"hidden": (5,), "preset": "adf", "random_state": 0}
     learners = [MessagePassingClassifier(memory=memory, **settings) for memory in ("sites", "fields")]
     for learner in learners:
         for part in (slice(0, 20), slice(20, 40)):
@@ -288,7 +304,7 @@ def test_other_data_leave_the_messages_in_the_posterior() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (SITES | {"rho": 0.9}, "`rho` must be 1 with memory 'sites', as preset 'stream' has it, got '0.9'"),
+        (SITES | {"rho": 0.9}, "`rho` must be 1 with memory 'sites', as preset 'adf' has it, got '0.9'"),
         (SITES | {"rho": "1:0.9:0.5"}, "`rho` must be 1 with memory 'sites'"),
         (STREAM | {"rho": 1.001}, "`rho` must be at most 1 with memory 'covariance', got '1.001'"),
     ],

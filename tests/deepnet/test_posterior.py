@@ -100,7 +100,7 @@ def test_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("memory", ["sites", "covariance"])
 def test_more_than_a_posterior(memory: str, tmp_path: Path) -> None:
-    network = init(Config(hidden=(3,), memory=memory, preset="stream"), 4, 3)
+    network = init(Config(hidden=(3,), memory=memory, preset="adf"), 4, 3)
     with pytest.raises(ValueError, match="`W0` must be dense, with memory 'fields'"):
         deepnet.save(network, tmp_path / "x.npz", packed=True)
     assert not list(tmp_path.iterdir())

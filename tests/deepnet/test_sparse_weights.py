@@ -238,7 +238,7 @@ def test_sites_of_rare_features_are_renewed(weights: str) -> None:
     x = rng.standard_normal((40, 5)).astype(np.float32)
     x[:, 0] = np.arange(40) == 7
     y = np.where(x[:, 1] > 0, 1, -1)
-    settings: dict[str, Any] = {"hidden": (6,), "batch_size": 10, "memory": "sites", "preset": "stream", "mass": 0.5}
+    settings: dict[str, Any] = {"hidden": (6,), "batch_size": 10, "memory": "sites", "preset": "adf", "mass": 0.5}
     network = init(Config(weights=weights, **settings), 5, 2)
     train_epoch(network, x, y)
     first = dense(network)[0].mean[:, 0].copy()

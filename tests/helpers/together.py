@@ -43,7 +43,7 @@ CASES = [
     {"closure": "amp", "output": "argmax-probit", "soft": True},
     {"closure": "mf", "output": "argmax-exact", "batch_size": 20},
     {"closure": "amp", "members": 3, "output": "argmax-single-jensen"},
-    {"closure": "amp", "memory": "sites", "preset": "stream", "weights": "continuous"},
+    {"closure": "amp", "memory": "sites", "preset": "adf", "weights": "continuous"},
     {"closure": "mf", "memory": "covariance", "preset": "stream", "batch_size": 20},
 ]
 
