@@ -1,4 +1,4 @@
-"""Set-up of the whole suite. Numba must not be imported before this file is."""
+"""Set-up of the whole suite. Neither NumPy nor Numba must be imported before this file is."""
 
 import os
 import tempfile
@@ -29,6 +29,8 @@ def _numba_cache() -> Path:
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_numba_cache())
 os.environ["MPLBACKEND"] = "Agg"
+# The processes of the suite share the cores: threads of OpenBLAS would wait for each other, even with a few rows.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("cavity", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("cavity")
