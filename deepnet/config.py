@@ -93,10 +93,10 @@ class Config:
         batch_size: samples in a mini-batch.
         memory: what is kept of the batches seen: "fields", the posterior of every weight [DL]; "covariance", besides
             one covariance of the inputs of every layer, for streams: see ``deepnet.layers.covariance``; or "sites", the
-            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. They go with the presets
-            "stream" and "adf".
-        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]), "adf" or "stream": where
-            rho, damping and beta come from if they are not given.
+            message of every batch, so that none counts twice: see ``deepnet.layers.sites``. The last two go with the
+            presets "stream" and "adf".
+        preset: "default", "paper", "paper-bayesian" or "paper-continual" ([DL, App. B.3]), "adf", or with memory
+            "covariance" "stream": where rho, damping and beta come from if they are not given.
         rho: ρ, weight of the previous posterior as the next prior; of its precision only with memory "covariance".
         damping: α in [0, 1), m ← αm + (1 - α)m_new.
         beta: likelihood weight β > 0 of the hidden and output layers.
@@ -241,6 +241,9 @@ class Config:
 
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
+        if None in (self.rho, self.damping, self.beta):
+            fits = preset.memory in (None, self.memory)
+            _require("preset", fits, f"another with memory {self.memory!r}", self.preset)
         weights = per_layer("weights", self.weights, self.layers)
         closures = per_layer("closure", self.closure, self.layers)
         chosen = preset.settings(self.hidden, weights, closures) | {"coupling": [_COUPLING] * self.layers}

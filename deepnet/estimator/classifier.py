@@ -59,8 +59,8 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
         epochs: passes over the data in ``fit``.
         batch_size: samples in a mini-batch.
         memory: "fields", or "covariance" for streams, with ``preset="stream"``: see ``Config``.
-        preset: "default", "stream" or one of the paper's, see ``Config``: where rho, damping and beta come from if they
-            are None.
+        preset: "default", "stream", "adf" or one of the paper's, see ``Config``: where rho, damping and beta come from
+            if they are None.
         rho: weight of the old posterior as the new prior: a number or "start:end:rate", for all layers or one each.
         damping, beta: α in [0, 1) of the means and likelihood weight β > 0, likewise.
         tau: inner iterations a batch.

@@ -39,7 +39,7 @@ CASES: list[dict[str, Any]] = [
     {"closure": "amp", "density": 0.6, "bias": True},
     {"closure": "bp", "output": "softmax"},
     {"closure": "amp", "output": "argmax-single-jensen"},
-    {"closure": "mf", "memory": "sites", "preset": "stream"},
+    {"closure": "mf", "memory": "sites", "preset": "adf"},
     {"closure": "mf", "weights": "ternary"},
     {"closure": "amp", "weights": "continuous", "activation": "relu", "output": "gaussian"},
     {"algorithm": "ebp"},

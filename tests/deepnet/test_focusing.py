@@ -132,7 +132,7 @@ def test_a_saturated_weight_stays_one() -> None:
         ({"replicas": 2, "coupling": -1}, r"`coupling` must be in \[0, inf\), got '-1'"),
         ({"coupling": 0.5}, "`coupling` must be left alone where no weights have several replicas, got '0.5'"),
         ({"replicas": 2, "weights": "continuous"}, "`weights` must be binary with several replicas, got 'continuous'"),
-        ({"replicas": 2, "memory": "sites", "preset": "stream"}, "`memory` must be 'fields' with several replicas"),
+        ({"replicas": 2, "memory": "sites", "preset": "adf"}, "`memory` must be 'fields' with several replicas"),
         ({"replicas": 2, "algorithm": "ebp"}, "`replicas` must be left alone with algorithm 'ebp'"),
     ],
 )

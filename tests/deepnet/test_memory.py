@@ -192,6 +192,13 @@ def test_what_has_no_covariance(wrong: dict[str, Any]) -> None:
 
 # --- sites ------------------------------------------------------------------------------------------------------------
 
+
+def test_the_preset_of_streams_is_for_covariances() -> None:
+    with pytest.raises(ValueError, match="`preset` must be another with memory 'fields', got 'stream'"):
+        Config(preset="stream", rho=1.0)
+    assert Config(preset="stream", rho=1.0, damping=0.5, beta=1.0).memory == "fields"  # nothing comes from it
+
+
 SITES: dict[str, Any] = {"memory": "sites", "preset": "adf", "hidden": (9, 7), "batch_size": 8}
 
 
