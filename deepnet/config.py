@@ -241,7 +241,7 @@ class Config:
 
     def _complete_schedules(self) -> None:
         preset = choice("preset", self.preset, PRESETS)
-        if None in (self.rho, self.damping, self.beta):
+        if any(given is None for given in (self.rho, self.damping, self.beta)):
             fits = preset.memory in (None, self.memory)
             _require("preset", fits, f"another with memory {self.memory!r}", self.preset)
         weights = per_layer("weights", self.weights, self.layers)
