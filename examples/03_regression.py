@@ -50,7 +50,7 @@ def main() -> None:
                 axes.fill_between(grid[:, 0], mean - 2 * deviation, mean + 2 * deviation, color=colour, alpha=0.15)
                 bar.update()
             axes.set(title=name, xlabel="input", ylabel="target", ylim=(-4, 4))
-        axes.legend()
+    places[1].legend()
     figure.savefig("03_regression.png", dpi=100)
 
 
