@@ -12,7 +12,7 @@ FEW = ["--points", "2", "--size", "200", "--instances", "3", "--workers", "2"]
 ARGUMENTS = {
     "01_digits": [],
     "02_likelihood_weight": ["digits", "--epochs", "1"],
-    "03_regression": ["--folds", "2", "--limit", "40"],
+    "03_regression": [],
     "10_loops": [],
     "11_labels": [],
     "12_exact_learning": [],
@@ -45,7 +45,7 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "EPOCHS", 2, raising=False)
-    monkeypatch.setattr(module, "SAMPLES", 2, raising=False)
+    monkeypatch.setattr(module, "SAMPLES", 20 if name == "03_regression" else 2, raising=False)
     monkeypatch.setattr(module, "SWEEPS", 5, raising=False)
     monkeypatch.setattr(module, "WORDS", 10, raising=False)
     module.main()
