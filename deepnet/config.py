@@ -51,6 +51,9 @@ _OUTPUT_SETTINGS = ("temperature", "noise_variance")
 Settings = Setting | Sequence[Setting] | None
 
 
+#: γ unless it is given.
+_COUPLING = 1.0
+
 #: Settings of message passing that may change over a run.
 SCHEDULED = ("rho", "damping", "beta", "coupling")
 
@@ -134,7 +137,7 @@ class Config:
     tau: int = 1
     reinforcement: float = 0.0
     replicas: int = 1
-    coupling: Settings = 1.0
+    coupling: Settings = _COUPLING
     eps_init: float | str | tuple[float, ...] = 1.0
     seed: int = 0
     members: int = 1
@@ -234,14 +237,14 @@ class Config:
         preset = choice("preset", self.preset, PRESETS)
         weights = per_layer("weights", self.weights, self.layers)
         closures = per_layer("closure", self.closure, self.layers)
-        chosen = preset.settings(self.hidden, weights, closures) | {"coupling": [Config.coupling] * self.layers}
+        chosen = preset.settings(self.hidden, weights, closures) | {"coupling": [_COUPLING] * self.layers}
         for name, values in chosen.items():
             given = getattr(self, name)
             values = per_layer(name, values if given is None else given, self.layers)
             self._set(name, tuple(Schedule.of(name, value) for value in values))
         for schedule in self.schedules("coupling"):
             _require("coupling", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
-            alone = self.replicas > 1 or schedule == Schedule.of("coupling", Config.coupling)
+            alone = self.replicas > 1 or schedule == Schedule.of("coupling", _COUPLING)
             _require("coupling", alone, "left alone where no weights have several replicas", str(schedule))
         for schedule in self.schedules("rho"):
             _require("rho", 0 <= schedule.smallest and schedule.largest < np.inf, "in [0, inf)", str(schedule))
