@@ -57,6 +57,9 @@ _OUTPUT_SETTINGS = ("temperature", "noise_variance")
 Settings = Setting | Sequence[Setting] | None
 
 
+#: γ unless it is given.
+_COUPLING = 1.0
+
 #: Settings of message passing that may change over a run.
 SCHEDULED = ("rho", "damping", "beta", "coupling")
 
