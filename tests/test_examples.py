@@ -25,10 +25,24 @@ ARGUMENTS = {
     "21_correlated_patterns": FEW,
     "22_decoder": FEW,
     "30_condition_numbers": ["--points", "2", "--size", "200", "--instances", "3"],
-    "31_two_layer_learning": ["--runs", "1", "--samples", "30", "60", "--inputs", "10", "--decibel", "10"],
-    "32_preactivations": ["--networks", "200"],
-    "33_critical_init": ["--width", "21", "--epochs", "2", "--seeds", "1", "--depths", "2", "--fields", "1", "8"],
+    "31_two_layer_learning": [],
+    "32_preactivations": [],
+    "33_critical_init": [],
 }
+
+
+#: Constants of the examples, as they are here: of all that have them, and of some.
+LESS = {"EPOCHS": 2, "SAMPLES": 2, "SWEEPS": 5, "WORDS": 10}
+LESS_OF = {
+    "03_regression": {"SAMPLES": 20},
+    "31_two_layer_learning": {"SAMPLES": (30, 60), "INPUTS": 10, "SEEDS": 1},
+    "32_preactivations": {"NETWORKS": 200},
+    "33_critical_init": {"WIDTH": 21, "SEEDS": 1},
+}
+
+
+def test_an_example_is_read_in_one_go():
+    assert {path.stem for path in EXAMPLES.glob("[0-9]*.py") if path.read_text().count("\n") > 60} == set()
 
 
 def test_every_example_is_run_here():
@@ -44,10 +58,8 @@ def test_example(name, tmp_path, monkeypatch, capsys):
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "EPOCHS", 2, raising=False)
-    monkeypatch.setattr(module, "SAMPLES", 20 if name == "03_regression" else 2, raising=False)
-    monkeypatch.setattr(module, "SWEEPS", 5, raising=False)
-    monkeypatch.setattr(module, "WORDS", 10, raising=False)
+    for constant, value in (LESS | LESS_OF.get(name, {})).items():
+        monkeypatch.setattr(module, constant, value, raising=name in LESS_OF and constant in LESS_OF[name])
     module.main()
     plt.close("all")
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
