@@ -115,7 +115,7 @@ class Config:
         seed: of everything random. The same seed gives the same run on the same machine with as many threads
             (NUMBA_NUM_THREADS): what these add up, they round differently if there are more of them or fewer.
         members: networks that are trained side by side on the same batches, from other initial fields, and predict by
-            their average: see ``deepnet.state.Ensemble``.
+            their average: see ``deepnet.ensemble.Ensemble``.
         dtype: "float32" or "float64".
         algorithm: "message-passing" or one of ``deepnet.baselines.BASELINES``, which leave the settings alone that they
             do not know.

@@ -72,7 +72,7 @@ class MessagePassingClassifier(ClassifierMixin, Estimator):
             "binarynet-cosine" (with PyTorch) or "ebp": see ``deepnet.baselines``.
         learning_rate: of a baseline trained by gradients; None for its own.
         members: networks that are trained on the same batches from other initial fields, and predict by the mean of
-            their probabilities, or by votes: see ``deepnet.state.Ensemble``.
+            their probabilities, or by votes: see ``deepnet.ensemble.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``. To the
             last bit, training depends on the number of threads too.
         standardize: shift and scale the inputs; with False they are taken as they are and should be of order 1.

@@ -40,10 +40,12 @@ class MessagePassingRegressor(RegressorMixin, Estimator):
             exponential of the output.
         noise_variance: of the Gaussian noise, in units of the targets squared; None for one that is learnt, by
             expectation maximisation, for each target.
-        bias, density, epochs, batch_size, memory, preset, rho, damping, beta, tau, reinforcement, replicas, coupling,
-            eps_init: see ``MessagePassingClassifier``. A likelihood weight β counts a sample β · epochs times in all.
+        bias, density, epochs, batch_size, memory, preset: see ``MessagePassingClassifier``.
+        rho, damping, beta, tau, reinforcement, eps_init: likewise; a likelihood weight β counts a sample β · epochs
+            times in all.
+        replicas, coupling: likewise.
         members: networks that are trained on the same batches from other initial fields, of which the mixture is
-            predicted: see ``deepnet.state.Ensemble``.
+            predicted: see ``deepnet.ensemble.Ensemble``.
         random_state: None, an integer (then the seed of ``Config``), a NumPy ``RandomState`` or ``Generator``.
         standardize: shift and scale the features and, with Gaussian noise, the targets; with False all should be of
             order 1.
