@@ -37,7 +37,7 @@ def main() -> None:
                 result = glm.infer(sample.y, closure=closure, truth=sample.signals, iterations=ITERATIONS[closure])
                 if result.converged and result.mse is not None:
                     errors[point, seed] = result.mse[0]
-        told = [f"{closure} {errors[point].mean():.3g} ({errors[point].count()})" for closure, errors in found.items()]
+        told = [f"{name} {np.ma.mean(e[point]) or np.nan:.3g} ({e[point].count()})" for name, e in found.items()]
         tqdm.write(f"condition {condition:8.1f}: state evolution {theory[-1]:.3g}, " + ", ".join(told))
     figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
     axes.plot(conditions, theory, label="state evolution of VAMP")
