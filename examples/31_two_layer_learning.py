@@ -51,7 +51,7 @@ def main() -> None:
     for (label, curve), style in zip(curves.items(), ("o-", "k--", "s-"), strict=True):
         axes.plot(SAMPLES, curve, style, label=label)
         print(f"{label:16}" + "".join(f"{value:8.3f} ({n} samples)" for n, value in zip(SAMPLES, curve, strict=True)))
-    axes.set(xscale="log", xlabel="training samples", ylabel="test error / noise, median", title="ReLU, 10 dB")
+    axes.set(xticks=SAMPLES, xlabel="training samples", ylabel="test error / noise, median", title="ReLU, 10 dB")
     axes.legend()
     figure.savefig("31_two_layer_learning.png", dpi=110)
 

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 
 from models.preactivation import RELU, TANH, Activation, critical, propagate
 
-DEPTH, WIDTHS, NETWORKS, WIDE = 12, (16, 32, 64, 128), 20_000, 4000
-INPUT = np.ones((1, 10))
+DEPTH, WIDTHS, NETWORKS, WIDE, INPUT = 12, (16, 32, 64, 128), 20_000, 4000, np.ones((1, 10))
 
 
 def kurtosis(activation: Activation, width: int) -> np.ndarray:
@@ -50,7 +49,8 @@ def main() -> None:
             left.plot(layers / width, found, marker, color=colour, ms=4, label=f"{activation}, n = {width}")
             print(f"{activation!s:5} n {width:4}: kurtosis of the last layer {found[-1]:.3f}, theory {theory[-1]:.3f}")
             left.plot(layers / width, theory, style)
-    left.set(xlabel="depth/width", ylabel="excess kurtosis of a unit", xlim=(0, 0.2), ylim=(0, 4))
+    left.plot(r := np.linspace(0, 0.2, 50), 3.0 * np.expm1(5.0 * r), "k:", label="relu, all orders in depth/width")
+    left.set(xlabel="depth/width", ylabel="excess kurtosis of a unit; lines: theory", xlim=(0, 0.2), ylim=(0, 4))
     left.legend(fontsize=7)
     flow(right)
     figure.savefig("32_preactivations.png", dpi=100)

@@ -37,13 +37,13 @@ def main() -> None:
                 errors.append(learned(data, eps, seed))
                 bar.update()
             for each, style, kind in zip(
-                np.moveaxis(errors, 2, 0), ("-", "--"), ("pointwise", "Bayesian"), strict=True
+                np.moveaxis(np.array(errors), 2, 0), ("-", "--"), ("pointwise", "Bayesian"), strict=True
             ):
                 axes.plot(epochs, each.mean(axis=0), style, color=colour, label=f"{name}, {kind}")
                 axes.fill_between(epochs, each.min(axis=0), each.max(axis=0), color=colour, alpha=0.12, lw=0)
                 bar.write(f"{name}, {kind}: {each.mean(axis=0)[-1]:.2f} % after {EPOCHS} epochs")
     axes.set(xlabel="epoch", ylabel="test error (%)", yscale="log", title=f"digits, {DEPTH} hidden layers of {WIDTH}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
