@@ -128,6 +128,17 @@ def test_a_vector_seen_through_noise_is_exact():
     np.testing.assert_allclose(result.covariance("w"), covariance, atol=tol.TREE)
 
 
+def test_two_priors_in_one_tree_are_not_exact():
+    graph = Graph()
+    w = graph.vectors("w", 2, 2, prior=GroupSparse(0.4, COVARIANCE))
+    graph.add(Linear(w[0], w[1], coefficients=[np.eye(2), -np.eye(2)], target=[1.0, -1.0], noise=0.1 * np.eye(2)))
+    result = infer(graph)
+    assert result.converged and not result.exact
+    assert infer(graph, observed={"w": np.array([[0.3, -0.2], [np.nan, np.nan]])}).exact
+    with pytest.raises(ValueError, match="samples must be of variables with fields and Gaussian laws"):
+        result.sample(3)
+
+
 def test_several_vectors_against_enumeration():
     """Which of four vectors are 0, in all 16 ways; expectation propagation is near, and finds the support."""
     rng, n, d, prior = np.random.default_rng(2), 4, 2, GroupSparse(0.5, COVARIANCE)
