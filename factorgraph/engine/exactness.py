@@ -1,6 +1,5 @@
 """Which results of sending every message once are exact, and how large the errors of numerical integrals are."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -29,13 +28,16 @@ def is_exact(graph: Unrolled, potentials: Potentials) -> bool:
     from scipy.sparse import coo_array  # here, because they take a tenth of a second to import
     from scipy.sparse.csgraph import connected_components
 
-    real = graph.real & np.isnan(potentials.value)
+    element = np.arange(graph.variables) if graph.first_of is None else graph.first_of  # one for all places of a vector
+    free = np.zeros(graph.variables, dtype=bool)
+    free[element[graph.real & np.isnan(potentials.value)]] = True
     links = [np.empty((0, 2), np.int64)]
     for stack in graph.stacks:
-        for pair in itertools.pairwise(stack.kind.reals):
-            ends = stack.variables[:, pair]
-            links.append(ends[real[ends].all(axis=1)].astype(np.int64))
-    entering = [_first_marked(stack.variables[:, stack.kind.projects], real) for stack in projecting]
+        ends = element[stack.variables[:, list(stack.kind.reals)]]
+        rows, slots = np.nonzero(free[ends])
+        anchors = ends[rows, free[ends].argmax(axis=1)[rows]] if rows.size else rows
+        links.append(np.stack([anchors, ends[rows, slots]], axis=1).astype(np.int64))
+    entering = [_first_marked(element[stack.variables[:, stack.kind.projects]], free) for stack in projecting]
     rows, columns = np.concatenate(links).T
     matrix = coo_array((np.ones(rows.size), (rows, columns)), shape=(graph.variables, graph.variables))
     tree = connected_components(matrix, directed=False)[1]

@@ -18,6 +18,8 @@ from factorgraph.engine.laws import Message, Worst, joint_law, marginal
 from factorgraph.engine.sampling import samples
 from factorgraph.engine.sweeps import State
 from factorgraph.engine.unroll import Beliefs, Potentials, Stack, Unrolled
+from factorgraph.factors.projection import Site
+from factorgraph.factors.vector_site import VectorSite
 from factorgraph.interface.arguments import check_generator, check_integer
 from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ContradictionError, IndefiniteError
@@ -329,7 +331,9 @@ class Result:
         n, generator = check_integer("n", n, minimum=1), check_generator("rng", rng)
         if self._other:
             raise ValueError(f"samples must be drawn from a run for sums without batch or ensemble, got {self._other}")
-        if self.graph.nonconjugate or any(stack.kind.full_variance for stack in self.graph.stacks):
+        kinds: list[Any] = [stack.kind for stack in self.graph.stacks]
+        priors = any(isinstance(getattr(kind, "inner", kind), (Site, VectorSite)) for kind in kinds)
+        if self.graph.nonconjugate or priors or any(kind.full_variance for kind in kinds):
             raise ValueError("samples must be of variables with fields and Gaussian laws, got priors or channels")
         _ = self.moments  # an improper or impossible model is an error that names its variable
         return samples(self.graph, self.potentials, (self.B, self.A), n, generator)

@@ -431,7 +431,7 @@ def _base(layout: Layout) -> tuple[tuple[Array, Array, Own], list[NonConjugate]]
         block = layout.slice(name)
         layout.components(name, field)[...] = variable.field
         layout.matrices(name, precision)[...] = 0.0 if variable.is_spin else variable.precision
-        if variable.prior is None or variable.dimension:  # of vectors a factor: see ``sites``
+        if not isinstance(variable.prior, Prior) or variable.dimension:  # of vectors a factor: see ``sites``
             continue
         if not has_natural_prior(variable):
             if variable.shared:

@@ -16,11 +16,12 @@ import numpy as np
 
 from factorgraph.factors.base import Array, Kind, Parameters, Part
 from factorgraph.factors.vector_linear import VectorGaussian, whitened
+from factorgraph.factors.vector_site import VectorSite
 from factorgraph.interface.errors import ModelError
 from factorgraph.messages.natural import Incoming, Outgoing, log_integral, natural
 from factorgraph.messages.ranges import message_precision, message_precisions, quotient
 from factorgraph.model.layout import Layout, places
-from factorgraph.priors import Gaussian, Prior
+from factorgraph.priors import Gaussian, GroupSparse, Prior
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,12 @@ def sites(layout: Layout) -> Iterator[Part]:
     """Yield the priors of vectors, and those of variables with shared precision that have not the form of a message."""
     for name, variable in layout.model.variables.items():
         if variable.dimension:
-            if isinstance(variable.prior, Gaussian) and variable.prior.precision > 0.0:
+            if isinstance(variable.prior, GroupSparse):
+                d, every = variable.dimension, np.arange(layout.size)
+                yield Part(VectorSite(variable.prior), layout.matrices(name, every).reshape(-1, d * d))
+            elif isinstance(variable.prior, Gaussian) and variable.prior.precision > 0.0:
                 yield _of_components(variable.prior, layout, name)
-        elif variable.shared and variable.prior is not None and not has_natural_prior(variable):
+        elif variable.shared and isinstance(variable.prior, Prior) and not has_natural_prior(variable):
             block = layout.slice(name)
             yield Part(Site(variable.prior), np.arange(block.start, block.stop)[:, None])
 

@@ -227,9 +227,11 @@ class ProjectedSum(ChannelSum):
         flat, incoming = self._natural(incoming)
         B, A = super().rule(parameters, incoming)
         assert A is not None
-        if not self.spins[0]:
+        free = np.isfinite(incoming.second[:, 0])
+        if not self.spins[0] and not free.any():
+            B[:, 0], A[:, 0] = 0.0, 0.0
+        elif not self.spins[0]:
             (c,), (m, v) = parameters, self._moments(incoming)
-            free = np.isfinite(incoming.second[:, 0])
             H, G = np.where(free, incoming.first[:, 0], 0.0), np.where(free, incoming.second[:, 0], 0.0)
             V = self._variance(c, incoming, m, v)
             mean, variance = self.channel.moments(B=H, A=G, omega=(c * m).sum(axis=1), V=V)

@@ -254,7 +254,7 @@ def _read_variable(graph: Graph, network: "nx.Graph", name: str, nodes: list[Has
     if kind == "category":
         whole = graph.categories(name, shape, states=states or 0, field=own["field"], observed=bool(observed))
     elif dimension:
-        whole = graph.vectors(name, shape, dimension, **own)
+        whole = graph.vectors(name, shape, dimension, prior=prior, **own)
     elif kind == "spin":
         whole = graph.spins(name, shape, prior=prior, field=own["field"])
     else:

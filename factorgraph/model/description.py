@@ -30,7 +30,7 @@ from factorgraph.interface.arguments import (
 from factorgraph.interface.brief import brief_text
 from factorgraph.interface.errors import ModelError
 from factorgraph.interface.html import html_table
-from factorgraph.priors import Gaussian, Prior
+from factorgraph.priors import Gaussian, GroupSparse, Prior
 
 Array = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class Variable:
 
     name: str
     plates: tuple[str, ...]
-    prior: Prior | None = None
+    prior: Prior | GroupSparse | None = None
     observed: bool = False
     spin: bool = False
     field: Any = dataclasses.field(default=0.0, compare=False, repr=False)
@@ -281,8 +281,11 @@ class Model:
                 raise ModelError(f"`{what}` of `{name}` must be a number or of shape {shape}, got {values.shape}")
             if what == "precision" and variable.dimension > 1 and not values.ndim and values != 0.0:
                 raise ModelError(f"`precision` of `{name}` must be matrices of shape {shape}, got {shown(values)}")
-        if variable.dimension and not isinstance(variable.prior, (Gaussian, type(None))):
-            need = "Gaussian (that of every component); a mixture is a category with a Switch"
+        if isinstance(variable.prior, GroupSparse) and variable.prior.dimension != variable.dimension:
+            need = f"one of vectors in R^{variable.dimension}" if variable.dimension else "one of scalars"
+            raise ModelError(f"`prior` of `{name}` must be {need}, got {variable.prior}")
+        if variable.dimension and not isinstance(variable.prior, (Gaussian, GroupSparse, type(None))):
+            need = "Gaussian (that of every component) or GroupSparse; a mixture is a category with a Switch"
             raise ModelError(f"`prior` of the vectors `{name}` must be {need}, got {variable.prior}")
         if variable.shared:
             self._check_shared(name, variable)
@@ -365,7 +368,7 @@ def _check_attributes(variable: Variable) -> None:
     check_instance("plates", variable.plates, tuple, "a tuple of names", error=ModelError)
     for plate in variable.plates:
         check_name("plates", plate, error=ModelError)
-    check_instance("prior", variable.prior, (Prior, type(None)), "a prior or None", error=ModelError)
+    check_instance("prior", variable.prior, (Prior, GroupSparse, type(None)), "a prior or None", error=ModelError)
     for what in ("observed", "spin", "shared"):
         check_flag(what, getattr(variable, what), error=ModelError)
     check_integer("dimension", variable.dimension, minimum=0, maximum=MAX_COMPONENTS, error=ModelError)

@@ -23,7 +23,7 @@ from factorgraph.model.description import (
     check_sizes,
     is_factor,
 )
-from factorgraph.priors import Prior
+from factorgraph.priors import GroupSparse, Prior
 
 #: Types of numbers that go into a typed array as they are.
 _PLAIN = {int, float, np.float64, np.float32, np.int64, np.int32}
@@ -104,7 +104,7 @@ class Graph:
         shape: int | Sequence[int] = (),
         dimension: int = 2,
         *,
-        prior: Prior | None = None,
+        prior: Prior | GroupSparse | None = None,
         field: ArrayLike = 0.0,
         precision: ArrayLike = 0.0,
         shared: bool = False,
@@ -115,14 +115,15 @@ class Graph:
             name: of the variable.
             shape: of its array; () for a single vector.
             dimension: d >= 1, number of components of each vector.
-            prior: a Gaussian one of every component; by default the flat measure. Other laws are factors: a ``Linear``
-                of one argument for a covariance matrix, a category and a ``Switch`` for a mixture.
+            prior: a Gaussian one of every component, or ``GroupSparse``; by default the flat measure. Other laws are
+                factors: a ``Linear`` of one argument for a covariance matrix, a category and a ``Switch`` for a
+                mixture.
             field: number or array that broadcasts to (*shape, d).
             precision: number, for a multiple of the identity, or symmetric matrices that broadcast to (*shape, d, d).
             shared: every message to the elements along the last axis, the rows of a matrix, has one precision matrix.
 
         Raises:
-            ModelError: as for ``spins``; or a matrix that is not symmetric, or a prior that is not Gaussian.
+            ModelError: as for ``spins``; or a matrix that is not symmetric, or a prior that is no law of vectors.
         """
         dimension = check_integer(f"dimension` of `{name}", dimension, maximum=MAX_COMPONENTS, error=ModelError)
         if dimension < 1:
@@ -140,7 +141,6 @@ class Graph:
             raise ModelError(f"`field` and `precision` of `{name}` must be {needs}, got {got}") from None
         if not np.array_equal(matrix, np.swapaxes(matrix, -1, -2)):
             raise ModelError(f"`precision` of `{name}` must be symmetric, got {precision!r}")
-        _check_prior(prior)
         return self._variable(
             name, shape, prior=prior, field=values, precision=matrix, dimension=dimension, shared=shared
         )

@@ -1,4 +1,4 @@
-"""Priors: one a file, each a scalar free energy psi(H, G) with its mean and variance."""
+"""Priors: one a file, each a free energy psi(H, G) with its mean and variance, of scalars or of vectors."""
 
 from factorgraph.priors.base import Prior, PriorValues
 from factorgraph.priors.binary import Binary
@@ -6,6 +6,7 @@ from factorgraph.priors.exponential import Exponential
 from factorgraph.priors.gauss_bernoulli import GaussBernoulli
 from factorgraph.priors.gaussian import Gaussian
 from factorgraph.priors.gaussian_mixture import GaussianMixture
+from factorgraph.priors.group_sparse import GroupSparse
 from factorgraph.priors.laplace import Laplace
 from factorgraph.priors.mixture import Mixture
 from factorgraph.priors.positive import Positive
@@ -17,6 +18,7 @@ __all__ = [
     "GaussBernoulli",
     "Gaussian",
     "GaussianMixture",
+    "GroupSparse",
     "Laplace",
     "Mixture",
     "Positive",

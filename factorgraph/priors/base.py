@@ -27,7 +27,7 @@ class PriorValues(NamedTuple):
 
 
 #: Values whose squares and sums are numbers.
-_LARGEST = 1e150
+LARGEST = 1e150
 
 
 def check_drawn(size: Any, rng: Any) -> None:
@@ -46,8 +46,8 @@ def number_list(name: str, values: Any, *, above: float = -math.inf) -> tuple[fl
     if real_array(name, values).ndim != 1:
         raise ValueError(f"`{name}` must be a sequence of numbers, got {shown(values)}")
     numbers = tuple(check_number(name, value, above=above) for value in values)
-    if any(abs(number) > _LARGEST for number in numbers):
-        raise ValueError(f"`{name}` must be at most {_LARGEST:g} in size, got {shown(values)}")
+    if any(abs(number) > LARGEST for number in numbers):
+        raise ValueError(f"`{name}` must be at most {LARGEST:g} in size, got {shown(values)}")
     return numbers
 
 

@@ -19,6 +19,7 @@ from factorgraph.dense.state import Layer, LayerPlan, Message
 from factorgraph.numerics.elementwise import Elementwise
 from factorgraph.priors import Prior
 from models.inference.known_products import RowFunction, Sums, large, product_and_adjoint, products, transposed_products
+from models.inference.modes import Modes
 
 Array = NDArray[np.float64]
 
@@ -59,6 +60,7 @@ class Chain:
         self.operations = NumpyOperations()
         self.closure = CLOSURES[closure]
         self.y = Message(channels[-1], 1.0, y=y)
+        self.modes = isinstance(prior, Modes)
         self.layers: list[Layer] = []
         self.min_variances: dict[str, float] = {}
         source: Prior | Channel = prior
@@ -84,7 +86,7 @@ class Chain:
         Args:
             start: estimate of the signal for the first iteration, instead of the prior's mean.
         """
-        self.start, self.iterations, self._lost = start, 0, False
+        self.start, self.iterations, self._lost, self._heard = start, 0, False, None
         for layer in self.layers:
             source = layer.plan.input_channel
             assert source is not None and self.y.y is not None
@@ -100,7 +102,8 @@ class Chain:
 
         Returns:
             How much the estimates and omega have changed, and what is known already for ``backward``. Estimates alone
-            may stand still for once while the messages do not: those of a mode, which depend on them in straight lines.
+            may stand still for once while the messages do not: those of a mode, which depend on them in straight lines,
+            and which rest at 0 while damped messages are on their way; so for modes also how much the messages have.
             Infinite where a V is no number: such an inference is lost, and sends no more messages.
         """
         change, size, answer = 0.0, 0.0, None
@@ -121,6 +124,10 @@ class Chain:
                 self.iterations += 1
                 return np.inf, None
             new = (layer.x_mean, cast(Array, layer.x_variance)), (layer.omega, layer.V)
+            if self.modes:
+                told = cast(Message, layer.to_inputs)
+                old, new = (None if old is None else (*old, self._heard)), (*new, (told.B, told.A))
+                self._heard = told.B
             change += 1.0 if old is None else max(map(_relative_change, old, new))
             size += 1.0
         self.iterations += 1

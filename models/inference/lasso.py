@@ -1,4 +1,4 @@
-"""Sparse linear regression along a path of penalties, by AMP at zero temperature."""
+"""Sparse linear regression along a path of penalties, by AMP or VAMP at zero temperature."""
 
 from dataclasses import dataclass
 
@@ -51,6 +51,7 @@ def lasso_path(
     *,
     count: int = 50,
     smallest: float = 1e-3,
+    closure: str = "amp",
     tolerance: float = 1e-8,
     iterations: int = 3000,
 ) -> LassoPath:
@@ -65,6 +66,7 @@ def lasso_path(
         penalties: > 0; None for ``count`` of them in geometric progression, from the least that leaves no feature.
         count: of penalties.
         smallest: the last of them over the first, in (0, 1).
+        closure: "amp", for independent entries; or "vamp", for columns that are correlated or of any singular values.
         tolerance: as of ``infer``.
         iterations: most of them for one penalty.
 
@@ -86,7 +88,7 @@ def lasso_path(
     model = GLM(Laplace(), X, Identity(noise))
     for penalty in given.tolist():
         at = model.with_parameters(Laplace(noise / (penalty * len(y))), Identity(noise))
-        result = at.infer(y, maximum=True, start=w, tolerance=tolerance, iterations=iterations)
+        result = at.infer(y, maximum=True, closure=closure, start=w, tolerance=tolerance, iterations=iterations)
         w = result.signal.mean if result.status is not Status.DIVERGED else w
         found.append((w, duality_gap(X, y, w, penalty), result.status))
     coefficients, gaps, statuses = zip(*found, strict=True)

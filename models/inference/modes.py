@@ -25,13 +25,20 @@ class Modes(Prior):
 
     Args:
         prior: with a ``maximum``.
+        least: slope that is taken for smaller ones, in units of 1/G, the slope without a prior. At a fixed point of
+            VAMP modes do not depend on the slopes, but where all rest at 0 their precision would be infinite.
     """
 
     prior: Prior
+    least: float = 0.0
 
     def evaluate(self, *, H: ArrayLike, G: ArrayLike) -> PriorValues:
         """See ``Prior.maximum``."""
-        return self.prior.maximum(H=H, G=G)
+        values = self.prior.maximum(H=H, G=G)
+        if not self.least:
+            return values
+        free = np.divide(1.0, G, out=np.zeros(np.shape(G)), where=np.asarray(G) > 0.0)
+        return values._replace(variance=np.maximum(values.variance, self.least * free))
 
     @property
     def components(self) -> tuple[tuple[float, float], ...]:

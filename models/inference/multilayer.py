@@ -147,10 +147,11 @@ class MultiLayerGLM:
                 and damping decide which is reached: the one of greater ``free_entropy`` is the better one.
             reinforcement: r ≥ 0 turns inference into a solver: the signal's message is B + r_t B_old with
                 r_t = 1 - (1 - r)^t, which drives the estimates to one solution; 0 for "vamp".
-            maximum: the mode of the posterior instead of its mean, for one layer, the closure "amp", and priors and
-                outputs with a ``maximum``: LASSO with ``Laplace``, ridge regression with ``Gaussian``, both with
-                ``Logistic`` too. Variances are then what modes answer to fields, and ``free_entropy`` is the log of the
-                joint density of mode and output.
+            maximum: the mode of the posterior instead of its mean, for one layer, the closures "amp" and "vamp" (for
+                columns that are correlated, or of any singular values), and priors and outputs with a ``maximum``:
+                LASSO with ``Laplace``, ridge regression with ``Gaussian``, both with ``Logistic`` too. Variances are
+                then what modes answer to fields, and ``free_entropy`` is the log of the joint density of mode and
+                output.
             truth: true signal (n_0,), or a sequence of true layers from the signal up, for errors and overlaps.
             callback: called after each iteration with its number and the chain; True stops.
             rng: generator or seed of the random start.
@@ -182,17 +183,17 @@ class MultiLayerGLM:
             callback=None if callback is None else lambda number, _: callback(number, chain),
         )
         with np.errstate(all="ignore"):  # of a run that diverged
+            chain.settle()
             phi = self._free_entropy(chain, observed, maximum) if run.status is not Status.DIVERGED else float("nan")
             uninformative_end = run.status is Status.CONVERGED and begin.uninformative_end(chain.field[0])
-            chain.settle()
             trace = Trace(run.residuals, run.damping, iteration.mse, iteration.overlap)
             return self._result(chain, trace, run, phi, np.ndim(np.asarray(y)) == 1, scores, uninformative_end)
 
     def _check_maximum(self, closure: str) -> None:
         if len(self.channels) > 1:
             raise ValueError(f"`maximum` must be False for hidden layers, got {len(self.channels) - 1} of them")
-        if closure != "amp":
-            raise ValueError(f"`closure` must be 'amp' for a maximum, got {closure!r}")
+        if closure not in ("amp", "vamp"):
+            raise ValueError(f"`closure` must be 'amp' or 'vamp' for a maximum, got {closure!r}")
         self.prior.maximum(H=0.0, G=1.0)  # raises where there is none, as the next line does
         for channel in self.channels:
             channel.observe_maximum(1.0, omega=0.0, V=1.0)
@@ -205,10 +206,10 @@ class MultiLayerGLM:
 
     def _chain(self, observed: Array, closure: str, maximum: bool) -> Chain | VampChain:
         matrices, prior, channels = self.matrices, self.prior, self.channels
-        if closure == "vamp":
-            return VampChain(prior, self._decomposed(), channels, observed)
         if maximum:
             prior, channels = Modes(prior), (OutputModes(channels[0]),)
+        if closure == "vamp":
+            return VampChain(prior, self._decomposed(), channels, observed)
         if closure == "bp":
             matrices = [(with_entries(self._name(i), W), squares) for i, (W, squares) in enumerate(matrices)]
         return Chain(prior, matrices, channels, observed, closure)

@@ -4,7 +4,8 @@ Prior - matrix - channel - matrix - ... - channel: every edge carries one precis
 singular values, and each end of an edge receives what comes from the others, nothing of its own (Rangan, Schniter,
 Fletcher, Vector approximate message passing, 2016; of several layers: Fletcher, Rangan, Schniter, 2018). Unlike the
 messages of ``chain``, these are made for any matrix with singular vectors in general directions, whatever its singular
-values.
+values. Of modes (``Modes``) the same iteration is that of Peaceman and Rachford for the sum of two convex functions,
+with a step that adapts, and its fixed points are their minima whatever the precisions are.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,13 @@ from factorgraph.model.graph import Graph
 from factorgraph.numerics.spectral import Spectral
 from factorgraph.priors import Prior
 from models.inference.chain import TINY, contradicts
+from models.inference.modes import Modes
 
 Array = NDArray[np.float64]
+
+#: Least slope of a mode in units of that without a prior: what one free component in a hundred would make. Of 36 LASSO
+#: problems (columns correlated up to 0.99, condition numbers up to 10⁴) all converged; of the first 32 without it 23.
+LEAST_SLOPE = 0.01
 
 
 class VampChain:
@@ -41,8 +47,10 @@ class VampChain:
 
     def __init__(self, prior: Prior, matrices: Sequence[Spectral], channels: Sequence[Channel], y: Array) -> None:
         self.prior, self.channels, self.y = prior, tuple(channels), y
+        self.law = prior.prior if isinstance(prior, Modes) else prior
         graph, samples = Graph(), y.shape[1]
-        layer = graph.reals("x0", (samples, matrices[0].shape[1]), prior=prior, shared=True)
+        sent = replace(prior, least=LEAST_SLOPE) if isinstance(prior, Modes) else prior
+        layer = graph.reals("x0", (samples, matrices[0].shape[1]), prior=sent, shared=True)
         self.names = ["x0"]  # of the estimated layers
         self.maps: list[LinearMap] = []
         observed: dict[str, Array] = {}
@@ -51,6 +59,8 @@ class VampChain:
             self.maps.append(LinearMap(z, layer, matrix=matrix))
             graph.add(self.maps[-1])
             layer = self._output(graph, z, channel, number == len(channels) - 1, observed)
+        # A mode may rest at 0 for once while the messages about it change: the pre-activations then do too.
+        self.watched = self.names if self.law is prior else [*self.names, "z0"]
         self.graph = unroll(graph.model)
         self.potentials = potentials_of(self.graph, observed, {}, {})
         self.forward_steps, self.backward_steps = ([*map(self._needed, steps)] for steps in passes(self.graph))
@@ -87,13 +97,17 @@ class VampChain:
         """Take back all messages.
 
         Args:
-            start: estimate of the signal (n, samples) for the first pass, instead of what the prior says.
+            start: estimate of the signal (n, samples) for the first passes, instead of what the prior says. Modes begin
+                with the mean: without messages they rest at 0, as if that were certain.
         """
+        if start is None and self.law is not self.prior:
+            start = np.full((self._sizes()[0], self.y.shape[1]), float(self.law.moments(H=0.0, G=0.0)[0]))
         self.start, self.iterations, self.finite = start, 0, True
         messages = np.zeros(self.graph.edges), np.zeros(self.graph.edges)
         self.sweeps = UnmeasuredSweeps(self.graph, self.potentials, messages, Damping(), False)
         self.means: list[Array] = [np.full((n, self.y.shape[1]), np.nan) for n in self._sizes()]
         self.variances: list[Array] = [np.full_like(mean, np.nan) for mean in self.means]
+        self._estimates = self.means
 
     def _sizes(self) -> list[int]:
         return [self.graph.layout.shapes[name][-1] for name in self.names]
@@ -106,30 +120,32 @@ class VampChain:
     def _forward(self) -> float:
         if not self.finite:
             return np.inf
-        old = self.means
+        if self.iterations == 1:
+            self.sweeps.potentials = replace(self.potentials)
         try:
             self._send(self.forward_steps if self.start is None or self.iterations else self._first_steps())
             known = beliefs(self.graph, self.sweeps.potentials, *self.sweeps.messages())
         except IndefiniteError:
             self.finite = False
             return np.inf
-        finally:
-            self.sweeps.potentials = replace(self.potentials)
-        layout = self.graph.layout
-        self.means = [layout.components(name, known.mean).T for name in self.names]
-        self.variances = [layout.components(name, known.variance).T for name in self.names]
+        means, variances = (
+            [self.graph.layout.components(name, values).T for name in self.watched]
+            for values in (known.mean, known.variance)
+        )
+        old, self._estimates = self._estimates, means
+        self.means, self.variances = means[: len(self.names)], variances[: len(self.names)]
         self.iterations += 1
         if self.iterations == 1:
             return 1.0
         change = 0.0
-        for before, mean, variance in zip(old, self.means, self.variances, strict=True):
+        for before, mean, variance in zip(old, means, variances, strict=True):
             change += float(np.sum((mean - before) ** 2)) / (float(np.sum(mean**2) + np.sum(variance)) + TINY)
-        return (change / len(self.means)) ** 0.5
+        return (change / len(means)) ** 0.5
 
     def _first_steps(self) -> list[Step]:
-        """Return the pass without the prior, which the start replaces with the prior's variance."""
+        """Return the pass without the prior, which the start replaces with the prior's variance until the next one."""
         assert self.start is not None
-        precision = 1.0 / max(float(self.prior.moments(H=0.0, G=0.0)[1]), TINY)
+        precision = 1.0 / max(float(self.law.moments(H=0.0, G=0.0)[1]), TINY)
         field, own_precision = self.potentials.field.copy(), self.potentials.precision.copy()
         where = self.graph.layout.slice("x0")
         field[where], own_precision[where] = precision * self.start.T.ravel(), precision

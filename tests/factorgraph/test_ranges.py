@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from members import VECTOR_PRIORS
 
 import factorgraph.channels as channels
 import factorgraph.priors as priors
@@ -84,7 +85,7 @@ RANGE = settings(deadline=None, derandomize=True, max_examples=150)
 def test_the_tables_are_complete():
     abstract = {"Channel", "ChannelValues", "ObservedValues", "Prior", "PriorValues"}
     assert {*CHANNELS, *OTHERS} == set(channels.__all__) - abstract
-    assert set(PRIORS) == set(priors.__all__) - abstract
+    assert {*PRIORS, *VECTOR_PRIORS} == set(priors.__all__) - abstract
 
 
 def sizes(low=-LARGEST, high=LARGEST):

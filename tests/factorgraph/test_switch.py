@@ -214,3 +214,18 @@ def test_a_function_may_mix_categories_and_reals():
     np.testing.assert_allclose(other["c"].probabilities, one["c"].probabilities, atol=tol.LOOPY)
     np.testing.assert_allclose(other["x"].mean, one["x"].mean, atol=tol.LOOPY)
     np.testing.assert_allclose(other["x"].variance, one["x"].variance, atol=tol.LOOPY)
+
+
+@pytest.mark.parametrize("dimension", [0, 2])
+def test_two_mixtures_that_meet_are_not_exact_whatever_lies_between(dimension):
+    """Also if they are tied through vectors, or by a factor with an observed argument between theirs."""
+    graph = Graph()
+    c = graph.categories("c", 2, states=2)
+    known = graph.vectors("known", (), 2) if dimension else graph.reals("known", ())
+    x = graph.vectors("x", 2, 2, precision=1.0) if dimension else graph.reals("x", 2, precision=1.0)
+    noise = 0.3 * np.eye(2) if dimension else 0.3
+    target = np.array([[0.0, 0.0], [2.0, 1.0]]) if dimension else np.array([0.0, 2.0])
+    graph.add(Switch(c, x, coefficients=1.0, target=target, noise=noise))
+    graph.add(Linear(x[0], known, x[1], coefficients=1.0, noise=noise))
+    result = infer(graph, observed={"known": np.zeros(2) if dimension else 0.0})
+    assert result.converged and not result.exact

@@ -499,6 +499,7 @@ CONSTRUCTED: dict[str, tuple[Any, dict[str, tuple[Any, tuple[str, ...]]]]] = {
         priors.GaussianMixture,
         {"weights": ([1.0], ()), "means": ([0.0], ()), "variances": ([1.0], ())},
     ),
+    "GroupSparse": (priors.GroupSparse, {"density": (0.3, ()), "covariance": ([[1.0]], ())}),
     "Laplace": (priors.Laplace, {"scale": (1.0, NUMBER)}),
     "Positive": (priors.Positive, {"mean": (0.3, ALSO_NEGATIVE), "variance": (1.0, NUMBER)}),
     "Ternary": (priors.Ternary, {"mass": (0.3, ())}),
@@ -569,7 +570,7 @@ def test_arguments_of_argmax(channel):
 @pytest.mark.parametrize("name", sorted({*priors.__all__} - ABSTRACT))
 def test_arguments_of_priors(name):
     prior, rng = made(name), np.random.default_rng(0)
-    right = {"H": 0.1, "G": 0.2}
+    right = {"H": [0.1], "G": [[0.2]]} if name == "GroupSparse" else {"H": 0.1, "G": 0.2}
     with np.errstate(all="ignore"):
         for method in (prior.evaluate, prior.moments):
             for what in right:

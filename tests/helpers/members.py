@@ -49,6 +49,7 @@ from factorgraph.priors import (
     GaussBernoulli,
     Gaussian,
     GaussianMixture,
+    GroupSparse,
     Laplace,
     Mixture,
     Positive,
@@ -91,9 +92,11 @@ PRIORS: dict[str, list[Any]] = table(
         Binary(), Binary(0.3), Exponential(1.5), Positive(0.4, 2.0), GaussBernoulli(0.01),
         GaussBernoulli(0.4, 0.5, 1.5), Gaussian(), Gaussian(0.5, 2.0),
         GaussianMixture([1, 2], [-1, 3], [0.1, 2]), Laplace(), Mixture([0, 1, 3], [1, 1, 1]),
-        Ternary(), Ternary(0.9),
+        Ternary(), Ternary(0.9), GroupSparse(0.3, [[1.0, 0.3], [0.3, 0.5]]), GroupSparse(1.0, [[2.0]]),
     ],
 )  # fmt: skip
+#: Those of vectors apart.
+VECTOR_PRIORS = {name: PRIORS.pop(name) for name in ("GroupSparse",)}
 
 #: Schedules that take any graph.
 LOOPY = [name for name in SCHEDULE_NAMES if name not in ("two-pass", "auto")]

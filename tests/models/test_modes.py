@@ -1,4 +1,4 @@
-"""Posterior modes by AMP: the conditions of a minimum, other programs' minimisers, the path of LASSO."""
+"""Posterior modes by AMP and VAMP: the conditions of a minimum, other programs' minimisers, the path of LASSO."""
 
 import numpy as np
 import pytest
@@ -44,9 +44,79 @@ def test_lasso_has_no_duality_gap(samples, features, correlation, share):
     assert result.free_entropy == pytest.approx(density, rel=1e-9)
 
 
-def test_the_path_of_lasso():
+def ill_conditioned(samples: int, features: int, condition: float, seed: int):
+    """Singular values in geometric progression, in general directions."""
+    rng = np.random.default_rng(seed)
+    U, _, Vt = np.linalg.svd(rng.standard_normal((samples, features)), full_matrices=False)
+    X = U * np.geomspace(1.0, 1.0 / condition, min(samples, features)) @ Vt
+    z = X @ np.where(rng.random(features) < 0.1, 3.0 * rng.standard_normal(features), 0.0)
+    return X, z + 0.01 * np.std(z) * rng.standard_normal(samples)
+
+
+#: Likes of which AMP solves in up to 2342 iterations with damping of up to 0.95, or not in 3000.
+HARD = {
+    "correlation 0.9": lambda: regression(60, 90, 0.9, 0),
+    "correlation 0.99": lambda: regression(60, 40, 0.99, 0),
+    "condition 100": lambda: ill_conditioned(60, 90, 1e2, 0),
+    "condition 10000": lambda: ill_conditioned(90, 40, 1e4, 0),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+def test_vamp_solves_lasso_for_columns_that_are_not_independent(name, share):
+    X, y = HARD[name]()
+    noise, penalty = float(y @ y) / len(y), share * np.max(np.abs(X.T @ y)) / len(y)
+    model = GLM(Laplace(noise / (penalty * len(y))), X, Identity(noise))
+    result = model.infer(y, closure="vamp", **RUN)
+    w = result.signal.mean
+    assert result.converged and 0 < np.count_nonzero(w) < w.size
+    assert -1e-14 < duality_gap(X, y, w, penalty) < GAP
+    density = -0.5 * np.sum((y - X @ w) ** 2) / noise - 0.5 * len(y) * np.log(2 * np.pi * noise)
+    density -= np.abs(w).sum() / model.prior.scale + w.size * np.log(2.0 * model.prior.scale)
+    assert result.free_entropy == pytest.approx(density, rel=1e-9)
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    other = sklearn.Lasso(alpha=penalty, fit_intercept=False, tol=1e-12, max_iter=1_000_000).fit(X, y).coef_
+    np.testing.assert_allclose(w, other, atol=SAME)
+
+
+@pytest.mark.parametrize("shape", [(100, 200), (120, 60)])
+@pytest.mark.parametrize("correlation", [0.9, 0.99])
+def test_what_amp_has_converged_to_there_is_a_minimum(shape, correlation):
+    """All coefficients rest at 0 while strongly damped messages come back from where they had gone."""
+    X, y = regression(*shape, correlation, 0)
+    noise, penalty = float(y @ y) / len(y), 0.5 * np.max(np.abs(X.T @ y)) / len(y)
+    result = GLM(Laplace(noise / (penalty * len(y))), X, Identity(noise)).infer(y, **RUN)
+    assert not result.converged or duality_gap(X, y, result.signal.mean, penalty) < GAP
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_vamp_has_converged_to_is_a_minimum(seed):
+    """Of random shapes, units and correlations, from the minimum of another penalty, undamped or damped."""
+    rng = np.random.default_rng(seed)
+    samples, features = rng.integers(1, 40, 2)
+    X, y = regression(samples, features, float(rng.uniform(0.0, 0.99)), seed)
+    w = np.zeros(features)
+    for penalty in np.max(np.abs(X.T @ y)) * np.array([1.5, 0.7, 0.2, 0.02]):
+        model = GLM(Laplace(float(y @ y) / penalty), X, Identity(float(y @ y)))
+        result = model.infer(y, maximum=True, closure="vamp", start=w, tolerance=1e-8, iterations=400)
+        assert not result.converged or duality_gap(X, y, result.signal.mean, penalty / samples) < 1e-5
+        w = result.signal.mean if result.status is not Status.DIVERGED else w
+
+
+def test_several_samples_have_the_modes_of_each():
+    X, y = HARD["condition 100"]()
+    Y = np.stack([y, -0.5 * y[::-1]], axis=1)
+    model = GLM(Laplace(0.3), X, Identity(0.01))
+    together = model.infer(Y, closure="vamp", **RUN).signal
+    for column, each in zip(Y.T, together.mean.T, strict=True):
+        np.testing.assert_allclose(model.infer(column, closure="vamp", **RUN).signal.mean, each, atol=SAME)
+
+
+@pytest.mark.parametrize("closure", ["amp", "vamp"])
+def test_the_path_of_lasso(closure):
     X, y = regression(80, 120, 0.3, 1)
-    path = lasso_path(X, y, count=12, smallest=0.01)
+    path = lasso_path(X, y, count=12, smallest=0.01, closure=closure)
     assert path.converged and path.gaps.max() < 1e-6
     assert np.abs(path.coefficients[0]).max() < SAME and np.count_nonzero(path.coefficients[-1]) > 20
     sizes = np.abs(path.coefficients).sum(axis=1)
@@ -54,7 +124,7 @@ def test_the_path_of_lasso():
     sklearn = pytest.importorskip("sklearn.linear_model")
     _, other, _ = sklearn.lasso_path(X, y, alphas=path.penalties, tol=1e-12, max_iter=100_000)
     np.testing.assert_allclose(path.coefficients.T, other, atol=1e-4)
-    again = lasso_path(X, y, path.penalties[[5, 2]])
+    again = lasso_path(X, y, path.penalties[[5, 2]], closure=closure)
     np.testing.assert_allclose(again.coefficients, path.coefficients[[2, 5]], atol=1e-5)
 
 
@@ -80,11 +150,12 @@ def test_what_has_converged_is_a_minimum_for_a_single_sample_too(seed):
         w = result.signal.mean if result.status is not Status.DIVERGED else w
 
 
-def test_ridge_and_coefficients_that_are_not_negative():
-    X, y = regression(90, 60, 0.0, 2)
-    ridge = GLM(Gaussian(0.0, 0.3), X, Identity(0.5)).infer(y, **RUN).signal.mean
+@pytest.mark.parametrize(("closure", "correlation"), [("amp", 0.0), ("vamp", 0.9)])
+def test_ridge_and_coefficients_that_are_not_negative(closure, correlation):
+    X, y = regression(90, 60, correlation, 2)
+    ridge = GLM(Gaussian(0.0, 0.3), X, Identity(0.5)).infer(y, closure=closure, **RUN).signal.mean
     np.testing.assert_allclose(ridge, np.linalg.solve(X.T @ X / 0.5 + 0.3 * np.eye(60), X.T @ y / 0.5), atol=SAME)
-    known = GLM(Positive(0.0, 1.0 / 0.3), X, Identity(0.5)).infer(y, **RUN).signal.mean
+    known = GLM(Positive(0.0, 1.0 / 0.3), X, Identity(0.5)).infer(y, closure=closure, **RUN).signal.mean
     rows = np.vstack([X / 0.5**0.5, 0.3**0.5 * np.eye(60)])
     np.testing.assert_allclose(known, nnls(rows, np.concatenate([y / 0.5**0.5, np.zeros(60)]))[0], atol=SAME)
     assert np.any(known == 0.0) and np.all(known >= 0.0)
@@ -92,11 +163,12 @@ def test_ridge_and_coefficients_that_are_not_negative():
 
 @pytest.mark.parametrize("prior", [Laplace(0.5), Exponential(0.5), Gaussian(0.0, 0.2)], ids=str)
 @pytest.mark.parametrize("channel", [Identity(0.2), Logistic(0.4, 0.1)], ids=str)
-def test_gradients_vanish_at_the_mode(prior, channel):
+@pytest.mark.parametrize(("closure", "correlation"), [("amp", 0.0), ("vamp", 0.8)])
+def test_gradients_vanish_at_the_mode(prior, channel, closure, correlation):
     """Xᵀ ∂ log P(y|z) is minus the slope of log q where w is not 0, and within its jump where it is."""
-    X, z = regression(150, 80, 0.0, 3)
+    X, z = regression(150, 80, correlation, 3)
     y = channel.sample(3.0 * z, np.random.default_rng(0))
-    result = GLM(prior, X, channel).infer(y, **RUN)
+    result = GLM(prior, X, channel).infer(y, closure=closure, **RUN)
     w = result.signal.mean
     assert result.converged and np.abs(w).max() > 0.1
     if isinstance(channel, Identity):
@@ -143,7 +215,7 @@ def test_maxima_of_priors(prior):
         (
             GLM(Laplace(), np.eye(3), Identity(0.1)),
             {"closure": "mf"},
-            "`closure` must be 'amp' for a maximum, got 'mf'",
+            "`closure` must be 'amp' or 'vamp' for a maximum, got 'mf'",
         ),
     ],
     ids=["atoms", "hard", "noiseless", "mean field"],
