@@ -108,7 +108,7 @@ class Chain:
         """
         change, size, answer = 0.0, 0.0, None
         for layer in self.layers:
-            old = (layer.x_mean, layer.omega) if self.iterations else None
+            old: list[Any] = [layer.x_mean, layer.omega] if self.iterations else []
             known = ahead if layer.below is None and self.iterations else None
             layer.x_mean, layer.x_variance = self._moments(layer) if known is None else known[:2]
             if layer.plan.name not in self.min_variances:
@@ -123,12 +123,11 @@ class Chain:
             if self._lost:
                 self.iterations += 1
                 return np.inf, None
-            new = (layer.x_mean, cast(Array, layer.x_variance)), (layer.omega, layer.V)
+            new: list[Any] = [(layer.x_mean, layer.x_variance), (layer.omega, layer.V)]
             if self.modes:
                 told = cast(Message, layer.to_inputs)
-                old, new = (None if old is None else (*old, self._heard)), (*new, (told.B, told.A))
-                self._heard = told.B
-            change += 1.0 if old is None else max(map(_relative_change, old, new))
+                old, new, self._heard = old and [*old, self._heard], [*new, (told.B, told.A)], told.B
+            change += max(map(_relative_change, old, new)) if old else 1.0
             size += 1.0
         self.iterations += 1
         return (change / size) ** 0.5, answer
