@@ -136,7 +136,7 @@ class Committee:
         patterns, units = _patterns(X), self.second.size
         samples, inputs = patterns.shape
         labels = vector("y", y, samples)
-        first = sparse.block_diag([patterns / inputs**0.5] * units, format="csr")
+        first = sparse.kron(sparse.eye_array(units), patterns / inputs**0.5, format="csr")
         last = sparse.kron(self.second[None] / units**0.5, sparse.eye_array(samples), format="csr")
         model = MultiLayerGLM(self.prior, [first, last], [Sign(), Sign()])
         self.result_: Inference = model.infer(
