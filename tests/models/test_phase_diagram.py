@@ -213,7 +213,7 @@ def test_other_files_are_left_alone(tmp_path, content, reason):
 
 
 SCRIPT = """
-import sys, time
+import multiprocessing, sys, time
 from factorgraph.channels import Identity
 from factorgraph.priors import GaussBernoulli
 from models import Ensemble, phase_diagram
@@ -226,6 +226,7 @@ def family(ratio, density):
     return Ensemble(GaussBernoulli(density), [Identity()], [ratio])
 
 sys.modules["models.asymptotics.phase_diagram"].errors = slow
+multiprocessing.set_start_method("fork")  # workers have what is replaced here
 x, y = [0.1 * k for k in range(1, 11)], [0.1 * k for k in range(1, 9)]
 phase_diagram(family, x, y, path=sys.argv[1], workers=3, progress=False)
 """
