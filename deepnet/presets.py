@@ -56,17 +56,21 @@ class Preset:
         last = self.last_rho
         if weights[-1] != "binary" and self.continuous_last_rho is not None:
             last = self.continuous_last_rho
-        damping = [*(self.damping for _ in hidden), self.damping if self.last_damping is None else self.last_damping]
-        beta = [*(self.beta for _ in hidden), self.last_beta]
-        if hidden and self.first_damping is not None:
-            damping[0] = self.first_damping
-        if hidden and self.first_beta is not None:
-            beta[0] = self.first_beta
+        damping = _by_layer(len(hidden), self.first_damping, self.damping, self.last_damping)
+        beta = _by_layer(len(hidden), self.first_beta, self.beta, self.last_beta)
         return {
             "rho": [*(mean_field if closure == "mf" else self.rho for closure in closures[:-1]), last],
             "damping": damping,
             "beta": [value if kind == "binary" else 1.0 for value, kind in zip(beta, weights, strict=True)],
         }
+
+
+def _by_layer(hidden: int, first: Setting | None, others: Setting, last: Setting | None) -> list[Setting]:
+    """Return a value for each hidden layer and the last one; None is that of the others, and one layer is the last."""
+    values = [others] * hidden + [others if last is None else last]
+    if hidden and first is not None:
+        values[0] = first
+    return values
 
 
 #: [DL, App. B.3, B.4]: most networks, and those that have their own values.

@@ -268,17 +268,8 @@ class Description:
         config, values = self.config, self.config.to_json()
         widths = "-".join(map(str, [self.features, *config.hidden, units_for(config.output, self.classes)]))
         names = (
-            "closure",
-            "weights",
-            "activation",
-            "batch_size",
-            "memory",
-            "preset",
-            "rho",
-            "damping",
-            "beta",
-            "tau",
-            "seed",
+            *("closure", "weights", "activation", "batch_size", "memory"),
+            *("preset", "rho", "damping", "beta", "tau", "seed"),
         )
         if config.baseline is not None:
             names = ("algorithm", "weights", "activation", "batch_size", "seed")
